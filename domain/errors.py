@@ -1,0 +1,100 @@
+"""Everything the rules can refuse, as codes; what a client reads is decided in ``handlers/envelope.py``.
+
+UprezError
+├── InvalidFields               one or more fields are wrong; carries a FieldProblem for each
+├── Unauthenticated             no token, or one that is unknown, revoked or expired
+├── WrongCredentials            the e-mail address or the password is wrong; nothing says which
+├── Refused                     known who asks, and not allowed
+│   ├── AbilityMissing
+│   ├── EmailNotVerified
+│   ├── ApiAccessMissing
+│   ├── QuotaExceeded
+│   └── LinkRefused             a signed link that was changed or has expired
+├── NotFound                    nothing there, or nothing of this account's
+├── NotDownloadable             the image exists and has no result (yet)
+├── Unavailable                 something we need is not there at the moment
+└── PictureError                the worker cannot read or write this picture
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class UprezError(Exception):
+    code: ClassVar[str] = "error"
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """``field`` broke ``rule``; ``facts`` fill the rule's sentence, e.g. ``{"minimum": 2, "maximum": 4}``."""
+
+    field: str
+    rule: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class InvalidFields(UprezError):
+    code = "invalid_fields"
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        super().__init__(", ".join(f"{problem.field}: {problem.rule}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Unauthenticated(UprezError):
+    code = "unauthenticated"
+
+
+class WrongCredentials(UprezError):
+    code = "wrong_credentials"
+
+
+class Refused(UprezError):
+    code = "refused"
+
+
+class AbilityMissing(Refused):
+    code = "ability_missing"
+
+
+class EmailNotVerified(Refused):
+    code = "email_not_verified"
+
+
+class ApiAccessMissing(Refused):
+    code = "api_access_missing"
+
+
+class QuotaExceeded(Refused):
+    code = "quota_exceeded"
+
+
+class LinkRefused(Refused):
+    code = "link_refused"
+
+
+class NotFound(UprezError):
+    code = "not_found"
+
+
+class NotDownloadable(UprezError):
+    code = "not_downloadable"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Unavailable(UprezError):
+    code = "unavailable"
+
+
+class PictureError(UprezError):
+    """The sentence is for the owner of the picture: no paths, no library names."""
+
+    code = "picture_error"

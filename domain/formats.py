@@ -1,0 +1,29 @@
+"""The six picture formats of the contract."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class PictureFormat(StrEnum):
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    BMP = "bmp"
+    TIFF = "tiff"
+    GIF = "gif"
+
+    @property
+    def extension(self) -> str:
+        """The usual extension of a file name, with its dot."""
+        return ".jpg" if self is PictureFormat.JPEG else f".{self.value}"
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Every extension under which people know the format, lower case."""
+        more = {PictureFormat.JPEG: (".jpeg", ".jpe", ".jfif"), PictureFormat.TIFF: (".tif",)}
+        return (self.extension, *more.get(self, ()))
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.value}"

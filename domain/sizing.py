@@ -1,0 +1,113 @@
+"""How large a result becomes: a factor, or one or two target dimensions, within the caps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from domain.errors import FieldProblem, InvalidFields
+
+SCALE_FACTORS = (2, 3, 4)
+DEFAULT_SCALE_FACTOR = 2
+
+
+class Size(NamedTuple):
+    """Pixels, as displayed (an EXIF orientation is already applied)."""
+
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """``"1920x1080"``, as ``str`` writes it."""
+        width, height = text.split("x")
+        return cls(int(width), int(height))
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Limits of a result, whatever asked for it."""
+
+    max_side: int = 16_384
+    max_pixels: int = 268_435_456
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What was asked for: a scale factor, or a target with at least one dimension, never both."""
+
+    scale_factor: int | None = None
+    target_width: int | None = None
+    target_height: int | None = None
+
+    @classmethod
+    def asked(
+        cls, scale_factor: int | None = None, target_width: int | None = None, target_height: int | None = None
+    ) -> Sizing:
+        """The wish as it was sent; with nothing sent, the default factor.
+
+        Raises InvalidFields when a factor and a target come together.
+        """
+        has_target = target_width is not None or target_height is not None
+        if scale_factor is not None and has_target:
+            raise InvalidFields([FieldProblem("scale_factor", "excluded_by_target")])
+        if not has_target and scale_factor is None:
+            scale_factor = DEFAULT_SCALE_FACTOR
+        return cls(scale_factor, target_width, target_height)
+
+    def result(self, original: Size) -> Size:
+        """The exact size of the result for a picture of this size; checks nothing."""
+        if self.scale_factor is not None:
+            return Size(original.width * self.scale_factor, original.height * self.scale_factor)
+        if self.target_width is not None and self.target_height is not None:
+            return Size(self.target_width, self.target_height)
+        if self.target_width is not None:
+            return Size(self.target_width, _scaled(original.height, self.target_width, original.width))
+        assert self.target_height is not None
+        return Size(_scaled(original.width, self.target_height, original.height), self.target_height)
+
+    def problems(self, original: Size, max_scale: int, caps: Caps) -> list[FieldProblem]:
+        """Everything that is wrong with this wish for a picture of this size, field by field."""
+        problems = []
+        targets = (
+            ("target_width", self.target_width, original.width),
+            ("target_height", self.target_height, original.height),
+        )
+        for field, target, side in targets:
+            if target is None:
+                continue
+            if target <= side:
+                problems.append(FieldProblem(field, "larger_than_original", {"side": side}))
+            elif target > side * max_scale:
+                problems.append(FieldProblem(field, "within_plan_scale", {"maximum": side * max_scale}))
+        if self.scale_factor is not None and self.scale_factor > max_scale:
+            problems.append(FieldProblem("scale_factor", "within_plan_scale", {"maximum": max_scale}))
+        return problems or self._problems_of_result(self.result(original), caps)
+
+    def _problems_of_result(self, result: Size, caps: Caps) -> list[FieldProblem]:
+        asked_by = next(
+            field
+            for field, value in (
+                ("scale_factor", self.scale_factor),
+                ("target_width", self.target_width),
+                ("target_height", self.target_height),
+            )
+            if value is not None
+        )
+        if max(result) > caps.max_side:
+            return [FieldProblem(asked_by, "result_side", {"maximum": caps.max_side})]
+        if result.pixels > caps.max_pixels:
+            return [FieldProblem(asked_by, "result_pixels", {"maximum": caps.max_pixels})]
+        return []
+
+
+def _scaled(side: int, numerator: int, denominator: int) -> int:
+    """``side × numerator / denominator``, rounded half up, at least 1; integers only, so never off by one."""
+    return max(1, (2 * side * numerator + denominator) // (2 * denominator))
