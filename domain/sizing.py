@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from domain.errors import FieldProblem, InvalidFields
+from domain.formats import PictureFormat
 
 SCALE_FACTORS = (2, 3, 4)
 DEFAULT_SCALE_FACTOR = 2
+_WEBP_MAX_SIDE = 16_383  # 14 bits, less one
 
 
 class Size(NamedTuple):
@@ -38,6 +40,12 @@ class Caps:
     max_side: int = 16_384
     max_pixels: int = 268_435_456
 
+    def for_format(self, picture_format: PictureFormat) -> Caps:
+        """These caps, or the format's own where it cannot hold as much."""
+        if picture_format is PictureFormat.WEBP:
+            return replace(self, max_side=min(self.max_side, _WEBP_MAX_SIDE))
+        return self
+
 
 @dataclass(frozen=True)
 class Sizing:
@@ -49,7 +57,10 @@ class Sizing:
 
     @classmethod
     def asked(
-        cls, scale_factor: int | None = None, target_width: int | None = None, target_height: int | None = None
+        cls,
+        scale_factor: int | None = None,
+        target_width: int | None = None,
+        target_height: int | None = None,
     ) -> Sizing:
         """The wish as it was sent; with nothing sent, the default factor.
 

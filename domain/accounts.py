@@ -1,0 +1,187 @@
+"""Accounts: registering, proving an address, logging in and out, and what an account may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy.exc import IntegrityError
+
+from domain import tokens
+from domain.errors import (
+    AbilityMissing,
+    ApiAccessMissing,
+    EmailNotVerified,
+    FieldProblem,
+    InvalidFields,
+    LinkRefused,
+    Refused,
+    WrongCredentials,
+)
+from domain.passwords import password_problems
+from domain.plans import API_ACCESS
+from domain.ports import Mail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from domain.plans import Plans
+    from domain.records import Account
+    from domain.services import Services
+    from domain.tokens import Principal
+
+_VERIFY_EMAIL = "verify-email"
+_REFUSALS: Mapping[str, type[Refused]] = {
+    "account:verified": EmailNotVerified,
+    f"plan:{API_ACCESS}": ApiAccessMissing,
+}
+"""What an operation can require besides abilities, and what somebody without it is told."""
+
+
+def register(
+    services: Services, fields: Mapping[str, Any], known: Sequence[FieldProblem] = ()
+) -> tuple[Account, str]:
+    """The new account and its first token; a verification mail is on its way.
+
+    ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
+    Raises InvalidFields with all of them and ours.
+    """
+    email = normal_email(fields.get("email"))
+    problems = [*known, *_registration_problems(services, fields, email)]
+    if problems or email is None:
+        raise InvalidFields(problems)
+    password_hash = services.passwords.hash(fields["password"])
+    plan = services.rules.default_plan
+    account, token = create(
+        services,
+        name=fields["name"],
+        email=email,
+        password_hash=password_hash,
+        plan=plan,
+        device_name=fields["device_name"],
+    )
+    send_verification(services, account)
+    return account, token
+
+
+def create(
+    services: Services,
+    *,
+    name: str,
+    email: str,
+    password_hash: str,
+    plan: str,
+    device_name: str,
+    verified: bool = False,
+) -> tuple[Account, str]:
+    """Raises InvalidFields when somebody else was quicker with the same address."""
+    now = services.clock.now()
+    try:
+        with services.database.writing() as work:
+            account = work.accounts.add(
+                name=name,
+                email=email,
+                password_hash=password_hash,
+                plan=plan,
+                verified_at=now if verified else None,
+                now=now,
+            )
+            token = tokens.issue(work, services.chance, account, device_name, now)
+            work.commit()
+    except IntegrityError:
+        raise InvalidFields([FieldProblem("email", "taken")]) from None
+    return account, token
+
+
+def log_in(services: Services, email: str, password: str, device_name: str) -> tuple[Account, str]:
+    """Raises WrongCredentials, and EmailNotVerified to whoever knows the password."""
+    known_as = normal_email(email)
+    with services.database.reading() as work:
+        account = None if known_as is None else work.accounts.by_email(known_as)
+    if not services.passwords.matches(password, account.password_hash if account else None):
+        raise WrongCredentials
+    assert account is not None
+    if account.email_verified_at is None:
+        raise EmailNotVerified
+    now = services.clock.now()
+    with services.database.writing() as work:
+        token = tokens.issue(work, services.chance, account, device_name, now)
+        work.commit()
+    return account, token
+
+
+def log_out(services: Services, principal: Principal) -> None:
+    with services.database.writing() as work:
+        work.tokens.delete(principal.token.id)
+        work.commit()
+
+
+def send_verification(services: Services, account: Account) -> None:
+    expires_at = services.clock.now() + services.rules.verification_link_lifetime
+    signed = services.links.sign(_VERIFY_EMAIL, {"id": account.id, "email": account.email}, expires_at)
+    link = f"{services.rules.public_url}/api/auth/verify-email/{account.id}/{signed}"
+    services.mailer.send(
+        Mail(
+            to=account.email,
+            subject="Please verify your e-mail address",
+            text=(
+                f"Hello {account.name},\n\n"
+                f"open this link to verify your e-mail address for Uprez:\n\n{link}\n\n"
+                f"It is good until {expires_at:%Y-%m-%d %H:%M} UTC. "
+                "If you did not ask for an account, ignore this mail.\n"
+            ),
+        )
+    )
+
+
+def verify_email(services: Services, account_id: int, signed: str) -> None:
+    """Raises LinkRefused; verifying twice is no error."""
+    now = services.clock.now()
+    claim = services.links.read(_VERIFY_EMAIL, signed, now)
+    with services.database.writing() as work:
+        account = work.accounts.get(account_id)
+        if account is None or claim != {"id": account.id, "email": account.email}:
+            raise LinkRefused
+        work.accounts.verify_email(account.id, now)
+        work.commit()
+
+
+def standing(principal: Principal, plans: Plans) -> list[str]:
+    """Everything the contract's security requirements can ask of this principal, where it is given."""
+    given = list(principal.token.abilities)
+    if principal.account.email_verified_at is not None:
+        given.append("account:verified")
+    given += [f"plan:{feature}" for feature in plans[principal.account.plan].features]
+    return given
+
+
+def refusal(required: Iterable[str], given: Iterable[str]) -> Refused:
+    """What to say to somebody who lacks something: the first missing requirement decides."""
+    held = set(given)
+    missing = next(requirement for requirement in required if requirement not in held)
+    return _REFUSALS.get(missing, AbilityMissing)()
+
+
+def normal_email(email: str | None) -> str | None:
+    """The one form in which an address is stored and compared; None if it is not an address."""
+    if email is None:
+        return None
+    try:
+        checked = validate_email(email, check_deliverability=False)
+    except EmailNotValidError:
+        return None
+    return f"{checked.local_part}@{checked.ascii_domain}".lower()
+
+
+def _registration_problems(
+    services: Services, fields: Mapping[str, Any], email: str | None
+) -> Iterable[FieldProblem]:
+    if "email" in fields:
+        if email is None:
+            yield FieldProblem("email", "email")
+        else:
+            with services.database.reading() as work:
+                if work.accounts.by_email(email) is not None:
+                    yield FieldProblem("email", "taken")
+    if "password" in fields:
+        yield from password_problems(fields["password"], fields.get("password_confirmation"))

@@ -1,0 +1,117 @@
+"""Images from the worker's side: claim, keep, finish, hand back; and waking those that wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain import job_states, quota
+from domain.job_states import NotClaimable, StaleAttempt, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.job_states import Job
+    from domain.records import Image, Result
+    from domain.services import Services
+
+LOST_SENTENCE = "The picture could not be processed: the engine stopped on it several times."
+_WAKE_AT_ONCE = 100
+
+
+def claim(services: Services, image_id: int) -> Image:
+    """The image, ours for as long as the lease is renewed.
+
+    Raises NotClaimable when there is nothing to do: finished, deleted, at work elsewhere, or failed
+    just now because too many attempts at it were lost.
+    """
+    now = services.clock.now()
+    with services.database.writing() as work:
+        image = work.images.get(image_id)
+        if image is None:
+            raise NotClaimable
+        job = job_states.claim(image.job, now, services.rules.lease)
+        if job.status is Status.FAILED:
+            quota.give_back(work, image)
+            work.images.step(image, job, now, error=LOST_SENTENCE)
+            work.commit()
+            raise NotClaimable
+        if not work.images.step(image, job, now):
+            raise NotClaimable
+        claimed = work.images.get(image_id)
+        assert claimed is not None
+        work.commit()
+    return claimed
+
+
+def renew(services: Services, image: Image) -> bool:
+    """False when the work is in vain: the image was deleted, or another attempt has it."""
+    now = services.clock.now()
+    return _step(
+        services, image, lambda job: job_states.renew(job, image.job.attempt, now, services.rules.lease)
+    )
+
+
+def hand_back(services: Services, image: Image) -> bool:
+    return _step(services, image, lambda job: job_states.hand_back(job, image.job.attempt))
+
+
+def lose(services: Services, image: Image) -> bool:
+    """After an attempt without a result: waits for the next one, or fails after the last."""
+    return _step(
+        services, image, lambda job: job_states.lose(job, image.job.attempt), error=LOST_SENTENCE, refund=True
+    )
+
+
+def complete(services: Services, image: Image, result: Result) -> bool:
+    return _step(services, image, lambda job: job_states.complete(job, image.job.attempt), result=result)
+
+
+def fail(services: Services, image: Image, sentence: str, *, refund: bool) -> bool:
+    """``refund`` when the file was not to blame."""
+    return _step(
+        services, image, lambda job: job_states.fail(job, image.job.attempt), error=sentence, refund=refund
+    )
+
+
+def wake_sleepers(services: Services) -> int:
+    """Tells the workers of images that wait without anybody knowing; how many."""
+    now = services.clock.now()
+    with services.database.reading() as work:
+        asleep = work.images.sleepers(
+            now=now, woken_before=now - services.rules.wake_again_after, limit=_WAKE_AT_ONCE
+        )
+    if not asleep:
+        return 0
+    # Noted before they are told: another reconciler at the same moment then leaves them alone.
+    with services.database.writing() as work:
+        work.images.woken(asleep, now)
+        work.commit()
+    return sum(services.queue.wake(image_id) for image_id in asleep)
+
+
+def _step(
+    services: Services,
+    image: Image,
+    step: Callable[[Job], Job],
+    *,
+    result: Result | None = None,
+    error: str | None = None,
+    refund: bool = False,
+) -> bool:
+    """False, and nothing changed, when this attempt no longer counts."""
+    now = services.clock.now()
+    with services.database.writing() as work:
+        current = work.images.get(image.id)
+        if current is None:
+            return False
+        try:
+            job = step(current.job)
+        except StaleAttempt:
+            return False
+        failed = job.status is Status.FAILED
+        if failed and refund:
+            quota.give_back(work, current)
+        stepped = work.images.step(current, job, now, result=result, error=error if failed else None)
+        if stepped:
+            work.commit()
+        return stepped

@@ -1,0 +1,1 @@
+"""Ways in which a mail leaves the house."""

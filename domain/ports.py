@@ -1,0 +1,71 @@
+"""What the rules need from outside. The implementations live where their library belongs and are
+handed over in ``uprez/wiring.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from domain.formats import PictureFormat
+    from domain.sizing import Size
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """UTC, with its time zone."""
+
+
+class Chance(Protocol):
+    def letters(self, count: int) -> str:
+        """Unguessable ASCII letters and digits."""
+
+
+class Queue(Protocol):
+    def wake(self, image_id: int) -> bool:
+        """Tells a worker to look at the row; False if that could not be said (the row waits, a
+        reconciler says it again). Never raises: the row is the truth, this is only a wake-up.
+        """
+
+
+class ObjectStore(Protocol):
+    """Raises Unavailable from every method when the store cannot be reached or is full."""
+
+    def put(self, key: str, content: BinaryIO) -> int:
+        """Stores the whole stream or nothing; bytes written."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Raises NotFound."""
+
+    def delete(self, key: str) -> None:
+        """Deleting what is not there is no error."""
+
+    def signed_url(self, key: str, filename: str, expires_at: datetime) -> str:
+        """A URL that downloads the object under that name until then; relative to our own origin if
+        we serve it ourselves.
+        """
+
+
+class Mail(NamedTuple):
+    to: str
+    subject: str
+    text: str
+
+
+class Mailer(Protocol):
+    def send(self, mail: Mail) -> None: ...
+
+
+class PictureFacts(NamedTuple):
+    picture_format: PictureFormat
+    size: Size
+
+
+class Probe(Protocol):
+    def __call__(self, content: BinaryIO) -> PictureFacts:
+        """Format and displayed size, from the header; the stream stands at its start before and after.
+
+        Raises PictureError when this is none of our formats, or visibly incomplete.
+        """

@@ -1,0 +1,84 @@
+"""What the tables hold, as the rules see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from domain.formats import PictureFormat
+    from domain.job_states import Job, Status
+    from domain.sizing import Size, Sizing
+
+
+@dataclass(frozen=True)
+class Account:
+    id: int
+    name: str
+    email: str
+    password_hash: str
+    email_verified_at: datetime | None
+    plan: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Token:
+    id: int
+    account_id: int
+    name: str
+    secret_sha256: str
+    abilities: tuple[str, ...]
+    last_used_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Result:
+    """The upscaled picture; ``bytes`` is the size of its file."""
+
+    key: str
+    bytes: int
+    size: Size
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Image:
+    id: int
+    account_id: int
+    filename: str
+    original_key: str
+    original_bytes: int
+    original_size: Size
+    picture_format: PictureFormat
+    sizing: Sizing
+    api_request: bool
+    job: Job
+    result: Result | None
+    error: str | None
+    quota_month: str
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def status(self) -> Status:
+        return self.job.status
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """What is known of an image before it has a row."""
+
+    account_id: int
+    filename: str
+    original_key: str
+    original_bytes: int
+    original_size: Size
+    picture_format: PictureFormat
+    sizing: Sizing
+    api_request: bool
+    quota_month: str

@@ -1,0 +1,327 @@
+"""Rows in, records out; each class speaks one table within a transaction that somebody else holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from domain import tables
+from domain.formats import PictureFormat
+from domain.job_states import Job, Status
+from domain.records import Account, Image, NewImage, Result, Token
+from domain.sizing import Size, Sizing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection, Row
+
+
+class Accounts:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(
+        self,
+        *,
+        name: str,
+        email: str,
+        password_hash: str,
+        plan: str,
+        verified_at: datetime | None,
+        now: datetime,
+    ) -> Account:
+        row = self._connection.execute(
+            insert(tables.accounts)
+            .values(
+                name=name,
+                email=email,
+                password_hash=password_hash,
+                plan=plan,
+                email_verified_at=verified_at,
+                created_at=now,
+                updated_at=now,
+            )
+            .returning(*tables.accounts.c)
+        ).one()
+        return _account(row)
+
+    def get(self, account_id: int) -> Account | None:
+        return self._one(tables.accounts.c.id == account_id)
+
+    def by_email(self, email: str) -> Account | None:
+        return self._one(tables.accounts.c.email == email)
+
+    def verify_email(self, account_id: int, now: datetime) -> None:
+        self._connection.execute(
+            update(tables.accounts)
+            .where(tables.accounts.c.id == account_id, tables.accounts.c.email_verified_at.is_(None))
+            .values(email_verified_at=now, updated_at=now)
+        )
+
+    def _one(self, condition: Any) -> Account | None:
+        row = self._connection.execute(select(tables.accounts).where(condition)).one_or_none()
+        return None if row is None else _account(row)
+
+
+class Tokens:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(
+        self, *, account_id: int, name: str, secret_sha256: str, abilities: Sequence[str], now: datetime
+    ) -> Token:
+        row = self._connection.execute(
+            insert(tables.tokens)
+            .values(
+                account_id=account_id,
+                name=name,
+                secret_sha256=secret_sha256,
+                abilities=list(abilities),
+                created_at=now,
+            )
+            .returning(*tables.tokens.c)
+        ).one()
+        return _token(row)
+
+    def with_account(self, token_id: int) -> tuple[Token, Account] | None:
+        row = self._connection.execute(
+            select(tables.tokens, tables.accounts)
+            .join(tables.accounts, tables.accounts.c.id == tables.tokens.c.account_id)
+            .where(tables.tokens.c.id == token_id)
+        ).one_or_none()
+        if row is None:
+            return None
+        split = len(tables.tokens.c)
+        return (
+            _token(_Columns(tables.tokens, row[:split])),
+            _account(_Columns(tables.accounts, row[split:])),
+        )
+
+    def touch(self, token_id: int, now: datetime) -> None:
+        self._connection.execute(
+            update(tables.tokens).where(tables.tokens.c.id == token_id).values(last_used_at=now)
+        )
+
+    def delete(self, token_id: int) -> None:
+        self._connection.execute(delete(tables.tokens).where(tables.tokens.c.id == token_id))
+
+
+class Images:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, new: NewImage, now: datetime) -> Image:
+        row = self._connection.execute(
+            insert(tables.images)
+            .values(
+                account_id=new.account_id,
+                original_filename=new.filename,
+                original_key=new.original_key,
+                original_size=new.original_bytes,
+                original_width=new.original_size.width,
+                original_height=new.original_size.height,
+                picture_format=new.picture_format.value,
+                scale_factor=new.sizing.scale_factor,
+                target_width=new.sizing.target_width,
+                target_height=new.sizing.target_height,
+                api_request=new.api_request,
+                quota_month=new.quota_month,
+                woken_at=now,
+                created_at=now,
+                updated_at=now,
+                **_job_columns(Job()),
+            )
+            .returning(*tables.images.c)
+        ).one()
+        return _image(row)
+
+    def get(self, image_id: int) -> Image | None:
+        row = self._connection.execute(
+            select(tables.images).where(tables.images.c.id == image_id)
+        ).one_or_none()
+        return None if row is None else _image(row)
+
+    def page(
+        self, account_id: int, status: Status | None, *, limit: int, offset: int
+    ) -> tuple[list[Image], int]:
+        """The newest first, and how many there are in all."""
+        condition = [tables.images.c.account_id == account_id]
+        if status is not None:
+            condition.append(tables.images.c.status == status.value)
+        total = self._connection.execute(select(func.count()).where(*condition)).scalar_one()
+        rows = self._connection.execute(
+            select(tables.images)
+            .where(*condition)
+            .order_by(tables.images.c.created_at.desc(), tables.images.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return [_image(row) for row in rows], total
+
+    def step(
+        self, image: Image, job: Job, now: datetime, result: Result | None = None, error: str | None = None
+    ) -> bool:
+        """Takes the row from ``image.job`` to ``job``; False if it is no longer where it was.
+
+        ``updated_at`` speaks of what a client sees, so renewing a lease leaves it alone.
+        """
+        values: dict[str, Any] = _job_columns(job)
+        if job.status is not image.status:
+            values["updated_at"] = now
+        if result is not None:
+            values |= {
+                "result_key": result.key,
+                "result_size": result.bytes,
+                "result_width": result.size.width,
+                "result_height": result.size.height,
+                "processing_seconds": result.seconds,
+            }
+        if error is not None:
+            values["error"] = error
+        columns = tables.images.c
+        lease = image.job.lease_until
+        changed = self._connection.execute(
+            update(tables.images)
+            .where(
+                columns.id == image.id,
+                columns.status == image.status.value,
+                columns.attempt == image.job.attempt,
+                columns.lost == image.job.lost,
+                columns.lease_until.is_(None) if lease is None else columns.lease_until == lease,
+            )
+            .values(values)
+        )
+        return changed.rowcount == 1
+
+    def delete(self, image_id: int) -> None:
+        self._connection.execute(delete(tables.images).where(tables.images.c.id == image_id))
+
+    def sleepers(self, *, now: datetime, woken_before: datetime, limit: int) -> list[int]:
+        """Ids of images that wait without anyone having been told lately, the longest first."""
+        columns = tables.images.c
+        return list(
+            self._connection.execute(
+                select(columns.id)
+                .where(
+                    columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
+                    or_(columns.lease_until.is_(None), columns.lease_until <= now),
+                    columns.woken_at <= woken_before,
+                )
+                .order_by(columns.woken_at, columns.id)
+                .limit(limit)
+            ).scalars()
+        )
+
+    def woken(self, image_ids: Sequence[int], now: datetime) -> None:
+        self._connection.execute(
+            update(tables.images).where(tables.images.c.id.in_(image_ids)).values(woken_at=now)
+        )
+
+
+class QuotaUsage:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def used(self, account_id: int, month: str) -> int:
+        columns = tables.quota_usage.c
+        used = self._connection.execute(
+            select(columns.used).where(columns.account_id == account_id, columns.month == month)
+        ).scalar_one_or_none()
+        return used or 0
+
+    def take(self, account_id: int, month: str, images: int, limit: int | None) -> bool:
+        """One conditional upsert, so that no two requests can both have the last image."""
+        if limit is not None and images > limit:
+            return False  # the condition below guards the update only, not the first insert
+        dialect: Any = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        row = dialect.insert(tables.quota_usage).values(account_id=account_id, month=month, used=images)
+        used = tables.quota_usage.c.used
+        taken = self._connection.execute(
+            row.on_conflict_do_update(
+                index_elements=["account_id", "month"],
+                set_={"used": used + images},
+                where=None if limit is None else used + images <= limit,
+            ).returning(used)
+        )
+        return taken.one_or_none() is not None
+
+    def give_back(self, account_id: int, month: str, images: int) -> None:
+        columns = tables.quota_usage.c
+        self._connection.execute(
+            update(tables.quota_usage)
+            .where(columns.account_id == account_id, columns.month == month, columns.used >= images)
+            .values(used=columns.used - images)
+        )
+
+
+class _Columns:
+    """One table's share of a joined row, by column name."""
+
+    def __init__(self, table: Any, values: Sequence[Any]) -> None:
+        self.__dict__.update(zip(table.c.keys(), values, strict=True))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+def _account(row: Row[Any] | _Columns) -> Account:
+    return Account(
+        id=row.id,
+        name=row.name,
+        email=row.email,
+        password_hash=row.password_hash,
+        email_verified_at=row.email_verified_at,
+        plan=row.plan,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _token(row: Row[Any] | _Columns) -> Token:
+    return Token(
+        id=row.id,
+        account_id=row.account_id,
+        name=row.name,
+        secret_sha256=row.secret_sha256,
+        abilities=tuple(row.abilities),
+        last_used_at=row.last_used_at,
+        created_at=row.created_at,
+    )
+
+
+def _image(row: Row[Any]) -> Image:
+    result = None
+    if row.result_key is not None:
+        size = Size(row.result_width, row.result_height)
+        result = Result(row.result_key, row.result_size, size, row.processing_seconds)
+    return Image(
+        id=row.id,
+        account_id=row.account_id,
+        filename=row.original_filename,
+        original_key=row.original_key,
+        original_bytes=row.original_size,
+        original_size=Size(row.original_width, row.original_height),
+        picture_format=PictureFormat(row.picture_format),
+        sizing=Sizing(row.scale_factor, row.target_width, row.target_height),
+        api_request=row.api_request,
+        job=Job(Status(row.status), row.attempt, row.lost, row.lease_until),
+        result=result,
+        error=row.error,
+        quota_month=row.quota_month,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _job_columns(job: Job) -> dict[str, Any]:
+    return {
+        "status": job.status.value,
+        "attempt": job.attempt,
+        "lost": job.lost,
+        "lease_until": job.lease_until,
+    }

@@ -1,0 +1,46 @@
+"""What one running installation consists of, as the rules need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from domain.sizing import Caps
+
+if TYPE_CHECKING:
+    from domain.links import LinkSigner
+    from domain.passwords import Passwords
+    from domain.plans import Plans
+    from domain.ports import Chance, Clock, Mailer, ObjectStore, Probe, Queue
+    from domain.unit_of_work import Database
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers that an operator may set."""
+
+    default_plan: str = "free"
+    public_url: str = "http://127.0.0.1:8000"
+    max_upload_bytes: int = 10 * 1024 * 1024
+    max_input_pixels: int = 40_000_000
+    result_caps: Caps = field(default_factory=Caps)
+    lease: timedelta = timedelta(seconds=20)
+    wake_again_after: timedelta = timedelta(seconds=15)
+    download_link_lifetime: timedelta = timedelta(hours=1)
+    verification_link_lifetime: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Services:
+    database: Database
+    store: ObjectStore
+    queue: Queue
+    mailer: Mailer
+    clock: Clock
+    chance: Chance
+    probe: Probe
+    plans: Plans
+    links: LinkSigner
+    passwords: Passwords
+    rules: Rules

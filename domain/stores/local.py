@@ -1,0 +1,86 @@
+"""Files below one folder, downloaded through signed URLs that the API serves itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from domain.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from domain.links import LinkSigner
+
+_KEY = re.compile(r"[a-z]+/[A-Za-z0-9-]+\.[a-z]+", re.ASCII)
+_PURPOSE = "download"
+
+
+class SignedFile(NamedTuple):
+    key: str
+    filename: str
+
+
+class LocalFiles:
+    """An ObjectStore; keys are made by us: ``originals/….jpg``, ``results/….jpg``."""
+
+    def __init__(self, folder: Path, links: LinkSigner) -> None:
+        self._folder = folder
+        self._links = links
+
+    def put(self, key: str, content: BinaryIO) -> int:
+        path = self._path(key)
+        with _unavailable_when_broken():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=".", suffix=".part", delete=False
+            ) as file:
+                try:
+                    shutil.copyfileobj(content, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    Path(file.name).replace(path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+                return file.tell()
+
+    def open(self, key: str) -> BinaryIO:
+        with _unavailable_when_broken():
+            try:
+                return self._path(key).open("rb")
+            except FileNotFoundError:
+                raise NotFound from None
+
+    def delete(self, key: str) -> None:
+        with _unavailable_when_broken():
+            self._path(key).unlink(missing_ok=True)
+
+    def signed_url(self, key: str, filename: str, expires_at: datetime) -> str:
+        # The method is inside the signature: a link to read is never one to do anything else.
+        signed = self._links.sign(_PURPOSE, {"method": "GET", "key": key, "name": filename}, expires_at)
+        return f"/api/files/{signed}"
+
+    def read_url(self, signed: str, now: datetime) -> SignedFile:
+        """What the last part of a signed URL allows. Raises LinkRefused."""
+        payload = self._links.read(_PURPOSE, signed, now)
+        return SignedFile(payload["key"], payload["name"])
+
+    def _path(self, key: str) -> Path:
+        assert _KEY.fullmatch(key), key
+        return self._folder / key
+
+
+@contextmanager
+def _unavailable_when_broken() -> Iterator[None]:
+    """A full or missing disk is a state of the world, not a fault of the program."""
+    try:
+        yield
+    except OSError as reason:
+        raise Unavailable(f"The object store failed: {reason}") from reason

@@ -1,0 +1,95 @@
+"""Bearer tokens: ``<id>|<40 random characters><crc32 of them>``, of which only a digest is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import zlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from domain.errors import Unauthenticated, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from domain.ports import Chance
+    from domain.records import Account, Token
+    from domain.unit_of_work import Database, UnitOfWork
+
+ALL_ABILITIES = ("images:read", "images:write", "images:delete", "user:read")
+MAX_NAME = 255
+_RANDOM_LETTERS = 40
+_TOUCH_EVERY = timedelta(minutes=1)
+# The id is bounded so that no number is too large for the database.
+_TOKEN = re.compile(rf"([1-9][0-9]{{0,17}})\|([A-Za-z0-9]{{{_RANDOM_LETTERS}}})([0-9a-f]{{8}})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks, and with which token."""
+
+    account: Account
+    token: Token
+
+
+def issue(
+    work: UnitOfWork,
+    chance: Chance,
+    account: Account,
+    name: str,
+    now: datetime,
+    abilities: Sequence[str] = ALL_ABILITIES,
+) -> str:
+    """The plain token, which exists only in this answer."""
+    secret = chance.letters(_RANDOM_LETTERS)
+    token = work.tokens.add(
+        account_id=account.id,
+        name=name[:MAX_NAME],
+        secret_sha256=_digest(secret),
+        abilities=abilities,
+        now=now,
+    )
+    return f"{token.id}|{secret}{_checksum(secret)}"
+
+
+def authenticate(database: Database, plain: str, now: datetime) -> Principal:
+    """Raises Unauthenticated; a malformed token is told from a wrong one by nothing."""
+    token_id, secret = _parse(plain)
+    with database.reading() as work:
+        found = work.tokens.with_account(token_id)
+    if found is None or not hmac.compare_digest(found[0].secret_sha256, _digest(secret)):
+        raise Unauthenticated
+    token, account = found
+    if token.last_used_at is None or now - token.last_used_at >= _TOUCH_EVERY:
+        _touch(database, token, now)
+    return Principal(account, token)
+
+
+def _touch(database: Database, token: Token, now: datetime) -> None:
+    try:
+        with database.writing() as work:
+            work.tokens.touch(token.id, now)
+            work.commit()
+    except Unavailable:
+        return  # a busy database is no reason to refuse a reader; the next request tries again
+
+
+def _parse(plain: str) -> tuple[int, str]:
+    match = _TOKEN.fullmatch(plain)
+    # A mistyped token fails its checksum, and the database is not asked.
+    if match is None or not hmac.compare_digest(match[3], _checksum(match[2])):
+        raise Unauthenticated
+    return int(match[1]), match[2]
+
+
+def _digest(secret: str) -> str:
+    # 40 random characters need no slow hash: there is nothing to guess from.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _checksum(secret: str) -> str:
+    return f"{zlib.crc32(secret.encode()):08x}"

@@ -1,0 +1,105 @@
+"""Transactions: reading ones and writing ones, committed only when the story says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from domain.errors import Unavailable
+from domain.repositories import Accounts, Images, QuotaUsage, Tokens
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sqlalchemy.engine import Connection, Engine
+
+_WRITING = "uprez_writing"
+_BUSY_SECONDS = 4
+"""How long a transaction waits for SQLite's one writer: a client is to hear 503 within five seconds."""
+
+
+class UnitOfWork:
+    """The tables within one transaction; leaving without ``commit`` undoes everything.
+
+    Raises Unavailable when the database cannot be reached, or stays locked for too long.
+    """
+
+    accounts: Accounts
+    tokens: Tokens
+    images: Images
+    quota: QuotaUsage
+
+    def __init__(self, engine: Engine, *, writing: bool) -> None:
+        self._engine = engine
+        self._writing = writing
+
+    def __enter__(self) -> Self:
+        try:
+            self._connection = self._engine.connect()
+            self._connection = self._connection.execution_options(**{_WRITING: self._writing})
+            self._connection.begin()
+        except DBAPIError as reason:
+            self._close()
+            raise Unavailable from reason
+        self.accounts = Accounts(self._connection)
+        self.tokens = Tokens(self._connection)
+        self.images = Images(self._connection)
+        self.quota = QuotaUsage(self._connection)
+        return self
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        if isinstance(error, OperationalError):
+            raise Unavailable from error
+
+    def _close(self) -> None:
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()  # rolls back what was not committed
+
+
+class Database:
+    def __init__(self, url: str, **options: Any) -> None:
+        self.engine = create_engine(url, **options)
+        if self.engine.dialect.name == "sqlite":
+            _make_sqlite_behave(self.engine)
+
+    def reading(self) -> UnitOfWork:
+        return UnitOfWork(self.engine, writing=False)
+
+    def writing(self) -> UnitOfWork:
+        return UnitOfWork(self.engine, writing=True)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _make_sqlite_behave(engine: Engine) -> None:
+    """WAL, foreign keys, and BEGIN IMMEDIATE where we mean to write.
+
+    The driver's own deferred BEGIN takes the write lock at the first write and then cannot wait for
+    it: under load that is «database is locked», whatever the timeout.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        for pragma in (
+            f"busy_timeout = {_BUSY_SECONDS * 1000}",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get(_WRITING, True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
