@@ -1,0 +1,171 @@
+"""The engine's process: jobs come in on stdin, answers go out on stdout, as ``protocol.py`` says.
+
+``python -m workers.engine --report`` prints one JSON object about devices and models instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from domain.errors import PictureError
+from workers.engine.errors import EngineCancelled, EngineUnusable
+from workers.engine.protocol import EngineOptions, Message, from_line, job_from_message, to_line
+
+if TYPE_CHECKING:
+    from workers.engine.start import Engine
+
+log = logging.getLogger(__name__)
+
+# The API and the database share the machine and answer in milliseconds; pictures take seconds.
+NICENESS = 10
+
+EXIT_UNUSABLE = 3
+
+
+def main() -> int:
+    arguments = _parse(sys.argv[1:])
+    answers = _take_stdout()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    options = EngineOptions(
+        arguments.device, arguments.model, arguments.tile_side, arguments.tile_threads, arguments.precision
+    )
+    if arguments.report:
+        return _report(options, answers)
+    # A signal to the whole group asks the worker to finish its work, which needs this process; when the
+    # worker is gone, stdin ends, and so does this.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):
+        os.nice(NICENESS)
+    return _Conversation(answers).run(options)
+
+
+class _Conversation:
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+
+    def run(self, options: EngineOptions) -> int:
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
+        from workers.engine.start import start_engine, versions  # noqa: PLC0415
+
+        try:
+            engine = start_engine(options)
+        except EngineUnusable as error:
+            self._say("unusable", code=error.code, sentence=str(error))
+            return EXIT_UNUSABLE
+        device = engine.model.device
+        self._say(
+            "hello",
+            device=device.id,
+            device_name=device.name,
+            model=engine.model.model.name,
+            versions=versions(),
+            set_aside=engine.set_aside,
+        )
+        while True:
+            self._work(engine, self._jobs.get())
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            message = from_line(line)
+            if message["type"] == "cancel":
+                self._cancelled.set()
+            else:
+                self._cancelled.clear()
+                self._jobs.put(message)
+        # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
+        os._exit(0)
+
+    def _work(self, engine: Engine, message: Message) -> None:
+        from workers.engine.upscale import upscale_file  # noqa: PLC0415
+
+        job = job_from_message(message)
+        started = time.monotonic()
+        try:
+            upscaled = upscale_file(
+                job.source,
+                job.target,
+                job.sizing,
+                model=engine.model,
+                tile_side=engine.tile_side,
+                threads=engine.tile_threads,
+                on_tile=lambda done, total: self._say("progress", done=done, total=total),
+                cancelled=self._cancelled.is_set,
+            )
+        except EngineCancelled:
+            self._say("cancelled")
+        except PictureError as error:
+            self._say("refused", sentence=str(error))
+        except Exception as error:
+            log.exception("the job failed")
+            self._say("failed", sentence=f"{type(error).__name__}: {error}")
+        else:
+            self._say(
+                "done",
+                **asdict(upscaled),
+                model=engine.model.model.name,
+                device=engine.model.device.id,
+                seconds=time.monotonic() - started,
+            )
+
+    def _say(self, kind: str, **facts: Any) -> None:
+        self._answers.write(to_line({"type": kind, **facts}))
+        self._answers.flush()
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.engine", description=__doc__)
+    parser.add_argument("--device", default=EngineOptions.device)
+    parser.add_argument("--model", default=EngineOptions.model)
+    parser.add_argument("--tile-side", type=int)
+    parser.add_argument("--tile-threads", type=int)
+    parser.add_argument("--precision")
+    parser.add_argument("--report", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def _take_stdout() -> BinaryIO:
+    """The real stdout, for answers alone; whatever native code prints from now on goes to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _report(options: EngineOptions, answers: BinaryIO) -> int:
+    from workers.engine.report import describe  # noqa: PLC0415 — loads ncnn, after stdout was taken
+
+    try:
+        answers.write(to_line({"type": "report", **asdict(describe(options))}))
+    except EngineUnusable as error:
+        answers.write(to_line({"type": "unusable", "code": error.code, "sentence": str(error)}))
+    answers.flush()
+    return 0
+
+
+def _run() -> NoReturn:
+    """End without destructors: drivers like to crash in theirs, and Python waits for threads in native code."""
+    code = 1
+    try:
+        code = main()
+    except Exception:
+        log.exception("the engine broke")
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _run()

@@ -1,0 +1,109 @@
+"""What can run a network on this machine: the CPU always, and every Vulkan device that ncnn finds.
+
+Asking for the Vulkan devices loads drivers, which may print or crash: only ever in the engine's child.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ncnn
+
+from workers.engine.errors import UnknownDevice
+from workers.engine.models import AUTO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CPU = "cpu"
+VULKAN_PREFIX = "vulkan:"
+
+
+class DeviceKind(StrEnum):
+    """In the order of ``VkPhysicalDeviceType`` as ncnn numbers it, and the CPU without Vulkan."""
+
+    DISCRETE_GPU = "discrete GPU"
+    INTEGRATED_GPU = "integrated GPU"
+    VIRTUAL_GPU = "virtual GPU"
+    SOFTWARE = "software Vulkan"
+    CPU = "CPU"
+
+
+@dataclass(frozen=True)
+class Device:
+    """``id`` is what a setting says (``cpu``, ``vulkan:0``), ``name`` is what the maker calls it."""
+
+    id: str
+    name: str
+    kind: DeviceKind
+    vulkan_index: int | None = None
+
+    @property
+    def is_hardware_gpu(self) -> bool:
+        return self.kind not in {DeviceKind.CPU, DeviceKind.SOFTWARE}
+
+
+def cpu_device() -> Device:
+    return Device(CPU, _cpu_name(), DeviceKind.CPU)
+
+
+def list_devices() -> list[Device]:
+    """The CPU first, then the Vulkan devices by number. Creates the Vulkan instance of this process."""
+    with _native_output_hidden():
+        count = ncnn.get_gpu_count()
+    return [cpu_device(), *(_vulkan_device(index) for index in range(count))]
+
+
+def choose_devices(setting: str) -> list[Device]:
+    """The devices to use, best first. ``auto``: every GPU; without one, the CPU.
+
+    A software Vulkan device is many times slower than the CPU without Vulkan, so ``auto`` never takes one.
+    Asking for ``cpu`` leaves Vulkan alone. Raises UnknownDevice.
+    """
+    if setting == CPU:
+        return [cpu_device()]
+    devices = list_devices()
+    if setting == AUTO:
+        return [device for device in devices if device.is_hardware_gpu] or [cpu_device()]
+    chosen = [device for device in devices if device.id == setting]
+    if not chosen:
+        there = ", ".join(device.id for device in devices)
+        raise UnknownDevice(f"There is no device {setting!r}; this machine has {there} ({AUTO} chooses).")
+    return chosen
+
+
+def _vulkan_device(index: int) -> Device:
+    info = ncnn.get_gpu_info(index)
+    kind = tuple(DeviceKind)[info.type()]
+    return Device(f"{VULKAN_PREFIX}{index}", info.device_name(), kind, index)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+@contextmanager
+def _native_output_hidden() -> Iterator[None]:
+    """Without a Vulkan loader ncnn prints one "dlopen failed" after another, which is no fault here."""
+    saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in saved:
+            os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        for descriptor, original in saved.items():
+            os.dup2(original, descriptor)
+            os.close(original)
+        os.close(nowhere)

@@ -1,0 +1,43 @@
+"""What can go wrong with the engine itself; what is wrong with a picture is ``domain.errors.PictureError``.
+
+UprezError
+├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
+│   ├── WeightsError        a file of a network is missing or is not the file we know
+│   ├── UnknownModel
+│   └── UnknownDevice
+├── DeviceFault         a device failed a call, or answers with wrong numbers
+├── EngineLost          the child process died, hung or broke on this job: costs one attempt
+└── EngineCancelled     the caller wanted the job no more
+"""
+
+from __future__ import annotations
+
+from domain.errors import UprezError
+
+
+class EngineUnusable(UprezError):
+    code = "engine_unusable"
+
+
+class WeightsError(EngineUnusable):
+    code = "weights_error"
+
+
+class UnknownModel(EngineUnusable):
+    code = "unknown_model"
+
+
+class UnknownDevice(EngineUnusable):
+    code = "unknown_device"
+
+
+class DeviceFault(UprezError):
+    code = "device_fault"
+
+
+class EngineLost(UprezError):
+    code = "engine_lost"
+
+
+class EngineCancelled(UprezError):
+    code = "engine_cancelled"

@@ -1,0 +1,35 @@
+"""The networks of one model on one device: loaded when first needed, checked once, then kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workers.engine.golden import check_golden
+from workers.engine.network import LoadedNetwork
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workers.engine.device import Device
+    from workers.engine.models import Model, Precision
+
+
+class LoadedModel:
+    def __init__(self, model: Model, device: Device, precision: Precision, folder: Path) -> None:
+        self.model = model
+        self.device = device
+        self._precision = precision
+        self._folder = folder
+        self._networks: dict[int, LoadedNetwork] = {}
+
+    def network_for(self, factor: float) -> LoadedNetwork:
+        """The network for an enlargement by ``factor``, known to answer rightly on this device.
+
+        Raises WeightsError for files that are not the known ones, DeviceFault for a wrong answer.
+        """
+        network = self.model.network_for(factor)
+        if network.scale not in self._networks:
+            loaded = LoadedNetwork(network, self.device, self._precision, self._folder)
+            check_golden(loaded)
+            self._networks[network.scale] = loaded
+        return self._networks[network.scale]

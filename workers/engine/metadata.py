@@ -1,0 +1,121 @@
+"""What travels with a picture besides its pixels: EXIF, XMP, colour profile and resolution.
+
+The orientation is applied to the pixels and then no longer stated; sizes that EXIF repeats are dropped,
+because they are the original's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import ExifTags, Image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_APPLY_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# A TIFF keeps EXIF among the tags that describe its own pixels; only these are about the picture's meaning.
+_KEPT_TAGS = frozenset(
+    {
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.Software,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.Copyright,
+        ExifTags.Base.HostComputer,
+        ExifTags.Base.Rating,
+        ExifTags.Base.XPTitle,
+        ExifTags.Base.XPComment,
+        ExifTags.Base.XPAuthor,
+        ExifTags.Base.XPKeywords,
+        ExifTags.Base.XPSubject,
+    }
+)
+_KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_SIZES = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+
+_XMP_ORIENTATION = re.compile(
+    rb"""\s*tiff:Orientation\s*=\s*(["'])\d\1|<tiff:Orientation>\s*\d\s*</tiff:Orientation>"""
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Each as the bytes that an encoder takes; None where there is nothing."""
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc_profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as it is meant to be seen, its EXIF orientation applied. It must be loaded."""
+    method = _APPLY_ORIENTATION.get(_readable_exif(image).get(ExifTags.Base.Orientation, 1))
+    return image if method is None else image.transpose(method)
+
+
+def metadata_of(image: Image.Image) -> Metadata:
+    """What a picture, once loaded, carries; whatever of it is malformed is left out."""
+    info: Mapping[Any, Any] = image.info
+    xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return Metadata(
+        exif=_exif_bytes(image),
+        xmp=_XMP_ORIENTATION.sub(b"", xmp) if isinstance(xmp, bytes) else None,
+        icc_profile=info.get("icc_profile") or None,
+        dpi=_resolution(info.get("dpi")),
+    )
+
+
+def _readable_exif(image: Image.Image) -> Image.Exif:
+    """Empty when it cannot be read: a broken note about a picture is no reason to refuse the picture."""
+    try:
+        exif = image.getexif()
+        for directory in _KEPT_DIRECTORIES:
+            exif.get_ifd(directory)
+    except Exception:  # noqa: BLE001 — the parser raises whatever it stumbles on
+        return Image.Exif()
+    return exif
+
+
+def _exif_bytes(image: Image.Image) -> bytes | None:
+    exif = _readable_exif(image)
+    kept = Image.Exif()
+    for tag in _KEPT_TAGS & exif.keys():
+        kept[tag] = exif[tag]
+    for directory in _KEPT_DIRECTORIES:
+        entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZES}
+        if entries:
+            kept.get_ifd(directory).update(entries)
+            kept[directory] = kept.get_ifd(directory)
+    if not len(kept):
+        return None
+    try:
+        return kept.tobytes()
+    except Exception:  # noqa: BLE001 — values of types that cannot be written back
+        return None
+
+
+def _resolution(dpi: object) -> tuple[float, float] | None:
+    if not isinstance(dpi, tuple):
+        return None
+    try:
+        across, down = (float(value) for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if across > 0 and down > 0 else None

@@ -1,0 +1,169 @@
+"""Read a picture file into plain arrays. Every file is hostile until it is read."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
+
+from domain.errors import PictureError
+from domain.formats import PictureFormat
+from domain.sizing import Caps, Size
+from workers.engine.metadata import Metadata, metadata_of, upright
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workers.engine.arrays import Pixels
+
+
+UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
+DAMAGED = "The picture is damaged or incomplete."
+TOO_LARGE = f"The picture has more than {Caps().max_pixels:,} pixels."
+
+# Named when opening, because Pillow knows about sixty formats, some of which run other programs.
+_PILLOW_FORMATS = tuple(picture_format.value.upper() for picture_format in PictureFormat)
+
+_FORMATS = {
+    **{picture_format.value.upper(): picture_format for picture_format in PictureFormat},
+    "MPO": PictureFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
+}
+
+FULL_CHROMA = 0  # 4:4:4 in Pillow's count
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the original was written, as far as the result should be written likewise."""
+
+    picture_format: PictureFormat
+    chroma_subsampling: int = FULL_CHROMA
+    progressive: bool = False
+    lossless: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``pixels`` is ``(H, W, C)``, uint8 or uint16: gray, gray + alpha, sRGB or RGB in its profile, RGBA."""
+
+    pixels: Pixels
+    encoding: Encoding
+    metadata: Metadata
+
+    @property
+    def size(self) -> Size:
+        height, width, _ = self.pixels.shape
+        return Size(width, height)
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.pixels.shape[2] in {2, 4}
+
+
+def decode(path: Path) -> Picture:
+    """The picture in this file (of several, the first), upright. Raises PictureError, OSError."""
+    # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
+    content = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns about what it forgives; what must not be forgiven is checked here.
+            warnings.simplefilter("ignore")
+            return _decode(content)
+    except (PictureError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(TOO_LARGE) from error
+    except UnidentifiedImageError as error:
+        raise PictureError(UNREADABLE) from error
+    except Exception as error:
+        # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, KeyError …
+        raise PictureError(DAMAGED) from error
+
+
+def _decode(content: bytes) -> Picture:
+    if _open(content).format == "PNG":
+        _open(content).verify()  # loading forgives a wrong checksum
+    image = _open(content)
+    if Size(*image.size).pixels > Caps().max_pixels:
+        raise PictureError(TOO_LARGE)
+    encoding = _encoding_of(image, content)
+    image.load()
+    metadata = metadata_of(image)
+    image, profile = _in_known_colours(upright(image), metadata.icc_profile)
+    pixels = np.asarray(image)
+    if pixels.dtype.itemsize > 1:
+        pixels = pixels.astype(np.uint16)  # some files are big-endian
+    if pixels.ndim == 2:  # noqa: PLR2004 — gray has no axis of channels
+        pixels = pixels[..., None]
+    return Picture(pixels, encoding, replace(metadata, icc_profile=profile))
+
+
+def _open(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
+
+
+def _encoding_of(image: Image.Image, content: bytes) -> Encoding:
+    picture_format = _FORMATS[image.format or ""]
+    if picture_format is PictureFormat.JPEG:
+        # Unknown kinds of subsampling become none at all, which loses nothing.
+        subsampling = max(FULL_CHROMA, JpegImagePlugin.get_sampling(image))
+        return Encoding(picture_format, subsampling, progressive=bool(image.info.get("progressive")))
+    if picture_format is PictureFormat.WEBP:
+        return Encoding(picture_format, lossless=_is_lossless_webp(content))
+    return Encoding(picture_format)
+
+
+def _is_lossless_webp(content: bytes) -> bool:
+    """Whether the first picture in the container is a ``VP8L`` chunk.
+
+    https://developers.google.com/speed/webp/docs/riff_container
+    """
+    position = 12
+    while position + 8 <= len(content):
+        name = content[position : position + 4]
+        if name in {b"VP8L", b"VP8 "}:
+            return name == b"VP8L"
+        length = int.from_bytes(content[position + 4 : position + 8], "little")
+        # A frame of an animation starts with 16 bytes about itself, then holds chunks of its own.
+        position += 8 + (16 if name == b"ANMF" else length + length % 2)
+    return False
+
+
+def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """The same picture as 8-bit gray, RGB, either with alpha, or 16-bit gray; and its profile then."""
+    if image.mode in {"L", "LA", "RGB", "RGBA"} and not image.has_transparency_data:
+        return image, profile
+    match image.mode:
+        case "CMYK" | "LAB":
+            return _to_srgb(image, profile), None
+        case "1" | "L":
+            return image.convert("LA" if image.has_transparency_data else "L"), profile
+        case "LA" | "RGBA" | "I;16" | "I;16B" | "I;16L" | "I;16N":
+            return image, profile
+        case "La":
+            return image.convert("LA"), profile
+        case "I" | "F":
+            raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
+        case _:  # palettes, RGB with one transparent colour, YCbCr, premultiplied RGBa …
+            return image.convert("RGBA" if image.has_transparency_data else "RGB"), profile
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Through the colour profile; without a usable one, by Pillow's plain formula."""
+    try:
+        source = ImageCms.createProfile("LAB") if image.mode == "LAB" else io.BytesIO(profile or b"")
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except ImageCms.PyCMSError:
+        converted = image.convert("RGB")
+    assert converted is not None
+    return converted

@@ -1,0 +1,170 @@
+"""What the engine's child and its supervisor say to each other: one JSON object on each line.
+
+The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``progress``
+any number of times and then exactly one of ``done``, ``refused`` (the picture is at fault), ``failed`` (the
+engine is) and ``cancelled``. This module is for both sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from domain.formats import PictureFormat
+from domain.sizing import Size, Sizing
+
+Message = dict[str, Any]
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """``device``: auto, cpu or vulkan:N. ``model``: auto or a name. None: what the model and device suggest.
+
+    ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
+    once; ``precision`` is fp32 or bf16 and concerns CPUs only.
+    """
+
+    device: str = AUTO
+    model: str = AUTO
+    tile_side: int | None = None
+    tile_threads: int | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineJob:
+    """``target`` is written in the format of ``source``; what was there before is replaced."""
+
+    source: Path
+    target: Path
+    sizing: Sizing
+
+
+@dataclass(frozen=True)
+class EngineHello:
+    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how."""
+
+    device: str
+    device_name: str
+    model: str
+    versions: dict[str, str]
+    set_aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    original: Size
+    result: Size
+    picture_format: PictureFormat
+    model: str
+    device: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """``agreement_db`` with the golden picture, infinite when equal; None when there was no answer."""
+
+    id: str
+    name: str
+    kind: str
+    used: bool
+    model: str
+    agreement_db: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class FileReport:
+    name: str
+    sha256: str
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    name: str
+    scales: tuple[int, ...]
+    files: tuple[FileReport, ...]
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """All that an operator may want to know about the engine of this machine; ``choice`` is a sentence."""
+
+    versions: dict[str, str]
+    devices: tuple[DeviceReport, ...]
+    models: tuple[ModelReport, ...]
+    choice: str
+    problems: tuple[str, ...]
+
+
+def unfinished(target: Path) -> Path:
+    """Where a result is written before it takes its place; an engine that was killed leaves it behind."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+def to_line(message: Message) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Message:
+    """Raises ValueError for anything but one JSON object."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("not a message")  # noqa: TRY004 — one kind of error for one kind of fault
+    return message
+
+
+def job_to_message(job: EngineJob) -> Message:
+    """Absolute paths: the child has a working folder of its own."""
+    return {
+        "type": "upscale",
+        "source": str(job.source.absolute()),
+        "target": str(job.target.absolute()),
+        "sizing": asdict(job.sizing),
+    }
+
+
+def job_from_message(message: Message) -> EngineJob:
+    return EngineJob(Path(message["source"]), Path(message["target"]), Sizing(**message["sizing"]))
+
+
+def hello_from_message(message: Message) -> EngineHello:
+    return EngineHello(
+        device=message["device"],
+        device_name=message["device_name"],
+        model=message["model"],
+        versions=message["versions"],
+        set_aside=tuple(message["set_aside"]),
+    )
+
+
+def result_from_message(message: Message) -> EngineResult:
+    return EngineResult(
+        original=Size(*message["original"]),
+        result=Size(*message["result"]),
+        picture_format=PictureFormat(message["picture_format"]),
+        model=message["model"],
+        device=message["device"],
+        seconds=message["seconds"],
+    )
+
+
+def report_from_message(message: Message) -> EngineReport:
+    return EngineReport(
+        versions=message["versions"],
+        devices=tuple(DeviceReport(**device) for device in message["devices"]),
+        models=tuple(
+            ModelReport(
+                model["name"], tuple(model["scales"]), tuple(FileReport(**file) for file in model["files"])
+            )
+            for model in message["models"]
+        ),
+        choice=message["choice"],
+        problems=tuple(message["problems"]),
+    )

@@ -1,0 +1,67 @@
+"""The one Lanczos step from a network's output to the exact size that was asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from domain.sizing import Size
+    from workers.engine.arrays import Floats
+
+LANCZOS_RADIUS = 3  # of Pillow's filter, in pixels of the smaller of the two pictures
+
+
+def resampled(bands: Iterable[Floats], source: Size, result: Size) -> Iterator[Floats]:
+    """The same picture in another size: bands ``(C, rows, width)`` in, bands out, top to bottom.
+
+    A whole x4 output of a large photograph would be gigabytes, so only the rows that the next result rows
+    can still need are kept. The values are those of resampling the whole picture at once.
+    """
+    if source == result:
+        yield from bands
+        return
+    step = source.height / result.height
+    reach = LANCZOS_RADIUS * max(1.0, step) + 1  # the one more row is for rounding
+    kept_from = 0
+    done = 0
+    kept: Floats | None = None
+    for band in bands:
+        kept = band if kept is None else np.concatenate((kept, band), axis=1)
+        arrived = kept_from + kept.shape[1]
+        ready = result.height if arrived == source.height else math.floor((arrived - reach) / step)
+        if ready <= done:
+            continue
+        yield _resize_rows(
+            kept,
+            source.width,
+            result.width,
+            ready - done,
+            (done * step - kept_from, ready * step - kept_from),
+        )
+        done = ready
+        unneeded = max(0, math.floor(done * step - reach) - kept_from)
+        kept = kept[:, unneeded:]
+        kept_from += unneeded
+
+
+def _resize_rows(
+    rows: Floats, width: int, new_width: int, new_height: int, box: tuple[float, float]
+) -> Floats:
+    """Result rows from the source rows between ``box[0]`` and ``box[1]``; the filter reads beyond the box."""
+    top, bottom = max(0.0, box[0]), min(float(rows.shape[1]), box[1])
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(channel)).resize(
+                    (new_width, new_height), Image.Resampling.LANCZOS, box=(0, top, width, bottom)
+                )
+            )
+            for channel in rows
+        ]
+    )
