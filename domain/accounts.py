@@ -39,7 +39,7 @@ _REFUSALS: Mapping[str, type[Refused]] = {
 
 
 def register(
-    services: Services, fields: Mapping[str, Any], known: Sequence[FieldProblem] = ()
+    services: Services, fields: Mapping[str, Any], device_name: str, known: Sequence[FieldProblem] = ()
 ) -> tuple[Account, str]:
     """The new account and its first token; a verification mail is on its way.
 
@@ -58,7 +58,7 @@ def register(
         email=email,
         password_hash=password_hash,
         plan=plan,
-        device_name=fields["device_name"],
+        device_name=device_name,
     )
     send_verification(services, account)
     return account, token
@@ -119,7 +119,7 @@ def log_out(services: Services, principal: Principal) -> None:
 def send_verification(services: Services, account: Account) -> None:
     expires_at = services.clock.now() + services.rules.verification_link_lifetime
     signed = services.links.sign(_VERIFY_EMAIL, {"id": account.id, "email": account.email}, expires_at)
-    link = f"{services.rules.public_url}/api/auth/verify-email/{account.id}/{signed}"
+    link = f"{services.rules.origin}/api/auth/verify-email/{account.id}/{signed}"
     services.mailer.send(
         Mail(
             to=account.email,

@@ -43,11 +43,14 @@ def claim(services: Services, image_id: int) -> Image:
     return claimed
 
 
-def renew(services: Services, image: Image) -> bool:
-    """False when the work is in vain: the image was deleted, or another attempt has it."""
+def renew(services: Services, image: Image, progress: int) -> bool:
+    """``progress`` in whole percent. False when the work is in vain: deleted, or another attempt has it."""
     now = services.clock.now()
     return _step(
-        services, image, lambda job: job_states.renew(job, image.job.attempt, now, services.rules.lease)
+        services,
+        image,
+        lambda job: job_states.renew(job, image.job.attempt, now, services.rules.lease),
+        progress=progress,
     )
 
 
@@ -94,6 +97,7 @@ def _step(
     image: Image,
     step: Callable[[Job], Job],
     *,
+    progress: int | None = None,
     result: Result | None = None,
     error: str | None = None,
     refund: bool = False,
@@ -111,7 +115,9 @@ def _step(
         failed = job.status is Status.FAILED
         if failed and refund:
             quota.give_back(work, current)
-        stepped = work.images.step(current, job, now, result=result, error=error if failed else None)
+        stepped = work.images.step(
+            current, job, now, progress=progress, result=result, error=error if failed else None
+        )
         if stepped:
             work.commit()
         return stepped

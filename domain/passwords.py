@@ -26,7 +26,7 @@ def password_problems(password: str, confirmation: str | None) -> Iterator[Field
     if not (re.search(r"[a-z]", password) and re.search(r"[A-Z]", password)):
         yield FieldProblem("password", "mixed_case")
     if not re.search(r"[0-9]", password):
-        yield FieldProblem("password", "number")
+        yield FieldProblem("password", "number_in")
     if confirmation is not None and password != confirmation:
         yield FieldProblem("password", "confirmed")
 

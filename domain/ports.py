@@ -64,7 +64,7 @@ class PictureFacts(NamedTuple):
 
 
 class Probe(Protocol):
-    def __call__(self, content: BinaryIO) -> PictureFacts:
+    def __call__(self, content: BinaryIO, /) -> PictureFacts:
         """Format and displayed size, from the header; the stream stands at its start before and after.
 
         Raises PictureError when this is none of our formats, or visibly incomplete.

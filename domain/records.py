@@ -38,12 +38,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Result:
-    """The upscaled picture; ``bytes`` is the size of its file."""
+    """The upscaled picture; ``bytes`` is the size of its file, ``seconds`` the work it took."""
 
     key: str
     bytes: int
     size: Size
     seconds: float
+    model: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Image:
     sizing: Sizing
     api_request: bool
     job: Job
+    progress: int  # whole percent
     result: Result | None
     error: str | None
     quota_month: str

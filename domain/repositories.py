@@ -55,6 +55,9 @@ class Accounts:
     def by_email(self, email: str) -> Account | None:
         return self._one(tables.accounts.c.email == email)
 
+    def count(self) -> int:
+        return self._connection.execute(select(func.count()).select_from(tables.accounts)).scalar_one()
+
     def verify_email(self, account_id: int, now: datetime) -> None:
         self._connection.execute(
             update(tables.accounts)
@@ -130,6 +133,7 @@ class Images:
                 target_height=new.sizing.target_height,
                 api_request=new.api_request,
                 quota_month=new.quota_month,
+                progress=0,
                 woken_at=now,
                 created_at=now,
                 updated_at=now,
@@ -163,7 +167,14 @@ class Images:
         return [_image(row) for row in rows], total
 
     def step(
-        self, image: Image, job: Job, now: datetime, result: Result | None = None, error: str | None = None
+        self,
+        image: Image,
+        job: Job,
+        now: datetime,
+        *,
+        progress: int | None = None,
+        result: Result | None = None,
+        error: str | None = None,
     ) -> bool:
         """Takes the row from ``image.job`` to ``job``; False if it is no longer where it was.
 
@@ -179,7 +190,12 @@ class Images:
                 "result_width": result.size.width,
                 "result_height": result.size.height,
                 "processing_seconds": result.seconds,
+                "model": result.model,
+                "device": result.device,
+                "progress": 100,
             }
+        if progress is not None:
+            values["progress"] = progress
         if error is not None:
             values["error"] = error
         columns = tables.images.c
@@ -298,7 +314,7 @@ def _image(row: Row[Any]) -> Image:
     result = None
     if row.result_key is not None:
         size = Size(row.result_width, row.result_height)
-        result = Result(row.result_key, row.result_size, size, row.processing_seconds)
+        result = Result(row.result_key, row.result_size, size, row.processing_seconds, row.model, row.device)
     return Image(
         id=row.id,
         account_id=row.account_id,
@@ -310,6 +326,7 @@ def _image(row: Row[Any]) -> Image:
         sizing=Sizing(row.scale_factor, row.target_width, row.target_height),
         api_request=row.api_request,
         job=Job(Status(row.status), row.attempt, row.lost, row.lease_until),
+        progress=row.progress,
         result=result,
         error=row.error,
         quota_month=row.quota_month,

@@ -21,7 +21,8 @@ class Rules:
     """The numbers that an operator may set."""
 
     default_plan: str = "free"
-    public_url: str = "http://127.0.0.1:8000"
+    origin: str = "http://127.0.0.1:8000"  # what links in mails begin with
+    public_url: str | None = None  # what links in answers begin with; None: what the client used
     max_upload_bytes: int = 10 * 1024 * 1024
     max_input_pixels: int = 40_000_000
     result_caps: Caps = field(default_factory=Caps)

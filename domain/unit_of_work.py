@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from domain.errors import Unavailable
@@ -51,6 +51,10 @@ class UnitOfWork:
 
     def commit(self) -> None:
         self._connection.commit()
+
+    def ping(self) -> None:
+        """Raises Unavailable on leaving if the database does not answer."""
+        self._connection.execute(text("SELECT 1"))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,6 @@
+"""HTTP: the contract routed by Connexion to thin handlers, every answer in the envelope."""
+
+import warnings
+
+# Connexion imports Starlette's test client, which complains of its HTTP library; no server uses it.
+warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")

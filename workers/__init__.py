@@ -1,0 +1,1 @@
+"""Workers: the queue's actors, the reconciler, and the engine that upscales."""

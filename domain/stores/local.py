@@ -23,7 +23,7 @@ _PURPOSE = "download"
 
 
 class SignedFile(NamedTuple):
-    key: str
+    path: Path
     filename: str
 
 
@@ -68,9 +68,12 @@ class LocalFiles:
         return f"/api/files/{signed}"
 
     def read_url(self, signed: str, now: datetime) -> SignedFile:
-        """What the last part of a signed URL allows. Raises LinkRefused."""
+        """What the last part of a signed URL allows. Raises LinkRefused, and NotFound for a file that is gone."""
         payload = self._links.read(_PURPOSE, signed, now)
-        return SignedFile(payload["key"], payload["name"])
+        path = self._path(payload["key"])
+        if not path.exists():
+            raise NotFound
+        return SignedFile(path, payload["name"])
 
     def _path(self, key: str) -> Path:
         assert _KEY.fullmatch(key), key

@@ -1,0 +1,110 @@
+"""The application: the contract, routed by Connexion, within layers that make every answer an envelope."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import connexion
+from connexion.datastructures import MediaTypeDict
+from connexion.exceptions import ProblemException
+from connexion.jsonifier import Jsonifier
+from connexion.lifecycle import ConnexionResponse
+from connexion.middleware import ConnexionMiddleware, MiddlewarePosition
+from connexion.middleware.response_validation import ResponseValidationMiddleware
+from connexion.middleware.server_error import ServerErrorMiddleware
+from connexion.middleware.swagger_ui import SwaggerUIMiddleware
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from werkzeug.exceptions import HTTPException as WerkzeugHTTPException
+
+from domain.errors import UprezError
+from handlers.bridge import FlaskBridge
+from handlers.contract import BASE_PATH, load_contract
+from handlers.edge import REQUEST_ID, Edge
+from handlers.envelope import Answer, TransportError, answer_to
+from handlers.json_text import JsonText, json_bytes
+from handlers.middleware import BodyLimits, Methods, QuotaHeaders
+from handlers.operator import add_health
+from handlers.request import SERVICES
+from handlers.response_check import BodyCheck
+from handlers.security import bearer_handler, use_bearer_tokens
+from handlers.validation import BODY_VALIDATORS, StrictParameters
+
+if TYPE_CHECKING:
+    from connexion.lifecycle import ConnexionRequest
+    from starlette.types import ASGIApp
+
+    from domain.services import Services
+
+_log = logging.getLogger(__name__)
+
+_MIDDLEWARES = [
+    BodyCheck if middleware is ResponseValidationMiddleware else middleware
+    for middleware in ConnexionMiddleware.default_middlewares
+    # The edge answers crashes, and the reference pages are none of Connexion's.
+    if middleware not in {ServerErrorMiddleware, SwaggerUIMiddleware}
+]
+
+
+def create_app(
+    services: Services, *, threads: int, body_timeout_seconds: float, check_responses: bool = False
+) -> ASGIApp:
+    """The ASGI application; one for each process."""
+    contract = load_contract()
+    app = connexion.FlaskApp(__name__, middlewares=list(_MIDDLEWARES))
+    app.app.extensions[SERVICES] = services
+    app.app.json.compact = True
+    app._middleware_app.asgi_app = FlaskBridge(app.app.wsgi_app, threads)  # noqa: SLF001  # no other way in
+    use_bearer_tokens(app.app, services)
+    app.app.register_error_handler(WerkzeugHTTPException, _raise_further)
+    for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
+        app.add_error_handler(kind, _answer)
+    app.add_middleware(
+        QuotaHeaders, MiddlewarePosition.BEFORE_EXCEPTION, contract=contract, services=services
+    )
+    app.add_middleware(Methods, MiddlewarePosition.BEFORE_ROUTING, contract=contract)
+    app.add_middleware(
+        BodyLimits,
+        MiddlewarePosition.BEFORE_VALIDATION,
+        contract=contract,
+        timeout_seconds=body_timeout_seconds,
+    )
+    app.add_api(
+        contract.document,
+        base_path=BASE_PATH,
+        jsonifier=Jsonifier(JsonText),
+        validate_responses=check_responses,
+        validator_map={"parameter": StrictParameters, "body": MediaTypeDict(BODY_VALIDATORS)},
+        security_map={"bearer": bearer_handler(app.app, services)},
+    )
+    add_health(app.app)
+    return Edge(app)
+
+
+def _raise_further(error: WerkzeugHTTPException) -> None:
+    """Out of Flask with its headers, which Connexion's own handler would drop."""
+    headers = dict(error.get_headers())
+    headers.pop("Content-Type", None)
+    raise TransportError(error.code or 500, headers)
+
+
+def _answer(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+    answer = _translate(error)
+    if answer.status == 500:  # noqa: PLR2004
+        _log.error("Request %s crashed.", request.scope["extensions"][REQUEST_ID], exc_info=error)
+    return ConnexionResponse(
+        status_code=answer.status,
+        mimetype="application/json",
+        content_type="application/json",
+        headers=dict(answer.headers),
+        body=json_bytes(answer.body),
+    )
+
+
+def _translate(error: Exception) -> Answer:
+    match error:
+        case StarletteHTTPException():
+            return answer_to(TransportError(error.status_code, error.headers))
+        case ProblemException():
+            return answer_to(TransportError(error.status))
+    return answer_to(error)

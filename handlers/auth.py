@@ -1,0 +1,57 @@
+"""/auth: accounts come in and tokens go out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import flask
+
+from domain import accounts
+from domain.errors import InvalidFields
+from handlers import shapes
+from handlers.envelope import Body, success
+from handlers.pages import verified_page
+from handlers.request import origin, principal, services, submitted
+
+if TYPE_CHECKING:
+    from domain.records import Account
+    from handlers.validation import Submitted
+
+
+def register() -> tuple[Body, int]:
+    form = submitted()
+    account, token = accounts.register(services(), form.fields, _device_name(form), form.problems)
+    return success(
+        "Registration successful. Please verify your email to access all features.",
+        _account_with_token(account, token),
+    ), 201
+
+
+def login() -> Body:
+    form = submitted()
+    if form.problems:
+        raise InvalidFields(form.problems)
+    email, password = form.fields["email"], form.fields["password"]
+    account, token = accounts.log_in(services(), email, password, _device_name(form))
+    return success("Login successful", _account_with_token(account, token))
+
+
+def logout() -> Body:
+    accounts.log_out(services(), principal())
+    return success("Logout successful")
+
+
+def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
+    accounts.verify_email(services(), id, hash)
+    if flask.request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return verified_page()
+    return flask.jsonify(success("Email verified successfully"))
+
+
+def _device_name(form: Submitted) -> str:
+    return form.fields.get("device_name") or flask.request.user_agent.string or "unknown device"
+
+
+def _account_with_token(account: Account, token: str) -> dict[str, Any]:
+    plan = services().plans[account.plan]
+    return {"user": shapes.user(origin(), account, plan), "token": token, "token_type": "Bearer"}

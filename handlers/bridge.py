@@ -1,0 +1,86 @@
+"""From ASGI to Flask in one hop: a request runs on one thread from beginning to end.
+
+The bridge that Connexion brings hands every chunk of the body and of the answer over a queue between
+threads, and has ten of them. Bodies are read before they come here, so none of that is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from a2wsgi.wsgi import build_environ
+from werkzeug.wsgi import FileWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from starlette.types import Receive, Scope, Send
+
+_END: Any = object()
+_FILE_CHUNK_BYTES = 256 * 1024
+"""Each chunk of a file costs a hop to a thread and back."""
+
+
+class FlaskBridge:
+    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], threads: int) -> None:
+        self.app = wsgi_app
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="handler")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        environ: Any = build_environ(scope, BytesIO(await _body(receive)))  # type: ignore[arg-type]
+        environ["wsgi.file_wrapper"] = lambda file, _size: FileWrapper(file, _FILE_CHUNK_BYTES)
+        answer = await self._on_thread(_Answer, self.app, environ)
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            chunk, following = answer.first, answer.second
+            while following is not _END:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                chunk, following = following, await self._on_thread(next, answer.rest, _END)
+            await send({"type": "http.response.body", "body": chunk})
+        finally:
+            if answer.second is not _END:
+                await self._on_thread(answer.close)
+
+    async def _on_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        call = partial(contextvars.copy_context().run, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+class _Answer:
+    """The application's answer; closed already if it has no second chunk, as almost none has."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], environ: Any) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._iterable = app(environ, self._start)
+        self.rest = iter(self._iterable)
+        self.first = next(self.rest, b"")
+        self.second = next(self.rest, _END)
+        if self.second is _END:
+            self.close()
+
+    def close(self) -> None:
+        close = getattr(self._iterable, "close", None)
+        if close is not None:
+            close()
+
+    def _start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+        self.status = int(status.split(" ", 1)[0])
+        self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks = []
+    more = True
+    while more:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(chunks)

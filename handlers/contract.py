@@ -1,0 +1,111 @@
+"""``openapi.yaml`` as the server reads it: paths, methods, and what a body may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from connexion.frameworks.starlette import starlettify_path
+from starlette.routing import compile_path
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Mapping
+
+BASE_PATH = "/api"
+_METHODS = ("get", "post", "put", "patch", "delete")
+_FILES = (Path(__file__).with_name("openapi.yaml"), Path(__file__).parent.parent / "openapi.yaml")
+"""Within the wheel, and beside the packages in a checkout."""
+
+
+@dataclass(frozen=True)
+class BodyRules:
+    """Of one operation; ``max_bytes`` is 0 where there is no body."""
+
+    media_types: tuple[str, ...]
+    max_bytes: int
+
+
+class Contract:
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    def allowed_methods(self, path: str) -> list[str]:
+        """The methods of the resource at this path (below /api); empty if there is no such resource."""
+        for pattern, methods in self._paths:
+            if pattern.match(path):
+                return methods
+        return []
+
+    def body_rules(self, operation_id: str) -> BodyRules:
+        return self._body_rules[operation_id]
+
+    def shows_quota(self, operation_id: str) -> bool:
+        """Whether the answers of this operation carry the monthly quota."""
+        return operation_id in self._quota_operations
+
+    @cached_property
+    def _operations(self) -> list[tuple[str, str, Mapping[str, Any]]]:
+        return [
+            (path, method, operation)
+            for path, operations in self.document["paths"].items()
+            for method, operation in operations.items()
+            if method in _METHODS
+        ]
+
+    @cached_property
+    def _paths(self) -> list[tuple[re.Pattern[str], list[str]]]:
+        paths: dict[str, tuple[re.Pattern[str], list[str]]] = {}
+        for path, method, operation in self._operations:
+            if path not in paths:
+                types = {
+                    parameter["name"]: parameter["schema"].get("type")
+                    for parameter in self._parameters(path, operation)
+                    if parameter["in"] == "path"
+                }
+                paths[path] = compile_path(starlettify_path(path, types))[0], []
+            paths[path][1].extend(["GET", "HEAD"] if method == "get" else [method.upper()])
+        return list(paths.values())
+
+    @cached_property
+    def _body_rules(self) -> dict[str, BodyRules]:
+        rules = {}
+        for _, _, operation in self._operations:
+            body = operation.get("requestBody")
+            rules[operation["operationId"]] = BodyRules(
+                media_types=tuple(body["content"]) if body else (),
+                max_bytes=body["x-uprez-max-bytes"] if body else 0,
+            )
+        return rules
+
+    @cached_property
+    def _quota_operations(self) -> set[str]:
+        return {
+            operation["operationId"]
+            for _, _, operation in self._operations
+            if any(
+                "X-RateLimit-Limit" in self._resolve(response).get("headers", {})
+                for response in operation["responses"].values()
+            )
+        }
+
+    def _parameters(self, path: str, operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        shared = self.document["paths"][path].get("parameters", [])
+        return [self._resolve(parameter) for parameter in [*shared, *operation.get("parameters", [])]]
+
+    def _resolve(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        reference = node.get("$ref")
+        if reference is None:
+            return node
+        target: Any = self.document
+        for name in reference.removeprefix("#/").split("/"):
+            target = target[name]
+        return self._resolve(target)
+
+
+def load_contract() -> Contract:
+    path = next(path for path in _FILES if path.exists())
+    return Contract(yaml.safe_load(path.read_text("utf-8")))

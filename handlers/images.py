@@ -1,0 +1,50 @@
+"""/images: submit, look, list, download, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain import images
+from domain.job_states import Status
+from handlers import shapes
+from handlers.envelope import Body, success
+from handlers.paging import paged
+from handlers.request import origin, principal, services, submitted
+
+if TYPE_CHECKING:
+    from starlette.datastructures import UploadFile
+
+
+def upscale() -> tuple[Body, int]:
+    form = submitted()
+    wish = images.Wish(**{name: form.fields.get(name) for name in images.Wish.__dataclass_fields__})
+    image = images.submit(services(), principal().account, _upload(form.file("image")), wish, form.problems)
+    return success("Image uploaded and queued for processing", shapes.accepted_image(image)), 202
+
+
+def list_images(page: int, per_page: int, status: str | None = None) -> Body:
+    wanted = None if status is None else Status(status)
+    found = images.list_page(services(), principal().account, wanted, page, per_page)
+    shown = [shapes.full_image(services(), origin(), image) for image in found.images]
+    filters = {} if status is None else {"status": status}
+    return paged("Images retrieved successfully", shown, found.total, page, per_page, filters)
+
+
+def get_image(id: int) -> Body:  # noqa: A002  # the contract's name, as below
+    image = images.get(services(), principal().account, id)
+    return success("Image retrieved successfully", shapes.full_image(services(), origin(), image))
+
+
+def download_image(id: int) -> Body:  # noqa: A002
+    url, filename = images.download(services(), principal().account, id)
+    data = {"download_url": shapes.absolute(origin(), url), "filename": filename}
+    return success("Download URL generated successfully", data)
+
+
+def delete_image(id: int) -> Body:  # noqa: A002
+    images.delete(services(), principal().account, id)
+    return success("Image deleted successfully")
+
+
+def _upload(file: UploadFile | None) -> images.Upload | None:
+    return None if file is None else images.Upload(file.filename or "", file.file, file.size or 0)

@@ -1,0 +1,128 @@
+"""Middleware between Connexion's own: methods before routing, body rules before validation, quota headers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+
+from domain import quota
+from domain.errors import Unavailable
+from handlers.contract import BASE_PATH
+from handlers.envelope import TransportError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from domain.services import Services
+    from domain.tokens import Principal
+    from handlers.contract import BodyRules, Contract
+
+_ROUTING = "connexion_routing"
+
+
+class Methods:
+    """405 with ``Allow`` for a method that a resource of the contract does not have.
+
+    Connexion's router knows one method at a time, so its own ``Allow`` is wrong.
+    """
+
+    def __init__(self, app: ASGIApp, contract: Contract) -> None:
+        self._app = app
+        self._contract = contract
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(f"{BASE_PATH}/"):
+            allowed = self._contract.allowed_methods(scope["path"].removeprefix(BASE_PATH))
+            if allowed and scope["method"] not in allowed:
+                raise TransportError(405, {"Allow": ", ".join(allowed)})
+        await self._app(scope, receive, send)
+
+
+class BodyLimits:
+    """413 and 415 from the headers alone, and 413 or 408 while a body arrives."""
+
+    def __init__(self, app: ASGIApp, contract: Contract, timeout_seconds: float) -> None:
+        self._app = app
+        self._contract = contract
+        self._timeout_seconds = timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation_id = _operation_id(scope)
+        if operation_id is None:
+            await self._app(scope, receive, send)
+            return
+        rules = self._contract.body_rules(operation_id)
+        _check_headers(Headers(scope=scope), rules)
+        await self._app(scope, self._limited(receive, rules), send)
+
+    def _limited(self, receive: Receive, rules: BodyRules) -> Receive:
+        received = 0
+        complete = False
+
+        async def limited() -> Message:
+            nonlocal received, complete
+            if complete:
+                return await receive()  # waits for the client to go away, for as long as it stays
+            try:
+                message = await asyncio.wait_for(receive(), self._timeout_seconds)
+            except TimeoutError:
+                raise TransportError(408) from None
+            received += len(message.get("body", b""))
+            if received > rules.max_bytes and rules.media_types:
+                raise TransportError(413)
+            complete = not message.get("more_body", False)
+            return message
+
+        return limited
+
+
+class QuotaHeaders:
+    """``X-RateLimit-*`` on the answers of image operations, errors too, once it is known who asks."""
+
+    def __init__(self, app: ASGIApp, contract: Contract, services: Services) -> None:
+        self._app = app
+        self._contract = contract
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_quota(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                operation_id = _operation_id(scope)
+                principal = scope["extensions"]["connexion_context"].get("token_info", {}).get("principal")
+                if principal is not None and operation_id and self._contract.shows_quota(operation_id):
+                    headers = MutableHeaders(scope=message)
+                    for name, value in (await run_in_threadpool(self._quota, principal)).items():
+                        headers[name] = value
+            await send(message)
+
+        await self._app(scope, receive, send_with_quota if scope["type"] == "http" else send)
+
+    def _quota(self, principal: Principal) -> dict[str, str]:
+        plan = self._services.plans[principal.account.plan]
+        try:
+            with self._services.database.reading() as work:
+                usage = quota.usage(work, principal.account, plan, self._services.clock.now())
+        except Unavailable:
+            return {}  # the answer itself says 503
+        if usage.limit is None:
+            return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
+        return {"X-RateLimit-Limit": str(usage.limit), "X-RateLimit-Remaining": str(usage.remaining)}
+
+
+def _operation_id(scope: Scope) -> str | None:
+    operation_id = scope.get("extensions", {}).get(_ROUTING, {}).get("operation_id")
+    return None if operation_id is None else str(operation_id)
+
+
+def _check_headers(headers: Headers, rules: BodyRules) -> None:
+    if not rules.media_types:
+        return
+    length = headers.get("content-length", "0")
+    if int(length) > rules.max_bytes:
+        raise TransportError(413)
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in rules.media_types:
+        raise TransportError(415)

@@ -1,0 +1,27 @@
+"""Pages for operators, outside the contract: is the process alive, and can it serve?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from handlers.envelope import Body, success
+from handlers.request import services
+
+if TYPE_CHECKING:
+    import flask
+
+
+def add_health(app: flask.Flask) -> None:
+    app.add_url_rule("/health/live", view_func=live)
+    app.add_url_rule("/health/ready", view_func=ready)
+
+
+def live() -> Body:
+    return success("Alive")
+
+
+def ready() -> Body:
+    """503 without a database. A broker that is down is no outage: uploads are taken and wait."""
+    with services().database.reading() as work:
+        work.ping()
+    return success("Ready")

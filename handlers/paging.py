@@ -1,0 +1,36 @@
+"""Lists: one page, where it stands among the others, and links that keep what the caller asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import flask
+
+from handlers.envelope import Body, success
+from handlers.request import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def paged(
+    message: str, data: list[Any], total: int, page: int, per_page: int, filters: Mapping[str, str]
+) -> Body:
+    last = max(1, -(-total // per_page))
+    # What the caller said stays in the links; what was left to the default stays out.
+    kept = {"per_page": str(per_page)} if "per_page" in flask.request.args else {}
+
+    def link(number: int) -> str:
+        query = urlencode({**kept, **filters, "page": number})
+        return f"{origin()}{flask.request.path}?{query}"
+
+    body = success(message, data)
+    body["meta"] = {"current_page": page, "last_page": last, "per_page": per_page, "total": total}
+    body["links"] = {
+        "first": link(1),
+        "last": link(last),
+        "prev": link(min(page - 1, last)) if page > 1 else None,
+        "next": link(page + 1) if page < last else None,
+    }
+    return body

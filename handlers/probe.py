@@ -1,0 +1,150 @@
+"""What an uploaded file is, from its first bytes and its structure; no picture is decoded here.
+
+Decoding a stranger's picture is the engine's job, in a child process. But a file that visibly was
+cut off is refused at the door, before it costs quota and a place in the queue.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, BinaryIO
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from domain.errors import PictureError
+from domain.formats import PictureFormat
+from domain.ports import PictureFacts
+from domain.sizing import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIDEWAYS = {5, 6, 7, 8}
+"""EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
+_END_OF_IMAGE = b"\xff\xd9"
+_SEARCH_BYTES = 64 * 1024
+
+
+def probe(content: BinaryIO) -> PictureFacts:
+    """The Probe port. Raises PictureError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow warns of large pictures; our caps are checked by the caller
+            return _facts(content)
+    except PictureError:
+        raise
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        KeyError,
+        OverflowError,
+    ) as reason:
+        raise PictureError("This is no complete picture of a known format.") from reason
+    except Image.DecompressionBombError as reason:
+        raise PictureError("This picture is too large.") from reason
+    finally:
+        content.seek(0)
+
+
+def _facts(content: BinaryIO) -> PictureFacts:
+    content.seek(0)
+    picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
+    picture_format = PictureFormat[picture.format or ""]
+    width, height = picture.size
+    orientation = _exif(picture).get(ExifTags.Base.Orientation, 1)
+    if width < 1 or height < 1:
+        raise PictureError("This picture has no pixels.")
+    _COMPLETE[picture_format](picture, content)
+    return PictureFacts(
+        picture_format, Size(height, width) if orientation in _SIDEWAYS else Size(width, height)
+    )
+
+
+def _exif(picture: Image.Image) -> Image.Exif:
+    if picture.format != PictureFormat.PNG.name:
+        return picture.getexif()
+    # Pillow would decode the whole picture, in case the chunk comes behind it.
+    exif = Image.Exif()
+    exif.load(picture.info.get("exif", b""))
+    return exif
+
+
+def _jpeg_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
+    """An end-of-image marker behind the start of the scan; what follows it is nobody's business."""
+    scan = _start_of_scan(content)
+    content.seek(scan)
+    tail = b""
+    while block := content.read(_SEARCH_BYTES):
+        if _END_OF_IMAGE in tail + block:
+            return
+        tail = block[-1:]
+    raise PictureError("This JPEG is cut off.")
+
+
+def _start_of_scan(content: BinaryIO) -> int:
+    """Walks the segments, so that the end of a thumbnail within one is not taken for the picture's."""
+    content.seek(2)
+    while True:
+        head = content.read(4)
+        if len(head) < 4 or head[0] != 0xFF:  # noqa: PLR2004
+            raise PictureError("This JPEG is damaged.")
+        if head[1] == 0xDA:  # noqa: PLR2004
+            return content.tell()
+        content.seek(int.from_bytes(head[2:], "big") - 2, os.SEEK_CUR)
+
+
+def _png_is_complete(picture: Image.Image, _content: BinaryIO) -> None:
+    picture.verify()  # the checksum of every chunk, which loading forgives
+
+
+def _webp_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
+    content.seek(4)
+    declared = int.from_bytes(content.read(4), "little") + 8
+    if content.seek(0, os.SEEK_END) < declared:
+        raise PictureError("This WebP is cut off.")
+
+
+def _gif_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
+    """A trailer (0x3B) at the end, zero bytes behind it forgiven."""
+    end = content.seek(0, os.SEEK_END)
+    content.seek(max(0, end - _SEARCH_BYTES))
+    if not content.read().rstrip(b"\0").endswith(b";"):
+        raise PictureError("This GIF is cut off.")
+
+
+def _bmp_is_complete(picture: Image.Image, content: BinaryIO) -> None:
+    """Uncompressed rows are all there (compressed ones tell when they are read)."""
+    content.seek(10)
+    start = int.from_bytes(content.read(4), "little")
+    content.seek(28)
+    bits = int.from_bytes(content.read(2), "little")
+    compressed = int.from_bytes(content.read(4), "little") not in {0, 3}
+    row = (picture.width * bits + 31) // 32 * 4
+    if not compressed and content.seek(0, os.SEEK_END) < start + row * picture.height:
+        raise PictureError("This BMP is cut off.")
+
+
+def _tiff_is_complete(picture: Image.Image, content: BinaryIO) -> None:
+    """Every strip or tile that the first directory names lies within the file."""
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    end = content.seek(0, os.SEEK_END)
+    for offsets, counts in ((273, 279), (324, 325)):
+        pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        if any(offset + count > end for offset, count in pairs):
+            raise PictureError("This TIFF is cut off.")
+
+
+_COMPLETE: dict[PictureFormat, Callable[[Image.Image, BinaryIO], None]] = {
+    PictureFormat.JPEG: _jpeg_is_complete,
+    PictureFormat.PNG: _png_is_complete,
+    PictureFormat.WEBP: _webp_is_complete,
+    PictureFormat.GIF: _gif_is_complete,
+    PictureFormat.BMP: _bmp_is_complete,
+    PictureFormat.TIFF: _tiff_is_complete,
+}

@@ -1,0 +1,98 @@
+"""uvicorn's HTTP protocol, with its own refusals in the envelope and a bound on the header."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from handlers.envelope import status_answer
+from handlers.json_text import json_bytes
+
+MAX_HEADER_BYTES = 32 * 1024
+_LINGER_SECONDS = 2.0
+"""How long a refused body is still read and thrown away, so that the client gets to read why."""
+
+
+class EnvelopeProtocol(HttpToolsProtocol):
+    _header_bytes = 0
+    _lingering = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(name + value)
+        super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the reason is for our log alone
+        # The parser wraps whatever a callback raised, so the bound is looked at here.
+        self._refuse(431 if self._header_bytes > MAX_HEADER_BYTES else 400)
+
+    def _count(self, part: bytes) -> None:
+        self._header_bytes += len(part)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("The header is too large.")
+
+    def _refuse(self, status: int) -> None:
+        body = json_bytes(status_answer(status).body)
+        self.transport.write(
+            b"".join(
+                [
+                    STATUS_LINE[status],
+                    b"content-type: application/json\r\n",
+                    b"content-length: %d\r\n" % len(body),
+                    b"x-request-id: %s\r\n" % secrets.token_hex(16).encode(),
+                    b"x-content-type-options: nosniff\r\n",
+                    b"cache-control: no-store\r\n",
+                    b"connection: close\r\n\r\n",
+                    body,
+                ]
+            )
+        )
+        self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.cycle is not None:  # its task has not run yet
+            self.cycle.transport = cast("Any", _LingeringTransport(self))
+
+    def linger(self) -> None:
+        """Says that nothing more comes, and reads what the client still sends into nothing for a while.
+
+        Closing at once would reset the connection under a client that is writing, and our answer would
+        be lost on its way.
+        """
+        self._lingering = True
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+class _LingeringTransport:
+    """The transport as one exchange sees it: closing before the body is read is done gently."""
+
+    def __init__(self, protocol: EnvelopeProtocol) -> None:
+        self._protocol = protocol
+        self._cycle = protocol.cycle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol.transport, name)
+
+    def close(self) -> None:
+        if self._cycle.more_body and not self._protocol.transport.is_closing():
+            self._protocol.linger()
+        else:
+            self._protocol.transport.close()

@@ -1,0 +1,37 @@
+"""What a handler asks of the request it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import flask
+from connexion.context import context
+
+from handlers.security import current_principal
+from handlers.validation import SUBMITTED
+
+if TYPE_CHECKING:
+    from domain.services import Services
+    from domain.tokens import Principal
+    from handlers.validation import Submitted
+
+SERVICES = "uprez"
+
+
+def services() -> Services:
+    return cast("Services", flask.current_app.extensions[SERVICES])
+
+
+def origin() -> str:
+    """Scheme and host that links in this answer begin with: the operator's word, or what the client used."""
+    public_url = services().rules.public_url
+    return public_url if public_url is not None else flask.request.host_url.rstrip("/")
+
+
+def principal() -> Principal:
+    return current_principal()
+
+
+def submitted() -> Submitted:
+    """The body: fields that keep the contract's schema, files, and the problems of the rest."""
+    return cast("Submitted", context[SUBMITTED])

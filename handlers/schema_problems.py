@@ -1,0 +1,73 @@
+"""Everything that a value has against its schema, field by field, where validators stop at the first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from domain.errors import FieldProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+
+WHOLE_BODY = "body"
+"""The name under which a problem of the body as a whole is reported."""
+
+
+def object_problems(validator: Validator, members: Mapping[str, Any]) -> list[FieldProblem]:
+    problems: list[FieldProblem] = []
+    for error in validator.iter_errors(members):
+        problems += _problems(error)
+    return problems
+
+
+def value_problems(validator: Validator, name: str, value: Any) -> list[FieldProblem]:
+    """The same for a single parameter."""
+    return [_problem(name, error) for error in validator.iter_errors(value)]
+
+
+def _problems(error: ValidationError) -> Iterator[FieldProblem]:
+    if error.path:
+        yield _problem(str(error.path[0]), error)
+    elif error.validator == "required":
+        # One error for each missing name, which only the sentence carries: all at once instead,
+        # and the caller drops the repetitions.
+        for name in error.validator_value:
+            if name not in error.instance:
+                yield FieldProblem(name, "required")
+    elif error.validator == "additionalProperties":
+        for name in error.instance:
+            if name not in error.schema.get("properties", {}):
+                yield FieldProblem(name, "unknown")
+    else:
+        yield _problem(WHOLE_BODY, error)
+
+
+def _problem(name: str, error: ValidationError) -> FieldProblem:
+    rule, facts = _rule(error)
+    return FieldProblem(name, rule, facts)
+
+
+def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
+    """The name of the broken rule among our sentences, and the facts that its sentence needs."""
+    schema, value = error.schema, error.validator_value
+    match error.validator:
+        case "type":
+            rule, facts = ("required" if error.instance is None else str(value)), {}
+        case "minimum" | "maximum" if "minimum" in schema and "maximum" in schema:
+            rule, facts = "between", {"minimum": schema["minimum"], "maximum": schema["maximum"]}
+        case "minimum" | "maximum" as bound:
+            rule, facts = bound, {bound: value}
+        case "minLength" if error.instance:
+            rule, facts = "min_characters", {"minimum": value}
+        case "minLength":
+            rule, facts = "required", {}
+        case "maxLength":
+            rule, facts = "max_characters", {"maximum": value}
+        case "enum":
+            rule, facts = "one_of", {"allowed": ", ".join(map(str, value))}
+        case _:
+            rule, facts = "format", {}
+    return rule, facts

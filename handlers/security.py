@@ -1,0 +1,86 @@
+"""From a bearer token to a principal, checked against what the contract says an operation needs.
+
+Flask-HTTPAuth decides; Connexion asks it before anything of the body is read. The needs stand in
+``openapi.yaml`` as the scopes of the bearer requirement, in the order in which a lack is answered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import flask
+from connexion.security import AbstractSecurityHandler
+from flask_httpauth import HTTPTokenAuth
+from starlette.concurrency import run_in_threadpool
+from werkzeug.datastructures import Authorization
+
+from domain import accounts, tokens
+from domain.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from connexion.lifecycle import ConnexionRequest
+
+    from domain.services import Services
+    from domain.tokens import Principal
+
+SCHEME = "Bearer"
+
+auth = HTTPTokenAuth(SCHEME)
+
+
+def current_principal() -> Principal:
+    return cast("Principal", auth.current_user())
+
+
+def use_bearer_tokens(app: flask.Flask, services: Services) -> None:
+    """Teaches Flask-HTTPAuth our tokens, and shows each handler who asks."""
+
+    @auth.verify_token  # type: ignore[untyped-decorator]
+    def _verify(plain: str) -> Principal | None:
+        try:
+            return tokens.authenticate(services.database, plain, services.clock.now())
+        except Unauthenticated:
+            return None
+
+    @auth.get_user_roles  # type: ignore[untyped-decorator]
+    def _roles(principal: Principal) -> list[str]:
+        return accounts.standing(principal, services.plans)
+
+    @app.before_request
+    def _show_principal() -> None:
+        asgi_scope = flask.request.environ["asgi.scope"]
+        token_info = asgi_scope["extensions"]["connexion_context"].get("token_info")
+        if token_info is not None:
+            flask.g.flask_httpauth_user = token_info["principal"]
+
+
+def bearer_handler(app: flask.Flask, services: Services) -> type[AbstractSecurityHandler]:
+    """The class that Connexion makes an instance of for every operation with a bearer requirement."""
+
+    def check(header: str | None, required: Sequence[str]) -> Principal:
+        with app.app_context():
+            principal = auth.authenticate(_bearer(header), None)
+            if principal is None:
+                raise Unauthenticated
+            # A tuple within the list means all of them; nothing required, nothing asked.
+            if required and not auth.authorize([tuple(required)], principal, None):
+                raise accounts.refusal(required, accounts.standing(principal, services.plans))
+            return cast("Principal", principal)
+
+    class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion is untyped
+        def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
+            async def verify(request: ConnexionRequest) -> dict[str, Any]:
+                header = request.headers.get("Authorization")
+                principal = await run_in_threadpool(check, header, required)
+                return {"sub": principal.account.id, "principal": principal}
+
+            return verify
+
+    return BearerToken
+
+
+def _bearer(header: str | None) -> Authorization | None:
+    kind, _, token = (header or "").partition(" ")
+    return Authorization("bearer", token=token.strip()) if kind.lower() == "bearer" else None

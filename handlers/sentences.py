@@ -1,0 +1,60 @@
+"""What a client reads about each field that is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from domain.errors import FieldProblem
+
+_SENTENCES = {
+    # the form of a field, as the contract's schemas have it
+    "required": "The {label} field is required.",
+    "unknown": "The {label} field is not known.",
+    "repeated": "The {label} field must be given only once.",
+    "file": "The {label} must be a file.",
+    "text": "The {label} must be text, not a file.",
+    "integer": "The {label} must be an integer.",
+    "number": "The {label} must be a number.",
+    "string": "The {label} must be a string.",
+    "boolean": "The {label} must be true or false.",
+    "array": "The {label} must be a list.",
+    "object": "The {label} must be an object.",
+    "between": "The {label} must be between {minimum} and {maximum}.",
+    "minimum": "The {label} must be at least {minimum}.",
+    "maximum": "The {label} must not be greater than {maximum}.",
+    "min_characters": "The {label} must be at least {minimum} characters.",
+    "max_characters": "The {label} must not be greater than {maximum} characters.",
+    "one_of": "The {label} must be one of: {allowed}.",
+    "format": "The {label} is not in the right form.",
+    # accounts
+    "email": "The {label} must be a valid email address.",
+    "taken": "The {label} has already been taken.",
+    "confirmed": "The {label} confirmation does not match.",
+    "mixed_case": "The {label} must contain at least one uppercase and one lowercase letter.",
+    "number_in": "The {label} must contain at least one number.",
+    # pictures and sizes
+    "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
+    "damaged": "The {label} is damaged or incomplete.",
+    "max_kilobytes": "The {label} must not be greater than {maximum} kilobytes.",
+    "max_pixels": "The {label} must not have more than {maximum} pixels.",
+    "excluded_by_target": "The {label} cannot be used with target_width or target_height.",
+    "larger_than_original": "The {label} must be larger than the original ({side} pixels).",
+    "within_plan_scale": "The {label} must not be greater than {maximum}, the most that your plan allows here.",
+    "result_side": "The {label} asks for a result with a side over {maximum} pixels.",
+    "result_pixels": "The {label} asks for a result of more than {maximum} pixels.",
+}
+
+
+def field_errors(problems: Iterable[FieldProblem]) -> dict[str, list[str]]:
+    """Field → its sentences, each once, in the order in which they were found."""
+    sentences: dict[str, list[str]] = {}
+    for problem in problems:
+        of_field = sentences.setdefault(problem.field, [])
+        label = problem.field.replace("_", " ")
+        sentence = _SENTENCES[problem.rule].format(label=label, **problem.facts)
+        if sentence not in of_field:
+            of_field.append(sentence)
+    return sentences

@@ -1,0 +1,117 @@
+"""Records as the contract shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from domain import images
+from domain.job_states import Status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from domain.plans import Plan
+    from domain.records import Account, Image
+    from domain.services import Services
+    from domain.sizing import Size
+
+_UNITS = ("KB", "MB", "GB", "TB")
+_BASE = 1024
+
+
+def time_text(time: datetime | None) -> str | None:
+    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def size_for_people(size: int) -> str:
+    """Base 1024, at most two decimals, no trailing zeros: 8,194,304 → ``7.81 MB``."""
+    if size < _BASE:
+        return f"{size} B"
+    value, units = size / _BASE, iter(_UNITS)
+    unit = next(units)
+    while round(value, 2) >= _BASE:
+        value, unit = value / _BASE, next(units)
+    return f"{value:.2f}".rstrip("0").rstrip(".") + f" {unit}"
+
+
+def accepted_image(image: Image) -> dict[str, Any]:
+    """An image as it is right after its upload."""
+    return {
+        "id": image.id,
+        "original_filename": image.filename,
+        "original_size": image.original_bytes,
+        "original_size_human": size_for_people(image.original_bytes),
+        "original_dimensions": None,
+        "status": image.status.value,
+        "scale_factor": image.sizing.scale_factor,
+        "target_width": image.sizing.target_width,
+        "target_height": image.sizing.target_height,
+        "api_request": image.api_request,
+        "created_at": time_text(image.created_at),
+        "updated_at": time_text(image.updated_at),
+    }
+
+
+def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
+    """An image with everything that is known of it; null where there is nothing yet."""
+    started = None if image.status is Status.PENDING else image.original_size
+    result = image.result
+    return {
+        "id": image.id,
+        "original_filename": image.filename,
+        "original_path": f"images/{image.original_key}",
+        "upscaled_path": f"images/{result.key}" if result else None,
+        "original_size": image.original_bytes,
+        "upscaled_size": result.bytes if result else None,
+        "original_size_human": size_for_people(image.original_bytes),
+        "upscaled_size_human": size_for_people(result.bytes) if result else None,
+        "original_dimensions": _dimensions(started, "x"),
+        "upscaled_dimensions": _dimensions(result.size if result else None, "x"),
+        "original_dimensions_formatted": _dimensions(started, " x "),
+        "upscaled_dimensions_formatted": _dimensions(result.size if result else None, " x "),
+        "status": image.status.value,
+        "scale_factor": image.sizing.scale_factor,
+        "target_width": image.sizing.target_width,
+        "target_height": image.sizing.target_height,
+        "progress": image.progress,
+        "model": result.model if result else None,
+        "device": result.device if result else None,
+        "processing_time": result.seconds if result else None,
+        "api_request": image.api_request,
+        "download_url": absolute(origin, images.download_url(services, image)) if result else None,
+        "error": image.error,
+        "created_at": time_text(image.created_at),
+        "updated_at": time_text(image.updated_at),
+    }
+
+
+def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "email": account.email,
+        "email_verified_at": time_text(account.email_verified_at),
+        "profile_photo_url": absolute(
+            origin, f"/api/profile-photos/{quote(initials(account.name), safe='')}"
+        ),
+        "created_at": time_text(account.created_at),
+        "updated_at": time_text(account.updated_at),
+        "pricing_plan": {"id": plan.id, "name": plan.name, "slug": plan.slug},
+    }
+
+
+def initials(name: str) -> str:
+    """At most two letters; ``?`` for a name without any."""
+    words = [[letter for letter in word if letter.isalnum()] for word in name.split()]
+    firsts = [word[0].upper()[0] for word in words if word]
+    return "".join([firsts[0], firsts[-1]] if len(firsts) > 1 else firsts) or "?"
+
+
+def absolute(origin: str, url: str) -> str:
+    """Our own links get the origin under which the client reached us; a store's are absolute already."""
+    return f"{origin}{url}" if url.startswith("/") else url
+
+
+def _dimensions(size: Size | None, between: str) -> str | None:
+    return None if size is None else f"{size.width}{between}{size.height}"

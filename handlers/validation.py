@@ -1,0 +1,202 @@
+"""Parameters and bodies against the contract: strict in form, and every field's problem at once.
+
+The validators refuse only what cannot be read (400). What can be read and is wrong is noted, so that
+the domain adds its own findings and the client hears everything in one 422.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qsl
+
+from connexion.json_schema import Draft4RequestValidator
+from connexion.validators import JSONRequestBodyValidator, MultiPartFormDataValidator, ParameterValidator
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from domain.errors import FieldProblem, InvalidFields, NotFound
+from handlers import strict_json
+from handlers.envelope import TransportError
+from handlers.schema_problems import WHOLE_BODY, object_problems, value_problems
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from starlette.types import Receive, Scope
+
+SUBMITTED = "uprez_submitted"
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """``fields`` and ``files`` are in order by the schema; what is not is in ``problems`` instead."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
+    problems: list[FieldProblem] = field(default_factory=list)
+    all_files: Mapping[str, list[UploadFile]] = field(default_factory=dict)  # to be closed in the end
+
+    def file(self, name: str) -> UploadFile | None:
+        return next(iter(self.files.get(name, [])), None)
+
+
+class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion is untyped
+    def validate(self, scope: Scope) -> None:
+        """Raises NotFound for a path that no resource can have, InvalidFields for the query."""
+        for parameter in self.parameters.get("path", []):
+            value = scope["path_params"][parameter["name"]]
+            canonical = str(value) in scope["path"].split("/")  # neither 007 nor +7
+            if not canonical or value_problems(_validator(parameter["schema"]), parameter["name"], value):
+                raise NotFound
+        problems = self._query_problems(scope["query_string"])
+        if problems:
+            raise InvalidFields(problems)
+
+    def _query_problems(self, query_string: bytes) -> list[FieldProblem]:
+        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+        problems: list[FieldProblem] = []
+        for parameter in self.parameters.get("query", []):
+            name, schema = parameter["name"], parameter["schema"]
+            values = [value for key, value in pairs if key == name]
+            if len(values) > 1:
+                problems.append(FieldProblem(name, "repeated"))
+            elif values:
+                problems += value_problems(_validator(schema), name, from_text(values[0], schema))
+            elif parameter.get("required"):
+                problems.append(FieldProblem(name, "required"))
+        return problems
+
+
+class _KeepsWhatItFound:
+    """Puts the body where handlers look for it, and hands the application an empty one."""
+
+    _schema: dict[str, Any]
+
+    async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
+        async def stream() -> AsyncGenerator[bytes, None]:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise TransportError(400)
+                more = message.get("more_body", False)
+                yield message.get("body", b"")
+
+        context = scope["extensions"].setdefault("connexion_context", {})
+        context[SUBMITTED] = await self.submitted(stream(), Headers(scope=scope))
+        return _nothing, {**scope, "headers": _without_body(scope["headers"])}
+
+    async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:
+        raise NotImplementedError
+
+    def _sort_out(
+        self, members: Mapping[str, Any], files: Mapping[str, list[UploadFile]], found: Iterable[FieldProblem]
+    ) -> Submitted:
+        problems = [*found, *object_problems(_validator(self._schema), members)]
+        wrong = {problem.field for problem in problems}
+        return Submitted(
+            fields={
+                name: value for name, value in members.items() if name not in wrong and name not in files
+            },
+            files={name: uploads for name, uploads in files.items() if name not in wrong},
+            problems=problems,
+            all_files=files,
+        )
+
+
+class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: ignore[misc]
+    async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:  # noqa: ARG002
+        try:
+            body = strict_json.decode(b"".join([chunk async for chunk in stream]))
+        except strict_json.MalformedJson as reason:
+            raise TransportError(400) from reason
+        if not isinstance(body, dict):
+            return Submitted(problems=[FieldProblem(WHOLE_BODY, "object")])
+        return self._sort_out(body, {}, [])
+
+
+class SpooledForm(_KeepsWhatItFound, MultiPartFormDataValidator):  # type: ignore[misc]
+    """Reads the stream once; each file goes to disk as it comes."""
+
+    async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:
+        try:
+            form = await MultiPartParser(headers, stream).parse()
+        except MultiPartException as reason:
+            raise TransportError(400) from reason
+        values: dict[str, Any] = {}
+        files: dict[str, list[UploadFile]] = {}
+        problems: list[FieldProblem] = []
+        for name in form:
+            kind = _Kind.of(self._schema.get("properties", {}).get(name))
+            parts = [part for part in form.getlist(name) if not _is_empty(part)]
+            if not parts:
+                continue
+            if len(parts) > 1 and not kind.many:
+                problems.append(FieldProblem(name, "repeated"))
+            elif any(isinstance(part, UploadFile) is not kind.file for part in parts) and kind.known:
+                problems.append(FieldProblem(name, "file" if kind.file else "text"))
+            uploads = [part for part in parts if isinstance(part, UploadFile)]
+            if uploads:
+                files[name] = uploads
+            if kind.file:
+                # What is in the files is for the domain; the schema only counts them.
+                values[name] = [""] * len(parts) if kind.many else ""
+            else:
+                values[name] = from_text(parts[0], kind.schema) if isinstance(parts[0], str) else ""
+        return self._sort_out(values, files, problems)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the schema says a form field is."""
+
+    schema: Mapping[str, Any]
+    known: bool
+    file: bool
+    many: bool
+
+    _BINARY: ClassVar = "binary"
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any] | None) -> _Kind:
+        if schema is None:
+            return cls({}, known=False, file=False, many=True)
+        many = schema.get("type") == "array"
+        item = schema["items"] if many else schema
+        return cls(schema, known=True, file=item.get("format") == cls._BINARY, many=many)
+
+
+def from_text(text: str, schema: Mapping[str, Any]) -> Any:
+    """The value that the text of a form field or query parameter stands for.
+
+    Only the plain decimal form is an integer; everything else stays text and fails its schema.
+    """
+    if schema.get("type") == "integer" and _INTEGER.fullmatch(text):
+        return int(text)
+    return text
+
+
+def _is_empty(part: UploadFile | str) -> bool:
+    """A field left empty in a browser's form: as good as not there."""
+    if isinstance(part, UploadFile):
+        return not part.filename and not part.size
+    return not part
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    return Draft4RequestValidator(schema)
+
+
+def _without_body(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    about_body = {b"content-length", b"content-type", b"transfer-encoding"}
+    return [header for header in headers if header[0] not in about_body] + [(b"content-length", b"0")]
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+BODY_VALIDATORS: dict[str, Any] = {"application/json": StrictJsonBody, "multipart/form-data": SpooledForm}

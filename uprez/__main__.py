@@ -1,0 +1,5 @@
+"""``python -m uprez``"""
+
+from uprez.cli.main import run
+
+run()

@@ -1,0 +1,25 @@
+"""``uprez db``: the schema."""
+
+from __future__ import annotations
+
+import typer
+
+from uprez import wiring
+from uprez.cli.options import DataFolder
+from uprez.settings import load_settings
+
+app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    pass
+
+
+@app.command()
+def upgrade(data: DataFolder = None) -> None:
+    """Bring the database to this release's schema; run it before a new release serves."""
+    settings = load_settings(data=data)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    wiring.migrate(settings)
+    typer.echo("The schema is up to date.")

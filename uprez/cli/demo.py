@@ -1,0 +1,150 @@
+"""``uprez demo``: the whole way over HTTP, as a client goes it, with a service of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import requests
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from domain.errors import UprezError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READY = "Uprez is ready at "
+_POLL_SECONDS = 0.25
+_WAIT_SECONDS = 600.0
+
+
+class DemoError(UprezError):
+    code = "demo_failed"
+
+
+def demo(
+    photo: Annotated[
+        Path | None, typer.Argument(help="Your picture; without one, a photograph from scikit-image.")
+    ] = None,
+) -> None:
+    """Start a service, upload a photograph, watch it being upscaled, download the result, stop."""
+    original = photo or _photograph()
+    if not original.is_file():
+        raise DemoError(f"There is no file {original}.")
+    now = f"{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005  # the user's own clock names the folder
+    folder = Path(tempfile.mkdtemp(prefix=f"uprez-demo-{now}-", dir=Path.cwd()))
+    kept = folder / f"original-{original.name}"
+    shutil.copyfile(original, kept)
+    console = Console(soft_wrap=True, highlight=False)
+    started = time.monotonic()
+    with _service(folder / "data") as api:
+        image, result = _go_the_way(api, _new_token(folder / "data"), original, folder, console)
+    console.print(f"Original  {kept}  {image['original_dimensions']}, {image['original_size_human']}")
+    console.print(f"Result    {result}  {image['upscaled_dimensions']}, {image['upscaled_size_human']}")
+    console.print(
+        f"Upscaled by {image['model']} on {image['device']} in {image['processing_time']} s; "
+        f"{time.monotonic() - started:.1f} s with starting and stopping everything."
+    )
+
+
+def _go_the_way(
+    api: str, token: str, photo: Path, folder: Path, console: Console
+) -> tuple[dict[str, Any], Path]:
+    """Upload, poll, download: what every client does."""
+    with requests.Session() as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        with photo.open("rb") as file:
+            image = _data(
+                client.post(f"{api}/images/upscale", files={"image": file}, data={"scale_factor": 2})
+            )
+        image = _wait(client, f"{api}/images/{image['id']}", console)
+        download = _data(client.get(f"{api}/images/{image['id']}/download"))
+        result = folder / f"upscaled-{download['filename']}"
+        response = client.get(download["download_url"], timeout=_WAIT_SECONDS)
+        response.raise_for_status()
+        result.write_bytes(response.content)
+    return image, result
+
+
+def _wait(client: requests.Session, url: str, console: Console) -> dict[str, Any]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    deadline = time.monotonic() + _WAIT_SECONDS
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("pending", total=100)
+        while time.monotonic() < deadline:
+            image = _data(client.get(url))
+            progress.update(task, description=image["status"], completed=image["progress"])
+            if image["status"] == "completed":
+                return image
+            if image["status"] == "failed":
+                raise DemoError(f"The image failed: {image['error']}")
+            time.sleep(_POLL_SECONDS)
+    raise DemoError(f"The image was not completed within {_WAIT_SECONDS:g} s.")
+
+
+def _data(response: requests.Response) -> dict[str, Any]:
+    body = response.json()
+    if not body["success"]:
+        details = "; ".join(sentence for of_field in body.get("errors", {}).values() for sentence in of_field)
+        raise DemoError(details or body["message"])
+    data: dict[str, Any] = body["data"]
+    return data
+
+
+@contextmanager
+def _service(data: Path) -> Iterator[str]:
+    """The base URL of a service on a free port, which is stopped in the end."""
+    command = [sys.executable, "-m", "uprez", "serve", "--port", "0", "--data", str(data)]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ourselves
+    try:
+        assert service.stdout is not None
+        for line in service.stdout:
+            if line.startswith(_READY):
+                break
+        else:
+            raise DemoError("The service did not start; the reason stands above.")
+        yield line.removeprefix(_READY).strip()
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate()
+    if service.returncode != 0:
+        raise DemoError(f"The service ended with status {service.returncode}.")
+
+
+def _new_token(data: Path) -> str:
+    command = [
+        sys.executable,
+        "-m",
+        "uprez",
+        "user",
+        "create",
+        "--email",
+        "demo@example.com",
+        "--name",
+        "Demo",
+    ]
+    command += ["--plan", "professional", "--verified", "--data", str(data)]
+    made = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603  # ourselves
+    token: str = json.loads(made.stdout)["token"]
+    return token
+
+
+def _photograph() -> Path:
+    return Path(str(files("skimage.data") / "coffee.png"))

@@ -1,0 +1,21 @@
+"""Progress on a terminal; silence where nobody watches."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def tile_bar() -> Iterator[Callable[[int, int], None]]:
+    """A callback ``(tiles_done, tiles)`` that draws itself on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("tiles", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

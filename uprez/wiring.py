@@ -1,0 +1,130 @@
+"""The one place that knows every layer: settings in, a running installation out."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from domain import schema
+from domain.links import LinkSigner
+from domain.mailers.folder import MailFolder
+from domain.passwords import Passwords
+from domain.plans import load_plans
+from domain.services import Services
+from domain.stores.local import LocalFiles
+from domain.system import SystemChance, SystemClock
+from domain.unit_of_work import Database
+from uprez.settings import secret_key
+from workers.broker import BrokerQueue, make_broker
+from workers.engine.protocol import EngineOptions
+
+if TYPE_CHECKING:
+    import threading
+    from typing import BinaryIO
+
+    from starlette.types import ASGIApp
+
+    from domain.ports import PictureFacts, Probe
+    from uprez.settings import Settings
+    from workers.supervisor import EngineChild
+
+
+def make_services(settings: Settings, probe: Probe | None = None) -> Services:
+    """Raises PlansError, BrokerError; connects to nothing yet."""
+    plans = load_plans(settings.plans_file)
+    plans[settings.default_plan]  # a plan that does not exist is found out now, not by the first client
+    links = LinkSigner(secret_key(settings))
+    clock = SystemClock()
+    chance = SystemChance()
+    return Services(
+        database=Database(settings.resolved_database_url),
+        store=LocalFiles(settings.data / "files", links),
+        queue=BrokerQueue(make_broker(settings.resolved_broker_url)),
+        mailer=MailFolder(settings.data / "mail", settings.mail_from, clock, chance),
+        clock=clock,
+        chance=chance,
+        probe=probe if probe is not None else _no_probe,
+        plans=plans,
+        links=links,
+        passwords=Passwords(),
+        rules=settings.rules(),
+    )
+
+
+def prepare_embedded(settings: Settings) -> None:
+    """The data folder, and our own SQLite brought up to date; a database of the operator's is left alone."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.database_url is not None:
+        return
+    with FileLock(settings.data / "migrate.lock"):
+        migrate(settings)
+
+
+def migrate(settings: Settings) -> None:
+    database = Database(settings.resolved_database_url)
+    try:
+        schema.upgrade(database)
+    finally:
+        database.close()
+
+
+def make_api(settings: Settings) -> ASGIApp:
+    """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
+    from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
+    from handlers.probe import probe  # noqa: PLC0415
+
+    # Uploads are spooled beside the store: /tmp may be memory.
+    spool = settings.data / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(spool)
+    services = make_services(settings, probe)
+    schema.require_current(services.database)
+    return create_app(
+        services,
+        threads=settings.api_threads,
+        body_timeout_seconds=settings.body_timeout_seconds,
+        check_responses=settings.check_responses,
+    )
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Works until ``stop``. Raises SchemaError, EngineUnusable."""
+    from workers.process import run_worker as run  # noqa: PLC0415  # the API runs without the engine's libraries
+
+    services = make_services(settings)
+    schema.require_current(services.database)
+    run(
+        services,
+        make_broker(settings.resolved_broker_url),
+        make_engines(settings),
+        settings.data / "work",
+        stop,
+        settings.stop_seconds,
+    )
+
+
+def make_engines(settings: Settings) -> list[EngineChild]:
+    """One child for each device that is to be used, each up and tested. Raises EngineUnusable."""
+    from workers.supervisor import EngineChild, engine_report  # noqa: PLC0415  # see above
+
+    options = engine_options(settings)
+    used = [device.id for device in engine_report(options).devices if device.used]
+    engines = [
+        EngineChild(replace(options, device=device), stall_seconds=settings.stall_seconds) for device in used
+    ]
+    for engine in engines:
+        engine.start()
+    return engines
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    return EngineOptions(
+        device=settings.device, model=settings.model, tile_threads=settings.tile_threads or None
+    )
+
+
+def _no_probe(_content: BinaryIO) -> PictureFacts:
+    raise AssertionError("Only the API examines uploads.")

@@ -1,0 +1,24 @@
+"""The queue's side of a job: a thin actor that says which image is meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dramatiq
+
+from workers.broker import IMAGES_QUEUE, UPSCALE_ACTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dramatiq import Broker
+
+
+def declare_actors(broker: Broker, upscale: Callable[[int], None]) -> None:
+    """A message is acknowledged whatever ``upscale`` met with: the row knows what is left to do."""
+
+    def upscale_image(image_id: int) -> None:
+        upscale(image_id)
+
+    declare = dramatiq.actor(broker=broker, actor_name=UPSCALE_ACTOR, queue_name=IMAGES_QUEUE)
+    declare(upscale_image)

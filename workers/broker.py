@@ -1,0 +1,86 @@
+"""The Dramatiq broker from its URL, with settings under which a killed worker's message comes back soon."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import DramatiqError
+from dramatiq.middleware import ShutdownNotifications
+from redis import Redis
+from redis.exceptions import RedisError
+
+from domain.errors import UprezError
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+
+_log = logging.getLogger(__name__)
+
+IMAGES_QUEUE = "images"
+UPSCALE_ACTOR = "upscale_image"
+_CONNECT_SECONDS = 2
+_HEARTBEAT_MILLISECONDS = 15_000
+_ALWAYS = 1_000_000
+"""Out of a million: every command looks for messages of dead workers. The default finds them after
+about 13 minutes, and costs nothing noticeable less."""
+
+
+class BrokerError(UprezError):
+    code = "broker_unusable"
+
+
+def make_broker(url: str) -> Broker:
+    """Raises BrokerError for a URL that is none of ours; connects to nothing yet."""
+    scheme = url.partition(":")[0]
+    # No retries and no time limit: the row decides what is tried again, and native code cannot be
+    # interrupted from outside (the engine child can be killed).
+    middleware: list[Any] = [ShutdownNotifications()]
+    if scheme in {"redis", "rediss", "unix"}:
+        # A client of our own: beside a URL the broker ignores further connection settings.
+        broker: Broker = RedisBroker(  # type: ignore[no-untyped-call]
+            client=Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS),
+            middleware=middleware,
+            heartbeat_timeout=_HEARTBEAT_MILLISECONDS,
+            maintenance_chance=_ALWAYS,
+        )
+    elif scheme in {"amqp", "amqps"}:
+        broker = _rabbitmq(url, middleware)
+    else:
+        raise BrokerError(
+            f"UPREZ_BROKER_URL cannot be {url!r}: redis://, rediss://, unix://, amqp:// or amqps://"
+        )
+    broker.declare_queue(IMAGES_QUEUE)
+    return broker
+
+
+class BrokerQueue:
+    """The Queue port: a message with the image's id, and nothing else that could be out of date."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def wake(self, image_id: int) -> bool:
+        message: dramatiq.Message[None] = dramatiq.Message(
+            queue_name=IMAGES_QUEUE, actor_name=UPSCALE_ACTOR, args=(image_id,), kwargs={}, options={}
+        )
+        try:
+            self._broker.enqueue(message)
+        except (DramatiqError, RedisError, OSError) as reason:
+            _log.warning(
+                "Image %d waits for the reconciler: the broker did not take its message (%s).",
+                image_id,
+                reason,
+            )
+            return False
+        return True
+
+
+def _rabbitmq(url: str, middleware: list[Any]) -> Broker:
+    try:
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415  # an extra of its own
+    except ImportError:
+        raise BrokerError("An amqp:// broker needs the extra: pip install 'uprez[rabbitmq]'") from None
+    return RabbitmqBroker(url=url, middleware=middleware, confirm_delivery=True)

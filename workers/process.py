@@ -1,0 +1,56 @@
+"""The worker process: Dramatiq's threads around the engines, until a signal says stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from dramatiq.worker import Worker
+
+from workers.actors import declare_actors
+from workers.reconciler import Reconciler
+from workers.upscaling import Upscaling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from dramatiq import Broker
+
+    from domain.services import Services
+    from workers.supervisor import EngineChild
+
+_log = logging.getLogger(__name__)
+_HAND_BACK_SECONDS = 3.0
+"""What an engine may take to notice that its job is cancelled before it is killed, and a little more."""
+
+
+def run_worker(
+    services: Services,
+    broker: Broker,
+    engines: Sequence[EngineChild],
+    work_folder: Path,
+    stop: threading.Event,
+    grace_seconds: float,
+) -> None:
+    """Works until ``stop`` is set; then finishes what is in hand, or hands it back after the grace."""
+    upscaling = Upscaling(services, engines, work_folder)
+    declare_actors(broker, upscaling.upscale)
+    worker = Worker(broker, worker_threads=len(engines), worker_timeout=200)
+    # One message per thread: what waits here could be done by an idle worker elsewhere.
+    worker.queue_prefetch = len(engines)
+    reconciler = Reconciler(services)
+    worker.start()
+    reconciler.start()
+    _log.info("The worker is ready with %d engine(s).", len(engines))
+    stop.wait()
+    _log.info("The worker stops.")
+    reconciler.stop()
+    hand_back = threading.Timer(max(0.0, grace_seconds - _HAND_BACK_SECONDS), upscaling.stop)
+    hand_back.start()
+    worker.stop(timeout=int(grace_seconds * 1000))
+    hand_back.cancel()
+    upscaling.stop()
+    upscaling.close()
+    broker.close()

@@ -1,0 +1,141 @@
+"""One image from its row to its result: claim, fetch, upscale, store, finish."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from domain import jobs
+from domain.errors import NotFound, PictureError, Unavailable, UprezError
+from domain.job_states import NotClaimable
+from domain.records import Result
+from workers.supervisor import EngineCancelled, EngineJob, EngineLost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.records import Image
+    from domain.services import Services
+    from workers.supervisor import EngineChild
+
+_log = logging.getLogger(__name__)
+_LOST_FILE_SENTENCE = "The picture could not be processed: its file is missing from the store."
+_BEAT_SECONDS = 1.0
+"""How often the row hears of us; a small part of the shortest lease."""
+
+
+class _Progress:
+    percent = 0
+
+    def count(self, done: int, total: int) -> None:
+        self.percent = min(99, 100 * done // total)  # 100 is the finished row's
+
+
+class Upscaling:
+    """What a worker does with a message, on as many threads as there are engines."""
+
+    def __init__(self, services: Services, engines: Sequence[EngineChild], work_folder: Path) -> None:
+        self._services = services
+        self._work_folder = work_folder
+        self._stopping = threading.Event()
+        self._engines = engines
+        self._idle: SimpleQueue[EngineChild] = SimpleQueue()
+        for engine in engines:
+            self._idle.put(engine)
+
+    def upscale(self, image_id: int) -> None:
+        """Ends with the row finished, claimable again, or somebody else's; raises nothing of ours."""
+        try:
+            image = jobs.claim(self._services, image_id)
+        except NotClaimable:
+            return  # a late message
+        except Unavailable:
+            _log.warning("Image %d could not be claimed: the database does not answer.", image_id)
+            return
+        _log.info("Image %d: attempt %d.", image.id, image.job.attempt)
+        try:
+            self._attempt(image)
+        except Unavailable as reason:
+            # The lease runs out, and the reconciler wakes the image when things are better.
+            _log.warning("Image %d: attempt %d ended, %s.", image.id, image.job.attempt, reason)
+        except UprezError:
+            _log.exception("Image %d: attempt %d ended unexpectedly.", image.id, image.job.attempt)
+            self._lose(image)
+
+    def stop(self) -> None:
+        """Hands back what is at work; nothing new is begun."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
+
+    def _attempt(self, image: Image) -> None:
+        try:
+            result = self._work(image)
+        except EngineCancelled:
+            if self._stopping.is_set():
+                jobs.hand_back(self._services, image)
+            return  # otherwise the image is deleted, or another attempt has it
+        except EngineLost as reason:
+            _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
+            self._lose(image)
+        except PictureError as reason:
+            jobs.fail(self._services, image, str(reason), refund=False)
+        except NotFound:
+            jobs.fail(self._services, image, _LOST_FILE_SENTENCE, refund=True)
+        else:
+            if not jobs.complete(self._services, image, result):
+                self._services.store.delete(result.key)  # too late: nobody may ever see it
+            else:
+                _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
+
+    def _work(self, image: Image) -> Result:
+        extension = image.picture_format.extension
+        self._work_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._work_folder, ignore_cleanup_errors=True) as folder:
+            source = Path(folder) / f"original{extension}"
+            target = Path(folder) / f"result{extension}"
+            with self._services.store.open(image.original_key) as stored, source.open("wb") as file:
+                shutil.copyfileobj(stored, file)
+            engine = self._idle.get()
+            try:
+                progress = _Progress()
+                report = engine.upscale(
+                    EngineJob(source, target, image.sizing),
+                    on_progress=progress.count,
+                    keep_going=lambda: self._keep(image, progress),
+                    beat_seconds=_BEAT_SECONDS,
+                )
+            finally:
+                self._idle.put(engine)
+            key = f"results/{self._services.chance.letters(32)}-{image.job.attempt}{extension}"
+            with target.open("rb") as file:
+                size = self._services.store.put(key, file)
+        return Result(
+            key=key,
+            bytes=size,
+            size=report.result,
+            seconds=round(report.seconds, 2),
+            model=report.model,
+            device=report.device,
+        )
+
+    def _keep(self, image: Image, progress: _Progress) -> bool:
+        """Renews the lease and notes the progress in one small transaction."""
+        if self._stopping.is_set():
+            return False
+        try:
+            return jobs.renew(self._services, image, progress.percent)
+        except Unavailable:
+            return True  # the lease may outlast a short outage; finishing will tell
+
+    def _lose(self, image: Image) -> None:
+        """Tried again at once; the message that brought us here will not come a second time."""
+        if jobs.lose(self._services, image):
+            self._services.queue.wake(image.id)
