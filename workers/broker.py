@@ -10,7 +10,9 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import DramatiqError
 from dramatiq.middleware import ShutdownNotifications
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from domain.errors import UprezError
 
@@ -41,7 +43,9 @@ def make_broker(url: str) -> Broker:
     if scheme in {"redis", "rediss", "unix"}:
         # A client of our own: beside a URL the broker ignores further connection settings.
         broker: Broker = RedisBroker(  # type: ignore[no-untyped-call]
-            client=Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS),
+            # One more try at once, for a connection that has gone stale; the default goes on for
+            # ten seconds, and an upload waits for its answer meanwhile.
+            client=Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS, retry=Retry(NoBackoff(), 1)),
             middleware=middleware,
             heartbeat_timeout=_HEARTBEAT_MILLISECONDS,
             maintenance_chance=_ALWAYS,

