@@ -1,0 +1,362 @@
+"""What the rules are tested with: fakes for the ports, and a real database and real files.
+
+Tests cannot import from here (a folder of tests is no package): everything is handed out by fixtures.
+The fakes are annotated ``Any`` there for the same reason.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import shutil
+import string
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+import pytest
+from argon2 import PasswordHasher
+
+from domain import accounts, images, schema
+from domain.errors import PictureError
+from domain.formats import PictureFormat
+from domain.links import LinkSigner
+from domain.passwords import Passwords
+from domain.plans import load_plans
+from domain.ports import Mail, PictureFacts
+from domain.records import Account, Image, Result
+from domain.services import Rules, Services
+from domain.sizing import Size
+from domain.stores.local import LocalFiles
+from domain.unit_of_work import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from domain.plans import Plans
+
+PASSWORD = "Correct-Horse-9"
+SECRET_KEY = "a key that only the tests know, and no installation"
+
+
+class FakeClock:
+    """Stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, step: timedelta) -> datetime:
+        """Backwards too: clocks on walls are set."""
+        self._now += step
+        return self._now
+
+    def set(self, now: datetime) -> None:
+        self._now = now
+
+
+class FakeChance:
+    """Never the same letters twice, and the same in every run: a counter in base 62, on the right."""
+
+    def __init__(self) -> None:
+        self._count = itertools.count(1)
+
+    def letters(self, count: int) -> str:
+        number, digits = next(self._count), []
+        alphabet = string.ascii_letters + string.digits
+        for _ in range(count):
+            number, digit = divmod(number, len(alphabet))
+            digits.append(alphabet[digit])
+        return "".join(reversed(digits))
+
+
+class FakeQueue:
+    """Remembers who was woken; while it is ``broken``, it hears nothing."""
+
+    def __init__(self) -> None:
+        self.woken: list[int] = []
+        self.broken = False
+
+    def wake(self, image_id: int) -> bool:
+        if not self.broken:
+            self.woken.append(image_id)
+        return not self.broken
+
+    def take(self) -> list[int]:
+        """Who was woken since the last look."""
+        woken, self.woken = self.woken, []
+        return woken
+
+
+class FakeMailer:
+    def __init__(self) -> None:
+        self.sent: list[Mail] = []
+
+    def send(self, mail: Mail) -> None:
+        self.sent.append(mail)
+
+    @property
+    def last_link(self) -> str:
+        """The one link in the last mail."""
+        (link,) = (word for word in self.sent[-1].text.split() if word.startswith("http"))
+        return link
+
+
+def picture_bytes(picture_format: PictureFormat, width: int, height: int, padding: int = 0) -> bytes:
+    """A picture in the made-up format that ``fake_probe`` reads, longer by ``padding`` bytes."""
+    return f"PICTURE {picture_format.value} {width} {height}\n".encode() + bytes(padding)
+
+
+def fake_probe(content: BinaryIO) -> PictureFacts:
+    first_line = content.readline(100)
+    content.seek(0)
+    match first_line.decode("latin-1").split():
+        case ["PICTURE", name, width, height]:
+            return PictureFacts(PictureFormat(name), Size(int(width), int(height)))
+    raise PictureError("This is no picture.")
+
+
+class MakeServices(Protocol):
+    def __call__(self, *, rules: Rules = ..., plans: Plans = ..., **ports: object) -> Services: ...
+
+
+class MakeAccount(Protocol):
+    def __call__(self, plan: str = ..., *, verified: bool = ..., email: str | None = ...) -> Account: ...
+
+
+class MakeUpload(Protocol):
+    def __call__(
+        self,
+        filename: str = ...,
+        *,
+        picture_format: PictureFormat = ...,
+        size: tuple[int, int] = ...,
+        padding: int = ...,
+    ) -> images.Upload: ...
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """``now()``, ``advance(timedelta)``, ``set(datetime)``; 2026-11-22 12:30:15.123456 UTC at first."""
+    return FakeClock()
+
+
+@pytest.fixture
+def chance() -> FakeChance:
+    return FakeChance()
+
+
+@pytest.fixture
+def queue() -> FakeQueue:
+    """``woken``, ``take()``, and ``broken`` to set."""
+    return FakeQueue()
+
+
+@pytest.fixture
+def mailer() -> FakeMailer:
+    """``sent`` and ``last_link``."""
+    return FakeMailer()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite file with this release's schema, to be copied: migrating takes its time."""
+    path = tmp_path_factory.mktemp("migrated") / "uprez.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    schema.upgrade(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def new_database(migrated_file: Path, tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    """Makes databases, each with nothing in it but the schema, all of them closed in the end."""
+    made: list[Database] = []
+
+    def make() -> Database:
+        path = tmp_path / f"uprez-{len(made)}.sqlite3"
+        shutil.copyfile(migrated_file, path)
+        made.append(Database(f"sqlite:///{path}"))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+@pytest.fixture
+def database(new_database: Callable[[], Database]) -> Database:
+    return new_database()
+
+
+@pytest.fixture
+def open_again(database: Database) -> Iterator[Callable[..., Database]]:
+    """Another ``Database`` on the file of ``database``, as another process would have it."""
+    made: list[Database] = []
+
+    def make(**options: object) -> Database:
+        made.append(Database(str(database.engine.url), **options))
+        return made[-1]
+
+    yield make
+    for other in made:
+        other.close()
+
+
+@pytest.fixture
+def links() -> LinkSigner:
+    return LinkSigner(SECRET_KEY)
+
+
+@pytest.fixture
+def store(tmp_path: Path, links: LinkSigner) -> LocalFiles:
+    return LocalFiles(tmp_path / "files", links)
+
+
+@pytest.fixture
+def stored_keys(tmp_path: Path) -> Callable[[], list[str]]:
+    """The keys of everything in ``store``, half-written files included."""
+    folder = tmp_path / "files"
+    return lambda: sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.fixture(scope="session")
+def passwords() -> Passwords:
+    """Real argon2id that costs next to nothing."""
+    return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@pytest.fixture(scope="session")
+def plans() -> Plans:
+    return load_plans()
+
+
+@pytest.fixture
+def make_services(
+    database: Database,
+    store: LocalFiles,
+    queue: FakeQueue,
+    mailer: FakeMailer,
+    clock: FakeClock,
+    chance: FakeChance,
+    plans: Plans,
+    links: LinkSigner,
+    passwords: Passwords,
+) -> MakeServices:
+    """Services with other rules, plans or ports than the usual ones: ``make_services(rules=Rules(…))``."""
+    usual: dict[str, object] = {
+        "database": database,
+        "store": store,
+        "queue": queue,
+        "mailer": mailer,
+        "clock": clock,
+        "chance": chance,
+        "probe": fake_probe,
+        "plans": plans,
+        "links": links,
+        "passwords": passwords,
+        "rules": Rules(),
+    }
+
+    def make(**others: object) -> Services:
+        return Services(**{**usual, **others})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def services(make_services: MakeServices) -> Services:
+    return make_services()
+
+
+@pytest.fixture
+def password() -> str:
+    """What every account of ``make_account`` logs in with."""
+    return PASSWORD
+
+
+@pytest.fixture
+def make_account(services: Services) -> MakeAccount:
+    """A new account: ``make_account("professional", verified=False)``; by default Starter and verified."""
+    count = itertools.count(1)
+    password_hash = services.passwords.hash(PASSWORD)
+
+    def make(plan: str = "starter", *, verified: bool = True, email: str | None = None) -> Account:
+        account, _token = accounts.create(
+            services,
+            name="Jane Smith",
+            email=email or f"jane{next(count)}@example.com",
+            password_hash=password_hash,
+            plan=plan,
+            device_name="tests",
+            verified=verified,
+        )
+        return account
+
+    return make
+
+
+@pytest.fixture
+def account(make_account: MakeAccount) -> Account:
+    return make_account()
+
+
+@pytest.fixture
+def make_upload() -> MakeUpload:
+    """An upload that the fake probe understands; a PNG of 8 × 6 pixels by default."""
+
+    def make(
+        filename: str = "photo.png",
+        *,
+        picture_format: PictureFormat = PictureFormat.PNG,
+        size: tuple[int, int] = (8, 6),
+        padding: int = 0,
+    ) -> images.Upload:
+        content = picture_bytes(picture_format, *size, padding)
+        return images.Upload(filename, io.BytesIO(content), len(content))
+
+    return make
+
+
+@pytest.fixture
+def submitted(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
+    """Submits one more picture of ``account``."""
+    return lambda: images.submit(services, account, make_upload(), images.Wish())
+
+
+@pytest.fixture
+def result_of(services: Services) -> Callable[[Image], Result]:
+    """What a worker would come back with from its attempt at an image, its file in the store."""
+
+    def make(image: Image) -> Result:
+        key = f"results/{services.chance.letters(32)}-{image.job.attempt}{image.picture_format.extension}"
+        size = image.sizing.result(image.original_size)
+        content = picture_bytes(image.picture_format, *size)
+        written = services.store.put(key, io.BytesIO(content))
+        return Result(key=key, bytes=written, size=size, seconds=1.25, model="a-model", device="cpu")
+
+    return make
+
+
+@pytest.fixture
+def used(database: Database, clock: FakeClock) -> Callable[[Account], int]:
+    """How much of this month's quota an account has used."""
+
+    def read(account: Account) -> int:
+        with database.reading() as work:
+            return work.quota.used(account.id, clock.now().strftime("%Y-%m"))
+
+    return read
+
+
+@pytest.fixture
+def read_image(database: Database) -> Callable[[int], Image | None]:
+    """The image as its row is now."""
+
+    def read(image_id: int) -> Image | None:
+        with database.reading() as work:
+            return work.images.get(image_id)
+
+    return read
