@@ -98,11 +98,15 @@ class Sizing:
                 problems.append(FieldProblem(field, "larger_than_original", {"side": side}))
             elif target > side * max_scale:
                 problems.append(FieldProblem(field, "within_plan_scale", {"maximum": side * max_scale}))
+            elif target > caps.max_side:
+                problems.append(FieldProblem(field, "result_side", {"maximum": caps.max_side}))
         if self.scale_factor is not None and self.scale_factor > max_scale:
             problems.append(FieldProblem("scale_factor", "within_plan_scale", {"maximum": max_scale}))
         return problems or self._problems_of_result(self.result(original), caps)
 
     def _problems_of_result(self, result: Size, caps: Caps) -> list[FieldProblem]:
+        # Targets themselves are known to fit: what is too long here is the side that follows, or the
+        # factor's. For too many pixels, of two targets the first is to blame.
         asked_by = next(
             field
             for field, value in (
