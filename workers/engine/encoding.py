@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
+from workers.engine.metadata import EXIF_DIRECTORIES
 from workers.engine.protocol import unfinished
 
 if TYPE_CHECKING:
@@ -23,7 +25,10 @@ WEBP_QUALITY = 95
 PNG_COMPRESSION = 6  # zlib's own balance; 9 takes several times as long for a percent or two
 MAX_WEBP_SIDE = 16_383  # 14 bits in the format
 MAX_JPEG_SEGMENT = 65_533  # bytes of one marker segment
-GIF_COLOURS = 255  # and one index for what is transparent
+GIF_COLOURS = 256
+GIF_TRANSPARENT = GIF_COLOURS - 1  # the index of what is not there
+BMP_HEADER_BYTES = 108
+BMP_BITFIELDS = 3
 HALF_OPAQUE = 128
 
 
@@ -71,15 +76,7 @@ def _save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) ->
                 **_given(exif=metadata.exif, xmp=metadata.xmp, icc_profile=metadata.icc_profile),
             }
         case PictureFormat.TIFF:
-            return {
-                "compression": "tiff_adobe_deflate",
-                **_given(
-                    dpi=metadata.dpi,
-                    exif=metadata.exif,
-                    icc_profile=metadata.icc_profile,
-                    tiffinfo=_tiff_tags(metadata.xmp),
-                ),
-            }
+            return _tiff_options(metadata)
         case PictureFormat.BMP:
             return _given(dpi=metadata.dpi)
         case PictureFormat.GIF:
@@ -104,8 +101,20 @@ def _png_text(xmp: bytes | None) -> PngImagePlugin.PngInfo | None:
     return info
 
 
-def _tiff_tags(xmp: bytes | None) -> dict[int, bytes] | None:
-    return None if xmp is None else {700: xmp}
+def _tiff_options(metadata: Metadata) -> dict[str, object]:
+    tags = Image.Exif()
+    if metadata.exif is not None:
+        tags.load(metadata.exif)
+    has_directories = any(tags.get_ifd(directory) for directory in EXIF_DIRECTORIES)
+    if metadata.xmp is not None:
+        tags[ExifTags.Base.XMLPacket] = metadata.xmp
+    return _given(
+        # Pillow writes the directories of a camera into uncompressed files only, and fails on others.
+        compression=None if has_directories else "tiff_adobe_deflate",
+        exif=tags,
+        dpi=metadata.dpi,
+        icc_profile=metadata.icc_profile,
+    )
 
 
 def _with_palette(image: Image.Image) -> Image.Image:
@@ -113,9 +122,38 @@ def _with_palette(image: Image.Image) -> Image.Image:
     if image.mode == "L":
         return image
     if image.mode == "RGB":
-        return image.quantize(GIF_COLOURS + 1)
+        return _quantized(image, GIF_COLOURS)
     alpha = image.getchannel("A")
-    palette = image.convert("RGB").quantize(GIF_COLOURS)
-    palette.paste(GIF_COLOURS, mask=alpha.point(lambda value: 255 if value < HALF_OPAQUE else 0))
-    palette.info["transparency"] = GIF_COLOURS
-    return palette
+    result = _quantized(image.convert("RGB"), GIF_COLOURS - 1)
+    result.paste(GIF_TRANSPARENT, mask=alpha.point(lambda value: 255 if value < HALF_OPAQUE else 0))
+    result.info["transparency"] = GIF_TRANSPARENT
+    return result
+
+
+def _quantized(image: Image.Image, colours: int) -> Image.Image:
+    palette = image.quantize(colours)
+    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def _bmp_with_alpha(image: Image.Image) -> bytes:
+    """The whole file, for an RGBA picture: Pillow writes one whose transparency no program sees.
+
+    BITMAPV4HEADER says where the alpha is:
+    https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapv4header
+    """
+    pixels = image.tobytes("raw", "BGRA", 0, -1)  # from the bottom row up
+    masks = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
+    header = struct.pack(
+        "<IiiHHIIiiII4I4s48x",
+        BMP_HEADER_BYTES,
+        *image.size,
+        1,  # plane
+        32,  # bits a pixel
+        BMP_BITFIELDS,
+        len(pixels),
+        *(0, 0, 0, 0),  # resolution and palette: not stated
+        *masks,
+        b"BGRs",  # sRGB, little-endian
+    )
+    start = 14 + BMP_HEADER_BYTES
+    return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + header + pixels

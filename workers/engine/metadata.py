@@ -44,7 +44,7 @@ _KEPT_TAGS = frozenset(
         ExifTags.Base.XPSubject,
     }
 )
-_KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+EXIF_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZES = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 _XMP_ORIENTATION = re.compile(
@@ -86,7 +86,7 @@ def _readable_exif(image: Image.Image) -> Image.Exif:
     """Empty when it cannot be read: a broken note about a picture is no reason to refuse the picture."""
     try:
         exif = image.getexif()
-        for directory in _KEPT_DIRECTORIES:
+        for directory in EXIF_DIRECTORIES:
             exif.get_ifd(directory)
     except Exception:  # noqa: BLE001 — the parser raises whatever it stumbles on
         return Image.Exif()
@@ -96,14 +96,13 @@ def _readable_exif(image: Image.Image) -> Image.Exif:
 def _exif_bytes(image: Image.Image) -> bytes | None:
     exif = _readable_exif(image)
     kept = Image.Exif()
-    for tag in _KEPT_TAGS & exif.keys():
-        kept[tag] = exif[tag]
-    for directory in _KEPT_DIRECTORIES:
+    kept.update({tag: exif[tag] for tag in _KEPT_TAGS & exif.keys()})
+    anything = len(kept) > 0
+    for directory in EXIF_DIRECTORIES:
         entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZES}
-        if entries:
-            kept.get_ifd(directory).update(entries)
-            kept[directory] = kept.get_ifd(directory)
-    if not len(kept):
+        kept.get_ifd(directory).update(entries)
+        anything = anything or bool(entries)
+    if not anything:
         return None
     try:
         return kept.tobytes()
@@ -118,4 +117,5 @@ def _resolution(dpi: object) -> tuple[float, float] | None:
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (across, down) if across > 0 and down > 0 else None
+    # A TIFF that states no resolution reads as 1, as do files that only state the shape of a pixel.
+    return (across, down) if across > 1 and down > 1 else None

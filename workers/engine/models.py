@@ -96,7 +96,7 @@ ANIMEVIDEO = Model(
     ),
     pad=18,  # the receptive radius: tiles and the untiled picture differ by 0.001 of a level
     feather=0,
-    cpu_tile=256,  # two at once stay below half a gigabyte
+    cpu_tile=200,  # two at once: 0.6 GB in all for 1920x1080 at 2x; 256 takes 0.8 GB and is 5 % faster
     gpu_tile=512,
     precision=Precision.FP32,  # bf16 saves a fifth of the time and shows borders of up to 2 levels
 )

@@ -60,6 +60,14 @@ class Picture:
         return Size(width, height)
 
     @property
+    def is_neutral(self) -> bool:
+        """Whether it shows nothing but shades of gray, in however many channels."""
+        red = self.pixels[..., 0]
+        return self.pixels.shape[2] < 3 or all(  # noqa: PLR2004
+            np.array_equal(red, self.pixels[..., channel]) for channel in (1, 2)
+        )
+
+    @property
     def has_alpha(self) -> bool:
         return self.pixels.shape[2] in {2, 4}
 
@@ -135,21 +143,25 @@ def _is_lossless_webp(content: bytes) -> bool:
 
 def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
     """The same picture as 8-bit gray, RGB, either with alpha, or 16-bit gray; and its profile then."""
-    if image.mode in {"L", "LA", "RGB", "RGBA"} and not image.has_transparency_data:
+    if image.mode in {"CMYK", "LAB"}:
+        return _to_srgb(image, profile), None
+    if image.mode in {"I", "F"}:
+        raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
+    if image.mode.startswith("I;16") or image.mode in {"LA", "RGBA"}:
         return image, profile
-    match image.mode:
-        case "CMYK" | "LAB":
-            return _to_srgb(image, profile), None
-        case "1" | "L":
-            return image.convert("LA" if image.has_transparency_data else "L"), profile
-        case "LA" | "RGBA" | "I;16" | "I;16B" | "I;16L" | "I;16N":
-            return image, profile
-        case "La":
-            return image.convert("LA"), profile
-        case "I" | "F":
-            raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
-        case _:  # palettes, RGB with one transparent colour, YCbCr, premultiplied RGBa …
-            return image.convert("RGBA" if image.has_transparency_data else "RGB"), profile
+    if image.mode in {"L", "RGB"} and not image.has_transparency_data:
+        return image, profile
+    # Bilevel, palettes, one transparent colour, YCbCr, premultiplied …
+    gray = image.mode in {"1", "L", "La"} or (image.mode == "P" and _is_gray(image.getpalette() or []))
+    mode = "L" if gray else "RGB"
+    if image.has_transparency_data:
+        # There is no way from a palette to gray with alpha, but one through colour.
+        return (image.convert("RGBA") if image.mode == "P" else image).convert(f"{mode}A"), profile
+    return image.convert(mode), profile
+
+
+def _is_gray(palette: list[int]) -> bool:
+    return palette[0::3] == palette[1::3] == palette[2::3]
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

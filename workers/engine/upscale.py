@@ -6,6 +6,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,12 +96,12 @@ def _tile_outputs(
     cancelled: Cancelled,
 ) -> Iterator[Floats]:
     """The larger tiles in the plan's order; as many at once as there are threads, and one more waiting."""
-    pixels = _with_colour_under_transparency(picture)
+    upscale_tile = partial(
+        _upscale_tile, _with_colour_under_transparency(picture), network=network, neutral=picture.is_neutral
+    )
     tiles = plan.tiles
     waiting = deque(tiles)
-    running = deque(
-        pool.submit(_upscale_tile, pixels, waiting.popleft(), network) for _ in tiles[: threads + 1]
-    )
+    running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: threads + 1])
     on_tile(0, len(tiles))
     try:
         for done in range(1, len(tiles) + 1):
@@ -108,7 +109,7 @@ def _tile_outputs(
                 raise EngineCancelled
             output = running.popleft().result()
             if waiting:
-                running.append(pool.submit(_upscale_tile, pixels, waiting.popleft(), network))
+                running.append(pool.submit(upscale_tile, waiting.popleft()))
             on_tile(done, len(tiles))
             yield output
     finally:
@@ -125,24 +126,26 @@ def _with_colour_under_transparency(picture: Picture) -> Pixels:
     return filled
 
 
-def _upscale_tile(pixels: Pixels, tile: Tile, network: LoadedNetwork) -> Floats:
+def _upscale_tile(pixels: Pixels, tile: Tile, network: LoadedNetwork, *, neutral: bool) -> Floats:
     """``(H, W, C)`` of any kind in; planar ``(C, H × scale, W × scale)`` 0–1 out, with the same channels."""
     largest = np.iinfo(pixels.dtype).max
     channels = np.ascontiguousarray(tile.cut(pixels).transpose(2, 0, 1), dtype=np.float32) / np.float32(
         largest
     )
-    colour_channels = 3 if len(channels) >= 3 else 1  # noqa: PLR2004
-    colour = channels[:colour_channels]
-    larger = _upscale_gray(colour[0], network) if colour_channels == 1 else network(colour)
-    if len(channels) == colour_channels:
+    colours = 3 if len(channels) >= 3 else 1  # noqa: PLR2004
+    if neutral:
+        larger = np.repeat(_upscale_gray(channels[0], network), colours, axis=0)
+    else:
+        larger = network(channels[:colours])
+    if len(channels) == colours:
         return larger
     return np.concatenate((larger, _upscale_alpha(channels[-1], network)))
 
 
 def _upscale_gray(gray: Floats, network: LoadedNetwork) -> Floats:
     """``(H, W)`` → ``(1, …)``: gray in three channels goes in, and their mean is exactly neutral."""
-    neutral: Floats = network(np.stack([gray] * 3)).mean(axis=0, keepdims=True)
-    return neutral
+    larger: Floats = network(np.stack([gray] * 3)).mean(axis=0, keepdims=True)
+    return larger
 
 
 def _upscale_alpha(alpha: Floats, network: LoadedNetwork) -> Floats:
@@ -162,7 +165,11 @@ def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.I
     image = Image.new(mode, size)
     top = 0
     for band in bands:
-        rounded = (np.clip(band, 0, 1) * largest + np.float32(0.5)).astype(depth).transpose(1, 2, 0)
+        # In place: a band of a wide picture is tens of megabytes, and nobody else needs it any more.
+        np.clip(band, 0, 1, out=band)
+        np.multiply(band, largest, out=band)
+        np.add(band, np.float32(0.5), out=band)
+        rounded = band.astype(depth).transpose(1, 2, 0)
         if channels == 1:
             rounded = rounded[..., 0]
         image.paste(Image.fromarray(np.ascontiguousarray(rounded)), (0, top))
