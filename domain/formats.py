@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import PurePath
 
 
 class PictureFormat(StrEnum):
@@ -27,3 +28,9 @@ class PictureFormat(StrEnum):
     @property
     def media_type(self) -> str:
         return f"image/{self.value}"
+
+
+def format_named(filename: str) -> PictureFormat | None:
+    """The format that a file's name speaks of; None for a name that speaks of none."""
+    suffix = PurePath(filename).suffix.lower()
+    return next((picture for picture in PictureFormat if suffix in picture.extensions), None)

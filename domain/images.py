@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from domain import quota
 from domain.errors import FieldProblem, InvalidFields, NotDownloadable, NotFound, PictureError, UprezError
-from domain.formats import PictureFormat
+from domain.formats import format_named
 from domain.job_states import Status
 from domain.records import NewImage
 from domain.sizing import Sizing
@@ -70,6 +70,8 @@ def submit(
     plan = services.plans[account.plan]
     facts, problems = _examine(services, upload, "image")
     sizing, sizing_problems = _sizing(services, wish, facts, plan.max_scale)
+    if wish == Wish() and any(problem.field in vars(wish) for problem in known):
+        sizing_problems = []  # of the default, which nobody asked for
     problems = [*known, *problems, *sizing_problems]
     if problems or upload is None or facts is None or sizing is None:
         raise InvalidFields(problems)
@@ -150,10 +152,10 @@ def delete(services: Services, account: Account, image_id: int) -> None:
 def download_filename(image: Image) -> str:
     """The client's own name; its extension put right where the content says otherwise."""
     name = PurePosixPath(image.filename)
-    if name.suffix.lower() in image.picture_format.extensions:
+    named = format_named(image.filename)
+    if named is image.picture_format:
         return image.filename
-    known = {extension for picture in PictureFormat for extension in picture.extensions}
-    stem = name.stem if name.suffix.lower() in known else image.filename
+    stem = image.filename if named is None else name.stem
     return f"{stem}{image.picture_format.extension}"
 
 

@@ -59,8 +59,7 @@ class _Exchange:
     async def run(self, app: ASGIApp) -> None:
         path = self._scope["path"]
         try:
-            # A slash too many is another resource, which does not exist; the router would redirect.
-            if (path.endswith("/") and path != "/") or len(path) > _MAX_PATH:
+            if _is_nowhere(path):
                 await respond(status_answer(404), self._scope, self.receive, self.send)
             else:
                 await app(self._scope, self.receive, self.send)
@@ -97,6 +96,14 @@ class _Exchange:
             for uploads in submitted.all_files.values():  # type: ignore[attr-defined]
                 for upload in uploads:
                     await upload.close()
+
+
+def _is_nowhere(path: str) -> bool:
+    """Paths that no resource has, and that the routers behind us would disagree about.
+
+    A slash too many would be redirected, and a line break ends a path for one router and not for the other.
+    """
+    return (path.endswith("/") and path != "/") or len(path) > _MAX_PATH or "\n" in path
 
 
 async def respond(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from uprez import __version__, wiring
 from uprez.cli.options import Device, Model
 from uprez.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workers.engine.protocol import EngineReport
 
 
@@ -21,32 +22,33 @@ def doctor(model: Model = None, device: Device = None) -> None:
     from workers.supervisor import engine_report  # noqa: PLC0415  # not every command has the engine
 
     report = engine_report(wiring.engine_options(load_settings(model=model, device=device)))
-    console = Console()
-    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    console.print(f"uprez {__version__}, {versions}", highlight=False)
-    console.print(_devices(report))
-    console.print(_models(report))
-    console.print(f"Used: {report.choice}", highlight=False)
+    # One fact a line, whole: this is read by people in a hurry and by grep.
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"uprez {__version__}")
+    for name, version in report.versions.items():
+        console.print(f"{name} {version}")
+    for line in (*_devices(report), *_files(report)):
+        console.print(line)
+    console.print(f"Used: {report.choice}")
     for problem in report.problems:
-        console.print(f"Problem: {problem}", style="bold red", highlight=False)
+        console.print(f"Problem: {problem}", style="bold red")
     if report.problems:
         raise typer.Exit(1)
 
 
-def _devices(report: EngineReport) -> Table:
-    table = Table("device", "name", "kind", "used", "self-test", title="Devices", title_justify="left")
+def _devices(report: EngineReport) -> Iterator[str]:
     for device in report.devices:
-        verdict = device.problem or f"passes ({_agreement(device.agreement_db)}, {device.model})"
-        table.add_row(device.id, device.name, device.kind, "yes" if device.used else "no", verdict)
-    return table
+        used = "used" if device.used else "not used"
+        verdict = (
+            device.problem or f"passes its self-test with {device.model} ({_agreement(device.agreement_db)})"
+        )
+        yield f"Device {device.id}: {device.name}, {device.kind}, {used}; {verdict}"
 
 
-def _models(report: EngineReport) -> Table:
-    table = Table("model", "file", "SHA-256", "", title="Models", title_justify="left")
+def _files(report: EngineReport) -> Iterator[str]:
     for model in report.models:
         for file in model.files:
-            table.add_row(model.name, file.name, f"{file.sha256[:16]}…", file.problem or "right")
-    return table
+            yield f"Model {model.name}: {file.name}, SHA-256 {file.sha256} {file.problem or 'right'}"
 
 
 def _agreement(decibels: float | None) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def tile_bar() -> Iterator[Callable[[int, int], None]]:
     """A callback ``(tiles_done, tiles)`` that draws itself on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("tiles", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import InvalidFields, UprezError
+from domain.formats import format_named
 from domain.sizing import SCALE_FACTORS, Sizing
 from uprez import wiring
 from uprez.cli.options import Device, Model
@@ -45,6 +46,11 @@ def upscale(
         raise FileError(f"There is no file {source}.")
     if not target.absolute().parent.is_dir():
         raise FileError(f"There is no folder {target.absolute().parent} for the result.")
+    kept = format_named(source.name)
+    if kept is not None and format_named(target.name) is not kept:
+        raise FileError(
+            f"The result keeps the format of {source.name}: name it {target.stem}{kept.extension}."
+        )
     with (
         EngineChild(wiring.engine_options(settings), stall_seconds=settings.stall_seconds) as engine,
         tile_bar() as bar,

@@ -1,0 +1,140 @@
+"""Schemathesis over the whole contract, against a service as operators run it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from PIL import Image
+from running_service import Service, run_uprez
+
+ROOT = Path(__file__).parents[2]
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
+EXAMPLES = os.environ.get("UPREZ_TEST_CONTRACT_EXAMPLES", "30")
+PASSWORD = "Correct1Horse"
+PLANS = """
+[[plans]]
+id = 1
+name = "Free"
+slug = "free"
+price = 0
+requests_per_hour = 1000000
+images_per_month = -1
+max_scale = 4
+features = ["api_access"]
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("contract")
+    (folder / "plans.toml").write_text(PLANS)
+    environment = {
+        "UPREZ_PLANS_FILE": str(folder / "plans.toml"),
+        "UPREZ_CHECK_RESPONSES": "true",
+        "UPREZ_BODY_TIMEOUT_SECONDS": "3",
+        "UPREZ_LOG_LEVEL": "warning",
+    }
+    running = Service(folder / "data", environment=environment).start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def facts(service: Service) -> dict[str, Any]:
+    """An account with a finished image: what generated requests cannot guess."""
+    made = run_uprez(
+        "user", "create", "--email", "kit@example.com", "--name", "Kit", "--password", PASSWORD,
+        "--data", str(service.folder),
+    )  # fmt: skip
+    account = json.loads(made.stdout)
+    (mail,) = (service.folder / "mail").glob("*.eml")
+    text = message_from_bytes(mail.read_bytes(), policy=default).get_content()
+    verification = re.search(r"verify-email/\d+/(\S+)", text)
+    assert verification is not None
+    requests.get(
+        f"{service.api}/auth/verify-email/{account['id']}/{verification[1]}", timeout=10
+    ).raise_for_status()
+    headers = {"Authorization": f"Bearer {account['token']}"}
+    image = requests.post(
+        f"{service.api}/images/upscale", headers=headers, files={"image": ("a.png", _png())}, timeout=10
+    ).json()["data"]
+    url = f"{service.api}/images/{image['id']}"
+    while (image := requests.get(url, headers=headers, timeout=10).json()["data"])["status"] != "completed":
+        assert image["status"] != "failed"
+        time.sleep(0.1)
+    return {
+        "api": service.api,
+        "account_id": account["id"],
+        "email": "kit@example.com",
+        "password": PASSWORD,
+        "token": account["token"],
+        "image_id": image["id"],
+        "file_key": image["download_url"].rpartition("/")[2],
+        "verification_hash": verification[1],
+    }
+
+
+def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    reached = tmp_path / "reached.json"
+    run = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                "--config-file",
+                str(CONFIG),
+                "run",
+                str(ROOT / "openapi.yaml"),
+            ),
+            *("--url", facts["api"], "--max-examples", EXAMPLES, "--seed", "20261122"),
+        ],
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": str(HOOKS),
+            "UPREZ_TEST_CONTRACT": str(ROOT / "openapi.yaml"),
+            "UPREZ_TEST_CONTRACT_FACTS": str(tmp_path / "facts.json"),
+            "UPREZ_TEST_CONTRACT_REACHED": str(reached),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout[-12_000:] + run.stderr[-4_000:]
+    answered = {(method, path) for method, path, status, _ in json.loads(reached.read_text()) if status < 300}
+    # A run in which nothing succeeded would have found nothing, and must not pass for a good one.
+    assert _operations() <= answered, _operations() - answered
+
+
+def _operations() -> set[tuple[str, str]]:
+    contract = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+    return {
+        (method.upper(), path)
+        for path, operations in contract["paths"].items()
+        for method in operations
+        if method in {"get", "post", "put", "patch", "delete"}
+    }
+
+
+def _png() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 30, 90)).save(content, "PNG")
+    return content.getvalue()
