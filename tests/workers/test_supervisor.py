@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from PIL import Image
+
+from domain.errors import PictureError
+from domain.sizing import Size, Sizing
+from workers.engine.errors import UnknownDevice, UnknownModel
+from workers.supervisor import (
+    EngineCancelled,
+    EngineChild,
+    EngineJob,
+    EngineLost,
+    EngineOptions,
+    EngineResult,
+    engine_report,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+OPTIONS = EngineOptions(device="cpu", tile_side=16, tile_threads=2)
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def child() -> Iterator[EngineChild]:
+    with EngineChild(OPTIONS, stall_seconds=PATIENCE_SECONDS) as child:
+        yield child
+
+
+@pytest.fixture
+def job(picture_file: Path, tmp_path: Path) -> EngineJob:
+    return EngineJob(picture_file, tmp_path / "result.png", Sizing(2))
+
+
+@pytest.fixture
+def long_job(coffee: Image.Image, tmp_path: Path) -> EngineJob:
+    """Some hundred tiles: it is surely not over when something happens to it."""
+    coffee.save(tmp_path / "long.png")
+    return EngineJob(tmp_path / "long.png", tmp_path / "long-result.png", Sizing(4))
+
+
+def upscale(
+    child: EngineChild,
+    job: EngineJob,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> EngineResult:
+    return child.upscale(job, on_progress=on_progress, keep_going=keep_going, beat_seconds=0.05)
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.02)
+    return True
+
+
+def test_a_job_is_done_and_reported(child: EngineChild, job: EngineJob) -> None:
+    seen: list[tuple[int, int]] = []
+
+    result = upscale(child, job, on_progress=lambda done, total: seen.append((done, total)))
+
+    assert (result.original, result.result) == (Size(48, 40), Size(96, 80))
+    assert (result.model, result.device) == ("realesr-animevideov3", "cpu")
+    assert result.picture_format == "png"
+    assert result.seconds > 0
+    assert seen == [(done, 9) for done in range(10)]
+    with Image.open(job.target) as image:
+        assert image.size == (96, 80)
+
+
+def test_one_child_does_many_jobs(child: EngineChild, job: EngineJob) -> None:
+    hello = child.start()
+    pid = child.pid
+
+    upscale(child, job)
+    first = job.target.read_bytes()
+    upscale(child, job)
+
+    assert child.pid == pid
+    assert job.target.read_bytes() == first
+    assert hello.device == "cpu"
+    assert hello.versions["ncnn"]
+
+
+def test_a_bad_picture_is_refused_and_the_child_lives_on(
+    child: EngineChild, job: EngineJob, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    pid = child.start() and child.pid
+
+    with pytest.raises(PictureError, match="cannot be read"):
+        upscale(child, EngineJob(tmp_path / "bad.png", job.target, Sizing(2)))
+
+    assert upscale(child, job).result == (96, 80)
+    assert child.pid == pid
+
+
+def test_a_file_that_cannot_be_written_is_the_engines_fault(
+    child: EngineChild, job: EngineJob, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineLost, match="FileNotFoundError"):
+        upscale(child, EngineJob(job.source, tmp_path / "nowhere" / "result.png", Sizing(2)))
+
+    assert upscale(child, job).result == (96, 80)
+
+
+def test_a_child_that_is_killed_in_mid_job_is_lost_and_the_next_job_gets_another(
+    child: EngineChild, job: EngineJob, long_job: EngineJob
+) -> None:
+    killed = []
+
+    def kill(done: int, _total: int) -> None:
+        if done == 3:
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(EngineLost, match="exit status -9"):
+        upscale(child, long_job, on_progress=kill)
+
+    assert not long_job.target.exists()
+    assert upscale(child, job).result == (96, 80)
+    assert [child.pid] != killed
+
+
+def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
+    job: EngineJob, long_job: EngineJob
+) -> None:
+    stopped = []
+
+    def stop(done: int, _total: int) -> None:
+        if done == 3:
+            stopped.append(child.pid)
+            os.kill(child.pid, signal.SIGSTOP)
+
+    beats = []
+    with EngineChild(OPTIONS, stall_seconds=1.5) as child:
+        with pytest.raises(EngineLost, match="said nothing"):
+            upscale(child, long_job, on_progress=stop, keep_going=lambda: beats.append(1) is None)
+
+        # The lease must be renewed while nothing comes from the child.
+        assert len(beats) > 10
+        assert eventually(lambda: gone(stopped[0]))
+        assert upscale(child, job).result == (96, 80)
+
+
+def test_a_cancelled_job_stops_and_leaves_nothing_and_the_child_lives_on(
+    child: EngineChild, job: EngineJob, long_job: EngineJob, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    child.start()
+    pid = child.pid
+    before = set(tmp_path.iterdir())
+
+    with pytest.raises(EngineCancelled):
+        upscale(
+            child, long_job, on_progress=lambda done, _: seen.append(done), keep_going=lambda: len(seen) < 3
+        )
+
+    assert max(seen) < 100
+    assert set(tmp_path.iterdir()) == before
+    assert upscale(child, job).result == (96, 80)
+    assert child.pid == pid
+
+
+def test_a_child_that_does_not_obey_is_killed(
+    child: EngineChild, job: EngineJob, long_job: EngineJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.supervisor.CANCEL_SECONDS", 0.3)
+    seen: list[int] = []
+
+    def stop(done: int, _total: int) -> None:
+        seen.append(done)
+        if done == 3:
+            os.kill(child.pid, signal.SIGSTOP)
+
+    with pytest.raises(EngineCancelled):
+        upscale(child, long_job, on_progress=stop, keep_going=lambda: 3 not in seen)
+
+    assert child.pid is None
+    assert upscale(child, job).result == (96, 80)
+
+
+def test_an_error_of_the_caller_ends_the_child_in_mid_job(
+    child: EngineChild, job: EngineJob, long_job: EngineJob
+) -> None:
+    child.start()
+    pid = child.pid
+
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale(child, long_job, on_progress=interrupt)
+
+    assert gone(pid)
+    assert upscale(child, job).result == (96, 80)
+
+
+def test_the_child_ignores_the_signals_that_are_for_the_worker(child: EngineChild, job: EngineJob) -> None:
+    child.start()
+    pid = child.pid
+
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+
+    assert upscale(child, job).result == (96, 80)
+    assert child.pid == pid
+
+
+@pytest.mark.parametrize("ending", ["close", "garbage"])
+def test_no_child_outlives_its_owner(ending: str) -> None:
+    child = EngineChild(OPTIONS)
+    child.start()
+    pid = child.pid
+
+    if ending == "close":
+        child.close()
+    del child
+
+    assert gone(pid)
+
+
+def test_the_child_ends_when_its_parent_is_killed_in_mid_job(long_job: EngineJob) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from domain.sizing import Sizing
+from workers.supervisor import EngineChild, EngineJob, EngineOptions
+child = EngineChild(EngineOptions(device="cpu", tile_side=16))
+child.upscale(
+    EngineJob(Path({str(long_job.source)!r}), Path({str(long_job.target)!r}), Sizing(4)),
+    on_progress=lambda done, total: print(child.pid, flush=True),
+    keep_going=lambda: True,
+)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+
+    assert eventually(lambda: gone(pid))
+
+
+def test_settings_that_cannot_work_are_refused_for_good() -> None:
+    with (
+        EngineChild(EngineOptions("cpu", "waifu2x")) as child,
+        pytest.raises(UnknownModel, match="realesrgan-x4plus"),
+    ):
+        child.start()
+
+
+def test_the_report_tells_devices_models_and_what_would_be_used() -> None:
+    report = engine_report(EngineOptions("cpu"))
+
+    (cpu,) = report.devices
+    assert (cpu.id, cpu.used, cpu.model, cpu.problem) == ("cpu", True, "realesr-animevideov3", None)
+    assert cpu.agreement_db > 45
+    assert [model.name for model in report.models] == [
+        "realesr-animevideov3",
+        "realesrgan-x4plus",
+        "realesrgan-x4plus-anime",
+    ]
+    assert [len(model.files) for model in report.models] == [6, 2, 2]
+    assert report.problems == ()
+    assert "cpu (as set)" in report.choice
+
+
+def test_a_report_on_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UnknownDevice, match="vulkan:77"):
+        engine_report(EngineOptions("vulkan:77"))
+
+
+def test_the_supervisor_needs_neither_ncnn_nor_pillow() -> None:
+    program = "import sys, workers.supervisor; print(sorted({'ncnn', 'numpy', 'PIL'} & set(sys.modules)))"
+
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
