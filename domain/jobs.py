@@ -30,12 +30,12 @@ def claim(services: Services, image_id: int) -> Image:
         if image is None:
             raise NotClaimable
         job = job_states.claim(image.job, now, services.rules.lease)
-        if job.status is Status.FAILED:
-            quota.give_back(work, image)
-            work.images.step(image, job, now, error=LOST_SENTENCE)
-            work.commit()
+        failed = job.status is Status.FAILED
+        if not work.images.step(image, job, now, error=LOST_SENTENCE if failed else None):
             raise NotClaimable
-        if not work.images.step(image, job, now):
+        if failed:
+            quota.give_back(work, image)
+            work.commit()
             raise NotClaimable
         claimed = work.images.get(image_id)
         assert claimed is not None
@@ -79,17 +79,16 @@ def fail(services: Services, image: Image, sentence: str, *, refund: bool) -> bo
 def wake_sleepers(services: Services) -> int:
     """Tells the workers of images that wait without anybody knowing; how many."""
     now = services.clock.now()
+    lately = now - services.rules.wake_again_after
     with services.database.reading() as work:
-        asleep = work.images.sleepers(
-            now=now, woken_before=now - services.rules.wake_again_after, limit=_WAKE_AT_ONCE
-        )
+        asleep = work.images.sleepers(now=now, woken_before=lately, limit=_WAKE_AT_ONCE)
     if not asleep:
         return 0
-    # Noted before they are told: another reconciler at the same moment then leaves them alone.
+    # Noted before they are told, and only if nobody else has: every worker has a reconciler.
     with services.database.writing() as work:
-        work.images.woken(asleep, now)
+        ours = work.images.woken(asleep, now, woken_before=lately)
         work.commit()
-    return sum(services.queue.wake(image_id) for image_id in asleep)
+    return sum(services.queue.wake(image_id) for image_id in asleep if image_id in ours)
 
 
 def _step(

@@ -232,9 +232,16 @@ class Images:
             ).scalars()
         )
 
-    def woken(self, image_ids: Sequence[int], now: datetime) -> None:
-        self._connection.execute(
-            update(tables.images).where(tables.images.c.id.in_(image_ids)).values(woken_at=now)
+    def woken(self, image_ids: Sequence[int], now: datetime, *, woken_before: datetime) -> set[int]:
+        """Notes it for those that still had not been told lately; their ids."""
+        columns = tables.images.c
+        return set(
+            self._connection.execute(
+                update(tables.images)
+                .where(columns.id.in_(image_ids), columns.woken_at <= woken_before)
+                .values(woken_at=now)
+                .returning(columns.id)
+            ).scalars()
         )
 
 

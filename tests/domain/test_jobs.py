@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from domain import images, jobs
+from domain.job_states import NotClaimable, Status
+from domain.repositories import Images
+from domain.services import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.records import Account, Image, Result
+    from domain.services import Services
+    from domain.unit_of_work import Database
+
+
+@pytest.fixture
+def image(submitted: Callable[[], Image]) -> Image:
+    return submitted()
+
+
+def vanish(services: Services, clock: Any, image_id: int) -> Image:
+    """A worker that claims the image and is never heard of again."""
+    claimed = jobs.claim(services, image_id)
+    clock.advance(services.rules.lease)
+    return claimed
+
+
+# --- claiming
+
+
+def test_a_claim_moves_the_image_to_processing(services: Services, image: Image, clock: Any) -> None:
+    claimed_at = clock.advance(timedelta(seconds=3))
+    claimed = jobs.claim(services, image.id)
+    assert claimed.status is Status.PROCESSING
+    assert claimed.job.attempt == 1
+    assert claimed.job.lease_until == claimed_at + services.rules.lease
+    assert claimed.updated_at == claimed_at
+    assert claimed.created_at == image.created_at
+
+
+def test_an_image_that_does_not_exist_cannot_be_claimed(services: Services) -> None:
+    with pytest.raises(NotClaimable):
+        jobs.claim(services, 4711)
+
+
+def test_an_image_that_was_deleted_cannot_be_claimed(
+    services: Services, account: Account, image: Image
+) -> None:
+    images.delete(services, account, image.id)
+    with pytest.raises(NotClaimable):
+        jobs.claim(services, image.id)
+
+
+def test_the_second_message_for_an_image_at_work_is_done_at_once(services: Services, image: Image) -> None:
+    jobs.claim(services, image.id)
+    with pytest.raises(NotClaimable):
+        jobs.claim(services, image.id)
+
+
+# Processes do not share a Database, so what decides is the file alone.
+def test_of_many_workers_at_once_exactly_one_gets_the_image(
+    make_services: Any, open_again: Callable[[], Database], image: Image
+) -> None:
+    workers = [make_services(database=open_again()) for _ in range(8)]
+    start = Barrier(len(workers))
+
+    def claim(worker: Services) -> int:
+        start.wait()
+        try:
+            return jobs.claim(worker, image.id).job.attempt
+        except NotClaimable:
+            return 0
+
+    with ThreadPoolExecutor(len(workers)) as threads:
+        attempts = list(threads.map(claim, workers))
+    assert sorted(attempts) == [0] * 7 + [1]
+
+
+# --- keeping
+
+
+def test_renewing_notes_the_progress_and_prolongs_the_lease(
+    services: Services, image: Image, clock: Any, read_image: Callable[[int], Image]
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    for percent in (10, 55):
+        now = clock.advance(timedelta(seconds=15))
+        assert jobs.renew(services, claimed, percent)
+        row = read_image(image.id)
+        assert row.progress == percent
+        assert row.job.lease_until == now + services.rules.lease
+    with pytest.raises(NotClaimable):
+        jobs.claim(services, image.id)
+
+
+# ``updated_at`` is what clients poll for; a lease is nothing they can see.
+def test_renewing_is_no_update_that_a_client_sees(
+    services: Services, image: Image, clock: Any, read_image: Callable[[int], Image]
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    clock.advance(timedelta(seconds=15))
+    jobs.renew(services, claimed, 10)
+    assert read_image(image.id).updated_at == claimed.updated_at
+
+
+def test_whoever_renews_learns_that_the_image_was_deleted(
+    services: Services, account: Account, image: Image
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    images.delete(services, account, image.id)
+    assert not jobs.renew(services, claimed, 10)
+
+
+def test_whoever_renews_too_late_learns_that_another_has_it(
+    services: Services, image: Image, clock: Any, read_image: Callable[[int], Image]
+) -> None:
+    zombie = vanish(services, clock, image.id)
+    heir = jobs.claim(services, image.id)
+    assert not jobs.renew(services, zombie, 99)
+    row = read_image(image.id)
+    assert row.progress == 0
+    assert row.job == heir.job
+
+
+def test_the_length_of_the_lease_is_the_operators_choice(
+    make_services: Any, image: Image, clock: Any
+) -> None:
+    patient = make_services(rules=Rules(lease=timedelta(hours=1)))
+    jobs.claim(patient, image.id)
+    clock.advance(timedelta(minutes=59))
+    with pytest.raises(NotClaimable):
+        jobs.claim(patient, image.id)
+    clock.advance(timedelta(minutes=1))
+    assert jobs.claim(patient, image.id).job.attempt == 2
+
+
+# --- finishing
+
+
+def test_a_completed_image_shows_its_result(
+    services: Services,
+    image: Image,
+    clock: Any,
+    result_of: Callable[[Image], Result],
+    read_image: Callable[[int], Image],
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    result = result_of(claimed)
+    finished_at = clock.advance(timedelta(seconds=4))
+    assert jobs.complete(services, claimed, result)
+    row = read_image(image.id)
+    assert row.status is Status.COMPLETED
+    assert row.result == result
+    assert row.progress == 100
+    assert row.error is None
+    assert row.updated_at == finished_at
+
+
+# Work is never thrown away for a slow clock alone: without an heir, the late result is as good.
+def test_a_worker_whose_lease_ran_out_may_still_finish_if_nobody_else_came(
+    services: Services, image: Image, clock: Any, result_of: Callable[[Image], Result]
+) -> None:
+    late = vanish(services, clock, image.id)
+    assert jobs.complete(services, late, result_of(late))
+
+
+def test_a_zombie_never_overwrites_the_result_of_its_heir(
+    services: Services,
+    image: Image,
+    clock: Any,
+    result_of: Callable[[Image], Result],
+    read_image: Callable[[int], Image],
+) -> None:
+    zombie = vanish(services, clock, image.id)
+    heir = jobs.claim(services, image.id)
+    result = result_of(heir)
+    assert jobs.complete(services, heir, result)
+    assert not jobs.complete(services, zombie, result_of(zombie))
+    assert not jobs.fail(services, zombie, "No.", refund=True)
+    assert not jobs.lose(services, zombie)
+    assert not jobs.hand_back(services, zombie)
+    row = read_image(image.id)
+    assert row.result == result
+    assert row.error is None
+
+
+def test_an_image_completes_once(
+    services: Services, image: Image, result_of: Callable[[Image], Result], read_image: Callable[[int], Image]
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    result = result_of(claimed)
+    assert jobs.complete(services, claimed, result)
+    assert not jobs.complete(services, claimed, result_of(claimed))
+    assert read_image(image.id).result == result
+
+
+@pytest.mark.parametrize(("refund", "left"), [(True, 0), (False, 1)])
+def test_a_failed_image_has_its_sentence_and_costs_what_it_should(
+    services: Services,
+    account: Account,
+    image: Image,
+    refund: bool,
+    left: int,
+    read_image: Callable[[int], Image],
+    used: Callable[[Account], int],
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    assert jobs.fail(services, claimed, "The picture is damaged.", refund=refund)
+    row = read_image(image.id)
+    assert row.status is Status.FAILED
+    assert row.error == "The picture is damaged."
+    assert row.result is None
+    assert used(account) == left
+
+
+def test_a_refund_is_given_once(
+    services: Services, account: Account, submitted: Callable[[], Image], used: Callable[[Account], int]
+) -> None:
+    claimed = jobs.claim(services, submitted().id)
+    submitted()
+    assert jobs.fail(services, claimed, "No.", refund=True)
+    assert not jobs.fail(services, claimed, "No.", refund=True)
+    assert used(account) == 1
+
+
+# --- handing back, and losing
+
+
+def test_an_image_that_was_handed_back_can_be_claimed_at_once_and_for_ever(
+    services: Services, image: Image
+) -> None:
+    for attempt in range(1, 10):
+        claimed = jobs.claim(services, image.id)
+        assert claimed.job.attempt == attempt
+        assert jobs.hand_back(services, claimed)
+
+
+@pytest.mark.parametrize("how", ["silently", "with a word"])
+def test_the_third_lost_attempt_fails_the_image_and_gives_the_quota_back(
+    services: Services,
+    account: Account,
+    image: Image,
+    how: str,
+    clock: Any,
+    read_image: Callable[[int], Image],
+    used: Callable[[Account], int],
+) -> None:
+    for attempt in range(1, 4):
+        claimed = jobs.claim(services, image.id)
+        assert claimed.job.attempt == attempt
+        if how == "silently":
+            clock.advance(services.rules.lease)
+        else:
+            assert jobs.lose(services, claimed)
+    with pytest.raises(NotClaimable):
+        jobs.claim(services, image.id)
+    row = read_image(image.id)
+    assert row.status is Status.FAILED
+    assert row.error == jobs.LOST_SENTENCE
+    assert row.updated_at == clock.now()
+    assert used(account) == 0
+
+
+def test_before_the_third_a_lost_attempt_says_nothing_to_the_client(
+    services: Services,
+    account: Account,
+    image: Image,
+    read_image: Callable[[int], Image],
+    used: Callable[[Account], int],
+) -> None:
+    assert jobs.lose(services, jobs.claim(services, image.id))
+    row = read_image(image.id)
+    assert row.status is Status.PROCESSING
+    assert row.error is None
+    assert used(account) == 1
+
+
+# Two claims find the third lease run out at the same time: on a database that lets both read the row
+# before either writes, only the one whose step is taken may give the quota back.
+def test_two_claims_that_find_the_image_lost_give_its_quota_back_once(
+    services: Services,
+    account: Account,
+    submitted: Callable[[], Image],
+    clock: Any,
+    read_image: Callable[[int], Image],
+    used: Callable[[Account], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = submitted()
+    submitted()
+    for _ in range(3):
+        vanish(services, clock, image.id)
+    as_both_read_it = read_image(image.id)
+    for _ in range(2):
+        monkeypatch.setattr(Images, "get", lambda *_arguments, **_options: as_both_read_it)
+        with pytest.raises(NotClaimable):
+            jobs.claim(services, image.id)
+    assert used(account) == 1
+
+
+# --- waking
+
+
+def test_an_image_whose_message_was_lost_is_woken(
+    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+) -> None:
+    queue.broken = True
+    image = submitted()
+    queue.broken = False
+    clock.advance(services.rules.wake_again_after)
+    assert jobs.wake_sleepers(services) == 1
+    assert queue.take() == [image.id]
+
+
+def test_where_nobody_waits_nobody_is_woken(services: Services, queue: Any) -> None:
+    assert jobs.wake_sleepers(services) == 0
+    assert queue.take() == []
+
+
+def test_an_image_is_not_woken_before_its_message_had_its_time(
+    services: Services, image: Image, queue: Any, clock: Any
+) -> None:
+    queue.take()
+    clock.advance(services.rules.wake_again_after - timedelta(microseconds=1))
+    assert jobs.wake_sleepers(services) == 0
+    clock.advance(timedelta(microseconds=1))
+    assert jobs.wake_sleepers(services) == 1
+    assert queue.take() == [image.id]
+
+
+# The reconciler looks every second. An image that waits for an hour because all workers are busy must
+# not fill the queue with thousands of messages.
+def test_a_waiting_image_is_woken_once_in_each_period(
+    services: Services, image: Image, queue: Any, clock: Any
+) -> None:
+    queue.take()
+    looks = 150
+    for _ in range(looks):
+        clock.advance(timedelta(seconds=1))
+        jobs.wake_sleepers(services)
+    assert queue.take() == [image.id] * (looks // 15)
+
+
+def test_an_image_at_work_sleeps_on_until_its_lease_runs_out(
+    services: Services, image: Image, queue: Any, clock: Any
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    queue.take()
+    for percent in range(5):
+        clock.advance(services.rules.lease - timedelta(seconds=1))
+        assert jobs.renew(services, claimed, percent)
+        assert jobs.wake_sleepers(services) == 0
+    clock.advance(services.rules.lease)
+    assert jobs.wake_sleepers(services) == 1
+    assert queue.take() == [image.id]
+
+
+def test_an_image_that_was_handed_back_is_woken(
+    services: Services, image: Image, queue: Any, clock: Any
+) -> None:
+    clock.advance(services.rules.wake_again_after)
+    jobs.hand_back(services, jobs.claim(services, image.id))
+    queue.take()
+    assert jobs.wake_sleepers(services) == 1
+    assert queue.take() == [image.id]
+
+
+def test_what_is_finished_is_left_asleep(
+    services: Services,
+    submitted: Callable[[], Image],
+    result_of: Callable[[Image], Result],
+    queue: Any,
+    clock: Any,
+) -> None:
+    completed, failed = (jobs.claim(services, submitted().id) for _ in range(2))
+    jobs.complete(services, completed, result_of(completed))
+    jobs.fail(services, failed, "No.", refund=False)
+    queue.take()
+    clock.advance(timedelta(days=30))
+    assert jobs.wake_sleepers(services) == 0
+    assert queue.take() == []
+
+
+def test_the_longest_asleep_are_woken_first_and_a_hundred_at_a_time(
+    make_services: Any,
+    make_account: Callable[[str], Account],
+    make_upload: Callable[[], images.Upload],
+    queue: Any,
+    clock: Any,
+) -> None:
+    queue.broken = True
+    services = make_services()
+    account = make_account("professional")
+    made = []
+    for _ in range(130):
+        made.append(images.submit(services, account, make_upload(), images.Wish()).id)
+        clock.advance(timedelta(milliseconds=1))
+    queue.broken = False
+    clock.advance(services.rules.wake_again_after)
+    assert jobs.wake_sleepers(services) == 100
+    assert queue.take() == made[:100]
+    assert jobs.wake_sleepers(services) == 30
+    assert queue.take() == made[100:]
+
+
+# Nobody heard it, so it is not counted; and it is said again when its time has come, not at once.
+def test_while_the_queue_is_down_nobody_counts_as_woken(
+    services: Services, image: Image, queue: Any, clock: Any
+) -> None:
+    queue.take()
+    queue.broken = True
+    clock.advance(services.rules.wake_again_after)
+    assert jobs.wake_sleepers(services) == 0
+    queue.broken = False
+    assert jobs.wake_sleepers(services) == 0
+    clock.advance(services.rules.wake_again_after)
+    assert jobs.wake_sleepers(services) == 1
+    assert queue.take() == [image.id]
+
+
+# Every worker has a reconciler, and all of them look once a second.
+def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
+    services: Services, image: Image, queue: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.take()
+    clock.advance(services.rules.wake_again_after)
+    look = Images.sleepers
+
+    def look_while_the_other_wakes(self: Images, **options: Any) -> list[int]:
+        asleep = look(self, **options)
+        monkeypatch.setattr(Images, "sleepers", look)
+        jobs.wake_sleepers(services)
+        return asleep
+
+    monkeypatch.setattr(Images, "sleepers", look_while_the_other_wakes)
+    assert jobs.wake_sleepers(services) == 0
+    assert queue.take() == [image.id]
