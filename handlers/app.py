@@ -51,7 +51,7 @@ def create_app(
 ) -> ASGIApp:
     """The ASGI application; one for each process."""
     contract = load_contract()
-    app = connexion.FlaskApp(__name__, middlewares=list(_MIDDLEWARES))
+    app = connexion.FlaskApp(__name__, middlewares=list(_MIDDLEWARES), server_args={"static_folder": None})
     app.app.extensions[SERVICES] = services
     app.app.json.compact = True
     app._middleware_app.asgi_app = FlaskBridge(app.app.wsgi_app, threads)  # noqa: SLF001  # no other way in

@@ -1,7 +1,7 @@
 """From ASGI to Flask in one hop: a request runs on one thread from beginning to end.
 
 The bridge that Connexion brings hands every chunk of the body and of the answer over a queue between
-threads, and has ten of them. Bodies are read before they come here, so none of that is needed.
+threads, and has ten of them. Bodies are read before they come here, or not at all, so none of that is needed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ class FlaskBridge:
         self.app = wsgi_app
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="handler")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
         if scope["type"] != "http":
             return
-        environ: Any = build_environ(scope, BytesIO(await _body(receive)))  # type: ignore[arg-type]
+        environ: Any = build_environ(scope, BytesIO())  # type: ignore[arg-type]
+        environ["CONTENT_LENGTH"] = "0"  # what was sent where no body belongs stays unread
+        environ.pop("HTTP_UPGRADE", None)  # to werkzeug a WebSocket, for which there is no route
         environ["wsgi.file_wrapper"] = lambda file, _size: FileWrapper(file, _FILE_CHUNK_BYTES)
         answer = await self._on_thread(_Answer, self.app, environ)
         try:
@@ -74,13 +76,3 @@ class _Answer:
     def _start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
         self.status = int(status.split(" ", 1)[0])
         self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-
-
-async def _body(receive: Receive) -> bytes:
-    chunks = []
-    more = True
-    while more:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(chunks)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 REQUEST_ID = "uprez_request_id"
-_MAX_PATH = 2048
-"""Ids of thousands of digits are no ids; Python refuses to read them with an error of its own."""
+_MAX_PATH = 4096
+"""Ids of more digits are no ids; Python refuses to read them with an error of its own. A link to a file
+whose name has 255 rare letters takes half of it.
+"""
 
 
 class Edge:
@@ -103,7 +105,8 @@ def _is_nowhere(path: str) -> bool:
 
     A slash too many would be redirected, and a line break ends a path for one router and not for the other.
     """
-    return (path.endswith("/") and path != "/") or len(path) > _MAX_PATH or "\n" in path
+    slashes = (path.endswith("/") and path != "/") or "//" in path
+    return slashes or "\n" in path or len(path) > _MAX_PATH
 
 
 async def respond(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,6 +28,7 @@ def get_file(key: str) -> flask.Response:
         conditional=True,
     )
     response.headers["Cache-Control"] = "private, no-store"
+    del response.headers["Date"]  # werkzeug's; the server gives every answer one
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
 

@@ -12,6 +12,7 @@ from domain import quota
 from domain.errors import Unavailable
 from handlers.contract import BASE_PATH
 from handlers.envelope import TransportError
+from handlers.security import PRINCIPAL
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,9 +25,10 @@ _ROUTING = "connexion_routing"
 
 
 class Methods:
-    """405 with ``Allow`` for a method that a resource of the contract does not have.
+    """404 for a path that no resource of the contract has, 405 with ``Allow`` for a method that it lacks.
 
-    Connexion's router knows one method at a time, so its own ``Allow`` is wrong.
+    Connexion's router would pass an unknown path on to Flask's, which reads paths more generously, and
+    it knows one method at a time, so that its own ``Allow`` is wrong.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract) -> None:
@@ -34,9 +36,11 @@ class Methods:
         self._contract = contract
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(f"{BASE_PATH}/"):
+        if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{BASE_PATH}/"):
             allowed = self._contract.allowed_methods(scope["path"].removeprefix(BASE_PATH))
-            if allowed and scope["method"] not in allowed:
+            if not allowed:
+                raise TransportError(404)
+            if scope["method"] not in allowed:
                 raise TransportError(405, {"Allow": ", ".join(allowed)})
         await self._app(scope, receive, send)
 
@@ -55,7 +59,8 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         rules = self._contract.body_rules(operation_id)
-        _check_headers(Headers(scope=scope), rules)
+        if rules.media_types:
+            scope = {**scope, "headers": _checked_headers(scope["headers"], rules)}
         await self._app(scope, self._limited(receive, rules), send)
 
     def _limited(self, receive: Receive, rules: BodyRules) -> Receive:
@@ -91,7 +96,7 @@ class QuotaHeaders:
         async def send_with_quota(message: Message) -> None:
             if message["type"] == "http.response.start":
                 operation_id = _operation_id(scope)
-                principal = scope["extensions"]["connexion_context"].get("token_info", {}).get("principal")
+                principal = scope["extensions"]["connexion_context"].get(PRINCIPAL)
                 if principal is not None and operation_id and self._contract.shows_quota(operation_id):
                     headers = MutableHeaders(scope=message)
                     for name, value in (await run_in_threadpool(self._quota, principal)).items():
@@ -117,12 +122,14 @@ def _operation_id(scope: Scope) -> str | None:
     return None if operation_id is None else str(operation_id)
 
 
-def _check_headers(headers: Headers, rules: BodyRules) -> None:
-    if not rules.media_types:
-        return
-    length = headers.get("content-length", "0")
-    if int(length) > rules.max_bytes:
+def _checked_headers(raw: list[tuple[bytes, bytes]], rules: BodyRules) -> list[tuple[bytes, bytes]]:
+    """With one Content-Type, its media type as the contract writes it: Connexion reads it to the letter."""
+    headers = Headers(raw=raw)
+    if int(headers.get("content-length", "0")) > rules.max_bytes:
         raise TransportError(413)
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type, semicolon, parameters = headers.get("content-type", "").partition(";")
+    media_type = media_type.strip().lower()
     if media_type not in rules.media_types:
         raise TransportError(415)
+    content_type = f"{media_type}{semicolon}{parameters}".encode("latin-1")
+    return [header for header in raw if header[0] != b"content-type"] + [(b"content-type", content_type)]

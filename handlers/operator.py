@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def add_health(app: flask.Flask) -> None:
-    app.add_url_rule("/health/live", view_func=live)
-    app.add_url_rule("/health/ready", view_func=ready)
+    for path, view in (("/health/live", live), ("/health/ready", ready)):
+        app.add_url_rule(path, view_func=view, provide_automatic_options=False)
 
 
 def live() -> Body:

@@ -10,7 +10,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, BinaryIO
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
@@ -22,40 +22,44 @@ if TYPE_CHECKING:
 
 _SIDEWAYS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
-_END_OF_IMAGE = b"\xff\xd9"
+_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+_MAX_SEGMENTS = 4096
+"""Of a JPEG before its first scan; a colour profile, the largest thing there, takes at most 255."""
+_CRC_OF_IEND = b"\xae\x42\x60\x82"
+_OS2_HEADER_BYTES = 12
 _SEARCH_BYTES = 64 * 1024
+_FORMATS = {
+    **{picture_format.name: picture_format for picture_format in PictureFormat},
+    "MPO": PictureFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
+}
+
+# Our caps are the operator's, and checked by the caller with a sentence of their own.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def probe(content: BinaryIO) -> PictureFacts:
     """The Probe port. Raises PictureError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of large pictures; our caps are checked by the caller
+            warnings.simplefilter("ignore")  # what Pillow forgives is for the engine to judge
             return _facts(content)
-    except PictureError:
+    except (PictureError, MemoryError):
         raise
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        KeyError,
-        OverflowError,
-    ) as reason:
+    except Exception as reason:
+        # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, TypeError …
         raise PictureError("This is no complete picture of a known format.") from reason
-    except Image.DecompressionBombError as reason:
-        raise PictureError("This picture is too large.") from reason
     finally:
         content.seek(0)
 
 
 def _facts(content: BinaryIO) -> PictureFacts:
     content.seek(0)
+    if content.read(2) == _START_OF_IMAGE:
+        # Pillow keeps every segment: ten megabytes of empty ones would cost it seconds and 300 MB.
+        _start_of_scan(content)
+    content.seek(0)
     picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
-    picture_format = PictureFormat[picture.format or ""]
+    picture_format = _FORMATS[picture.format or ""]
     width, height = picture.size
     orientation = _exif(picture).get(ExifTags.Base.Orientation, 1)
     if width < 1 or height < 1:
@@ -90,17 +94,23 @@ def _jpeg_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
 def _start_of_scan(content: BinaryIO) -> int:
     """Walks the segments, so that the end of a thumbnail within one is not taken for the picture's."""
     content.seek(2)
-    while True:
-        head = content.read(4)
-        if len(head) < 4 or head[0] != 0xFF:  # noqa: PLR2004
-            raise PictureError("This JPEG is damaged.")
-        if head[1] == 0xDA:  # noqa: PLR2004
+    for _ in range(_MAX_SEGMENTS):
+        marker = content.read(2)
+        while marker == b"\xff\xff" and content.tell() < _SEARCH_BYTES:  # fill bytes (T.81, B.1.1.2)
+            marker = b"\xff" + content.read(1)
+        length = int.from_bytes(content.read(2), "big")
+        if len(marker) < 2 or marker[0] != 0xFF or length < 2:  # noqa: PLR2004
+            break
+        if marker[1] == 0xDA:  # noqa: PLR2004
             return content.tell()
-        content.seek(int.from_bytes(head[2:], "big") - 2, os.SEEK_CUR)
+        content.seek(length - 2, os.SEEK_CUR)
+    raise PictureError("This JPEG is damaged.")
 
 
-def _png_is_complete(picture: Image.Image, _content: BinaryIO) -> None:
-    picture.verify()  # the checksum of every chunk, which loading forgives
+def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
+    picture.verify()  # the checksum of every chunk, which loading forgives, but for the last one's
+    if content.read(4) != _CRC_OF_IEND:
+        raise PictureError("This PNG is cut off.")
 
 
 def _webp_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
@@ -121,10 +131,11 @@ def _gif_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
 def _bmp_is_complete(picture: Image.Image, content: BinaryIO) -> None:
     """Uncompressed rows are all there (compressed ones tell when they are read)."""
     content.seek(10)
-    start = int.from_bytes(content.read(4), "little")
-    content.seek(28)
+    start, header = (int.from_bytes(content.read(4), "little") for _ in range(2))
+    of_os2 = header == _OS2_HEADER_BYTES
+    content.seek(24 if of_os2 else 28)
     bits = int.from_bytes(content.read(2), "little")
-    compressed = int.from_bytes(content.read(4), "little") not in {0, 3}
+    compressed = not of_os2 and int.from_bytes(content.read(4), "little") not in {0, 3}
     row = (picture.width * bits + 31) // 32 * 4
     if not compressed and content.seek(0, os.SEEK_END) < start + row * picture.height:
         raise PictureError("This BMP is cut off.")

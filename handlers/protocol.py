@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from handlers.envelope import status_answer
 from handlers.json_text import json_bytes
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEADER_BYTES = 32 * 1024
 _LINGER_SECONDS = 2.0
@@ -17,11 +20,17 @@ _LINGER_SECONDS = 2.0
 
 class EnvelopeProtocol(HttpToolsProtocol):
     _header_bytes = 0
+    _unfinished_bytes = 0
     _lingering = False
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             return
+        if self._unfinished_bytes > MAX_HEADER_BYTES:
+            # A header (or trailer) that never ends: the parser keeps all of it and never says a word.
+            self._refuse(431)
+            return
+        self._unfinished_bytes += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -46,6 +55,15 @@ class EnvelopeProtocol(HttpToolsProtocol):
             raise ValueError("The header is too large.")
 
     def _refuse(self, status: int) -> None:
+        """Answers, also instead of what was being answered, and ends the connection."""
+        exchange = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        if exchange is not None and not exchange.response_complete:
+            exchange.disconnected = True
+            exchange.message_event.set()
+            if exchange.response_started:
+                self.transport.close()
+                return
+        self.pipeline.clear()
         body = json_bytes(status_answer(status).body)
         self.transport.write(
             b"".join(
@@ -61,9 +79,18 @@ class EnvelopeProtocol(HttpToolsProtocol):
                 ]
             )
         )
-        self.transport.close()
+        self.linger()
+
+    def on_body(self, body: bytes) -> None:
+        self._unfinished_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unfinished_bytes = 0
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
+        self._unfinished_bytes = 0
         super().on_headers_complete()
         if self.cycle is not None:  # its task has not run yet
             self.cycle.transport = cast("Any", _LingeringTransport(self))

@@ -24,8 +24,11 @@ def services() -> Services:
 
 def origin() -> str:
     """Scheme and host that links in this answer begin with: the operator's word, or what the client used."""
-    public_url = services().rules.public_url
-    return public_url if public_url is not None else flask.request.host_url.rstrip("/")
+    rules, request = services().rules, flask.request
+    if rules.public_url is not None:
+        return rules.public_url
+    # Empty without a Host header, or with one that is none.
+    return f"{request.scheme}://{request.host}" if request.host else rules.origin
 
 
 def principal() -> Principal:

@@ -18,7 +18,7 @@ from domain import accounts, tokens
 from domain.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from connexion.lifecycle import ConnexionRequest
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from domain.tokens import Principal
 
 SCHEME = "Bearer"
+PRINCIPAL = "uprez_principal"
+"""Where the request's context has who asks: from the moment it is known, also when it is then refused."""
 
 auth = HTTPTokenAuth(SCHEME)
 
@@ -50,20 +52,20 @@ def use_bearer_tokens(app: flask.Flask, services: Services) -> None:
 
     @app.before_request
     def _show_principal() -> None:
-        asgi_scope = flask.request.environ["asgi.scope"]
-        token_info = asgi_scope["extensions"]["connexion_context"].get("token_info")
-        if token_info is not None:
-            flask.g.flask_httpauth_user = token_info["principal"]
+        principal = _context(flask.request.environ["asgi.scope"]).get(PRINCIPAL)
+        if principal is not None:
+            flask.g.flask_httpauth_user = principal
 
 
 def bearer_handler(app: flask.Flask, services: Services) -> type[AbstractSecurityHandler]:
     """The class that Connexion makes an instance of for every operation with a bearer requirement."""
 
-    def check(header: str | None, required: Sequence[str]) -> Principal:
+    def check(header: str | None, required: Sequence[str], context: dict[str, Any]) -> Principal:
         with app.app_context():
             principal = auth.authenticate(_bearer(header), None)
             if principal is None:
                 raise Unauthenticated
+            context[PRINCIPAL] = principal
             # A tuple within the list means all of them; nothing required, nothing asked.
             if required and not auth.authorize([tuple(required)], principal, None):
                 raise accounts.refusal(required, accounts.standing(principal, services.plans))
@@ -73,12 +75,16 @@ def bearer_handler(app: flask.Flask, services: Services) -> type[AbstractSecurit
         def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 header = request.headers.get("Authorization")
-                principal = await run_in_threadpool(check, header, required)
-                return {"sub": principal.account.id, "principal": principal}
+                principal = await run_in_threadpool(check, header, required, _context(request.scope))
+                return {"sub": principal.account.id}
 
             return verify
 
     return BearerToken
+
+
+def _context(asgi_scope: Mapping[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", asgi_scope["extensions"]["connexion_context"])
 
 
 def _bearer(header: str | None) -> Authorization | None:

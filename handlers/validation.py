@@ -24,15 +24,20 @@ from handlers.schema_problems import WHOLE_BODY, object_problems, value_problems
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
 
+    from starlette.datastructures import FormData
     from starlette.types import Receive, Scope
 
 SUBMITTED = "uprez_submitted"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
+_OF_LENGTH = {"min_characters", "max_characters"}
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """``fields`` and ``files`` are in order by the schema; what is not is in ``problems`` instead."""
+    """``fields`` and ``files`` are in order by the schema; what is not is in ``problems`` instead.
+
+    Text of a wrong length is in both, because more may be wrong with it.
+    """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
@@ -48,8 +53,8 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
         """Raises NotFound for a path that no resource can have, InvalidFields for the query."""
         for parameter in self.parameters.get("path", []):
             value = scope["path_params"][parameter["name"]]
-            canonical = str(value) in scope["path"].split("/")  # neither 007 nor +7
-            if not canonical or value_problems(_validator(parameter["schema"]), parameter["name"], value):
+            padded = isinstance(value, int) and re.search(rf"/0+{value}(/|$)", scope["path"])
+            if padded or value_problems(_validator(parameter["schema"]), parameter["name"], value):
                 raise NotFound
         problems = self._query_problems(scope["query_string"])
         if problems:
@@ -96,7 +101,7 @@ class _KeepsWhatItFound:
         self, members: Mapping[str, Any], files: Mapping[str, list[UploadFile]], found: Iterable[FieldProblem]
     ) -> Submitted:
         problems = [*found, *object_problems(_validator(self._schema), members)]
-        wrong = {problem.field for problem in problems}
+        wrong = {problem.field for problem in problems if problem.rule not in _OF_LENGTH}
         return Submitted(
             fields={
                 name: value for name, value in members.items() if name not in wrong and name not in files
@@ -118,12 +123,49 @@ class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: igno
         return self._sort_out(body, {}, [])
 
 
+class _StrictMultipart(MultiPartParser):
+    """Starlette's parser, strict where it forgives: text is UTF-8, and a form that does not end was cut off."""
+
+    _ended = False
+
+    @property
+    def _charset(self) -> str:
+        # Never the client's choice (RFC 7578, 4.6): some of Python's codecs crash, or make what no JSON holds.
+        return "utf-8"
+
+    @_charset.setter
+    def _charset(self, _chosen_by_client: str) -> None:
+        pass
+
+    def on_part_end(self) -> None:
+        if self._current_part.file is None:
+            _check_utf8(self._current_part.data)
+        super().on_part_end()
+
+    def on_end(self) -> None:
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self._ended:
+            await form.close()
+            raise MultiPartException("The form has no end.")
+        return form
+
+
+def _check_utf8(text: bytearray) -> None:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        raise MultiPartException("A field is not in UTF-8.") from reason
+
+
 class SpooledForm(_KeepsWhatItFound, MultiPartFormDataValidator):  # type: ignore[misc]
     """Reads the stream once; each file goes to disk as it comes."""
 
     async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:
         try:
-            form = await MultiPartParser(headers, stream).parse()
+            form = await _StrictMultipart(headers, stream).parse()
         except MultiPartException as reason:
             raise TransportError(400) from reason
         values: dict[str, Any] = {}

@@ -1,0 +1,683 @@
+"""One real server for the tests of the HTTP layer, and one checker that every answer goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psutil
+import pytest
+import requests
+import yaml
+from openapi_schema_validator import OAS30Validator, oas30_format_checker
+from PIL import Image
+
+from domain import accounts, jobs, tokens
+from domain.records import Result
+from domain.sizing import Size
+from uprez import wiring
+from uprez.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from starlette.types import ASGIApp, Message
+
+    from domain.records import Account
+    from domain.services import Services
+
+ROOT = Path(__file__).parents[2]
+BODY_TIMEOUT_SECONDS = 1.5
+PASSWORD = "Correct-Horse-9"
+_START_SECONDS = 30
+_SOCKET_SECONDS = 15
+
+
+# --- answers, and what holds for every one of them
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: requests.structures.CaseInsensitiveDict[str]
+    body: bytes
+    seconds: float = 0.0
+    interim: tuple[int, ...] = ()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        return str(self.json["message"])
+
+    @property
+    def data(self) -> Any:
+        return self.json["data"]
+
+    @property
+    def errors(self) -> dict[str, list[str]]:
+        assert self.status == 422, (self.status, self.body)
+        errors = self.json["errors"]
+        assert isinstance(errors, dict)
+        return errors
+
+
+class Checker:
+    """The contract, held against answers: envelope, headers, and the schema of operation and status."""
+
+    # What any request can meet; described once in the contract, not under each operation.
+    _ANYWHERE = frozenset({400, 404, 405, 408, 431})
+    _SOFTWARE = re.compile("uvicorn|gunicorn|connexion|starlette|flask|werkzeug|python", re.IGNORECASE)
+
+    def __init__(self) -> None:
+        self._document = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+        self._validators: dict[tuple[str, str, int], OAS30Validator] = {}
+        self._request_ids: set[str] = set()
+        self._paths = [
+            (re.compile("/api" + re.sub(r"{(\w+)}", _path_part, path)), path)
+            # Fixed paths go before those with a parameter.
+            for path in sorted(self._document["paths"], key=lambda path: "{" in path)
+        ]
+
+    def check(self, method: str, target: str, reply: Reply) -> Reply:
+        path = self._path(target.partition("?")[0])
+        operations = self._document["paths"].get(path, {})
+        operation = operations.get("get" if method == "HEAD" else method.lower(), {})
+        documented = operation.get("responses", {}).get(str(reply.status))
+        self._check_every(method, reply)
+        if documented is None:
+            outside = not target.startswith("/api/")
+            assert outside or reply.status in self._ANYWHERE, (
+                f"{method} {target}: {reply.status} {reply.body!r}"
+            )
+            self._check_envelope(method, reply)
+            return reply
+        documented = self._resolved(documented)
+        self._check_headers(documented.get("headers", {}), reply)
+        if reply.status != 304:
+            content = documented["content"]
+            media_type = reply.headers["Content-Type"].partition(";")[0]
+            assert media_type in content, f"{media_type} is none of {list(content)}"
+            if media_type == "application/json":
+                self._check_envelope(method, reply)
+                self._check_body(method, path, reply, content[media_type]["schema"])
+        return reply
+
+    def _check_every(self, method: str, reply: Reply) -> None:
+        headers = reply.headers
+        assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-Id"])
+        assert headers["X-Request-Id"] not in self._request_ids
+        self._request_ids.add(headers["X-Request-Id"])
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"]
+        assert "Server" not in headers
+        for name, value in headers.items():
+            if name.lower() not in {"content-disposition", "etag"}:
+                assert not self._SOFTWARE.search(value), f"{name}: {value}"
+        if method == "HEAD" or reply.status == 304:
+            assert reply.body == b""
+
+    @staticmethod
+    def _check_envelope(method: str, reply: Reply) -> None:
+        assert reply.headers["Content-Type"] == "application/json"
+        if method == "HEAD":
+            return
+        assert int(reply.headers["Content-Length"]) == len(reply.body)
+        body = reply.json
+        assert body["message"]
+        if reply.status < 400:
+            assert body["success"] is True
+            assert body.keys() <= {"success", "message", "data", "meta", "links"}
+        else:
+            assert body["success"] is False
+            assert body.keys() == {"success", "message"} | ({"errors"} if reply.status == 422 else set())
+            assert "no-store" in reply.headers["Cache-Control"]
+            for leak in (b"Traceback", b".py", b"Error(", b"sqlite", str(ROOT).encode()):
+                assert leak not in reply.body
+
+    def _check_headers(self, declared: Mapping[str, Any], reply: Reply) -> None:
+        for name, header in declared.items():
+            rules = self._resolved(header)
+            if rules.get("required"):
+                assert name in reply.headers, f"{reply.status} lacks {name}"
+            if name in reply.headers:
+                text = reply.headers[name]
+                value = int(text) if rules["schema"]["type"] == "integer" else text
+                OAS30Validator(rules["schema"]).validate(value)
+
+    def _check_body(self, method: str, path: str, reply: Reply, schema: Any) -> None:
+        if method == "HEAD":
+            return
+        key = (method, path, reply.status)
+        if key not in self._validators:
+            self._validators[key] = OAS30Validator(
+                self._resolved(schema), format_checker=oas30_format_checker
+            )
+        self._validators[key].validate(reply.json)
+
+    def _path(self, path: str) -> str:
+        return next((template for pattern, template in self._paths if pattern.fullmatch(path)), path)
+
+    def _resolved(self, node: Any) -> Any:
+        """The node with every reference in it replaced by what it leads to."""
+        if isinstance(node, list):
+            return [self._resolved(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" not in node:
+            return {name: self._resolved(member) for name, member in node.items()}
+        target: Any = self._document
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        return self._resolved(target)
+
+
+def _path_part(parameter: re.Match[str]) -> str:
+    # As the contract says: anything else in the place of an id is an unknown route.
+    return "[0-9]{1,1000}" if parameter[1] == "id" else "[^/]+"
+
+
+@pytest.fixture(scope="session")
+def checker() -> Checker:
+    return Checker()
+
+
+# --- the server
+
+
+@dataclass
+class Server:
+    """A running ``uprez api``, and its services as this process sees them."""
+
+    settings: Settings
+    services: Services
+    checker: Checker
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return self.settings.port
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that answers requests."""
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
+
+    def connect(self) -> Wire:
+        return Wire(self.port, self.checker)
+
+    def client(self) -> Client:
+        return Client(self)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            assert self.process.wait(20) == 0
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.services.database.close()
+
+
+class StartServer(Protocol):
+    def __call__(self, **options: Any) -> Server: ...
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> Iterator[StartServer]:
+    """Starts further servers, each with a data folder of its own; all are stopped in the end."""
+    servers = []
+
+    def start(**options: Any) -> Server:
+        data = tmp_path_factory.mktemp("data")
+        settings = Settings(
+            **{
+                "data": data,
+                "port": _free_port(),
+                "broker_url": f"unix://{data}/nobody-listens.sock",
+                "check_responses": True,
+                "body_timeout_seconds": BODY_TIMEOUT_SECONDS,
+                "stop_seconds": 2,
+                "log_level": "warning",
+                **options,
+            }
+        )
+        wiring.prepare_embedded(settings)
+        servers.append(_start(settings, data / "log", checker))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> Iterator[Server]:
+    """The one that most tests share. Nothing that they do may crash anything in it."""
+    shared = start_server()
+    yield shared
+    log = shared.log.read_text("utf-8", "replace")
+    assert "Traceback" not in log, log[log.index("Traceback") - 2000 :][:8000]
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    with server.connect() as wire:
+        yield wire
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+def _start(settings: Settings, log: Path, checker: Checker) -> Server:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("UPREZ_")}
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uprez", "api"],
+            cwd=ROOT,
+            env={**inherited, **settings.environment(), "PYTHONWARNINGS": "default"},
+            stdout=stderr,
+            stderr=stderr,
+        )
+    server = Server(settings, wiring.make_services(settings), checker, process, log)
+    deadline = time.monotonic() + _START_SECONDS
+    while not _accepts(settings.port):
+        assert process.poll() is None, log.read_text("utf-8", "replace")
+        assert time.monotonic() < deadline, "The server did not start in time."
+        threading.Event().wait(0.05)
+    return server
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+# --- talking to it
+
+
+class Client:
+    """HTTP as people speak it, with the requests library."""
+
+    def __init__(self, server: Server) -> None:
+        self._checker = server.checker
+        self._origin = f"http://127.0.0.1:{server.port}"
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+        **options: Any,
+    ) -> Reply:
+        """``target`` is a path below /api, or a complete URL."""
+        sent = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        url = target if target.startswith("http") else f"{self._origin}{target}"
+        began = time.perf_counter()
+        response = self._session.request(
+            method,
+            url,
+            headers={**sent, **(headers or {})},
+            allow_redirects=False,
+            timeout=_SOCKET_SECONDS,
+            **options,
+        )
+        reply = Reply(response.status_code, response.headers, response.content, time.perf_counter() - began)
+        names = [name.lower() for name in response.raw.headers]
+        assert all(len(response.raw.headers.getlist(name)) == 1 for name in names), names
+        path = "/" + url.split("/", 3)[3] if url.count("/") > 2 else "/"
+        return self._checker.check(method, path, reply)
+
+    def get(self, target: str, **options: Any) -> Reply:
+        return self.request("GET", target, **options)
+
+    def post(self, target: str, **options: Any) -> Reply:
+        return self.request("POST", target, **options)
+
+    def delete(self, target: str, **options: Any) -> Reply:
+        return self.request("DELETE", target, **options)
+
+    def upload(
+        self,
+        token: str,
+        content: bytes,
+        filename: str = "photo.png",
+        fields: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        media_type: str = "application/octet-stream",
+    ) -> Reply:
+        """One file under ``image`` and the given fields, which may repeat."""
+        pairs = fields.items() if hasattr(fields, "items") else fields
+        parts: list[Any] = [(name, (None, value)) for name, value in pairs]
+        parts.append(("image", (filename, content, media_type)))
+        return self.post("/api/images/upscale", token=token, files=parts)
+
+    def form(self, token: str, parts: Sequence[tuple[str, Any]]) -> Reply:
+        """A multipart form of exactly these parts, as requests takes them."""
+        return self.post("/api/images/upscale", token=token, files=list(parts))
+
+
+class Wire:
+    """HTTP byte by byte, for requests that no library would send."""
+
+    def __init__(self, port: int, checker: Checker) -> None:
+        self._checker = checker
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_SOCKET_SECONDS)
+        self._received = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def send(self, content: bytes) -> None:
+        self.socket.sendall(content)
+
+    def ask(self, head: str, body: bytes = b"") -> Reply:
+        """``head`` without the empty line at its end, each line ended as HTTP wants it."""
+        self.send("\r\n".join(head.strip().splitlines()).encode("latin-1") + b"\r\n\r\n" + body)
+        return self.reply(*head.strip().split()[:2])
+
+    def reply(self, method: str = "GET", target: str = "/") -> Reply:
+        began = time.perf_counter()
+        interim = []
+        status, headers = self._head()
+        while status < 200:
+            interim.append(status)
+            status, headers = self._head()
+        bodiless = method == "HEAD" or status in {204, 304}
+        body = b"" if bodiless else self._exactly(int(headers["Content-Length"]))
+        reply = Reply(status, headers, body, time.perf_counter() - began, tuple(interim))
+        return self._checker.check(method, target, reply)
+
+    def is_closed(self) -> bool:
+        """Waits for the server to close; what it still sends is no part of any answer."""
+        try:
+            return not self._received and self.socket.recv(1) == b""
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether the server says nothing for so long."""
+        self.socket.settimeout(seconds)
+        try:
+            return self.socket.recv(1) == b"never"
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(_SOCKET_SECONDS)
+
+    def _head(self) -> tuple[int, requests.structures.CaseInsensitiveDict[str]]:
+        while b"\r\n\r\n" not in self._received:
+            self._more()
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        headers = requests.structures.CaseInsensitiveDict[str]()
+        for line in lines:
+            name, _, value = line.partition(":")
+            assert name not in headers, f"{name} twice"
+            headers[name] = value.strip()
+        return int(status.split(" ")[1]), headers
+
+    def _exactly(self, count: int) -> bytes:
+        while len(self._received) < count:
+            self._more()
+        content, self._received = self._received[:count], self._received[count:]
+        return content
+
+    def _more(self) -> None:
+        content = self.socket.recv(65536)
+        assert content, f"closed after {self._received!r}"
+        self._received += content
+
+
+# --- people and their images
+
+
+@dataclass(frozen=True)
+class Person:
+    account: Account
+    token: str
+    password: str = PASSWORD
+
+    @property
+    def email(self) -> str:
+        return self.account.email
+
+
+class MakePerson(Protocol):
+    def __call__(
+        self, *, plan: str = ..., verified: bool = ..., abilities: Sequence[str] = ..., email: str = ...
+    ) -> Person: ...
+
+
+@pytest.fixture(scope="session")
+def password_hash(server: Server) -> str:
+    """Made once, because hashing is slow on purpose."""
+    return server.services.passwords.hash(PASSWORD)
+
+
+@pytest.fixture
+def person(server: Server, password_hash: str) -> MakePerson:
+    """Makes accounts; the token has the given abilities."""
+
+    def make(
+        *,
+        plan: str = "enterprise",
+        verified: bool = True,
+        abilities: Sequence[str] = tokens.ALL_ABILITIES,
+        email: str = "",
+    ) -> Person:
+        return make_person(
+            server.services,
+            password_hash,
+            plan=plan,
+            verified=verified,
+            abilities=abilities,
+            email=email or f"{secrets.token_hex(6)}@example.com",
+        )
+
+    return make
+
+
+def make_person(
+    services: Services,
+    password_hash: str,
+    *,
+    plan: str = "enterprise",
+    verified: bool = True,
+    abilities: Sequence[str] = tokens.ALL_ABILITIES,
+    email: str = "jane@example.com",
+) -> Person:
+    account, token = accounts.create(
+        services,
+        name="Jane Smith",
+        email=email,
+        password_hash=password_hash,
+        plan=plan,
+        device_name="tests",
+        verified=verified,
+    )
+    if tuple(abilities) != tokens.ALL_ABILITIES:
+        with services.database.writing() as work:
+            token = tokens.issue(work, services.chance, account, "tests", services.clock.now(), abilities)
+            work.commit()
+    return Person(account, token)
+
+
+@pytest.fixture
+def jane(person: MakePerson) -> Person:
+    """Verified, and with quota enough for any test."""
+    return person()
+
+
+class Work(Protocol):
+    """What a worker does with an image, without upscaling anything."""
+
+    def begin(self, image_id: int) -> None: ...
+    def complete(self, image_id: int) -> bytes: ...
+    def fail(self, image_id: int) -> None: ...
+
+
+@pytest.fixture
+def work(server: Server) -> Work:
+    return _Work(server.services)
+
+
+class _Work:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def begin(self, image_id: int) -> None:
+        jobs.claim(self._services, image_id)
+
+    def complete(self, image_id: int) -> bytes:
+        """The content of the result's file."""
+        image = jobs.claim(self._services, image_id)
+        content = picture(image.picture_format.name, 16, 12)
+        key = f"results/{secrets.token_hex(16)}-1{image.picture_format.extension}"
+        self._services.store.put(key, io.BytesIO(content))
+        result = Result(key, len(content), Size(16, 12), 0.0, "tests", "cpu")
+        assert jobs.complete(self._services, image, result)
+        return content
+
+    def fail(self, image_id: int) -> None:
+        image = jobs.claim(self._services, image_id)
+        assert jobs.fail(self._services, image, "The picture could not be read.", refund=False)
+
+
+# --- pictures
+
+
+def picture(picture_format: str = "PNG", width: int = 8, height: int = 6, **options: Any) -> bytes:
+    content = io.BytesIO()
+    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(content, picture_format, **options)
+    return content.getvalue()
+
+
+class MakePicture(Protocol):
+    def __call__(
+        self, picture_format: str = ..., width: int = ..., height: int = ..., **options: Any
+    ) -> bytes: ...
+
+
+@pytest.fixture(scope="session", name="picture")
+def picture_fixture() -> MakePicture:
+    """An encoded gradient; further options are for Pillow's encoder."""
+    return picture
+
+
+@pytest.fixture(scope="session")
+def png(picture: MakePicture) -> bytes:
+    return picture("PNG")
+
+
+# --- the application within this process, for faults that a real server cannot be given
+
+
+@dataclass
+class InProcess:
+    app: ASGIApp
+    checker: Checker
+
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Reply:
+        path, _, query = target.partition("?")
+        sent: list[Message] = []
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [
+                (name.lower().encode(), value.encode())
+                for name, value in {
+                    "Host": "testserver",
+                    "Content-Length": str(len(body)),
+                    **(headers or {}),
+                }.items()
+            ],
+            "client": ("127.0.0.1", 1),
+            "server": ("testserver", 80),
+            "state": {},
+        }
+        incoming = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Message:
+            return next(incoming, {"type": "http.disconnect"})
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        asyncio.run(self.app(scope, receive, send))  # type: ignore[arg-type]
+        start, *chunks = sent
+        headers_sent = requests.structures.CaseInsensitiveDict(
+            (name.decode(), value.decode()) for name, value in start["headers"]
+        )
+        content = b"".join(chunk["body"] for chunk in chunks)
+        return self.checker.check(method, target, Reply(start["status"], headers_sent, content))
+
+
+@pytest.fixture
+def in_process(checker: Checker) -> Callable[[Services], InProcess]:
+    from handlers.app import create_app  # noqa: PLC0415  # Connexion takes a while, and few tests need it
+
+    def make(services: Services) -> InProcess:
+        return InProcess(create_app(services, threads=2, body_timeout_seconds=1), checker)
+
+    return make

@@ -1,0 +1,250 @@
+"""What is no proper HTTP is answered in the envelope and ends the connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.handlers.conftest import Client, MakePicture, Person, Server, Wire
+
+POST = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = b"GET /api/user HTTP/1.1\r\nHost: x\r\n\r\n"
+
+MALFORMED = {
+    "length and chunks": POST
+    + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "chunks and length": POST
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}" + SMUGGLED,
+    "the same length twice": POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "two lengths in one line": POST + b"Content-Length: 2, 2\r\n\r\n{}",
+    "a signed length": POST + b"Content-Length: +11\r\n\r\n{}",
+    "a negative length": POST + b"Content-Length: -1\r\n\r\n{}",
+    "a hexadecimal length": POST + b"Content-Length: 0x2\r\n\r\n{}",
+    "a length of words": POST + b"Content-Length: two\r\n\r\n{}",
+    "an endless length": POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n{}",
+    "an unknown coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n{}",
+    "chunks that are not last": POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n{}",
+    "a bad chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nxx\r\n{}\r\n0\r\n\r\n",
+    "a negative chunk": POST + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+    "a bare LF after the request line": b"GET /health/live HTTP/1.1\nHost: x\n\n",
+    "a bare LF after a header": b"GET /health/live HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+    "a bare CR": b"GET /health/live HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
+    "a folded header": GET + b"X: a\r\n b\r\nTransfer-Encoding : chunked\r\n\r\n",
+    "a space before the colon": GET + b"Content-Length : 5\r\n\r\n",
+    "a header without a name": GET + b": x\r\n\r\n",
+    "a header without a colon": GET + b"nonsense\r\n\r\n",
+    "NUL in a header": GET + b"X: a\0b\r\n\r\n",
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
+    "words": b"hello there, how are you?\r\n\r\n",
+    "no method": b" /health/live HTTP/1.1\r\n\r\n",
+    "a method of lower case": b"get /health/live HTTP/1.1\r\n\r\n",
+    "no target": b"GET  HTTP/1.1\r\n\r\n",
+    "a target without a slash": b"GET health HTTP/1.1\r\n\r\n",
+    "another protocol": b"GET / ICY/1.0\r\n\r\n",
+    "HTTP/9": b"GET / HTTP/9.9\r\n\r\n",
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "bytes in the target": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a space in the target": b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_what_is_no_http_is_refused_and_the_connection_ends(wire: Wire, kind: str) -> None:
+    wire.send(MALFORMED[kind])
+
+    reply = wire.reply()
+
+    assert (reply.status, reply.message) == (400, "The request is malformed.")
+    assert reply.headers["Connection"] == "close"
+    assert wire.is_closed()
+
+
+def test_nothing_smuggled_is_ever_answered(server: Server) -> None:
+    for kind in ("length and chunks", "chunks and length", "two lengths"):
+        for _ in range(5):
+            with server.connect() as wire:
+                wire.send(MALFORMED[kind])
+                assert wire.reply().status == 400
+                assert wire.is_closed()
+
+
+def test_nothing_hides_in_a_body_that_was_not_wanted(wire: Wire) -> None:
+    """What follows an early refusal is no next request."""
+    wire.send(b"POST /api/images/upscale HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + SMUGGLED)
+
+    assert wire.reply("POST", "/api/images/upscale").status == 401
+    assert wire.is_closed()
+
+
+@pytest.mark.parametrize("size", [40_000, 100_000, 2_000_000])
+@pytest.mark.parametrize("kind", ["one header", "many headers", "target", "name"])
+def test_headers_that_are_too_large_are_refused(server: Server, kind: str, size: int) -> None:
+    content = {
+        "one header": GET + b"X: " + b"x" * size + b"\r\n\r\n",
+        "many headers": GET + b"X: yyyy\r\n" * (size // 5) + b"\r\n",
+        "target": b"GET /" + b"x" * size + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        "name": GET + b"X" * size + b": y\r\n\r\n",
+    }[kind]
+    for _ in range(3):
+        with server.connect() as wire:
+            wire.send(content)
+            reply = wire.reply()
+            assert (reply.status, reply.message) == (431, "The request header is too large.")
+            assert reply.headers["Connection"] == "close"
+
+
+def test_a_header_that_never_ends_is_refused(server: Server) -> None:
+    """It is never complete, so that nobody would count it."""
+    for start in (GET + b"X: ", GET + b"X", b"GET /", b"G"):
+        with server.connect() as wire:
+            wire.send(start)
+            try:
+                for _ in range(64):
+                    wire.send(b"x" * 65536)
+            except ConnectionError:
+                pass
+            assert wire.reply().status in {400, 431}
+
+
+def test_headers_that_are_large_but_not_too_large_are_read(wire: Wire, jane: Person) -> None:
+    for _ in range(3):
+        reply = wire.ask(
+            f"GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer {jane.token}\nX: {'x' * 20_000}"
+        )
+        assert reply.status == 200
+
+
+def test_trailers_cannot_grow_without_end(wire: Wire) -> None:
+    wire.send(POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+    try:
+        for _ in range(64):
+            wire.send(b"X: " + b"x" * 65536 + b"\r\n")
+        wire.send(b"\r\n")
+    except ConnectionError:
+        pass
+
+    assert wire.reply("POST", "/api/auth/login").status in {400, 422, 431}
+
+
+def test_a_connection_is_used_again(wire: Wire, jane: Person) -> None:
+    body = b'{"email": "x", "password": "x"}'
+    for _ in range(3):
+        assert wire.ask(f"GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer {jane.token}").status == 200
+        reply = wire.ask(
+            f"POST /api/auth/login HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: {len(body)}",
+            body,
+        )
+        assert reply.status == 401
+        assert "Connection" not in reply.headers
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(wire: Wire) -> None:
+    wire.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /api/user HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+
+    statuses = [wire.reply("GET", path).status for path in ("/health/live", "/api/user") * 3]
+
+    assert statuses == [200, 401] * 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET http://evil.example/health/live HTTP/1.1\nHost: x",
+        "GET /health/live HTTP/1.0",
+        "GET /health/live HTTP/1.1",
+        "GET /health/live HTTP/1.1\nHost:",
+        "GET /health/live HTTP/1.1\nHost: a\nHost: b",
+        "GET /health/live HTTP/1.1\nHost: x\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13",
+        "GET /health/live HTTP/1.1\nHost: x\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: x",
+        "GET /health/live?a=%FF%00 HTTP/1.1\nHost: x",
+        "GET /health/live#x HTTP/1.1\nHost: x",
+        "GET /health/live HTTP/1.1\nHost: x\nAccept: nonsense/////;q=x",
+        "GET /health/live HTTP/1.1\nHost: x\nX: \xff",
+        "GET /health/live HTTP/1.1\nHost: x\nExpect: something-else",
+        "GET /health/live HTTP/1.1\nHost: x\nCookie: a=b; =; ;;",
+        "GET /health/live HTTP/1.1\nHost: x\nIf-Modified-Since: yesterday\nRange: bytes=0-1",
+    ],
+)
+def test_a_request_out_of_the_ordinary_is_answered(wire: Wire, head: str) -> None:
+    assert wire.ask(head).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:99999",
+        "a b",
+        '"><script>',
+        "x/../y",
+        "[::1]:8000",
+        "[",
+        "\xff\xfe",
+        "x" * 5000,
+        "user@host",
+        "%0d%0aX: y",
+        "\t",
+    ],
+)
+def test_a_forged_host_breaks_nothing(wire: Wire, jane: Person, host: str) -> None:
+    for _ in range(2):
+        reply = wire.ask(f"GET /api/user HTTP/1.1\nAuthorization: Bearer {jane.token}\nHost: {host}")
+        assert reply.status in {200, 400}
+        if reply.status == 200:
+            assert reply.data["id"] == jane.account.id
+            assert reply.data["profile_photo_url"].startswith("http://")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-For: 203.0.113.7",
+        "X-Forwarded-Host: evil.example",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Prefix: /evil",
+        "Forwarded: for=203.0.113.7;host=evil.example;proto=https",
+        "X-Original-URL: /health/live",
+        "X-Real-IP: nonsense",
+    ],
+)
+def test_nobody_is_believed_about_where_he_comes_from(
+    wire: Wire, server: Server, jane: Person, header: str
+) -> None:
+    reply = wire.ask(
+        f"GET /api/user HTTP/1.1\nHost: 127.0.0.1:{server.port}\nAuthorization: Bearer {jane.token}\n{header}"
+    )
+
+    assert reply.status == 200
+    assert reply.data["profile_photo_url"].startswith(f"{server.settings.origin}/api/")
+
+
+def test_an_upload_of_many_small_packets_arrives_whole(
+    wire: Wire, jane: Person, picture: MakePicture
+) -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
+        + picture("PNG", 64, 48)
+        + b"\r\n--b--\r\n"
+    )
+    wire.send(
+        b"POST /api/images/upscale HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\nAuthorization: Bearer "
+        + jane.token.encode()
+        + b"\r\n\r\n"
+    )
+    for at in range(0, len(body), 7):
+        piece = body[at : at + 7]
+        wire.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+    wire.send(b"0\r\n\r\n")
+
+    assert wire.reply("POST", "/api/images/upscale").status == 202
+
+
+def test_after_all_this_the_server_is_well(client: Client) -> None:
+    assert client.get("/health/ready").status == 200

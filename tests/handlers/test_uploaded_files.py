@@ -1,0 +1,345 @@
+"""What is no picture of ours is refused for its content; what is, is taken under any name and type."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.handlers.conftest import Client, MakePicture, Person
+
+NOT_OURS = {"image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."]}
+MAX_BYTES = 10 * 1024 * 1024
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
+BOUND_SECONDS = 2.0
+
+
+def noise(picture_format: str, width: int = 96, height: int = 64, **options: object) -> bytes:
+    """A picture of enough bytes that cutting it hurts."""
+    content = io.BytesIO()
+    Image.effect_noise((width, height), 80).convert("RGB").save(content, picture_format, **options)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def chunk(kind: bytes, data: bytes, *, wrong: int = 0) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ wrong)
+
+
+def png_of(
+    width: int, height: int, *extra: bytes, data: bytes | None = None, depth: int = 8, colour: int = 0
+) -> bytes:
+    pixels = zlib.compress(b"\0" * 100) if data is None else data
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + b"".join(extra)
+        + chunk(b"IDAT", pixels)
+        + chunk(b"IEND", b"")
+    )
+
+
+def zip_file() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("photo.png", noise("PNG"))
+    return content.getvalue()
+
+
+def looping_tiff() -> bytes:
+    """One directory without a picture, whose next directory is itself."""
+    entry = struct.pack("<HHII", 256, 4, 1, 10)
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 1) + entry + struct.pack("<I", 8)
+
+
+def with_text_bomb(kind: bytes) -> bytes:
+    packed = zlib.compress(b"\0" * 100_000_000, 9)
+    head = {b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0\0\0", b"iCCP": b"profile\0\0"}[kind]
+    return png_of(8, 6, chunk(kind, head + packed), data=zlib.compress(b"\0" * 54))
+
+
+def gif_of(width: int, height: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + b";"
+
+
+def bmp_of(width: int, height: int) -> bytes:
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 70, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 16, 0, 0, 0, 0)
+        + bytes(16)
+    )
+
+
+def bad_crc() -> bytes:
+    content = bytearray(noise("PNG"))
+    at = content.index(b"IDAT")
+    content[at + 4 + 40] ^= 1
+    return bytes(content)
+
+
+REFUSED: dict[str, Callable[[], bytes]] = {
+    "one byte": lambda: b"\0",
+    "20 bytes of a PNG": lambda: noise("PNG")[:20],
+    "20 bytes of a JPEG": lambda: noise("JPEG")[:20],
+    "a signature alone": lambda: b"\x89PNG\r\n\x1a\n",
+    "a JPEG's first marker": lambda: b"\xff\xd8\xff",
+    "RIFF alone": lambda: b"RIFF\x04\0\0\0WEBP",
+    "bad CRC": bad_crc,
+    "0x0 PNG": lambda: png_of(0, 0),
+    "0x1 PNG": lambda: png_of(0, 1),
+    "0x0 GIF": lambda: gif_of(0, 0),
+    "0x0 BMP": lambda: bmp_of(0, 0),
+    "negative BMP": lambda: bmp_of(-5, 5),
+    "huge BMP": lambda: bmp_of(2**31 - 1, 2**31 - 1),
+    "zTXt bomb": lambda: with_text_bomb(b"zTXt"),
+    "iTXt bomb": lambda: with_text_bomb(b"iTXt"),
+    "iCCP bomb": lambda: with_text_bomb(b"iCCP"),
+    "text": lambda: b"Dear server, this is a picture.",
+    "HTML": lambda: b"<!doctype html><script>alert(1)</script>",
+    "SVG": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>',
+    "EPS": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+    "PDF": lambda: b"%PDF-1.7\n1 0 obj\n<</Type/Catalog>>\nendobj\n%%EOF",
+    "PSD": lambda: b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 8, 8, 8, 3) + bytes(100),
+    "PCX": lambda: b"\x0a\x05\x01\x08" + struct.pack("<HHHH", 0, 0, 7, 7) + bytes(200),
+    "ICO": lambda: _saved("ICO"),
+    "PPM": lambda: _saved("PPM"),
+    "TGA": lambda: _saved("TGA"),
+    "JPEG 2000": lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
+    "AVIF": lambda: b"\0\0\0\x1cftypavif" + bytes(100),
+    "ZIP": zip_file,
+    "gzip": lambda: zlib.compress(b"x" * 1000, wbits=31),
+    "ELF": lambda: b"\x7fELF" + bytes(100),
+    "looping TIFF": looping_tiff,
+    "TIFF beyond its end": lambda: b"II*\0" + struct.pack("<I", 2**31),
+    "TIFF of many entries": lambda: b"II*\0" + struct.pack("<IH", 8, 65535) + bytes(100),
+    "zeros": lambda: bytes(100_000),
+    "a ZIP before a picture": lambda: zip_file() + noise("PNG"),
+}
+
+
+def _saved(picture_format: str) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(content, picture_format)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_sound_picture_of_ours_is_refused(client: Client, jane: Person, kind: str) -> None:
+    """Under a picture's name and type, soon, and at no cost."""
+    reply = client.upload(jane.token, REFUSED[kind](), "photo.png", media_type="image/png")
+
+    assert reply.errors == NOT_OURS
+    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+    assert reply.seconds < BOUND_SECONDS
+
+
+@pytest.mark.parametrize("picture_format", FORMATS)
+@pytest.mark.parametrize("percent", [2, 60, 90, 99])
+def test_a_file_that_was_cut_off_is_refused(
+    client: Client, jane: Person, picture_format: str, percent: int
+) -> None:
+    content = noise(picture_format)
+
+    assert client.upload(jane.token, content[: len(content) * percent // 100]).errors == NOT_OURS
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_the_last_byte_counts(client: Client, jane: Person, picture_format: str) -> None:
+    assert client.upload(jane.token, noise(picture_format)[:-1]).errors == NOT_OURS
+
+
+def test_a_progressive_jpeg_that_was_cut_off_is_refused(client: Client, jane: Person) -> None:
+    """Its first pass alone would be a whole picture, only coarser."""
+    content = noise("JPEG", 200, 200, progressive=True)
+    for percent in (30, 60, 99):
+        assert client.upload(jane.token, content[: len(content) * percent // 100]).errors == NOT_OURS
+
+
+def test_a_jpeg_whose_thumbnail_alone_has_an_end_is_refused(client: Client, jane: Person) -> None:
+    thumbnail = noise("JPEG", 32, 32)
+    whole = noise("JPEG")
+    segment = b"\xff\xe5" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    content = whole[:2] + segment + whole[2:]
+
+    assert client.upload(jane.token, content).status == 202
+    assert client.upload(jane.token, content[: len(content) * 60 // 100]).errors == NOT_OURS
+
+
+# --- too large
+
+
+def of_size(picture_format: str, picture: MakePicture, size: int) -> bytes:
+    """A small picture with something behind its end, that readers leave alone."""
+    content = picture(picture_format)
+    return content + bytes(size - len(content))
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG"])
+def test_ten_mebibytes_exactly_are_accepted_and_not_a_byte_more(
+    client: Client, jane: Person, picture: MakePicture, picture_format: str
+) -> None:
+    accepted = client.upload(jane.token, of_size(picture_format, picture, MAX_BYTES))
+    refused = client.upload(jane.token, of_size(picture_format, picture, MAX_BYTES + 1))
+
+    assert accepted.status == 202
+    assert accepted.data["original_size"] == MAX_BYTES
+    assert accepted.data["original_size_human"] == "10 MB"
+    assert refused.errors == {"image": ["The image must not be greater than 10240 kilobytes."]}
+
+
+def test_a_large_file_and_a_wrong_field_are_named_together(
+    client: Client, jane: Person, picture: MakePicture
+) -> None:
+    reply = client.upload(jane.token, of_size("JPEG", picture, MAX_BYTES + 1), fields={"scale_factor": "9"})
+
+    assert sorted(reply.errors) == ["image", "scale_factor"]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        (50_000, 50_000),
+        (12_000, 12_000),
+        (40_000_001, 1),
+        (6325, 6325),
+        (2**31 - 1, 1),
+        (2**32 - 1, 2**32 - 1),
+    ],
+)
+def test_more_pixels_than_allowed_are_refused_from_the_header(
+    client: Client, jane: Person, width: int, height: int
+) -> None:
+    reply = client.upload(jane.token, png_of(width, height))
+
+    assert reply.errors == {"image": ["The image must not have more than 40000000 pixels."]}
+    assert reply.seconds < BOUND_SECONDS
+
+
+def test_a_picture_that_unpacks_to_gigabytes_is_refused_without_unpacking(
+    client: Client, jane: Person
+) -> None:
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(6250)) for _ in range(50_000)) + packer.flush()
+
+    reply = client.upload(jane.token, png_of(50_000, 50_000, data=packed, depth=1))
+
+    assert reply.errors == {"image": ["The image must not have more than 40000000 pixels."]}
+    assert reply.seconds < BOUND_SECONDS
+
+
+@pytest.mark.parametrize("make", [bmp_of, gif_of])
+def test_other_formats_have_the_same_bound(
+    client: Client, jane: Person, make: Callable[[int, int], bytes]
+) -> None:
+    assert client.upload(jane.token, make(30_000, 30_000)).status == 422
+
+
+def test_a_picture_of_the_most_pixels_is_accepted(client: Client, jane: Person) -> None:
+    assert client.upload(jane.token, png_of(8000, 5000)).status == 202
+
+
+# --- what is accepted
+
+
+def animated(picture_format: str) -> bytes:
+    frames = [Image.new("RGB", (8, 6), (shade, 0, 0)) for shade in (0, 90, 180)]
+    content = io.BytesIO()
+    frames[0].save(content, picture_format, save_all=True, append_images=frames[1:], duration=50)
+    return content.getvalue()
+
+
+def of_mode(mode: str, picture_format: str, **options: object) -> bytes:
+    content = io.BytesIO()
+    Image.new(mode, (8, 6)).save(content, picture_format, **options)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def multi_picture() -> bytes:
+    """A JPEG with another behind it, as phones write it."""
+    content = io.BytesIO()
+    first = Image.effect_noise((32, 24), 50).convert("RGB")
+    first.save(content, "MPO", save_all=True, append_images=[first.resize((16, 12))])
+    return content.getvalue()
+
+
+def padded_markers() -> bytes:
+    """Fill bytes before a marker, as the JPEG standard allows (B.1.1.2)."""
+    whole = noise("JPEG")
+    return whole[:2] + b"\xff\xff\xff" + whole[2:]
+
+
+def old_bmp() -> bytes:
+    """With the header of OS/2, whose fields are elsewhere."""
+    rows = bytes(24 * 6)
+    return (
+        b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + struct.pack("<IHHHH", 12, 8, 6, 1, 24) + rows
+    )
+
+
+ACCEPTED: dict[str, Callable[[], bytes]] = {
+    **{
+        picture_format: lambda picture_format=picture_format: noise(picture_format)
+        for picture_format in FORMATS
+    },  # type: ignore[misc]
+    "1x1": lambda: noise("PNG", 1, 1),
+    "1x1 GIF": lambda: noise("GIF", 1, 1),
+    "progressive JPEG": lambda: noise("JPEG", progressive=True),
+    "JPEG with restarts": lambda: noise("JPEG", restart_marker_rows=1),
+    "CMYK JPEG": lambda: of_mode("CMYK", "JPEG"),
+    "gray JPEG": lambda: of_mode("L", "JPEG"),
+    "JPEG of several pictures": multi_picture,
+    "JPEG with fill bytes": padded_markers,
+    "JPEG with a ZIP behind it": lambda: noise("JPEG") + zip_file(),
+    "JPEG with a script behind it": lambda: noise("JPEG") + b"<script>alert(1)</script>",
+    "1-bit PNG": lambda: of_mode("1", "PNG"),
+    "16-bit PNG": lambda: of_mode("I;16", "PNG"),
+    "LA PNG": lambda: of_mode("LA", "PNG"),
+    "palette PNG": lambda: of_mode("P", "PNG", transparency=0),
+    "animated PNG": lambda: animated("PNG"),
+    "animated GIF": lambda: animated("GIF"),
+    "animated WebP": lambda: animated("WEBP"),
+    "lossless WebP": lambda: noise("WEBP", lossless=True),
+    "WebP with alpha": lambda: of_mode("RGBA", "WEBP"),
+    "16-bit TIFF": lambda: of_mode("I;16", "TIFF"),
+    "compressed TIFF": lambda: noise("TIFF", compression="tiff_lzw"),
+    "TIFF of pages": lambda: animated("TIFF"),
+    "big-endian TIFF": lambda: noise("TIFF", big_tiff=True),
+    "palette BMP": lambda: of_mode("P", "BMP"),
+    "1-bit BMP": lambda: of_mode("1", "BMP"),
+    "BMP of OS/2": old_bmp,
+    "ICC": lambda: noise("PNG", icc_profile=b"x" * 3000),
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_a_sound_picture_is_accepted_whatever_it_is_called(client: Client, jane: Person, kind: str) -> None:
+    reply = client.upload(jane.token, ACCEPTED[kind](), "notes.txt", media_type="text/html")
+
+    assert reply.status == 202, reply.body
+
+
+# --- anything at all
+
+
+@pytest.mark.parametrize("picture_format", FORMATS)
+def test_a_damaged_picture_never_crashes_anything(
+    client: Client, jane: Person, picture: MakePicture, picture_format: str
+) -> None:
+    """Bytes of the header changed one by one to the values that break parsers."""
+    whole = picture(picture_format)
+    for at in range(0, min(len(whole), 120), 3):
+        for value in (0x00, 0xFF):
+            content = bytearray(whole)
+            content[at] = value
+            reply = client.upload(jane.token, bytes(content))
+            assert reply.status in {202, 422}, (at, value, reply.status)
+            assert reply.seconds < BOUND_SECONDS

@@ -1,0 +1,469 @@
+"""Bodies: what cannot be read is 400, and what is wrong in what can be read is 422, all at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.handlers.conftest import Client, MakePicture, Person, Reply
+
+UPLOAD = "/api/images/upscale"
+LOGIN = b'{"email": "jane@example.com", "password": "x"}'
+
+
+def post_json(client: Client, body: bytes, media_type: str = "application/json") -> Reply:
+    return client.post("/api/auth/login", data=body, headers={"Content-Type": media_type})
+
+
+def post_form(
+    client: Client, person: Person, body: bytes, media_type: str = "multipart/form-data; boundary=b"
+) -> Reply:
+    return client.post(UPLOAD, token=person.token, data=body, headers={"Content-Type": media_type})
+
+
+def text_part(name: str, value: bytes) -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + value + b"\r\n"
+
+
+def file_part(content: bytes, name: str = "image") -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x.png"\r\n\r\n'
+    return head.encode() + content + b"\r\n"
+
+
+# --- JSON
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"not json",
+        b"{'email': 1}",
+        b'{"email": "x",}',
+        b"{} {}",
+        b"\xef\xbb\xbf" + LOGIN,
+        LOGIN.decode().encode("utf-16"),
+        LOGIN.decode().encode("utf-16-le"),
+        LOGIN.decode().encode("utf-32-be"),
+        b'{"email": "\xff"}',
+        b'{"email": "\xed\xa0\x80"}',
+        b'{"email": "\xc0\xaf"}',
+        b'{"email": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"email": "a\\u0000b"}',
+        b'{"email": "a\x00b"}',
+        b'{"email": "a\nb"}',
+        b'{"email": NaN}',
+        b'{"email": -Infinity}',
+        b'{"email": "a", "email": "b"}',
+        b'{"x": {"y": 1, "y": 1}}',
+        b'{"email": ' + b"9" * 5000 + b"}",
+        b"[" * 30_000 + b"]" * 30_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b"[" * 30_000,
+        b"\x1f\x8b\x08\x00",
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_malformed_json_is_refused(client: Client, body: bytes) -> None:
+    reply = post_json(client, body)
+
+    assert (reply.status, reply.message) == (400, "The request is malformed.")
+
+
+def test_json_at_the_edge_of_what_is_allowed_is_read(client: Client) -> None:
+    wide = json.dumps({"email": "x", "password": "x" * 64_000}).encode()
+    deep = b'{"x": ' + b"[" * 50 + b"]" * 50 + b"}"
+
+    assert list(post_json(client, wide).errors) == ["password"]
+    assert sorted(post_json(client, deep).errors) == ["email", "password", "x"]
+    assert post_json(client, b'{"email": "\\ud83d\\ude42", "password": "\xf0\x9f\x99\x82"}').status == 401
+    assert list(post_json(client, b'{"email": 1e999, "password": "x"}').errors) == ["email"]
+    assert list(post_json(client, b'{"email": ' + b"9" * 4000 + b', "password": "x"}').errors) == ["email"]
+
+
+def test_names_that_no_field_has_come_back_as_they_were_sent(client: Client) -> None:
+    names = ["🙂", "a b", '"', "\\", "__proto__", "{label}", "<b>", "\x7f", "x" * 1000]
+
+    reply = client.post("/api/auth/login", json={"email": "x", "password": "x", **dict.fromkeys(names, 1)})
+
+    assert sorted(reply.errors) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "Application/Json ; charset=utf-8",
+        "application/json;",
+        "application/json;charset=x",
+    ],
+)
+def test_json_is_known_by_its_type_alone(client: Client, media_type: str) -> None:
+    assert post_json(client, LOGIN, media_type).status == 401
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/problem+json",
+        "multipart/form-data; boundary=b",
+        "application/json, text/plain",
+        "json",
+        "\xff",
+    ],
+)
+def test_another_type_than_json_is_refused(client: Client, media_type: str) -> None:
+    reply = post_json(client, LOGIN, media_type)
+
+    assert (reply.status, reply.message) == (415, "Unsupported media type.")
+
+
+@pytest.mark.parametrize("path", ["/api/auth/login", "/api/auth/register"])
+def test_a_body_without_a_type_is_refused(client: Client, path: str) -> None:
+    assert client.post(path, data=LOGIN, headers={"Content-Type": None}).status == 415
+    assert client.post(path, headers={"Content-Length": "0"}).status == 415
+
+
+# --- multipart as a whole
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        b"--b",
+        b"--b\r\n",
+        b"--b\r\n\r\n",
+        b"--c\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n--c--\r\n",
+        text_part("scale_factor", b"2"),
+        text_part("scale_factor", b"2") + b"--b",
+        text_part("scale_factor", b"2")[:-2],
+        text_part("scale_factor", b"2") + b"--b\r\nContent-Disp",
+        b"--b\r\nContent-Type: text/plain\r\n\r\n1\r\n--b--\r\n",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\n1\r\n--b--\r\n",
+        b"--b\r\nno colon here\r\n\r\n1\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="x"\r\n' + b"X: y\r\n" * 100 + b"\r\n1\r\n--b--\r\n",
+        text_part("scale_factor", b"x" * 1_100_000) + b"--b--\r\n",
+        text_part("scale_factor", b"\xff") + b"--b--\r\n",
+        b"\r\n" * 2000,
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_a_malformed_form_is_refused(client: Client, jane: Person, body: bytes) -> None:
+    reply = post_form(client, jane, body)
+
+    assert (reply.status, reply.message) == (400, "The request is malformed.")
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 20, 60])
+def test_a_form_that_was_cut_off_costs_nothing(client: Client, jane: Person, png: bytes, cut: int) -> None:
+    """Its last field would be missing without anybody noticing."""
+    body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
+
+    reply = post_form(client, jane, body[: -2 - cut])
+
+    assert reply.status == 400
+    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "x" * 5000,
+        "multipart/form-data; charset=utf-8",
+    ],
+)
+def test_a_form_without_a_usable_boundary_is_refused(
+    client: Client, jane: Person, png: bytes, media_type: str
+) -> None:
+    assert post_form(client, jane, file_part(png) + b"--b--\r\n", media_type).status == 400
+
+
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "utf-16",
+        "undefined",
+        "unicode_escape",
+        "raw_unicode_escape",
+        "idna",
+        "punycode",
+        "rot13",
+        "base64",
+        "utf-7",
+        "nonsense",
+    ],
+)
+def test_the_client_does_not_choose_how_names_are_decoded(
+    client: Client, jane: Person, png: bytes, charset: str
+) -> None:
+    body = (
+        file_part(png).replace(b"x.png", rb"\ud800+2AA-\xff.png")
+        + text_part("scale_factor", b"3")
+        + text_part(r"\ud800+2AA-", b"\\ud800")
+        + b"--b--\r\n"
+    )
+
+    reply = post_form(client, jane, body, f"multipart/form-data; charset={charset}; boundary=b")
+
+    assert list(reply.errors) == [r"\ud800+2AA-"]
+
+
+@pytest.mark.parametrize(("count", "status"), [(900, 422), (1500, 400)])
+def test_a_form_of_very_many_fields_is_refused(client: Client, jane: Person, count: int, status: int) -> None:
+    texts = b"".join(text_part(f"x{number}", b"1") for number in range(count)) + b"--b--\r\n"
+    files = b"".join(file_part(b"1") for number in range(count)) + b"--b--\r\n"
+
+    assert post_form(client, jane, texts).status == status
+    assert post_form(client, jane, files).status == status
+
+
+def test_a_form_of_nothing_lacks_the_image(client: Client, jane: Person) -> None:
+    assert post_form(client, jane, b"--b--\r\n").errors == {"image": ["The image field is required."]}
+
+
+def test_text_around_the_form_is_ignored(client: Client, jane: Person, png: bytes) -> None:
+    assert post_form(client, jane, file_part(png) + b"--b--\r\nand more").status == 202
+
+
+def test_a_form_is_read_in_whatever_pieces_it_comes(client: Client, jane: Person, png: bytes) -> None:
+    body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
+
+    reply = client.post(
+        UPLOAD,
+        token=jane.token,
+        data=iter([bytes([byte]) for byte in body]),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+
+    assert reply.data["scale_factor"] == 4
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "image/png",
+        "multipart/mixed; boundary=b",
+        "",
+        "multipart/form-data, multipart/form-data",
+    ],
+)
+def test_another_type_than_a_form_is_refused(
+    client: Client, jane: Person, png: bytes, media_type: str
+) -> None:
+    assert post_form(client, jane, file_part(png) + b"--b--\r\n", media_type).status == 415
+
+
+# --- fields of a form
+
+
+def wrong(client: Client, person: Person, png: bytes, parts: list[tuple[str, Any]]) -> dict[str, list[str]]:
+    image = ("image", ("x.png", png))
+    return client.form(person.token, [image, *((name, (None, value)) for name, value in parts)]).errors
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2 ",
+        " 2",
+        "٢",
+        "1_0",
+        "2.0",
+        "2.5",
+        "2,0",
+        "+2",
+        "0x2",
+        "02",
+        "2e0",
+        "true",
+        "two",
+        "NaN",
+        "Infinity",
+        "null",
+        "[2]",
+        "²",
+        "2\x00",
+        "-",
+        "9" * 5000,
+        str(10**19),
+    ],
+)
+@pytest.mark.parametrize("field", ["scale_factor", "target_width", "target_height"])
+def test_a_number_is_plain_digits(client: Client, jane: Person, png: bytes, field: str, value: str) -> None:
+    label = field.replace("_", " ")
+
+    assert wrong(client, jane, png, [(field, value)]) == {field: [f"The {label} must be an integer."]}
+
+
+@pytest.mark.parametrize("value", ["0", "1", "5", "-1", "-2", str(2**31), str(2**63), str(-(2**63))])
+def test_a_factor_is_between_two_and_four(client: Client, jane: Person, png: bytes, value: str) -> None:
+    errors = wrong(client, jane, png, [("scale_factor", value)])
+
+    assert errors == {"scale_factor": ["The scale factor must be between 2 and 4."]}
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "16385", str(2**63)])
+def test_a_target_is_between_its_bounds(client: Client, jane: Person, png: bytes, value: str) -> None:
+    errors = wrong(client, jane, png, [("target_width", value), ("target_height", value)])
+
+    assert errors == {
+        "target_width": ["The target width must be between 1 and 16384."],
+        "target_height": ["The target height must be between 1 and 16384."],
+    }
+
+
+def test_a_target_is_larger_than_the_original_and_within_the_plans_scale(
+    client: Client, jane: Person, png: bytes
+) -> None:
+    """Of a picture of 8 × 6."""
+    assert wrong(client, jane, png, [("target_width", "8"), ("target_height", "25")]) == {
+        "target_width": ["The target width must be larger than the original (8 pixels)."],
+        "target_height": [
+            "The target height must not be greater than 24, the most that your plan allows here."
+        ],
+    }
+
+
+def test_a_factor_and_a_target_exclude_each_other(client: Client, jane: Person, png: bytes) -> None:
+    expected = {"scale_factor": ["The scale factor cannot be used with target_width or target_height."]}
+
+    assert wrong(client, jane, png, [("scale_factor", "2"), ("target_width", "16")]) == expected
+    assert (
+        wrong(client, jane, png, [("scale_factor", "2"), ("target_height", "12"), ("target_width", "16")])
+        == expected
+    )
+
+
+def test_a_result_over_the_caps_is_an_error_on_what_asked_for_it(
+    client: Client, jane: Person, picture: MakePicture
+) -> None:
+    long = picture("PNG", 8200, 1)
+    for parts, field in (
+        ([], "scale_factor"),
+        ([("scale_factor", "2")], "scale_factor"),
+        ([("target_height", "2")], "target_height"),
+    ):
+        assert wrong(client, jane, long, parts) == {
+            field: [f"The {field.replace('_', ' ')} asks for a result with a side over 16384 pixels."]
+        }
+
+
+def test_a_wrong_field_is_not_blamed_for_what_the_default_would_do(
+    client: Client, jane: Person, picture: MakePicture
+) -> None:
+    long = picture("PNG", 8200, 1)
+
+    assert wrong(client, jane, long, [("scale_factor", "9")]) == {
+        "scale_factor": ["The scale factor must be between 2 and 4."]
+    }
+    assert wrong(client, jane, long, [("target_width", "x")]) == {
+        "target_width": ["The target width must be an integer."]
+    }
+
+
+def test_everything_that_is_wrong_with_a_form_is_named_at_once(client: Client, jane: Person) -> None:
+    reply = client.upload(
+        jane.token,
+        b"no picture",
+        fields=[
+            ("scale_factor", "9"),
+            ("target_width", "x"),
+            ("user_id", "1"),
+            ("is_admin", ""),
+            ("scale_facter", "2"),
+        ],
+    )
+
+    assert reply.errors == {
+        "scale_factor": ["The scale factor must be between 2 and 4."],
+        "target_width": ["The target width must be an integer."],
+        "user_id": ["The user id field is not known."],
+        "scale_facter": ["The scale facter field is not known."],
+        "image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."],
+    }
+    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+
+
+@pytest.mark.parametrize("field", ["scale_factor", "target_width"])
+def test_a_field_given_twice_is_refused_even_with_the_same_value(
+    client: Client, jane: Person, png: bytes, field: str
+) -> None:
+    sentence = f"The {field.replace('_', ' ')} field must be given only once."
+
+    assert wrong(client, jane, png, [(field, "12"), (field, "12")])[field][0] == sentence
+    assert wrong(client, jane, png, [(field, "3"), (field, "4"), (field, "4")])[field][0] == sentence
+
+
+def test_two_images_are_one_too_many(client: Client, jane: Person, png: bytes) -> None:
+    reply = client.form(jane.token, [("image", ("a.png", png)), ("image", ("b.png", png))])
+
+    assert reply.errors == {"image": ["The image field must be given only once."]}
+
+
+def test_text_where_the_image_belongs_is_refused(client: Client, jane: Person, png: bytes) -> None:
+    assert client.form(jane.token, [("image", (None, "hello"))]).errors == {
+        "image": ["The image must be a file."]
+    }
+    assert client.form(jane.token, [("image", (None, png))]).status == 400  # text has to be in UTF-8
+
+
+def test_an_image_beside_its_text_is_refused(client: Client, jane: Person, png: bytes) -> None:
+    reply = client.form(jane.token, [("image", (None, "hello")), ("image", ("a.png", png))])
+
+    assert reply.errors == {"image": ["The image field must be given only once."]}
+
+
+def test_a_file_where_text_belongs_is_refused(client: Client, jane: Person, png: bytes) -> None:
+    reply = client.form(jane.token, [("image", ("a.png", png)), ("scale_factor", ("a.txt", "2"))])
+
+    assert reply.errors["scale_factor"][0] == "The scale factor must be text, not a file."
+
+
+def test_an_unknown_file_is_refused(client: Client, jane: Person, png: bytes) -> None:
+    reply = client.form(jane.token, [("image", ("a.png", png)), ("images[]", ("b.png", png))])
+
+    assert reply.errors == {"images[]": ["The images[] field is not known."]}
+
+
+def test_an_empty_value_counts_as_not_sent(client: Client, jane: Person, png: bytes) -> None:
+    reply = client.form(
+        jane.token,
+        [
+            ("image", ("a.png", png)),
+            ("scale_factor", (None, "")),
+            ("scale_factor", (None, "3")),
+            ("target_width", (None, "")),
+            ("unknown", (None, "")),
+        ],
+    )
+
+    assert reply.data["scale_factor"] == 3
+
+
+def test_a_file_field_left_empty_in_a_browser_is_a_missing_image(client: Client, jane: Person) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--b--\r\n'
+
+    assert post_form(client, jane, body).errors == {"image": ["The image field is required."]}
+
+
+def test_an_empty_file_is_no_picture(client: Client, jane: Person) -> None:
+    assert client.upload(jane.token, b"").errors == {
+        "image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."]
+    }
