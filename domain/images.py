@@ -98,7 +98,7 @@ def submit(
             )
             work.commit()
     except BaseException:
-        services.store.delete(key)
+        _delete_file(services, key)
         raise
     services.queue.wake(image.id)
     return image
@@ -156,20 +156,25 @@ def download_filename(image: Image) -> str:
     if named is image.picture_format:
         return image.filename
     stem = image.filename if named is None else name.stem
-    return f"{stem}{image.picture_format.extension}"
+    extension = image.picture_format.extension
+    return f"{stem[: _MAX_FILENAME - len(extension)]}{extension}"
 
 
 def clean_filename(name: str) -> str:
     """A name to show and to download under, never a path: the last part, without control characters."""
     last = re.split(r"[/\\]", name)[-1]
-    printable = "".join(
-        letter for letter in unicodedata.normalize("NFC", last) if unicodedata.category(letter)[0] != "C"
-    )
-    cleaned = printable.strip(" .") or "image"
+    printable = "".join(letter for letter in last if not _is_control(letter))
+    cleaned = unicodedata.normalize("NFC", printable).strip(" .") or "image"
     stem, dot, extension = cleaned.rpartition(".")
     if len(cleaned) > _MAX_FILENAME and dot and len(extension) < 8:  # noqa: PLR2004  # the longest extension worth keeping
         return f"{stem[: _MAX_FILENAME - len(extension) - 1]}.{extension}"
-    return cleaned[:_MAX_FILENAME]
+    return cleaned[:_MAX_FILENAME].rstrip(" .")
+
+
+def _is_control(letter: str) -> bool:
+    """Also what only steers how text is shown, as right-to-left does, and breaks of lines and paragraphs."""
+    category = unicodedata.category(letter)
+    return category[0] == "C" or category in {"Zl", "Zp"}
 
 
 def _examine(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.formats import PictureFormat
+from domain.formats import PictureFormat, format_named
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,21 @@ def test_the_formats_are_the_six_of_the_contract() -> None:
 def test_no_extension_belongs_to_two_formats() -> None:
     extensions = [extension for picture_format in PictureFormat for extension in picture_format.extensions]
     assert len(set(extensions)) == len(extensions)
+
+
+@pytest.mark.parametrize(
+    ("filename", "picture_format"),
+    [
+        ("photo.png", PictureFormat.PNG),
+        ("PHOTO.JPEG", PictureFormat.JPEG),
+        ("scan.v2.tif", PictureFormat.TIFF),
+        ("archive.png.zip", None),
+        ("png", None),
+        (".png", None),
+        ("", None),
+    ],
+)
+def test_a_files_name_speaks_of_a_format_by_its_last_extension(
+    filename: str, picture_format: PictureFormat | None
+) -> None:
+    assert format_named(filename) is picture_format

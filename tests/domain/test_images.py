@@ -1,0 +1,674 @@
+from __future__ import annotations
+
+import io
+import unicodedata
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import images, jobs
+from domain.errors import (
+    FieldProblem,
+    InvalidFields,
+    NotDownloadable,
+    NotFound,
+    QuotaExceeded,
+    Unavailable,
+)
+from domain.formats import PictureFormat
+from domain.images import Upload, Wish, clean_filename, download_filename
+from domain.job_states import NotClaimable, Status
+from domain.services import Rules
+from domain.sizing import Caps, Size, Sizing
+from domain.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.records import Account, Image, Result
+    from domain.services import Services
+    from domain.stores.local import LocalFiles
+
+
+def problems_of(
+    services: Services, account: Account, upload: Upload | None, wish: Wish, *known: FieldProblem
+) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidFields) as caught:
+        images.submit(services, account, upload, wish, known)
+    return [(problem.field, problem.rule) for problem in caught.value.problems]
+
+
+@pytest.fixture
+def nothing_stored(
+    database: Any, stored_keys: Callable[[], list[str]], queue: Any, used: Callable[[Account], int]
+) -> Callable[[Account], None]:
+    """Asserts that an account has no row, no file, no quota used, and nobody was told anything."""
+
+    def check(account: Account) -> None:
+        with database.reading() as work:
+            assert work.images.page(account.id, None, limit=1, offset=0) == ([], 0)
+        assert stored_keys() == []
+        assert used(account) == 0
+        assert queue.woken == []
+
+    return check
+
+
+# --- submitting
+
+
+def test_a_submitted_image_is_pending_with_everything_known_of_it(
+    services: Services, account: Account, make_upload: Any, clock: Any, read_image: Callable[[int], Image]
+) -> None:
+    upload = make_upload("Ferien.jpeg", picture_format=PictureFormat.JPEG, size=(640, 480), padding=1000)
+    image = images.submit(services, account, upload, Wish(scale_factor=3))
+    assert image == read_image(image.id)
+    assert image.account_id == account.id
+    assert image.status is Status.PENDING
+    assert image.filename == "Ferien.jpeg"
+    assert image.original_bytes == upload.bytes
+    assert image.original_size == Size(640, 480)
+    assert image.picture_format is PictureFormat.JPEG
+    assert image.sizing == Sizing(scale_factor=3)
+    assert image.api_request
+    assert image.created_at == image.updated_at == clock.now()
+    assert image.quota_month == "2026-11"
+    assert (image.progress, image.result, image.error) == (0, None, None)
+
+
+# The client's name says nothing about where a file lies; its format does so about the extension.
+def test_the_original_lies_under_a_made_up_name_byte_for_byte(
+    services: Services, account: Account, make_upload: Any, stored_keys: Callable[[], list[str]]
+) -> None:
+    upload = make_upload("../../etc/passwd", picture_format=PictureFormat.BMP, padding=300_000)
+    image = images.submit(services, account, upload, Wish())
+    assert stored_keys() == [image.original_key]
+    folder, _, name = image.original_key.partition("/")
+    assert folder == "originals"
+    assert name.endswith(".bmp")
+    assert len(name) == 32 + len(".bmp")
+    upload.content.seek(0)
+    with services.store.open(image.original_key) as stored:
+        assert stored.read() == upload.content.read()
+
+
+def test_two_uploads_of_one_file_are_two_images(
+    services: Services, account: Account, make_upload: Any
+) -> None:
+    first, second = (images.submit(services, account, make_upload(), Wish()) for _ in range(2))
+    assert second.id > first.id
+    assert second.original_key != first.original_key
+
+
+def test_a_target_is_kept_as_it_was_asked_for(services: Services, account: Account, make_upload: Any) -> None:
+    image = images.submit(services, account, make_upload(size=(100, 50)), Wish(target_height=101))
+    assert image.sizing == Sizing(target_height=101)
+
+
+# Wrong orders lose images or bill for nothing: no quota without a file, no row without quota, no
+# message before the row is there for everybody.
+def test_submitting_goes_file_then_quota_then_row_then_message(
+    make_services: Any, account: Account, make_upload: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def note(owner: Any, method: str, word: str) -> None:
+        original = getattr(owner, method)
+
+        def noting(*arguments: Any, **options: Any) -> Any:
+            told.append(word)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, method, noting)
+
+    services = make_services()
+    note(services.store, "put", "file")
+    note(services.queue, "wake", "message")
+    note(images.quota, "take", "quota")
+    note(UnitOfWork, "commit", "commit")
+    images.submit(services, account, make_upload(), Wish())
+    assert told == ["file", "quota", "commit", "message"]
+
+
+def test_whoever_is_told_finds_the_row(
+    make_services: Any, account: Account, make_upload: Any, read_image: Callable[[int], Image | None]
+) -> None:
+    found = []
+
+    class LookingQueue:
+        def wake(self, image_id: int) -> bool:
+            found.append(read_image(image_id))
+            return True
+
+    image = images.submit(make_services(queue=LookingQueue()), account, make_upload(), Wish())
+    assert found == [image]
+
+
+def test_an_image_is_accepted_while_the_queue_is_down(
+    services: Services, account: Account, make_upload: Any, queue: Any
+) -> None:
+    queue.broken = True
+    image = images.submit(services, account, make_upload(), Wish())
+    assert images.get(services, account, image.id).status is Status.PENDING
+
+
+def test_over_the_quota_nothing_is_stored(
+    services: Services,
+    make_account: Any,
+    make_upload: Any,
+    stored_keys: Callable[[], list[str]],
+    used: Callable[[Account], int],
+    queue: Any,
+) -> None:
+    account = make_account("free")
+    accepted = [images.submit(services, account, make_upload(), Wish()) for _ in range(2)]
+    queue.take()
+    with pytest.raises(QuotaExceeded):
+        images.submit(services, account, make_upload(), Wish())
+    assert stored_keys() == sorted(image.original_key for image in accepted)
+    assert images.list_page(services, account, None, 1, 10).total == 2
+    assert used(account) == 2
+    assert queue.woken == []
+
+
+# Only a request that is otherwise right can be over quota.
+def test_a_wrong_request_is_told_so_before_the_quota_is_looked_at(
+    services: Services, make_account: Any, make_upload: Any
+) -> None:
+    account = make_account("free")
+    for _ in range(2):
+        images.submit(services, account, make_upload(), Wish())
+    wrong = problems_of(services, account, make_upload(), Wish(target_width=1))
+    assert wrong == [("target_width", "larger_than_original")]
+
+
+def test_an_outage_of_the_store_leaves_no_row_and_costs_nothing(
+    make_services: Any, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
+) -> None:
+    class FullStore:
+        def put(self, key: str, content: BinaryIO) -> int:
+            raise Unavailable("No space left.")
+
+    with pytest.raises(Unavailable):
+        images.submit(make_services(store=FullStore()), account, make_upload(), Wish())
+    nothing_stored(account)
+
+
+def test_an_outage_of_the_database_leaves_no_file(
+    services: Services,
+    account: Account,
+    make_upload: Any,
+    nothing_stored: Callable[[Account], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def commit(_work: UnitOfWork) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnitOfWork, "commit", commit)
+        with pytest.raises(Unavailable):
+            images.submit(services, account, make_upload(), Wish())
+    nothing_stored(account)
+
+
+# The store fails too, just when the file is to be taken back: the client still hears what was the matter.
+def test_a_file_that_cannot_be_taken_back_does_not_hide_the_reason(
+    make_services: Any,
+    make_account: Any,
+    make_upload: Any,
+    store: LocalFiles,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class StoreThatKeeps:
+        put = staticmethod(store.put)
+
+        def delete(self, key: str) -> None:
+            raise Unavailable("The store is gone.")
+
+    services = make_services(store=StoreThatKeeps())
+    account = make_account("free")
+    for _ in range(2):
+        images.submit(services, account, make_upload(), Wish())
+    with pytest.raises(QuotaExceeded):
+        images.submit(services, account, make_upload(), Wish())
+    assert "could not be deleted" in caplog.text
+
+
+# --- what is wrong with a submission
+
+
+def test_everything_wrong_is_told_at_once_with_what_was_known_before(
+    services: Services, account: Account, nothing_stored: Callable[[Account], None]
+) -> None:
+    no_picture = Upload("photo.png", io.BytesIO(b"no picture"), 10)
+    known = FieldProblem("scale_facter", "unknown")
+    assert problems_of(services, account, no_picture, Wish(scale_factor=2, target_width=5), known) == [
+        ("scale_facter", "unknown"),
+        ("image", "picture"),
+        ("scale_factor", "excluded_by_target"),
+    ]
+    nothing_stored(account)
+
+
+def test_a_problem_known_before_refuses_a_submission_that_is_otherwise_right(
+    services: Services, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
+) -> None:
+    known = FieldProblem("is_admin", "unknown")
+    assert problems_of(services, account, make_upload(), Wish(), known) == [("is_admin", "unknown")]
+    nothing_stored(account)
+
+
+def test_without_a_file_only_what_the_contract_said_is_said(services: Services, account: Account) -> None:
+    known = FieldProblem("image", "required")
+    assert problems_of(services, account, None, Wish(target_width=5), known) == [("image", "required")]
+
+
+# Nothing was sent, as far as the rules can see, but not because the caller is content with the default:
+# no error may stand on a factor that nobody sent.
+@pytest.mark.parametrize("field", ["scale_factor", "target_width", "target_height"])
+def test_a_malformed_size_is_not_taken_for_the_default(
+    services: Services, account: Account, make_upload: Any, field: str
+) -> None:
+    known = FieldProblem(field, "integer")
+    upload = make_upload(size=(9000, 10))
+    assert problems_of(services, account, upload, Wish(), known) == [(field, "integer")]
+    assert problems_of(services, account, upload, Wish()) == [("scale_factor", "result_side")]
+
+
+def test_a_file_of_exactly_the_largest_size_passes(
+    make_services: Any, account: Account, make_upload: Any
+) -> None:
+    upload = make_upload(padding=5000)
+    exact = make_services(rules=Rules(max_upload_bytes=upload.bytes))
+    assert images.submit(exact, account, upload, Wish()).original_bytes == upload.bytes
+
+
+def test_a_file_one_byte_larger_is_refused_without_being_read(make_services: Any, account: Account) -> None:
+    class Unreadable(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError("Nobody asked for it.")
+
+    services = make_services(rules=Rules(max_upload_bytes=10 * 1024))
+    with pytest.raises(InvalidFields) as caught:
+        images.submit(services, account, Upload("photo.png", Unreadable(), 10 * 1024 + 1), Wish())
+    assert caught.value.problems == (FieldProblem("image", "max_kilobytes", {"maximum": 10}),)
+
+
+def test_a_picture_of_exactly_the_most_pixels_passes(
+    make_services: Any, account: Account, make_upload: Any
+) -> None:
+    services = make_services(rules=Rules(max_input_pixels=100))
+    assert images.submit(services, account, make_upload(size=(20, 5)), Wish()).original_size == (20, 5)
+    with pytest.raises(InvalidFields) as caught:
+        images.submit(services, account, make_upload(size=(101, 1)), Wish())
+    assert caught.value.problems == (FieldProblem("image", "max_pixels", {"maximum": 100}),)
+
+
+def test_forty_megapixels_are_the_most_by_default(
+    services: Services, account: Account, make_upload: Any
+) -> None:
+    wish = Wish(target_width=8001)
+    assert images.submit(services, account, make_upload(size=(8000, 5000)), wish).id
+    assert problems_of(services, account, make_upload(size=(8000, 5001)), wish) == [("image", "max_pixels")]
+
+
+def test_the_cap_of_the_result_is_the_formats_own(
+    services: Services, account: Account, make_upload: Any
+) -> None:
+    upload = {
+        picture_format: make_upload(picture_format=picture_format, size=(8192, 1))
+        for picture_format in (PictureFormat.PNG, PictureFormat.WEBP)
+    }
+    assert images.submit(services, account, upload[PictureFormat.PNG], Wish()).id
+    assert problems_of(services, account, upload[PictureFormat.WEBP], Wish()) == [
+        ("scale_factor", "result_side")
+    ]
+
+
+def test_the_cap_of_the_result_is_the_operators(
+    make_services: Any, account: Account, make_upload: Any
+) -> None:
+    services = make_services(rules=Rules(result_caps=Caps(max_pixels=100)))
+    assert problems_of(services, account, make_upload(size=(6, 5)), Wish()) == [
+        ("scale_factor", "result_pixels")
+    ]
+
+
+def test_the_plan_decides_how_far_a_picture_is_enlarged(
+    make_services: Any, plans: Any, make_account: Any, make_upload: Any
+) -> None:
+    small = type(plans)([replace(plan, max_scale=2) for plan in plans])
+    services, account = make_services(plans=small), make_account("starter")
+    assert problems_of(services, account, make_upload(), Wish(scale_factor=3)) == [
+        ("scale_factor", "within_plan_scale")
+    ]
+    assert images.submit(services, account, make_upload(), Wish(scale_factor=2)).id
+
+
+# --- looking
+
+
+def test_an_image_is_read_by_its_owner(services: Services, account: Account, submitted: Any) -> None:
+    image = submitted()
+    assert images.get(services, account, image.id) == image
+
+
+# Told apart by nothing: whoever tries ids learns nothing of other people.
+@pytest.mark.parametrize("operation", [images.get, images.download, images.delete])
+def test_somebody_elses_image_is_as_unknown_as_one_that_does_not_exist(
+    operation: Any, services: Services, make_account: Any, submitted: Any, read_image: Callable[[int], Image]
+) -> None:
+    image, stranger = submitted(), make_account()
+    refusals = []
+    for image_id in (image.id, 4711):
+        with pytest.raises(NotFound) as caught:
+            operation(services, stranger, image_id)
+        refusals.append(caught.value.args)
+    assert refusals[0] == refusals[1]
+    assert read_image(image.id) == image
+
+
+def test_a_list_has_the_newest_first_and_the_higher_id_first_among_equals(
+    services: Services, account: Account, submitted: Any, clock: Any
+) -> None:
+    made = []
+    for step in (0, 1, 0, 0, -3, 2):
+        clock.advance(timedelta(seconds=step))
+        made.append(submitted())
+    listed = images.list_page(services, account, None, 1, 100)
+    expected = sorted(made, key=lambda image: (image.created_at, image.id), reverse=True)
+    assert [image.id for image in listed.images] == [image.id for image in expected]
+    assert listed.total == 6
+
+
+def test_pages_follow_each_other_without_gap_or_overlap(
+    services: Services, account: Account, submitted: Any
+) -> None:
+    newest_first = [submitted().id for _ in range(7)][::-1]
+    pages = [images.list_page(services, account, None, page, 3) for page in (1, 2, 3)]
+    assert [[image.id for image in page.images] for page in pages] == [
+        newest_first[:3], newest_first[3:6], newest_first[6:],
+    ]  # fmt: skip
+    assert {page.total for page in pages} == {7}
+
+
+# The last is the largest that the contract lets through: its offset must be one that a database takes.
+@pytest.mark.parametrize("page", [2, 3, 10**6, 2**53 - 1])
+def test_past_the_end_a_page_is_empty_and_still_counts_all(
+    services: Services, account: Account, submitted: Any, page: int
+) -> None:
+    submitted()
+    assert images.list_page(services, account, None, page, 100) == ([], 1)
+
+
+def test_a_list_shows_only_the_accounts_own_and_only_the_wanted_status(
+    services: Services, account: Account, make_account: Any, submitted: Any, result_of: Any
+) -> None:
+    pending, processing, completed, failed = (submitted() for _ in range(4))
+    jobs.claim(services, processing.id)
+    jobs.complete(services, claimed := jobs.claim(services, completed.id), result_of(claimed))
+    jobs.fail(services, jobs.claim(services, failed.id), "No.", refund=False)
+
+    def listed(status: Status | None, account: Account = account) -> list[int]:
+        page = images.list_page(services, account, status, 1, 100)
+        assert page.total == len(page.images)
+        return [image.id for image in page.images]
+
+    assert listed(Status.PENDING) == [pending.id]
+    assert listed(Status.PROCESSING) == [processing.id]
+    assert listed(Status.COMPLETED) == [completed.id]
+    assert listed(Status.FAILED) == [failed.id]
+    assert listed(None) == [failed.id, completed.id, processing.id, pending.id]
+    assert listed(None, make_account()) == []
+
+
+# --- downloading
+
+
+def test_a_completed_image_downloads_its_result_under_the_clients_name_for_an_hour(
+    services: Services, account: Account, submitted: Any, result_of: Any, store: LocalFiles, clock: Any
+) -> None:
+    claimed = jobs.claim(services, submitted().id)
+    result: Result = result_of(claimed)
+    jobs.complete(services, claimed, result)
+    url, filename = images.download(services, account, claimed.id)
+    assert filename == "photo.png"
+    signed = url.removeprefix("/api/files/")
+    clock.advance(services.rules.download_link_lifetime - timedelta(seconds=1))
+    path, named = store.read_url(signed, clock.now())
+    assert named == "photo.png"
+    with services.store.open(result.key) as stored:
+        assert path.read_bytes() == stored.read()
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING, Status.FAILED])
+def test_what_is_not_completed_says_in_which_state_it_is(
+    services: Services, account: Account, submitted: Any, status: Status
+) -> None:
+    image = submitted()
+    if status is not Status.PENDING:
+        claimed = jobs.claim(services, image.id)
+        if status is Status.FAILED:
+            jobs.fail(services, claimed, "No.", refund=False)
+    with pytest.raises(NotDownloadable) as caught:
+        images.download(services, account, image.id)
+    assert caught.value.status == status.value
+
+
+# --- deleting
+
+
+def test_deleting_a_pending_image_gives_its_quota_back(
+    services: Services,
+    account: Account,
+    submitted: Any,
+    stored_keys: Callable[[], list[str]],
+    used: Callable[[Account], int],
+    read_image: Callable[[int], Image | None],
+) -> None:
+    image = submitted()
+    images.delete(services, account, image.id)
+    assert read_image(image.id) is None
+    assert stored_keys() == []
+    assert used(account) == 0
+    with pytest.raises(NotClaimable):
+        jobs.claim(services, image.id)
+
+
+# Whatever has begun is paid for: else one could have pictures for nothing, by deleting each in time.
+@pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED, Status.FAILED])
+def test_deleting_an_image_that_was_begun_gives_nothing_back(
+    services: Services,
+    account: Account,
+    submitted: Any,
+    result_of: Any,
+    status: Status,
+    stored_keys: Callable[[], list[str]],
+    used: Callable[[Account], int],
+) -> None:
+    claimed = jobs.claim(services, submitted().id)
+    if status is Status.COMPLETED:
+        jobs.complete(services, claimed, result_of(claimed))
+    if status is Status.FAILED:
+        jobs.fail(services, claimed, "No.", refund=False)
+    images.delete(services, account, claimed.id)
+    assert stored_keys() == []
+    assert used(account) == 1
+    with pytest.raises(NotFound):
+        images.get(services, account, claimed.id)
+
+
+# Handed back it waits like a pending one, but it was begun, and status never goes back.
+def test_deleting_an_image_that_was_handed_back_gives_nothing_back(
+    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+) -> None:
+    claimed = jobs.claim(services, submitted().id)
+    jobs.hand_back(services, claimed)
+    images.delete(services, account, claimed.id)
+    assert used(account) == 1
+
+
+def test_a_failed_image_with_its_quota_back_gives_no_more(
+    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+) -> None:
+    claimed = jobs.claim(services, submitted().id)
+    submitted()
+    jobs.fail(services, claimed, "No.", refund=True)
+    images.delete(services, account, claimed.id)
+    assert used(account) == 1
+
+
+def test_the_worker_of_a_deleted_image_cannot_bring_it_back(
+    services: Services, account: Account, submitted: Any, result_of: Any, used: Callable[[Account], int]
+) -> None:
+    claimed = jobs.claim(services, submitted().id)
+    images.delete(services, account, claimed.id)
+    assert not jobs.complete(services, claimed, result_of(claimed))
+    assert not jobs.fail(services, claimed, "No.", refund=True)
+    assert not jobs.lose(services, claimed)
+    assert used(account) == 1
+
+
+def test_an_image_is_deleted_once(
+    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+) -> None:
+    image = submitted()
+    submitted()
+    images.delete(services, account, image.id)
+    with pytest.raises(NotFound):
+        images.delete(services, account, image.id)
+    assert used(account) == 1
+
+
+# The account sees it gone, which is what counts; the file is a matter of the sweep.
+def test_an_image_is_gone_even_if_its_file_cannot_be_deleted(
+    make_services: Any, account: Account, submitted: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class StuckStore:
+        def delete(self, key: str) -> None:
+            raise Unavailable("The store is gone.")
+
+    image = submitted()
+    services = make_services(store=StuckStore())
+    images.delete(services, account, image.id)
+    with pytest.raises(NotFound):
+        images.get(services, account, image.id)
+    assert image.original_key in caplog.text
+
+
+# --- names of files
+
+
+@pytest.mark.parametrize(
+    ("name", "cleaned"),
+    [
+        ("photo.png", "photo.png"),
+        ("Ferien am See (1).JPG", "Ferien am See (1).JPG"),
+        ("日本語.png", "日本語.png"),
+        ("party 🎉.png", "party 🎉.png"),
+        ("../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\windows\\win.ini", "win.ini"),
+        ("C:\\Users\\jane\\photo.png", "photo.png"),
+        ("a/b\\c/photo.png", "photo.png"),
+        ("photo.png\0.exe", "photo.png.exe"),
+        ("photo.png\r\nSet-Cookie: a=b", "photo.pngSet-Cookie: a=b"),
+        ("pho\tto\x7f\x1b[31m.png", "photo[31m.png"),
+        ("photo\u2028and\u2029more.png", "photoandmore.png"),
+        ("photo\u202egnp.exe", "photognp.exe"),  # right to left: looks like photoexe.png
+        ("\ufeffphoto\u200b.png", "photo.png"),
+        ("\ud800photo\udfff.png", "photo.png"),  # bad UTF-8, as surrogates
+        ("photo\ufffd.png", "photo\ufffd.png"),
+        ('"quoted"; filename=evil.png', '"quoted"; filename=evil.png'),
+        ("CON", "CON"),
+        ("", "image"),
+        (".", "image"),
+        ("..", "image"),
+        ("/", "image"),
+        ("photos/", "image"),
+        (" .  .", "image"),
+        ("\0", "image"),
+        (".htaccess", "htaccess"),
+        ("  photo.png  ", "photo.png"),
+        ("photo.png. . .", "photo.png"),
+        ("e\u0301t\u00e9.png", "\u00e9t\u00e9.png"),  # one form for what looks the same
+        ("e\u200b\u0301.png", "\u00e9.png"),
+    ],
+)
+def test_a_name_is_cleaned_and_never_a_path(name: str, cleaned: str) -> None:
+    assert clean_filename(name) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("name", "cleaned"),
+    [
+        ("a" * 255, "a" * 255),
+        ("a" * 10_240, "a" * 255),
+        ("a" * 10_240 + ".jpeg", "a" * 250 + ".jpeg"),
+        ("a" * 250 + "." + "b" * 7, "a" * 247 + "." + "b" * 7),
+        ("a" * 250 + "." + "b" * 8, "a" * 250 + ".bbbb"),
+        ("a." * 5000 + "png", "a." * 125 + "a.png"),
+        ("a" * 254 + " b", "a" * 254),
+        ("ä" * 300 + ".png", "ä" * 251 + ".png"),
+    ],
+)
+def test_a_name_is_cut_to_what_the_table_holds_and_keeps_its_extension(name: str, cleaned: str) -> None:
+    assert clean_filename(name) == cleaned
+
+
+@given(
+    st.text(alphabet=st.characters(), max_size=300)
+    | st.text(alphabet="./\\ a\0\u0301\u2028\u200bé", max_size=300)
+)
+def test_no_name_is_ever_unclean(name: str) -> None:
+    cleaned = clean_filename(name)
+    assert 1 <= len(cleaned) <= 255
+    assert not set(cleaned) & set("/\\")
+    assert not any(unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for letter in cleaned)
+    assert cleaned == cleaned.strip(" .")
+    assert clean_filename(cleaned) == cleaned
+    cleaned.encode("utf-8")
+
+
+def test_the_cleaned_name_is_the_one_that_is_kept(
+    services: Services, account: Account, make_upload: Any
+) -> None:
+    image = images.submit(services, account, make_upload("..\\evil\r\nname.png"), Wish())
+    assert images.get(services, account, image.id).filename == "evilname.png"
+
+
+@pytest.mark.parametrize(
+    ("filename", "picture_format", "downloaded"),
+    [
+        ("photo.png", PictureFormat.PNG, "photo.png"),
+        ("photo.png", PictureFormat.BMP, "photo.bmp"),
+        ("photo.PNG", PictureFormat.BMP, "photo.bmp"),
+        ("photo.JPG", PictureFormat.JPEG, "photo.JPG"),
+        ("photo.jpeg", PictureFormat.JPEG, "photo.jpeg"),
+        ("photo.jfif", PictureFormat.JPEG, "photo.jfif"),
+        ("photo.tif", PictureFormat.TIFF, "photo.tif"),
+        ("photo.jpg", PictureFormat.WEBP, "photo.webp"),
+        ("photo", PictureFormat.GIF, "photo.gif"),
+        ("holiday 12.8.2026", PictureFormat.JPEG, "holiday 12.8.2026.jpg"),
+        ("archive.tar.gz", PictureFormat.PNG, "archive.tar.gz.png"),
+        ("evil.html", PictureFormat.GIF, "evil.html.gif"),
+        ("png", PictureFormat.PNG, "png.png"),
+        ("photo.png.jpg", PictureFormat.PNG, "photo.png.png"),
+        ("image", PictureFormat.TIFF, "image.tiff"),
+    ],
+)
+def test_a_downloads_extension_says_what_the_content_is(
+    submitted: Any, filename: str, picture_format: PictureFormat, downloaded: str
+) -> None:
+    image = replace(submitted(), filename=filename, picture_format=picture_format)
+    assert download_filename(image) == downloaded
+
+
+# Most file systems hold 255: a name that filled the table must leave room for the extension it gets.
+def test_a_downloads_name_with_its_new_extension_is_still_short_enough(submitted: Any) -> None:
+    image = replace(submitted(), filename="a" * 255, picture_format=PictureFormat.TIFF)
+    assert download_filename(image) == "a" * 250 + ".tiff"
