@@ -51,7 +51,7 @@ def run() -> None:
     """The console script. Exit 0 done, 1 refused with a sentence, 2 wrong usage, 130 interrupted."""
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
     try:
-        app()
+        app(prog_name="uprez")
     except InvalidFields as refused:
         sentences = [
             sentence for of_field in field_errors(refused.problems).values() for sentence in of_field

@@ -1,0 +1,132 @@
+"""The commands, as people and scripts meet them: exit status, words, and never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from running_service import Service
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+COMMANDS = ["serve", "upscale", "doctor", "demo", "api", "worker", "user create", "db upgrade"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(uprez: Run, command: str) -> None:
+    done = uprez(*command.split(), "--help", COLUMNS="100")
+
+    assert done.returncode == 0
+    assert "Usage: uprez" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["upscale", "missing.png", "out.png"], 1, "There is no file missing.png."),
+        (["upscale", "{text}", "out.png"], 1, "cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF"),
+        (["upscale", "{photo}", "nowhere/out.jpg"], 1, "There is no folder"),
+        (["upscale", "{photo}", "out.png"], 1, "keeps the format of photo.jpg: name it out.jpg"),
+        (["upscale", "{photo}", "out.jpg", "--scale", "5"], 2, "2, 3 or 4"),
+        (["upscale", "{photo}", "out.jpg", "--scale", "2", "--width", "300"], 2, "not together"),
+        (["upscale", "{photo}", "out.jpg", "--model", "none"], 1, "There is no model 'none'; known are"),
+        (["upscale", "{photo}", "out.jpg", "--device", "vulkan:99"], 1, "There is no device 'vulkan:99'"),
+        (["doctor", "--device", "vulkan:99"], 1, "There is no device 'vulkan:99'"),
+        (["serve", "--port", "70000"], 1, "UPREZ_PORT cannot be 70000"),
+        (["user", "create", "--email", "nobody", "--name", "N"], 1, "must be a valid email address"),
+        (
+            ["user", "create", "--email", "a@example.com", "--name", "N", "--password", "short"],
+            1,
+            "must be at least 8 characters",
+        ),
+        (
+            ["user", "create", "--email", "a@example.com", "--name", "N", "--plan", "gold"],
+            1,
+            "There is no plan 'gold'",
+        ),
+        (["demo", "missing.jpg"], 1, "There is no file missing.jpg."),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_no_traceback(
+    uprez: Run, tmp_path: Path, photo: Path, arguments: list[str], status: int, words: str
+) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    arguments = [argument.format(text=text, photo=photo) for argument in arguments]
+
+    done = uprez(*arguments, UPREZ_DATA=str(tmp_path / "data"), COLUMNS="200")
+
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_new_user_is_told_as_one_json_object(uprez: Run, tmp_path: Path) -> None:
+    def create(*more: str) -> subprocess.CompletedProcess[str]:
+        return uprez(
+            "user", "create", "--email", "Jo@Example.com", "--name", "Jo", "--data", str(tmp_path), *more
+        )
+
+    made = json.loads(create("--plan", "starter", "--verified").stdout)
+
+    assert made.pop("token").startswith(f"{made['id']}|")
+    assert len(made.pop("password")) > 16
+    assert made == {"id": 1, "email": "jo@example.com", "plan": "starter"}
+    assert "already been taken" in create().stderr
+
+
+def test_upscaling_alone_reaches_an_exact_size(uprez: Run, photo: Path, tmp_path: Path) -> None:
+    done = uprez("upscale", str(photo), str(tmp_path / "out.jpg"), "--width", "250")
+
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out.jpg") as result:
+        assert result.size == (250, 208)
+    assert "96x80 → 250x208, realesr-animevideov3 on cpu" in done.stderr
+
+
+def test_the_doctor_names_what_it_found(uprez: Run) -> None:
+    done = uprez("doctor")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Device cpu" in done.stdout
+    assert "Used: cpu" in done.stdout
+    assert done.stdout.count("SHA-256") == done.stdout.count(" right") >= 10
+
+
+def test_two_services_do_not_share_a_folder(uprez: Run, service: Service) -> None:
+    done = uprez("serve", "--port", "0", "--data", str(service.folder))
+
+    assert done.returncode == 1
+    assert "choose another folder with --data" in done.stderr
+
+
+def test_a_port_in_use_is_said_before_anything_is_started(uprez: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = uprez("serve", "--port", str(taken.getsockname()[1]), "--data", str(tmp_path))
+
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+
+
+def test_the_demo_goes_the_whole_way_with_a_picture_of_ones_own(photo: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uprez", "demo", str(photo)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (result,) = tmp_path.glob("uprez-demo-*/upscaled-photo.jpg")
+    assert str(result) in done.stdout
+    assert Image.open(io.BytesIO(result.read_bytes())).size == (192, 160)
+    assert "realesr-animevideov3 on cpu" in done.stdout

@@ -1,0 +1,128 @@
+"""What the README tells a newcomer to type, typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+from running_service import Service
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def block(name: str) -> str:
+    """The code behind ``<!-- run: name -->``."""
+    (code,) = re.findall(rf"<!-- run: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    return str(code)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, photo: Path) -> Path:
+    """A user's folder: a picture, and the console scripts on the path."""
+    made = tmp_path_factory.mktemp("newcomer")
+    shutil.copy(photo, made / "photo.jpg")
+    script = made / "bin" / "uprez"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m uprez "$@"\n')
+    script.chmod(0o755)
+    return made
+
+
+def shell(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def token(folder: Path, service: Service) -> str:
+    return shell(
+        block("account") + '\necho "$UPREZ_TOKEN"', folder, UPREZ_DATA=str(service.folder)
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_upload_with_curl(folder: Path, service: Service, token: str) -> None:
+    code = block("upload").replace(ADDRESS, service.api.removesuffix("/api"))
+
+    assert (
+        '"message":"Image uploaded and queued for processing"'
+        in shell(code, folder, UPREZ_TOKEN=token).stdout
+    )
+
+
+def test_the_way_in_python(folder: Path, service: Service, token: str) -> None:
+    code = block("python").replace(ADDRESS, service.api.removesuffix("/api"))
+    (folder / "way.py").write_text(code)
+
+    assert shell("python way.py", folder, UPREZ_TOKEN=token).stdout == "180x150\n"
+    with Image.open(folder / "result.jpg") as result:
+        assert result.size == (180, 150)
+
+
+def test_the_engine_alone(folder: Path) -> None:
+    assert "Used: " in shell(block("alone"), folder).stdout
+    with Image.open(folder / "large.jpg") as result:
+        assert result.size == (384, 320)
+
+
+# The quick start of the API's documentation, in its own words but for host and token.
+@pytest.mark.skipif(
+    shutil.which("curl") is None or shutil.which("jq") is None, reason="curl or jq is not installed"
+)
+def test_the_three_steps_of_a_client_in_a_shell(folder: Path, service: Service, token: str) -> None:
+    code = """
+    IMAGE_ID=$(curl -s -X POST $API/images/upscale -H "Authorization: Bearer $UPREZ_TOKEN" \
+      -F "image=@photo.jpg" -F "scale_factor=2" | jq -r '.data.id')
+    while true; do
+      STATUS=$(curl -s $API/images/$IMAGE_ID -H "Authorization: Bearer $UPREZ_TOKEN" | jq -r '.data.status')
+      [ "$STATUS" = "completed" ] || [ "$STATUS" = "failed" ] && break
+      sleep 1
+    done
+    curl -s $API/images/$IMAGE_ID/download -H "Authorization: Bearer $UPREZ_TOKEN" | jq -r '.data.download_url'
+    """
+    link = shell(code, folder, UPREZ_TOKEN=token, API=service.api).stdout.strip()
+
+    answer = requests.get(link, timeout=30)
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    assert "filename=photo.jpg" in answer.headers["Content-Disposition"]
+
+
+def test_serve_tells_a_newcomer_how_to_make_an_account(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "uprez", "serve", "--port", "0", "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        said = ""
+        deadline = time.monotonic() + 60
+        while "Stop it with Ctrl-C." not in said and time.monotonic() < deadline:
+            said += running.stdout.readline()
+    finally:
+        running.terminate()
+        running.communicate(timeout=20)
+    assert (
+        f"uprez user create --email you@example.com --name You --plan professional --verified --data {tmp_path}"
+        in said
+    )
+    assert running.returncode == 0
