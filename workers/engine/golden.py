@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SIDE = 16
 DISC_RADIUS = 0.316
 SAMPLES = 6  # a side
+IDENTICAL_DB = 99.0  # not infinite, which JSON cannot say
 MIN_AGREEMENT_DB = 40.0  # rounding to 16 bits gives 50 and more; a broken driver gives 5 to 20
 
 # SAMPLES × SAMPLES pixels, evenly spread, of the 8-bit RGB result in 32 bits on a CPU; by the network's stem.
@@ -72,11 +73,14 @@ def golden_samples(network: LoadedNetwork) -> NDArray[np.uint8]:
 
 
 def agreement_db(network: LoadedNetwork) -> float:
-    """The peak signal-to-noise ratio of a device's answer against the known one. Raises DeviceFault."""
+    """The peak signal-to-noise ratio of a device's answer against the known one, at most IDENTICAL_DB.
+
+    Raises DeviceFault when there is no answer.
+    """
     expected = np.frombuffer(bytes.fromhex(_EXPECTED[network.network.stem]), dtype=np.uint8)
     difference = golden_samples(network).reshape(-1).astype(np.float64) - expected
     mean_square = float(np.mean(difference**2))
-    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
+    return IDENTICAL_DB if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
 def check_golden(network: LoadedNetwork) -> float:

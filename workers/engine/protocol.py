@@ -67,7 +67,7 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """``agreement_db`` with the golden picture, infinite when equal; None when there was no answer."""
+    """``agreement_db`` with the golden picture, 99 when identical; None when there was no answer."""
 
     id: str
     name: str
