@@ -115,6 +115,7 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
     settings.data.mkdir(parents=True, exist_ok=True)
     with ExitStack() as running:
         running.enter_context(_folder_of_our_own(settings.data))
+        _sweep(settings)
         prepare_embedded(settings)
         settings = settings.model_copy(update={"port": _free_port(settings.host, settings.port)})
         services = make_services(settings)  # finds out what is wrong before anything is started
@@ -164,6 +165,13 @@ def _folder_of_our_own(folder: Path) -> Iterator[None]:
         raise ServeError(
             f"Another uprez serve works in {folder}; choose another folder with --data."
         ) from None
+
+
+def _sweep(settings: Settings) -> None:
+    """What a service that was killed left in flight; the folder is ours alone, so nobody works on it now."""
+    shutil.rmtree(settings.data / "work", ignore_errors=True)
+    for unfinished in (settings.data / "files").glob("*/.*.part"):
+        unfinished.unlink(missing_ok=True)
 
 
 def _free_port(host: str, port: int) -> int:

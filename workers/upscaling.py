@@ -79,9 +79,9 @@ class Upscaling:
         try:
             result = self._work(image)
         except EngineCancelled:
-            if self._stopping.is_set():
-                jobs.hand_back(self._services, image)
-            return  # otherwise the image is deleted, or another attempt has it
+            if self._stopping.is_set() and jobs.hand_back(self._services, image):
+                self._services.queue.wake(image.id)
+            # Otherwise the image is deleted, or another attempt has it.
         except EngineLost as reason:
             _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
             self._lose(image)

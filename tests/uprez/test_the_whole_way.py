@@ -207,6 +207,9 @@ def test_an_image_survives_the_death_of_the_whole_service(
     image = submit(service.api, token, large_photo, scale_factor=2)
     wait(service.api, token, image["id"], until={"processing"})
 
+    litter = service.folder / "files" / "results" / ".half.part"
+    litter.parent.mkdir(exist_ok=True)
+    litter.write_bytes(b"half a result")
     service.kill()
     _, alive = psutil.wait_procs(processes_in(service.folder), timeout=5)
     assert not alive
@@ -215,6 +218,8 @@ def test_an_image_survives_the_death_of_the_whole_service(
     done = wait(service.api, token, image["id"])
     assert done["upscaled_dimensions"] == "2000x1334"
     assert download(service.api, token, image["id"]).content.startswith(b"\x89PNG")
+    assert not litter.exists()
+    assert list((service.folder / "work").iterdir()) == []
 
 
 def test_a_stopped_service_hands_back_its_work_and_leaves_no_process(
