@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workers.engine.device import CPU, choose_devices, cpu_device, list_devices
@@ -26,25 +27,50 @@ def describe(options: EngineOptions) -> EngineReport:
     Raises EngineUnusable for settings that name what is not there.
     """
     folder = weights_folder()
-    used = choose_devices(options.device)
+    chosen = choose_devices(options.device)
     devices = [cpu_device()] if options.device == CPU else list_devices()
-    device_reports = tuple(_device_report(device, options, folder, used=device in used) for device in devices)
+    tested = {device: _self_test(device, options, folder) for device in devices}
+    # As a child does that starts with these settings: what fails its self-test makes way, unless asked for.
+    sound = [device for device in chosen if not tested[device].faulty]
+    used = (sound or [cpu_device()]) if options.device == AUTO else chosen
     models = tuple(_model_report(model, folder) for model in MODELS.values())
-    problems = [report.problem for report in device_reports if report.used and report.problem]
-    problems += [file.problem for model in models for file in model.files if file.problem]
-    return EngineReport(versions(), device_reports, models, _choice(options, used), tuple(problems))
+    problems = [tested[device].problem for device in chosen]
+    problems += [file.problem for model in models for file in model.files]
+    return EngineReport(
+        versions(),
+        tuple(_device_report(device, options, test, used=device in used) for device, test in tested.items()),
+        models,
+        _choice(options, used),
+        tuple(problem for problem in problems if problem),
+    )
 
 
-def _device_report(device: Device, options: EngineOptions, folder: Path, *, used: bool) -> DeviceReport:
+@dataclass(frozen=True)
+class _SelfTest:
+    agreement_db: float | None = None
+    problem: str | None = None
+    faulty: bool = False
+
+
+def _self_test(device: Device, options: EngineOptions, folder: Path) -> _SelfTest:
     model = choose_model(options.model, device)
-    agreement = problem = None
+    agreement = None
     try:
         network = LoadedNetwork(model.network_for(1), device, precision_for(options, model), folder)
         agreement = agreement_db(network)
         check_golden(network)
-    except (DeviceFault, EngineUnusable) as error:
-        problem = str(error)
-    return DeviceReport(device.id, device.name, device.kind.value, used, model.name, agreement, problem)
+    except DeviceFault as fault:
+        return _SelfTest(agreement, str(fault), faulty=True)
+    except EngineUnusable as error:  # the files' fault, not the device's
+        return _SelfTest(agreement, str(error))
+    return _SelfTest(agreement)
+
+
+def _device_report(device: Device, options: EngineOptions, test: _SelfTest, *, used: bool) -> DeviceReport:
+    model = choose_model(options.model, device).name
+    return DeviceReport(
+        device.id, device.name, device.kind.value, used, model, test.agreement_db, test.problem
+    )
 
 
 def _model_report(model: Model, folder: Path) -> ModelReport:
@@ -65,7 +91,7 @@ def _choice(options: EngineOptions, used: list[Device]) -> str:
     elif first.is_hardware_gpu:
         why_device = "a GPU was found"
     else:
-        why_device = "no hardware GPU was found"
+        why_device = "there is no hardware GPU that works"
     if options.model != AUTO:
         why_model = "as set"
     elif first.is_hardware_gpu:

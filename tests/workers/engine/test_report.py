@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from workers.engine import report
+from workers.engine.device import Device, DeviceKind, cpu_device
+from workers.engine.errors import DeviceFault
+from workers.engine.protocol import EngineOptions
+from workers.engine.report import describe
+
+GOOD = Device("vulkan:0", "Good card", DeviceKind.DISCRETE_GPU, 0)
+BROKEN = Device("vulkan:1", "Broken card", DeviceKind.DISCRETE_GPU, 1)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> object:
+    """A machine with these cards, of which the broken one fails; the networks run on the CPU."""
+    load = report.LoadedNetwork
+
+    def loaded(network: object, device: Device, precision: object, folder: object) -> object:
+        if device == BROKEN:
+            raise DeviceFault("Broken card fails its self-test")
+        return load(network, cpu_device(), precision, folder)
+
+    def with_cards(*cards: Device) -> None:
+        monkeypatch.setattr(report, "LoadedNetwork", loaded)
+        monkeypatch.setattr(report, "list_devices", lambda: [cpu_device(), *cards])
+        monkeypatch.setattr(
+            report,
+            "choose_devices",
+            lambda setting: [card for card in cards if setting in {"auto", card.id}] or [cpu_device()],
+        )
+
+    return with_cards
+
+
+def used(options: EngineOptions) -> list[str]:
+    return [device.id for device in describe(options).devices if device.used]
+
+
+def test_a_card_that_fails_makes_way_for_the_others(machine: object) -> None:
+    machine(GOOD, BROKEN)
+
+    assert used(EngineOptions()) == ["vulkan:0"]
+    assert describe(EngineOptions()).problems == ("Broken card fails its self-test",)
+
+
+def test_when_every_card_fails_the_cpu_steps_in(machine: object) -> None:
+    machine(BROKEN)
+
+    found = describe(EngineOptions())
+
+    assert [device.id for device in found.devices if device.used] == ["cpu"]
+    assert found.choice.startswith("cpu (there is no hardware GPU that works) with realesr-animevideov3")
+
+
+def test_a_card_that_was_asked_for_does_not_make_way(machine: object) -> None:
+    machine(BROKEN)
+
+    assert used(EngineOptions("vulkan:1")) == ["vulkan:1"]
