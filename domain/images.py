@@ -136,8 +136,8 @@ def delete(services: Services, account: Account, image_id: int) -> None:
     """Gone everywhere; a worker at work on it stops when it next looks at the row. Raises NotFound."""
     image = get(services, account, image_id)
     with services.database.writing() as work:
-        # Read again: the worker may have claimed or finished it since.
-        current = work.images.get(image.id)
+        # Read again: the worker may have claimed or finished it since, or another request deleted it.
+        current = work.images.locked(image.id)
         if current is None:
             raise NotFound
         work.images.delete(image.id)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Select
     from sqlalchemy.engine import Connection, Row
 
 
@@ -144,10 +145,14 @@ class Images:
         return _image(row)
 
     def get(self, image_id: int) -> Image | None:
-        row = self._connection.execute(
-            select(tables.images).where(tables.images.c.id == image_id)
-        ).one_or_none()
-        return None if row is None else _image(row)
+        return self._one(select(tables.images).where(tables.images.c.id == image_id))
+
+    def locked(self, image_id: int) -> Image | None:
+        """As ``get``, and nobody else changes it before this transaction ends.
+
+        SQLite has only one writer, and needs no more than its BEGIN IMMEDIATE.
+        """
+        return self._one(select(tables.images).where(tables.images.c.id == image_id).with_for_update())
 
     def page(
         self, account_id: int, status: Status | None, *, limit: int, offset: int
@@ -243,6 +248,10 @@ class Images:
                 .returning(columns.id)
             ).scalars()
         )
+
+    def _one(self, statement: Select[Any]) -> Image | None:
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else _image(row)
 
 
 class QuotaUsage:
