@@ -23,7 +23,8 @@ def password_problems(password: str, confirmation: str | None) -> Iterator[Field
         yield FieldProblem("password", "min_characters", {"minimum": MIN_LENGTH})
     if len(password) > MAX_LENGTH:
         yield FieldProblem("password", "max_characters", {"maximum": MAX_LENGTH})
-    if not (re.search(r"[a-z]", password) and re.search(r"[A-Z]", password)):
+    # Letters of every script that has both cases: Ü and Я are as good as U.
+    if not (any(map(str.islower, password)) and any(map(str.isupper, password))):
         yield FieldProblem("password", "mixed_case")
     if not re.search(r"[0-9]", password):
         yield FieldProblem("password", "number_in")

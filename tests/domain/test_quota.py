@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from domain import images, quota
+from domain.errors import QuotaExceeded
+from domain.quota import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.plans import Plan, Plans
+    from domain.records import Account, Image
+    from domain.services import Services
+    from domain.unit_of_work import Database
+
+
+def a_plan(plans: Plans, images_per_month: int | None) -> Plan:
+    return replace(plans["starter"], images_per_month=images_per_month)
+
+
+@pytest.fixture
+def take(services: Services, account: Account, plans: Plans, clock: Any) -> Callable[[int | None, int], bool]:
+    """Takes so many images of a monthly quota of so many; False if they were refused."""
+
+    def take(limit: int | None, count: int) -> bool:
+        with services.database.writing() as work:
+            try:
+                quota.take(work, account, a_plan(plans, limit), clock.now(), count)
+            except QuotaExceeded:
+                return False
+            work.commit()
+            return True
+
+    return take
+
+
+def test_exactly_the_quota_is_admitted(take: Any, account: Account, used: Callable[[Account], int]) -> None:
+    assert [take(3, 1) for _ in range(5)] == [True, True, True, False, False]
+    assert used(account) == 3
+
+
+def test_several_at_once_are_admitted_all_or_none(
+    take: Any, account: Account, used: Callable[[Account], int]
+) -> None:
+    assert take(5, 3)
+    assert not take(5, 3)
+    assert used(account) == 3
+    assert take(5, 2)
+    assert used(account) == 5
+
+
+# The first of a month is an insert, which the condition of the update does not guard.
+@pytest.mark.parametrize(("limit", "count"), [(0, 1), (2, 3)])
+def test_the_first_of_a_month_can_be_too_many(
+    take: Any, account: Account, used: Callable[[Account], int], limit: int, count: int
+) -> None:
+    assert not take(limit, count)
+    assert used(account) == 0
+
+
+def test_an_unlimited_plan_counts_and_admits_all(
+    take: Any, account: Account, used: Callable[[Account], int]
+) -> None:
+    assert all(take(None, 10_000) for _ in range(3))
+    assert used(account) == 30_000
+
+
+def test_what_is_not_committed_is_not_taken(
+    services: Services, account: Account, plans: Plans, clock: Any, used: Callable[[Account], int]
+) -> None:
+    with services.database.writing() as work:
+        quota.take(work, account, plans["starter"], clock.now())
+        assert work.quota.used(account.id, "2026-11") == 1
+    assert used(account) == 0
+
+
+def test_every_account_has_its_own(
+    services: Services, make_account: Any, make_upload: Any, used: Callable[[Account], int]
+) -> None:
+    first, second = make_account("free"), make_account("free")
+    for _ in range(2):
+        images.submit(services, first, make_upload(), images.Wish())
+    images.submit(services, second, make_upload(), images.Wish())
+    assert (used(first), used(second)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("now", "month"),
+    [
+        (datetime(2026, 11, 30, 23, 59, 59, 999_999, tzinfo=UTC), "2026-11"),
+        (datetime(2026, 12, 1, tzinfo=UTC), "2026-12"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "2027-01"),
+    ],
+)
+def test_a_month_is_the_calendars_in_utc(now: datetime, month: str) -> None:
+    assert quota.month_of(now) == month
+
+
+def test_the_next_month_is_fresh(
+    services: Services, make_account: Any, make_upload: Any, clock: Any, used: Callable[[Account], int]
+) -> None:
+    account = make_account("free")
+    clock.set(datetime(2026, 11, 30, 23, 59, 59, 999_999, tzinfo=UTC))
+    for _ in range(2):
+        images.submit(services, account, make_upload(), images.Wish())
+    with pytest.raises(QuotaExceeded):
+        images.submit(services, account, make_upload(), images.Wish())
+    clock.advance(timedelta(microseconds=1))
+    assert used(account) == 0
+    assert images.submit(services, account, make_upload(), images.Wish()).quota_month == "2026-12"
+    assert used(account) == 1
+
+
+# An image of November that is deleted in December makes no room in December.
+def test_what_is_given_back_goes_to_the_month_it_was_taken_from(
+    services: Services, make_account: Any, make_upload: Any, clock: Any
+) -> None:
+    account = make_account("free")
+    old = images.submit(services, account, make_upload(), images.Wish())
+    clock.set(datetime(2026, 12, 1, tzinfo=UTC))
+    images.submit(services, account, make_upload(), images.Wish())
+    images.delete(services, account, old.id)
+    with services.database.reading() as work:
+        assert work.quota.used(account.id, "2026-11") == 0
+        assert work.quota.used(account.id, "2026-12") == 1
+
+
+def test_nothing_is_ever_given_back_below_zero(
+    services: Services, account: Account, submitted: Callable[[], Image], used: Callable[[Account], int]
+) -> None:
+    image = submitted()
+    for _ in range(3):
+        with services.database.writing() as work:
+            quota.give_back(work, image)
+            work.commit()
+        assert used(account) == 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "remaining"),
+    [(Usage(0, 25), 25), (Usage(24, 25), 1), (Usage(25, 25), 0), (Usage(200, 25), 0), (Usage(9, None), None)],
+)
+def test_what_remains_is_never_below_zero(usage: Usage, remaining: int | None) -> None:
+    assert usage.remaining == remaining
+
+
+def test_usage_tells_what_the_plan_of_today_allows(
+    services: Services, plans: Plans, make_account: Any, make_upload: Any, clock: Any
+) -> None:
+    account = make_account("professional")
+    for _ in range(3):
+        images.submit(services, account, make_upload(), images.Wish())
+    with services.database.reading() as work:
+        assert quota.usage(work, account, plans["professional"], clock.now()) == Usage(3, 250)
+        downgraded = quota.usage(work, account, plans["free"], clock.now())
+    assert downgraded == Usage(3, 2)
+    assert downgraded.remaining == 0
+
+
+# --- many at once
+
+
+def all_at_once(
+    makers: list[Services], account: Account, make_upload: Any, uploads: int
+) -> tuple[list[Image], int]:
+    """The images that were accepted and how many were refused; each upload on a thread of its own."""
+    start = Barrier(uploads)
+
+    def submit(number: int) -> Image | None:
+        upload = make_upload()
+        start.wait()
+        try:
+            return images.submit(makers[number % len(makers)], account, upload, images.Wish())
+        except QuotaExceeded:
+            return None
+
+    with ThreadPoolExecutor(uploads) as threads:
+        answers = list(threads.map(submit, range(uploads)))
+    return [image for image in answers if image is not None], answers.count(None)
+
+
+def test_of_a_hundred_uploads_at_once_with_ten_left_exactly_ten_are_accepted(
+    make_services: Any,
+    make_account: Any,
+    make_upload: Any,
+    stored_keys: Callable[[], list[str]],
+    used: Callable[[Account], int],
+) -> None:
+    services, account = make_services(), make_account("starter")
+    earlier = [images.submit(services, account, make_upload(), images.Wish()) for _ in range(15)]
+    accepted, refused = all_at_once([services], account, make_upload, 100)
+    assert (len(accepted), refused) == (10, 90)
+    assert used(account) == 25
+    assert stored_keys() == sorted(image.original_key for image in [*earlier, *accepted])
+    assert images.list_page(services, account, None, 1, 1).total == 25
+
+
+# As on several API processes: nothing is shared but the file.
+def test_several_processes_share_one_quota(
+    make_services: Any,
+    make_account: Any,
+    make_upload: Any,
+    open_again: Callable[[], Database],
+    used: Callable[[Account], int],
+) -> None:
+    account = make_account("free")
+    processes = [make_services(database=open_again()) for _ in range(6)]
+    accepted, refused = all_at_once(processes, account, make_upload, 24)
+    assert (len(accepted), refused) == (2, 22)
+    assert used(account) == 2
+
+
+def test_deleting_and_submitting_at_once_keeps_the_count(
+    services: Services,
+    make_account: Any,
+    make_upload: Any,
+    used: Callable[[Account], int],
+) -> None:
+    account = make_account("starter")
+    doomed = [images.submit(services, account, make_upload(), images.Wish()) for _ in range(10)]
+    start = Barrier(20)
+
+    def delete(image: Image) -> None:
+        start.wait()
+        images.delete(services, account, image.id)
+
+    def submit(_number: int) -> None:
+        start.wait()
+        images.submit(services, account, make_upload(), images.Wish())
+
+    with ThreadPoolExecutor(20) as threads:
+        done = [threads.submit(delete, image) for image in doomed]
+        done += [threads.submit(submit, number) for number in range(10)]
+        for each in done:
+            each.result()
+    assert used(account) == images.list_page(services, account, None, 1, 1).total == 10
