@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import shutil
 import string
 from datetime import UTC, datetime, timedelta
@@ -30,13 +31,22 @@ from domain.stores.local import LocalFiles
 from domain.unit_of_work import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from domain.plans import Plans
 
 PASSWORD = "Correct-Horse-9"
 SECRET_KEY = "a key that only the tests know, and no installation"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything was installed (UPREZ_TEST_NO_SKIPS=1), a test that skips has failed."""
+    report = yield
+    if report.skipped and os.environ.get("UPREZ_TEST_NO_SKIPS"):
+        report.outcome = "failed"
+    return report
 
 
 class FakeClock:

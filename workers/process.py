@@ -34,8 +34,11 @@ def run_worker(
     stop: threading.Event,
     grace_seconds: float,
 ) -> None:
-    """Works until ``stop`` is set; then finishes what is in hand, or hands it back after the grace."""
-    upscaling = Upscaling(services, engines, work_folder)
+    """Works until ``stop`` is set; then finishes what is in hand, or hands it back after the grace.
+
+    Raises EngineUnusable, after having stopped in order, when an engine was lost for good.
+    """
+    upscaling = Upscaling(services, engines, work_folder, stop.set)
     declare_actors(broker, upscaling.upscale)
     worker = Worker(broker, worker_threads=len(engines), worker_timeout=200)
     # One message per thread: what waits here could be done by an idle worker elsewhere.
@@ -54,3 +57,5 @@ def run_worker(
     upscaling.stop()
     upscaling.close()
     broker.close()
+    if upscaling.broken_by is not None:
+        raise upscaling.broken_by

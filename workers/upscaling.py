@@ -14,10 +14,10 @@ from domain import jobs
 from domain.errors import NotFound, PictureError, Unavailable, UprezError
 from domain.job_states import NotClaimable
 from domain.records import Result
-from workers.supervisor import EngineCancelled, EngineJob, EngineLost
+from workers.supervisor import EngineCancelled, EngineJob, EngineLost, EngineUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from domain.records import Image
     from domain.services import Services
@@ -39,7 +39,16 @@ class _Progress:
 class Upscaling:
     """What a worker does with a message, on as many threads as there are engines."""
 
-    def __init__(self, services: Services, engines: Sequence[EngineChild], work_folder: Path) -> None:
+    def __init__(
+        self,
+        services: Services,
+        engines: Sequence[EngineChild],
+        work_folder: Path,
+        end_worker: Callable[[], None],
+    ) -> None:
+        """``end_worker`` is called when an engine cannot be started any more; ``broken_by`` then says why."""
+        self.broken_by: EngineUnusable | None = None
+        self._end_worker = end_worker
         self._services = services
         self._work_folder = work_folder
         self._stopping = threading.Event()
@@ -63,9 +72,19 @@ class Upscaling:
         except Unavailable as reason:
             # The lease runs out, and the reconciler wakes the image when things are better.
             _log.warning("Image %d: attempt %d ended, %s.", image.id, image.job.attempt, reason)
+        except EngineUnusable as reason:
+            _log.warning("Image %d is handed back, and this worker ends: %s", image.id, reason)
+            self._give_up(image, reason)
         except UprezError:
             _log.exception("Image %d: attempt %d ended unexpectedly.", image.id, image.job.attempt)
             self._lose(image)
+
+    def _give_up(self, image: Image, reason: EngineUnusable) -> None:
+        """A device that was there is gone for good: a new start finds out what is left."""
+        self.broken_by = reason
+        self._end_worker()
+        if jobs.hand_back(self._services, image):
+            self._services.queue.wake(image.id)
 
     def stop(self) -> None:
         """Hands back what is at work; nothing new is begun."""

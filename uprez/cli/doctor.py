@@ -52,10 +52,4 @@ def _files(report: EngineReport) -> Iterator[str]:
 
 
 def _agreement(decibels: float | None) -> str:
-    if decibels is None:
-        return "no answer"
-    return (
-        "equal to the golden picture"
-        if decibels == float("inf")
-        else f"{decibels:.1f} dB from the golden picture"
-    )
+    return "no answer" if decibels is None else f"{decibels:.0f} dB to the golden picture"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import ncnn
 
 from workers.engine.errors import UnknownDevice
-from workers.engine.models import AUTO
+from workers.engine.protocol import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

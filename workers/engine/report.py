@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from workers.engine.device import CPU, choose_devices, cpu_device, list_devices
 from workers.engine.errors import DeviceFault, EngineUnusable
 from workers.engine.golden import agreement_db, check_golden
-from workers.engine.models import AUTO, MODELS, check_file, choose_model, weights_folder
+from workers.engine.models import MODELS, check_file, choose_model, weights_folder
 from workers.engine.network import LoadedNetwork
-from workers.engine.protocol import DeviceReport, EngineReport, FileReport, ModelReport
+from workers.engine.protocol import AUTO, DeviceReport, EngineReport, FileReport, ModelReport
 from workers.engine.start import precision_for, versions
 
 if TYPE_CHECKING:

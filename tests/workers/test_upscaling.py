@@ -1,0 +1,309 @@
+"""What becomes of a row: every end that an attempt can have, with the real engine and the real database."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Picture
+
+from domain import images, jobs
+from domain.formats import PictureFormat
+from domain.job_states import Status
+from domain.ports import PictureFacts
+from domain.records import Account, Image
+from domain.services import Services
+from domain.sizing import Size, Sizing
+from workers.engine.errors import EngineLost, EngineUnusable
+from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
+from workers.upscaling import Upscaling
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineChild]:
+    with EngineChild(EngineOptions(device="cpu", tile_side=16)) as child:
+        yield child
+
+
+@pytest.fixture
+def real_services(make_services: Callable[..., Services], crop: Picture.Image) -> Services:
+    return make_services(probe=lambda _content: PictureFacts(PictureFormat.PNG, Size(*crop.size)))
+
+
+@pytest.fixture
+def png(crop: Picture.Image) -> bytes:
+    content = io.BytesIO()
+    crop.save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture
+def submit(real_services: Services, account: Account) -> Callable[[bytes], Image]:
+    def submit(content: bytes) -> Image:
+        upload = images.Upload("photo.png", io.BytesIO(content), len(content))
+        return images.submit(real_services, account, upload, images.Wish())
+
+    return submit
+
+
+class Ended:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+
+
+@pytest.fixture
+def ended() -> Ended:
+    return Ended()
+
+
+@pytest.fixture
+def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[[Any], Upscaling]:
+    return lambda engine: Upscaling(real_services, [engine], tmp_path / "work", ended)
+
+
+class BrokenEngine:
+    """An engine whose child does what its device does: this one fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def upscale(self, *_: object, **__: object) -> None:
+        raise self._error
+
+    def close(self) -> None:
+        pass
+
+
+def row(services: Services, image: Image) -> Image:
+    with services.database.reading() as work:
+        found = work.images.get(image.id)
+    assert found is not None
+    return found
+
+
+def used(services: Services, account: Account) -> int:
+    with services.database.reading() as work:
+        return work.quota.used(account.id, row_month(services))
+
+
+def row_month(services: Services) -> str:
+    return services.clock.now().strftime("%Y-%m")
+
+
+def test_an_image_is_completed_and_its_result_stored(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild, tmp_path: Path
+) -> None:
+    image = submit(png)
+
+    upscaling_with(engine).upscale(image.id)
+
+    done = row(real_services, image)
+    assert (done.status, done.progress, done.job.attempt) == (Status.COMPLETED, 100, 1)
+    assert done.result is not None
+    assert done.result.size == Size(96, 80)
+    assert (done.result.model, done.result.device) == ("realesr-animevideov3", "cpu")
+    with real_services.store.open(done.result.key) as stored:
+        content = stored.read()
+    assert len(content) == done.result.bytes
+    assert Picture.open(io.BytesIO(content)).size == (96, 80)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_picture_that_cannot_be_read_fails_with_a_sentence_and_stays_paid(
+    real_services: Services,
+    account: Account,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    engine: EngineChild,
+) -> None:
+    image = submit(png[: len(png) // 2])
+
+    upscaling_with(engine).upscale(image.id)
+
+    failed = row(real_services, image)
+    assert failed.status is Status.FAILED
+    assert failed.error is not None
+    assert failed.error.endswith(".")
+    assert used(real_services, account) == 1
+
+
+def test_a_file_that_is_missing_fails_the_image_and_gives_the_quota_back(
+    real_services: Services,
+    account: Account,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    engine: EngineChild,
+) -> None:
+    image = submit(png)
+    real_services.store.delete(image.original_key)
+
+    upscaling_with(engine).upscale(image.id)
+
+    assert row(real_services, image).status is Status.FAILED
+    assert used(real_services, account) == 0
+
+
+def test_an_engine_that_dies_every_time_fails_the_image_at_the_third(
+    real_services: Services, account: Account, submit: Any, png: bytes, upscaling_with: Any, queue: Any
+) -> None:
+    image = submit(png)
+    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine ended unexpectedly")))
+    queue.take()
+
+    attempts = 0
+    while not row(real_services, image).status.terminal:
+        upscaling.upscale(image.id)
+        attempts += 1
+        assert attempts <= 3
+
+    failed = row(real_services, image)
+    assert (attempts, failed.status, failed.error) == (3, Status.FAILED, jobs.LOST_SENTENCE)
+    assert used(real_services, account) == 0
+    assert queue.take() == [image.id] * 3  # the last one finds nothing to do
+
+
+def test_an_error_that_nobody_expected_costs_one_attempt(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild
+) -> None:
+    class Strange(EngineLost):
+        code = "strange"
+
+    image = submit(png)
+    upscaling_with(BrokenEngine(Strange())).upscale(image.id)
+    assert row(real_services, image).job.lost == 1
+
+    upscaling_with(engine).upscale(image.id)
+    assert row(real_services, image).status is Status.COMPLETED
+
+
+def test_a_worker_without_an_engine_hands_back_and_ends(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended, queue: Any
+) -> None:
+    image = submit(png)
+    queue.take()
+    upscaling = upscaling_with(BrokenEngine(EngineUnusable("The card is gone.")))
+
+    upscaling.upscale(image.id)
+
+    waiting = row(real_services, image)
+    assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
+    assert ended.calls == 1
+    assert str(upscaling.broken_by) == "The card is gone."
+    assert queue.take() == [image.id]
+
+
+def test_a_worker_that_stops_hands_its_image_back_at_once(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild, queue: Any
+) -> None:
+    image = submit(png)
+    queue.take()
+    upscaling = upscaling_with(engine)
+    upscaling.stop()
+
+    upscaling.upscale(image.id)
+
+    waiting = row(real_services, image)
+    assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
+    assert queue.take() == [image.id]
+
+
+# The zombie's result must never be seen, and must not lie around either.
+def test_the_result_of_a_stale_attempt_is_thrown_away(
+    real_services: Services,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    engine: EngineChild,
+    clock: Any,
+    stored_keys: Callable[[], list[str]],
+) -> None:
+    image = submit(png)
+
+    class Slow:
+        """Loses its lease to another worker while it works."""
+
+        def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
+            result = engine.upscale(*arguments, **callbacks)
+            clock.advance(real_services.rules.lease * 2)
+            assert jobs.claim(real_services, image.id).job.attempt == 2
+            return result
+
+        def close(self) -> None:
+            pass
+
+    upscaling_with(Slow()).upscale(image.id)
+
+    current = row(real_services, image)
+    assert (current.status, current.job.attempt, current.result) == (Status.PROCESSING, 2, None)
+    assert stored_keys() == [image.original_key]
+
+
+def test_a_late_message_does_nothing(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild
+) -> None:
+    image = submit(png)
+    upscaling = upscaling_with(engine)
+    upscaling.upscale(image.id)
+    done = row(real_services, image)
+
+    upscaling.upscale(image.id)
+    upscaling.upscale(image.id + 1)
+
+    assert row(real_services, image) == done
+
+
+def test_a_deleted_image_is_not_worked_on_any_longer(
+    real_services: Services,
+    account: Account,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    engine: EngineChild,
+    stored_keys: Callable[[], list[str]],
+) -> None:
+    image = submit(png)
+
+    class Interrupted:
+        def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
+            images.delete(real_services, account, image.id)
+            return engine.upscale(*arguments, **callbacks)
+
+        def close(self) -> None:
+            pass
+
+    upscaling_with(Interrupted()).upscale(image.id)
+
+    assert stored_keys() == []
+    assert used(real_services, account) == 1  # it had begun
+
+
+@pytest.mark.vulkan
+def test_a_picture_upscaled_on_a_gpu_agrees_with_the_cpu(
+    picture_file: Path, tmp_path: Path, psnr: Callable[..., float]
+) -> None:
+
+    found = [device.id for device in engine_report().devices if device.id != "cpu"]
+    if not found:
+        pytest.skip("no Vulkan device on this machine, not even a software one (Debian: mesa-vulkan-drivers)")
+    results = {}
+    for device in ["cpu", *found]:
+        target = tmp_path / f"{device.replace(':', '-')}.png"
+        with EngineChild(EngineOptions(device=device, model="realesr-animevideov3")) as child:
+            done = child.upscale(
+                EngineJob(picture_file, target, Sizing(2)),
+                on_progress=lambda _done, _total: None,
+                keep_going=lambda: True,
+            )
+        assert done.device == device
+        with Picture.open(target) as picture:
+            results[device] = picture.copy()
+    for device in found:
+        assert psnr(results[device], results["cpu"]) > 45
