@@ -71,7 +71,7 @@ def authenticate(database: Database, plain: str, now: datetime) -> Principal:
 
 def _touch(database: Database, token: Token, now: datetime) -> None:
     try:
-        with database.writing() as work:
+        with database.writing(wait=False) as work:
             work.tokens.touch(token.id, now)
             work.commit()
     except Unavailable:

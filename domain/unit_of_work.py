@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 _WRITING = "uprez_writing"
+_WAITING = "uprez_waiting"
 _BUSY_SECONDS = 4
 """How long a transaction waits for SQLite's one writer: a client is to hear 503 within five seconds."""
 
@@ -31,14 +32,14 @@ class UnitOfWork:
     images: Images
     quota: QuotaUsage
 
-    def __init__(self, engine: Engine, *, writing: bool) -> None:
+    def __init__(self, engine: Engine, *, writing: bool, wait: bool = True) -> None:
         self._engine = engine
-        self._writing = writing
+        self._options = {_WRITING: writing, _WAITING: wait}
 
     def __enter__(self) -> Self:
         try:
             self._connection = self._engine.connect()
-            self._connection = self._connection.execution_options(**{_WRITING: self._writing})
+            self._connection = self._connection.execution_options(**self._options)
             self._connection.begin()
         except DBAPIError as reason:
             self._close()
@@ -78,8 +79,9 @@ class Database:
     def reading(self) -> UnitOfWork:
         return UnitOfWork(self.engine, writing=False)
 
-    def writing(self) -> UnitOfWork:
-        return UnitOfWork(self.engine, writing=True)
+    def writing(self, *, wait: bool = True) -> UnitOfWork:
+        """``wait=False`` is for what is not worth waiting for: where another writes, Unavailable at once."""
+        return UnitOfWork(self.engine, writing=True, wait=wait)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -105,5 +107,7 @@ def _make_sqlite_behave(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writing = connection.get_execution_options().get(_WRITING, True)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        options = connection.get_execution_options()
+        patience = _BUSY_SECONDS * 1000 if options.get(_WAITING, True) else 0
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}").close()
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITING, True) else "BEGIN")

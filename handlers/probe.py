@@ -7,7 +7,9 @@ cut off is refused at the door, before it costs quota and a place in the queue.
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import ExifTags, Image
@@ -25,7 +27,6 @@ _SIDEWAYS = {5, 6, 7, 8}
 _START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 _MAX_SEGMENTS = 4096
 """Of a JPEG before its first scan; a colour profile, the largest thing there, takes at most 255."""
-_CRC_OF_IEND = b"\xae\x42\x60\x82"
 _OS2_HEADER_BYTES = 12
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
@@ -61,22 +62,22 @@ def _facts(content: BinaryIO) -> PictureFacts:
     picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
     picture_format = _FORMATS[picture.format or ""]
     width, height = picture.size
-    orientation = _exif(picture).get(ExifTags.Base.Orientation, 1)
     if width < 1 or height < 1:
         raise PictureError("This picture has no pixels.")
     _COMPLETE[picture_format](picture, content)
     return PictureFacts(
-        picture_format, Size(height, width) if orientation in _SIDEWAYS else Size(width, height)
+        picture_format, Size(height, width) if _lies_on_its_side(picture) else Size(width, height)
     )
 
 
-def _exif(picture: Image.Image) -> Image.Exif:
-    if picture.format != PictureFormat.PNG.name:
-        return picture.getexif()
-    # Pillow would decode the whole picture, in case the chunk comes behind it.
-    exif = Image.Exif()
-    exif.load(picture.info.get("exif", b""))
-    return exif
+def _lies_on_its_side(picture: Image.Image) -> bool:
+    if picture.format == PictureFormat.TIFF.name:
+        return False  # Pillow has applied the orientation to its size already
+    try:
+        # Not the PNG's own method, which decodes the whole picture in case the chunk comes behind it.
+        return Image.Image.getexif(picture).get(ExifTags.Base.Orientation) in _SIDEWAYS
+    except Exception:  # noqa: BLE001  # a broken note about a picture is no reason to refuse the picture
+        return False
 
 
 def _jpeg_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
@@ -108,9 +109,18 @@ def _start_of_scan(content: BinaryIO) -> int:
 
 
 def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
-    picture.verify()  # the checksum of every chunk, which loading forgives, but for the last one's
-    if content.read(4) != _CRC_OF_IEND:
-        raise PictureError("This PNG is cut off.")
+    """Every chunk is there with its checksum, which loading forgives. Also notes EXIF behind the picture."""
+    content.seek(8)
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", content.read(8))
+        checksum, end = zlib.crc32(kind), content.tell() + length
+        while block := content.read(min(_SEARCH_BYTES, end - content.tell())):
+            checksum = zlib.crc32(block, checksum)
+            if kind == b"eXIf":
+                picture.info.setdefault("exif", block)
+        if content.read(4) != checksum.to_bytes(4, "big"):
+            raise PictureError("This PNG is damaged or cut off.")
 
 
 def _webp_is_complete(_picture: Image.Image, content: BinaryIO) -> None:

@@ -28,10 +28,9 @@ def size_for_people(size: int) -> str:
     """Base 1024, at most two decimals, no trailing zeros: 8,194,304 → ``7.81 MB``."""
     if size < _BASE:
         return f"{size} B"
-    value, units = size / _BASE, iter(_UNITS)
-    unit = next(units)
-    while round(value, 2) >= _BASE:
-        value, unit = value / _BASE, next(units)
+    value, (unit, *larger) = size / _BASE, _UNITS
+    while round(value, 2) >= _BASE and larger:
+        value, (unit, *larger) = value / _BASE, larger
     return f"{value:.2f}".rstrip("0").rstrip(".") + f" {unit}"
 
 

@@ -28,6 +28,7 @@ from PIL import Image
 from domain import accounts, jobs, tokens
 from domain.records import Result
 from domain.sizing import Size
+from handlers.app import create_app
 from uprez import wiring
 from uprez.settings import Settings
 
@@ -560,6 +561,12 @@ def jane(person: MakePerson) -> Person:
     return person()
 
 
+@pytest.fixture
+def make_owner(password_hash: str) -> Callable[[Services], Person]:
+    """The same in an installation of the test's own."""
+    return lambda services: make_person(services, password_hash)
+
+
 class Work(Protocol):
     """What a worker does with an image, without upscaling anything."""
 
@@ -675,8 +682,6 @@ class InProcess:
 
 @pytest.fixture
 def in_process(checker: Checker) -> Callable[[Services], InProcess]:
-    from handlers.app import create_app  # noqa: PLC0415  # Connexion takes a while, and few tests need it
-
     def make(services: Services) -> InProcess:
         return InProcess(create_app(services, threads=2, body_timeout_seconds=1), checker)
 

@@ -1,0 +1,177 @@
+"""What an uploaded file is, without decoding it."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import ExifTags, Image
+
+from domain.errors import PictureError
+from domain.formats import PictureFormat
+from domain.sizing import Size
+from handlers.probe import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.handlers.conftest import MakePicture
+
+FORMATS = [picture_format.name for picture_format in PictureFormat]
+WITH_EXIF = ["JPEG", "PNG", "WEBP", "TIFF"]
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = orientation
+    return tags
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (8, 6), (300, 200), (1, 700)])
+def test_format_and_size_are_found(picture: MakePicture, name: str, width: int, height: int) -> None:
+    facts = probe(io.BytesIO(picture(name, width, height)))
+
+    assert facts == (PictureFormat[name], Size(width, height))
+
+
+@pytest.mark.parametrize("name", WITH_EXIF)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_picture_as_displayed(
+    picture: MakePicture, name: str, orientation: int
+) -> None:
+    facts = probe(io.BytesIO(picture(name, 8, 6, exif=exif(orientation))))
+
+    assert facts.size == (Size(6, 8) if orientation >= 5 else Size(8, 6))
+
+
+def test_an_orientation_noted_behind_the_picture_counts(picture: MakePicture) -> None:
+    """Where some programs write it, so as not to move the rest of the file."""
+    png = picture("PNG", 8, 6)
+    note = chunk(b"eXIf", exif(6).tobytes().removeprefix(b"Exif\0\0"))
+
+    assert probe(io.BytesIO(png[:-12] + note + png[-12:])).size == Size(6, 8)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_an_orientation_noted_as_xmp_counts(picture: MakePicture, name: str) -> None:
+    note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    if name == "PNG":
+        png = picture("PNG", 8, 6)
+        content = png[:33] + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + note) + png[33:]
+    else:
+        content = picture(name, 8, 6, xmp=note)
+
+    assert probe(io.BytesIO(content)).size == Size(6, 8)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_of_no_sense_is_none(picture: MakePicture, orientation: int) -> None:
+    assert probe(io.BytesIO(picture("JPEG", 8, 6, exif=exif(orientation)))).size == Size(8, 6)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "broken", [b"", b"Exif\0\0", b"nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*" + bytes(3)]
+)
+def test_broken_notes_are_no_reason_to_refuse(picture: MakePicture, name: str, broken: bytes) -> None:
+    assert probe(io.BytesIO(picture(name, 8, 6, exif=broken))).size == Size(8, 6)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_stream_stands_at_its_start_before_and_after(picture: MakePicture, name: str) -> None:
+    content = io.BytesIO(picture(name))
+    content.seek(7)
+    probe(content)
+    assert content.tell() == 0
+
+    broken = io.BytesIO(picture(name)[:-1])
+    try:
+        probe(broken)
+    except PictureError:
+        assert broken.tell() == 0
+    assert not broken.closed
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.99])
+def test_a_picture_that_was_cut_off_is_refused(picture: MakePicture, name: str, share: float) -> None:
+    content = picture(name, 120, 90)
+
+    with pytest.raises(PictureError):
+        probe(io.BytesIO(content[: int(len(content) * share)]))
+
+
+def test_an_animation_has_the_size_of_its_canvas() -> None:
+    content = io.BytesIO()
+    Image.new("P", (40, 30)).save(content, "GIF", save_all=True, append_images=[Image.new("P", (40, 30), 1)])
+
+    assert probe(content).size == Size(40, 30)
+
+
+def test_a_tiff_has_the_size_of_its_first_page() -> None:
+    content = io.BytesIO()
+    Image.new("L", (40, 30)).save(content, "TIFF", save_all=True, append_images=[Image.new("L", (80, 60))])
+
+    assert probe(content).size == Size(40, 30)
+
+
+def _jpeg_with(segments: bytes) -> Callable[[bytes, bytes], bytes]:
+    return lambda jpeg, _png: jpeg[:2] + segments + jpeg[2:]
+
+
+LONG = {
+    "fill bytes": _jpeg_with(b"\xff" * 10_000_000),
+    "escaped bytes": _jpeg_with(b"\xff\x00" * 5_000_000),
+    "empty segments": _jpeg_with(b"\xff\xe5\x00\x02" * 2_500_000),
+    "comments": _jpeg_with(b"\xff\xfe\x00\x02" * 2_500_000),
+    "segments of no length": _jpeg_with(b"\xff\xe5\x00\x00" * 2_500_000),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_jpeg_that_goes_on_and_on_before_its_picture_is_refused(picture: MakePicture, kind: str) -> None:
+    """Pillow would read for seconds, and keep it all."""
+    with pytest.raises(PictureError, match="damaged"):
+        probe(io.BytesIO(LONG[kind](picture("JPEG"), b"")))
+
+
+def test_as_many_segments_as_a_colour_profile_needs_are_read(picture: MakePicture) -> None:
+    content = picture("JPEG", icc_profile=bytes(255 * 60_000))
+
+    assert probe(io.BytesIO(content)).size == Size(8, 6)
+
+
+def test_what_is_larger_than_any_cap_still_has_its_size(picture: MakePicture) -> None:
+    """The caller knows the cap, and has a sentence for it."""
+    png = picture("PNG")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0))
+
+    assert probe(io.BytesIO(png[:8] + header + png[33:])).size == Size(2**31 - 1, 2**31 - 1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_damage_does_more_than_be_refused(picture: MakePicture, name: str) -> None:
+    """Seeded, so that a failure can be looked at again."""
+    chance = random.Random(name)
+    whole = picture(name, 24, 16, **({"exif": exif(6)} if name in WITH_EXIF else {}))
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            content[chance.randrange(len(content))] = chance.choice(
+                [0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)]
+            )
+        try:
+            facts = probe(io.BytesIO(bytes(content)))
+        except PictureError:
+            continue
+        assert facts.size.width > 0
+        assert facts.size.height > 0

@@ -1,0 +1,90 @@
+"""Everything that a value has against its schema, under the name of its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from connexion.json_schema import Draft4RequestValidator
+
+from domain.errors import FieldProblem
+from handlers.schema_problems import object_problems, value_problems
+from handlers.sentences import field_errors
+
+
+def problems(schema: dict[str, Any], members: dict[str, Any]) -> list[FieldProblem]:
+    return object_problems(Draft4RequestValidator({"type": "object", **schema}), members)
+
+
+def test_all_missing_fields_are_named_each_once() -> None:
+    found = problems({"required": ["a", "b", "c"]}, {"b": 1})
+
+    assert field_errors(found) == {"a": ["The a field is required."], "c": ["The c field is required."]}
+
+
+def test_all_unknown_fields_are_named_and_no_known_one() -> None:
+    schema = {"properties": {"a": {}}, "additionalProperties": False}
+
+    assert problems(schema, {"a": 1, "b": 2, "c": 3}) == [
+        FieldProblem("b", "unknown"),
+        FieldProblem("c", "unknown"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "rule", "facts"),
+    [
+        ({"type": "string"}, None, "required", {}),
+        ({"type": "string"}, 1, "string", {}),
+        ({"type": "integer"}, "1", "integer", {}),
+        ({"type": "integer"}, True, "integer", {}),
+        ({"type": "number"}, "1", "number", {}),
+        ({"type": "boolean"}, 1, "boolean", {}),
+        ({"type": "array"}, {}, "array", {}),
+        ({"type": "object"}, [], "object", {}),
+        ({"type": "integer", "minimum": 2, "maximum": 4}, 1, "between", {"minimum": 2, "maximum": 4}),
+        ({"type": "integer", "minimum": 2, "maximum": 4}, 5, "between", {"minimum": 2, "maximum": 4}),
+        ({"type": "integer", "minimum": 2}, 1, "minimum", {"minimum": 2}),
+        ({"type": "integer", "maximum": 4}, 5, "maximum", {"maximum": 4}),
+        ({"type": "string", "minLength": 8}, "x", "min_characters", {"minimum": 8}),
+        ({"type": "string", "minLength": 1}, "", "required", {}),
+        ({"type": "string", "maxLength": 1}, "xx", "max_characters", {"maximum": 1}),
+        ({"type": "string", "enum": ["a", "b"]}, "c", "one_of", {"allowed": "a, b"}),
+        ({"type": "string", "pattern": "^a$"}, "b", "format", {}),
+        ({"type": "array", "items": {"type": "string"}}, [1], "string", {}),
+        ({"type": "array", "maxItems": 1}, [1, 2], "format", {}),
+    ],
+)
+def test_a_broken_rule_has_a_name_and_a_sentence(
+    schema: dict[str, Any], value: object, rule: str, facts: dict[str, object]
+) -> None:
+    found = problems({"properties": {"a_b": schema}}, {"a_b": value})
+
+    assert found == [FieldProblem("a_b", rule, facts)]
+    ((name, (sentence,)),) = field_errors(found).items()
+    assert name == "a_b"
+    assert sentence.startswith("The a b ")
+    assert "{" not in sentence
+
+
+def test_null_is_right_where_the_schema_says_so() -> None:
+    assert not problems(
+        {"properties": {"a": {"type": "string", "nullable": True, "enum": ["x", None]}}}, {"a": None}
+    )
+
+
+def test_what_is_wrong_with_the_whole_is_reported_under_its_own_name() -> None:
+    assert problems({"maxProperties": 1}, {"a": 1, "b": 2}) == [FieldProblem("body", "format")]
+
+
+def test_a_parameter_is_reported_under_its_name() -> None:
+    validator = Draft4RequestValidator({"type": "integer", "minimum": 1})
+
+    assert value_problems(validator, "page", 0) == [FieldProblem("page", "minimum", {"minimum": 1})]
+    assert value_problems(validator, "page", 1) == []
+
+
+def test_the_same_sentence_is_said_once() -> None:
+    twice = [FieldProblem("a", "required"), FieldProblem("a", "required"), FieldProblem("a", "string")]
+
+    assert field_errors(twice) == {"a": ["The a field is required.", "The a must be a string."]}
