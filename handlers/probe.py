@@ -10,7 +10,7 @@ import os
 import struct
 import warnings
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from PIL import ExifTags, Image
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 _SIDEWAYS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
-_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
-_MAX_SEGMENTS = 4096
-"""Of a JPEG before its first scan; a colour profile, the largest thing there, takes at most 255."""
+_END_OF_IMAGE = b"\xff\xd9"
+_MAX_PIECES = 100_000
+"""Pictures consist of a few thousand at most. Pillow keeps most of what it meets: ten megabytes of empty
+JPEG segments would cost it seconds and 300 MB.
+"""
 _OS2_HEADER_BYTES = 12
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
@@ -43,7 +45,7 @@ def probe(content: BinaryIO) -> PictureFacts:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow forgives is for the engine to judge
-            return _facts(content)
+            return _facts(cast("BinaryIO", _Pieces(content)))
     except (PictureError, MemoryError):
         raise
     except Exception as reason:
@@ -53,11 +55,23 @@ def probe(content: BinaryIO) -> PictureFacts:
         content.seek(0)
 
 
+class _Pieces:
+    """A stream that is read in a bounded number of pieces. Raises PictureError beyond it."""
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._left = _MAX_PIECES
+        self._content = content
+        self.seek = content.seek
+        self.tell = content.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise PictureError("This file consists of too many pieces.")
+        return self._content.read(size)
+
+
 def _facts(content: BinaryIO) -> PictureFacts:
-    content.seek(0)
-    if content.read(2) == _START_OF_IMAGE:
-        # Pillow keeps every segment: ten megabytes of empty ones would cost it seconds and 300 MB.
-        _start_of_scan(content)
     content.seek(0)
     picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
     picture_format = _FORMATS[picture.format or ""]
@@ -95,17 +109,16 @@ def _jpeg_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
 def _start_of_scan(content: BinaryIO) -> int:
     """Walks the segments, so that the end of a thumbnail within one is not taken for the picture's."""
     content.seek(2)
-    for _ in range(_MAX_SEGMENTS):
+    while True:
         marker = content.read(2)
-        while marker == b"\xff\xff" and content.tell() < _SEARCH_BYTES:  # fill bytes (T.81, B.1.1.2)
+        while marker == b"\xff\xff":  # fill bytes (T.81, B.1.1.2)
             marker = b"\xff" + content.read(1)
         length = int.from_bytes(content.read(2), "big")
         if len(marker) < 2 or marker[0] != 0xFF or length < 2:  # noqa: PLR2004
-            break
+            raise PictureError("This JPEG is damaged.")
         if marker[1] == 0xDA:  # noqa: PLR2004
             return content.tell()
         content.seek(length - 2, os.SEEK_CUR)
-    raise PictureError("This JPEG is damaged.")
 
 
 def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
