@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain.errors import UprezError
+from domain.sizing import SCALE_FACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,24 +57,50 @@ class Plans:
             raise PlansError(f"There is no plan {slug!r}; there are: {', '.join(self._by_slug)}.") from None
 
 
+class _Row(BaseModel):
+    """One plan as the file has it."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    id: int = Field(ge=1)
+    name: str = Field(min_length=1)
+    slug: str = Field(min_length=1, max_length=64)
+    price: int | float = Field(ge=0, lt=inf)
+    requests_per_hour: int = Field(ge=1)
+    images_per_month: int = Field(ge=_UNLIMITED)
+    max_scale: int = Field(ge=min(SCALE_FACTORS), le=max(SCALE_FACTORS))
+    features: list[str]
+
+    def plan(self) -> Plan:
+        unlimited = self.images_per_month == _UNLIMITED
+        return Plan(
+            id=self.id,
+            name=self.name,
+            slug=self.slug,
+            price=self.price,
+            requests_per_hour=self.requests_per_hour,
+            images_per_month=None if unlimited else self.images_per_month,
+            max_scale=self.max_scale,
+            features=tuple(self.features),
+        )
+
+
+class _File(BaseModel):
+    plans: list[_Row] = Field(min_length=1)
+
+
 def load_plans(path: Path = DEFAULT_PLANS_FILE) -> Plans:
     """Raises PlansError."""
     try:
-        rows = tomllib.loads(path.read_text("utf-8"))["plans"]
-        return Plans([_plan(row) for row in rows])
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as reason:
-        raise PlansError(f"The plans file {path} cannot be used: {reason!r}") from reason
-
-
-def _plan(row: dict[str, Any]) -> Plan:
-    images = int(row["images_per_month"])
-    return Plan(
-        id=int(row["id"]),
-        name=str(row["name"]),
-        slug=str(row["slug"]),
-        price=row["price"],
-        requests_per_hour=int(row["requests_per_hour"]),
-        images_per_month=None if images == _UNLIMITED else images,
-        max_scale=int(row["max_scale"]),
-        features=tuple(row["features"]),
-    )
+        rows = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).plans
+    except ValidationError as reason:
+        found = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in reason.errors()
+        )
+        raise PlansError(f"The plans file {path} cannot be used: {found}") from None
+    except (OSError, ValueError) as reason:  # not there, or neither TOML nor UTF-8
+        raise PlansError(f"The plans file {path} cannot be used: {reason}") from reason
+    for field in ("id", "slug"):
+        if len({getattr(row, field) for row in rows}) < len(rows):
+            raise PlansError(f"The plans file {path} cannot be used: two plans have the same {field}.")
+    return Plans(row.plan() for row in rows)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from domain.plans import API_ACCESS, DEFAULT_PLANS_FILE, Plan, Plans, PlansError, load_plans
+
+GOOD = """
+[[plans]]
+id = 1
+name = "Hobby"
+slug = "hobby"
+price = 4.5
+requests_per_hour = 50
+images_per_month = -1
+max_scale = 3
+features = ["api_access", "our_own"]
+"""
+
+
+def test_the_default_plans_are_those_of_the_documentation(plans: Plans) -> None:
+    table = [
+        (plan.name, plan.slug, plan.requests_per_hour, plan.images_per_month, API_ACCESS in plan.features)
+        for plan in plans
+    ]
+    assert table == [
+        ("Free", "free", 100, 2, False),
+        ("Starter", "starter", 500, 25, True),
+        ("Professional", "professional", 2000, 250, True),
+        ("Enterprise", "enterprise", 10_000, 1000, True),
+    ]
+    assert [plan.slug for plan in plans if "batches" in plan.features] == ["professional", "enterprise"]
+    assert {plan.max_scale for plan in plans} == {4}
+
+
+def test_every_default_plan_has_an_id_of_its_own_and_a_price(plans: Plans) -> None:
+    assert [plan.id for plan in plans] == [1, 2, 3, 4]
+    prices = [plan.price for plan in plans]
+    assert prices[0] == 0
+    assert prices == sorted(set(prices))
+
+
+def test_a_plan_is_found_by_its_slug(plans: Plans) -> None:
+    assert plans["starter"].name == "Starter"
+    assert "starter" in plans
+    assert "Starter" not in plans
+
+
+def test_a_plan_that_does_not_exist_is_named_beside_those_that_do(plans: Plans) -> None:
+    with pytest.raises(
+        PlansError, match=r"no plan 'gold'; there are: free, starter, professional, enterprise"
+    ):
+        plans["gold"]
+
+
+@pytest.fixture
+def plans_file(tmp_path: Path) -> Path:
+    path = tmp_path / "plans.toml"
+    path.write_text(GOOD, "utf-8")
+    return path
+
+
+def test_an_operators_file_replaces_ours(plans_file: Path) -> None:
+    assert list(load_plans(plans_file)) == [
+        Plan(
+            id=1,
+            name="Hobby",
+            slug="hobby",
+            price=4.5,
+            requests_per_hour=50,
+            images_per_month=None,
+            max_scale=3,
+            features=("api_access", "our_own"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("[[plans]]", "[[plan]]"),
+        ("[[plans]]", "[plans]"),
+        ("[[plans]]", "[[plans"),
+        ('name = "Hobby"', ""),
+        ('name = "Hobby"', "name = 5"),
+        ('name = "Hobby"', 'name = ""'),
+        ('slug = "hobby"', 'slug = ["hobby"]'),
+        ("price = 4.5", 'price = "4.50 €"'),
+        ("price = 4.5", "price = -1"),
+        ("price = 4.5", "price = nan"),
+        ("price = 4.5", "price = inf"),
+        ("requests_per_hour = 50", 'requests_per_hour = "many"'),
+        ("requests_per_hour = 50", "requests_per_hour = 0"),
+        ("requests_per_hour = 50", "requests_per_hour = 50.5"),
+        ("images_per_month = -1", "images_per_month = -2"),
+        ("images_per_month = -1", "images_per_month = true"),
+        ("max_scale = 3", "max_scale = 1"),
+        ("max_scale = 3", "max_scale = 5"),
+        ('features = ["api_access", "our_own"]', 'features = "api_access"'),
+        ('features = ["api_access", "our_own"]', "features = [1]"),
+        ("id = 1", "id = 0"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_name_and_the_reason(plans_file: Path, good: str, bad: str) -> None:
+    text = GOOD.replace(good, bad)
+    assert text != GOOD
+    plans_file.write_text(text, "utf-8")
+    with pytest.raises(PlansError) as caught:
+        load_plans(plans_file)
+    assert str(caught.value).startswith(f"The plans file {plans_file} cannot be used: ")
+    if " = " in good:
+        assert f"plans.0.{good.partition(' ')[0]}" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(plans_file: Path) -> None:
+    with pytest.raises(PlansError, match=r"nowhere\.toml cannot be used: "):
+        load_plans(plans_file.with_name("nowhere.toml"))
+    plans_file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PlansError, match=r"plans\.toml cannot be used: "):
+        load_plans(plans_file)
+
+
+def test_a_file_without_plans_is_refused(plans_file: Path) -> None:
+    plans_file.write_text("plans = []", "utf-8")
+    with pytest.raises(PlansError, match="at least 1 item"):
+        load_plans(plans_file)
+
+
+# The second would silently stand in for the first.
+@pytest.mark.parametrize(
+    ("same", "good", "other"), [("slug", "id = 1", "id = 2"), ("id", 'slug = "hobby"', 'slug = "other"')]
+)
+def test_two_plans_with_one_id_or_slug_are_refused(
+    plans_file: Path, same: str, good: str, other: str
+) -> None:
+    plans_file.write_text(GOOD + GOOD.replace(good, other), "utf-8")
+    with pytest.raises(PlansError, match=f"two plans have the same {same}"):
+        load_plans(plans_file)
+
+
+def test_the_default_file_is_part_of_the_package() -> None:
+    assert DEFAULT_PLANS_FILE.is_file()
