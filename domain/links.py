@@ -28,7 +28,7 @@ class LinkSigner:
         serializer = self._serializer(purpose)
         try:
             payload = serializer.loads(text)
-        except BadData as reason:
+        except (BadData, UnicodeEncodeError) as reason:
             raise LinkRefused from reason
         # Base64 has spare bits in its last letter: text that differs there would verify as well.
         if serializer.dumps(payload) != text or payload.pop("exp") < now.timestamp():

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import re
+import string
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from domain.errors import LinkRefused
+from domain.links import LinkSigner
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+PAYLOADS: list[dict[str, Any]] = [
+    {},
+    {"id": 7, "email": "jane@example.com"},
+    {"name": "Größe 🎉.png", "key": "results/abc-1.png"},
+    {"name": "a" * 250},  # long and dull enough to be compressed
+]
+
+
+@pytest.fixture
+def end(clock: Any) -> datetime:
+    later: datetime = clock.now() + timedelta(hours=1)
+    return later
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_what_was_signed_is_read_again(
+    links: LinkSigner, clock: Any, end: datetime, payload: dict[str, Any]
+) -> None:
+    text = links.sign("download", payload, end)
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", text)
+    assert links.read("download", text, clock.now()) == payload
+
+
+# Every position, and every other letter that a link can have there: not one bit is free.
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_every_single_changed_character_is_refused(
+    links: LinkSigner, clock: Any, end: datetime, payload: dict[str, Any]
+) -> None:
+    text = links.sign("download", payload, end)
+    for position, letter in enumerate(text):
+        for other in set(string.ascii_letters + string.digits + "-_.=%~ ") - {letter}:
+            with pytest.raises(LinkRefused):
+                links.read("download", text[:position] + other + text[position + 1 :], clock.now())
+
+
+def test_more_or_fewer_characters_are_refused(links: LinkSigner, clock: Any, end: datetime) -> None:
+    text = links.sign("download", {"id": 7}, end)
+    changed = [text[:position] + text[position + 1 :] for position in range(len(text))]
+    changed += [text + extra for extra in (".", "=", "\n", " ", "A", text)]
+    changed += [extra + text for extra in (".", "=", "\n", " ", "A")]
+    for each in changed:
+        with pytest.raises(LinkRefused):
+            links.read("download", each, clock.now())
+
+
+@example("\ud800")
+@given(st.text(alphabet=st.characters(exclude_categories=[])) | st.text(alphabet="AZaz09-_."))
+def test_whatever_text_is_tried_is_refused_and_nothing_worse(text: str) -> None:
+    clock: Any = None
+    with pytest.raises(LinkRefused):
+        LinkSigner("a key for nothing else, long enough").read("download", text, clock)
+
+
+def test_a_link_is_for_one_purpose(links: LinkSigner, clock: Any, end: datetime) -> None:
+    text = links.sign("download", {"id": 7}, end)
+    for purpose in ("verify-email", "download2", ""):
+        with pytest.raises(LinkRefused):
+            links.read(purpose, text, clock.now())
+
+
+def test_another_installations_link_is_refused(links: LinkSigner, clock: Any, end: datetime) -> None:
+    text = LinkSigner("the key of somebody else's installation").sign("download", {"id": 7}, end)
+    with pytest.raises(LinkRefused):
+        links.read("download", text, clock.now())
+
+
+def test_a_link_ends_with_the_second_it_was_given(links: LinkSigner, clock: Any, end: datetime) -> None:
+    text = links.sign("download", {"id": 7}, end)
+    whole_second = end.replace(microsecond=0)
+    assert links.read("download", text, whole_second) == {"id": 7}
+    with pytest.raises(LinkRefused):
+        links.read("download", text, whole_second + timedelta(microseconds=1))
+
+
+# The end is inside the signature, and a payload cannot bring its own.
+def test_a_payload_does_not_set_the_end(links: LinkSigner, clock: Any, end: datetime) -> None:
+    text = links.sign("download", {"exp": 2**40}, end)
+    with pytest.raises(LinkRefused):
+        links.read("download", text, end + timedelta(seconds=1))
+    assert links.read("download", text, clock.now()) == {}
