@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from email_validator import EmailNotValidError, validate_email
@@ -16,6 +17,7 @@ from domain.errors import (
     InvalidFields,
     LinkRefused,
     Refused,
+    Unavailable,
     WrongCredentials,
 )
 from domain.passwords import password_problems
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.tokens import Principal
 
+_log = logging.getLogger(__name__)
 _VERIFY_EMAIL = "verify-email"
 _REFUSALS: Mapping[str, type[Refused]] = {
     "account:verified": EmailNotVerified,
@@ -41,7 +44,7 @@ _REFUSALS: Mapping[str, type[Refused]] = {
 def register(
     services: Services, fields: Mapping[str, Any], device_name: str, known: Sequence[FieldProblem] = ()
 ) -> tuple[Account, str]:
-    """The new account and its first token; a verification mail is on its way.
+    """The new account and its first token; a verification mail is on its way, if mail can leave at all.
 
     ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
     Raises InvalidFields with all of them and ours.
@@ -60,7 +63,11 @@ def register(
         plan=plan,
         device_name=device_name,
     )
-    send_verification(services, account)
+    try:
+        send_verification(services, account)
+    except Unavailable:
+        # The account is there: an error would make its owner try again, and hear that the address is taken.
+        _log.exception("Account %d has no verification mail.", account.id)
     return account, token
 
 
@@ -117,6 +124,7 @@ def log_out(services: Services, principal: Principal) -> None:
 
 
 def send_verification(services: Services, account: Account) -> None:
+    """Raises Unavailable."""
     expires_at = services.clock.now() + services.rules.verification_link_lifetime
     signed = services.links.sign(_VERIFY_EMAIL, {"id": account.id, "email": account.email}, expires_at)
     link = f"{services.rules.origin}/api/auth/verify-email/{account.id}/{signed}"

@@ -55,7 +55,8 @@ class Mail(NamedTuple):
 
 
 class Mailer(Protocol):
-    def send(self, mail: Mail) -> None: ...
+    def send(self, mail: Mail) -> None:
+        """Raises Unavailable when the mail cannot leave."""
 
 
 class PictureFacts(NamedTuple):

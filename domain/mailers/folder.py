@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
+
+from domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,13 +27,17 @@ class MailFolder:
 
     def send(self, mail: Mail) -> None:
         now = self._clock.now()
-        message = EmailMessage(policy=SMTP)
+        # RFC 2047 forbids encoded words within an address; RFC 6532 has it as it is.
+        message = EmailMessage(policy=SMTP if mail.to.isascii() else SMTPUTF8)
         message["From"] = self._sender
         message["To"] = mail.to
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(now)
         message.set_content(mail.text)
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{now:%Y%m%dT%H%M%S.%f}-{self._chance.letters(6)}.eml"
-        path.write_bytes(message.as_bytes())
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(message.as_bytes())
+        except OSError as reason:
+            raise Unavailable(f"The mail could not be written: {reason}") from reason
         _log.info("Mail written: %s", path)
