@@ -277,7 +277,9 @@ def server(start_server: StartServer) -> Iterator[Server]:
     shared = start_server()
     yield shared
     log = shared.log.read_text("utf-8", "replace")
-    assert "Traceback" not in log, log[log.index("Traceback") - 2000 :][:8000]
+    assert "Traceback" not in log, log[max(0, log.index("Traceback") - 2000) :][:8000]
+    assert PASSWORD not in log
+    assert "Bearer" not in log
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -131,6 +132,21 @@ def test_a_failed_image_says_why(client: Client, jane: Person, png: bytes, work:
 
     assert (data["status"], data["error"]) == ("failed", "The picture could not be read.")
     assert data["download_url"] is None
+
+
+def test_uploads_at_once_take_exactly_what_the_quota_has(
+    server: Server, person: MakePerson, png: bytes
+) -> None:
+    starter = person(plan="starter")
+
+    def upload(_: int) -> int:
+        with server.client() as client:
+            return client.upload(starter.token, png).status
+
+    with ThreadPoolExecutor(16) as threads:
+        statuses = list(threads.map(upload, range(40)))
+
+    assert sorted(statuses) == [202] * 25 + [403] * 15
 
 
 # --- ids

@@ -224,6 +224,21 @@ def test_nobody_is_believed_about_where_he_comes_from(
     assert reply.data["profile_photo_url"].startswith(f"{server.settings.origin}/api/")
 
 
+@pytest.mark.parametrize("first", ["application/json", "multipart/form-data; boundary=b", "text/plain"])
+@pytest.mark.parametrize("second", ["application/json", "multipart/form-data; boundary=b", "text/plain"])
+def test_of_two_types_the_first_counts_for_everybody(wire: Wire, first: str, second: str) -> None:
+    """No layer may take the body for something else than the one that checked it."""
+    body = b'{"email": "x", "password": "x"}'
+
+    reply = wire.ask(
+        f"POST /api/auth/login HTTP/1.1\nHost: x\nContent-Type: {first}\nContent-Type: {second}\n"
+        f"Content-Length: {len(body)}",
+        body,
+    )
+
+    assert reply.status == (401 if first == "application/json" else 415)
+
+
 def test_an_upload_of_many_small_packets_arrives_whole(
     wire: Wire, jane: Person, picture: MakePicture
 ) -> None:
