@@ -1,0 +1,148 @@
+"""The contract's own examples: each keeps its schema, and no operation, status or language lacks one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from openapi_schema_validator import OAS30Validator, oas30_format_checker
+from openapi_spec_validator import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8"))
+LANGUAGES = [
+    ("Shell", "curl"),
+    ("Python", "Python (requests)"),
+    ("JavaScript", "JavaScript (fetch)"),
+    ("PHP", "PHP (curl)"),
+]
+METHODS = {"get", "post", "put", "patch", "delete"}
+WITHOUT_BODY = {"304"}
+
+
+def resolved(node: Any) -> Any:
+    """The node with every reference in it replaced by what it leads to."""
+    if isinstance(node, list):
+        return [resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" not in node:
+        return {name: resolved(member) for name, member in node.items()}
+    target: Any = DOCUMENT
+    for name in node["$ref"].removeprefix("#/").split("/"):
+        target = target[name]
+    return resolved(target)
+
+
+OPERATIONS = {
+    f"{method.upper()} {path}": {
+        **resolved(operation),
+        "parameters": resolved([*operations.get("parameters", []), *operation.get("parameters", [])]),
+    }
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+    if method in METHODS
+}
+every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+
+def bodies(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each media type object of an operation, under a name for it."""
+    for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
+        yield f"request {media_type}", body
+    for status, response in operation["responses"].items():
+        for media_type, body in response.get("content", {}).items():
+            yield f"{status} {media_type}", body
+
+
+def problems(schema: dict[str, Any], value: Any) -> list[str]:
+    validator = OAS30Validator(schema, format_checker=oas30_format_checker)
+    return [error.message for error in validator.iter_errors(value)]
+
+
+def test_the_contract_is_valid_openapi() -> None:
+    validate(DOCUMENT)
+
+
+@every_operation
+def test_every_body_has_examples_and_each_keeps_its_schema(operation: dict[str, Any]) -> None:
+    for where, body in bodies(operation):
+        assert body["examples"], where
+        for name, example in body["examples"].items():
+            assert example["summary"], (where, name)
+            assert problems(body["schema"], example["value"]) == [], (where, name)
+
+
+@every_operation
+def test_every_status_has_a_body_with_examples(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        assert (status in WITHOUT_BODY) is ("content" not in response), status
+
+
+@every_operation
+def test_every_parameter_and_header_has_an_example_that_keeps_its_schema(operation: dict[str, Any]) -> None:
+    described = {parameter["name"]: parameter for parameter in operation["parameters"]}
+    for response in operation["responses"].values():
+        described |= response["headers"]
+    for name, parameter in described.items():
+        assert problems(parameter["schema"], parameter["example"]) == [], name
+
+
+# Messages differ between servers; what Uprez says and what its examples say is not to drift apart in form.
+@every_operation
+def test_the_examples_of_errors_and_successes_have_their_envelope(operation: dict[str, Any]) -> None:
+    for where, body in bodies(operation):
+        status = where.partition(" ")[0]
+        if status != "request" and where.endswith("application/json"):
+            for example in body["examples"].values():
+                assert example["value"]["success"] is (status < "400"), where
+                assert ("errors" in example["value"]) is (status == "422"), where
+
+
+@every_operation
+def test_every_operation_is_described_and_shown_in_four_languages(operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert {tag["name"] for tag in DOCUMENT["tags"]}.issuperset(operation["tags"])
+    assert len(operation["tags"]) == 1
+    samples = operation["x-codeSamples"]
+    assert [(sample["lang"], sample["label"]) for sample in samples] == LANGUAGES
+    assert all(sample["source"].strip() for sample in samples)
+
+
+# Whoever fills the variables that the introduction names can run every sample.
+def test_every_variable_of_the_samples_is_explained() -> None:
+    used = {
+        variable
+        for operation in OPERATIONS.values()
+        for sample in operation["x-codeSamples"]
+        for variable in re.findall(r"UPREZ_[A-Z_]+", sample["source"])
+    }
+    assert {variable for variable in used if f"`{variable}`" not in DOCUMENT["info"]["description"]} == set()
+
+
+# A forgotten `additionalProperties: false` would let a misspelt field pass, or a secret leave.
+def test_every_object_is_closed() -> None:
+    open_objects = [
+        name
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        if schema.get("type") == "object" and schema.get("additionalProperties") is not False
+    ]
+    assert open_objects == []
+
+
+def test_nothing_is_described_that_nobody_refers_to() -> None:
+    text = (Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8")
+    unused = [
+        f"{kind}/{name}"
+        for kind, members in DOCUMENT["components"].items()
+        if kind != "securitySchemes"
+        for name in members
+        if f"#/components/{kind}/{name}'" not in text
+    ]
+    assert unused == []
