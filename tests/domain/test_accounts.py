@@ -393,8 +393,8 @@ def test_a_download_link_verifies_nobody(services: Services, registered: Account
     [
         ("free", False, []),
         ("free", True, ["account:verified"]),
-        ("starter", True, ["account:verified", "plan:api_access"]),
-        ("starter", False, ["plan:api_access"]),
+        ("starter", True, ["account:verified", "plan:api_access", "plan:priority_support"]),
+        ("starter", False, ["plan:api_access", "plan:priority_support"]),
         (
             "professional",
             True,

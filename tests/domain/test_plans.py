@@ -32,6 +32,8 @@ def test_the_default_plans_are_those_of_the_documentation(plans: Plans) -> None:
     ]
     assert [plan.slug for plan in plans if "batches" in plan.features] == ["professional", "enterprise"]
     assert {plan.max_scale for plan in plans} == {4}
+    # As the documentation's example of the usage has them.
+    assert plans["starter"].features == ("api_access", "priority_support")
 
 
 def test_every_default_plan_has_an_id_of_its_own_and_a_price(plans: Plans) -> None:
