@@ -123,6 +123,14 @@ def log_out(services: Services, principal: Principal) -> None:
         work.commit()
 
 
+def revoke_all(services: Services, account: Account) -> None:
+    """Ends every token of the account, also one that another request is giving out right now."""
+    with services.database.writing() as work:
+        work.accounts.lock(account.id)
+        work.tokens.delete_all(account.id)
+        work.commit()
+
+
 def send_verification(services: Services, account: Account) -> None:
     """Raises Unavailable."""
     expires_at = services.clock.now() + services.rules.verification_link_lifetime

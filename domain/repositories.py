@@ -53,6 +53,15 @@ class Accounts:
     def get(self, account_id: int) -> Account | None:
         return self._one(tables.accounts.c.id == account_id)
 
+    def lock(self, account_id: int) -> None:
+        """Whoever else gives out or ends tokens of this account waits until this transaction ends.
+
+        SQLite has only one writer, and needs no more than its BEGIN IMMEDIATE.
+        """
+        self._connection.execute(
+            select(tables.accounts.c.id).where(tables.accounts.c.id == account_id).with_for_update()
+        )
+
     def by_email(self, email: str) -> Account | None:
         return self._one(tables.accounts.c.email == email)
 
@@ -112,6 +121,9 @@ class Tokens:
 
     def delete(self, token_id: int) -> None:
         self._connection.execute(delete(tables.tokens).where(tables.tokens.c.id == token_id))
+
+    def delete_all(self, account_id: int) -> None:
+        self._connection.execute(delete(tables.tokens).where(tables.tokens.c.account_id == account_id))
 
 
 class Images:

@@ -41,6 +41,11 @@ def logout() -> Body:
     return success("Logout successful")
 
 
+def revoke_all() -> Body:
+    accounts.revoke_all(services(), principal().account)
+    return success("All tokens revoked successfully")
+
+
 def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
     accounts.verify_email(services(), id, hash)
     if flask.request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":

@@ -23,6 +23,7 @@ from PIL import Image
 FACTS = json.loads(Path(os.environ["UPREZ_TEST_CONTRACT_FACTS"]).read_text("utf-8"))
 REACHED = Path(os.environ["UPREZ_TEST_CONTRACT_REACHED"])
 _FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
+_WHOSE_TOKEN_ENDS = {"/auth/logout": "email", "/auth/revoke-all": "other_email"}
 _ANSWERS_WITHOUT_ENVELOPE = {"/files/{key}", "/profile-photos/{initials}"}
 
 _CONTRACT = yaml.safe_load(Path(os.environ["UPREZ_TEST_CONTRACT"]).read_text("utf-8"))
@@ -70,14 +71,18 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.auth(refresh_interval=None)
 class Token:
-    """Logging out ends the token that asks, so that operation has a new one each time."""
+    """An operation that ends the token that asks has a new one each time.
+
+    The one that ends all of them has it from an account of its own.
+    """
 
     def get(self, _case: Any, _context: Any) -> str:
         return str(FACTS["token"])
 
     def set(self, case: Any, token: str, _context: Any) -> None:
-        if case.operation.path == "/auth/logout":
-            login = {"email": FACTS["email"], "password": FACTS["password"]}
+        if case.operation.path in _WHOSE_TOKEN_ENDS:
+            email = FACTS[_WHOSE_TOKEN_ENDS[case.operation.path]]
+            login = {"email": email, "password": FACTS["password"]}
             answer = requests.post(f"{FACTS['api']}/auth/login", json=login, timeout=10).json()
             token = answer["data"]["token"]
         case.headers = {**(case.headers or {}), "Authorization": f"Bearer {token}"}

@@ -69,6 +69,10 @@ def facts(service: Service) -> dict[str, Any]:
     requests.get(
         f"{service.api}/auth/verify-email/{account['id']}/{verification[1]}", timeout=10
     ).raise_for_status()
+    run_uprez(
+        "user", "create", "--email", "other@example.com", "--name", "Other", "--password", PASSWORD,
+        "--verified", "--data", str(service.folder),
+    )  # fmt: skip
     headers = {"Authorization": f"Bearer {account['token']}"}
     image = requests.post(
         f"{service.api}/images/upscale", headers=headers, files={"image": ("a.png", _png())}, timeout=10
@@ -81,6 +85,7 @@ def facts(service: Service) -> dict[str, Any]:
         "api": service.api,
         "account_id": account["id"],
         "email": "kit@example.com",
+        "other_email": "other@example.com",
         "password": PASSWORD,
         "token": account["token"],
         "image_id": image["id"],

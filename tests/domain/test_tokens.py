@@ -124,6 +124,27 @@ def test_a_revoked_token_is_refused_at_once_on_every_process(
         tokens.authenticate(elsewhere, plain, now)
 
 
+def test_revoking_all_ends_every_token_of_the_account_and_nobody_elses(
+    issue: Any, services: Services, account: Account, make_account: Any, open_again: Callable[[], Database]
+) -> None:
+    mine, now, elsewhere = [issue(), issue(abilities=["images:read"])], services.clock.now(), open_again()
+    other = make_account()
+    with services.database.writing() as work:
+        others = tokens.issue(work, services.chance, other, "a phone", now)
+        work.commit()
+    accounts.revoke_all(services, account)
+    for plain in mine:
+        for database in (services.database, elsewhere):
+            with pytest.raises(Unauthenticated):
+                tokens.authenticate(database, plain, now)
+    assert tokens.authenticate(elsewhere, others, now).account == other
+
+
+def test_revoking_all_twice_is_no_error(services: Services, account: Account) -> None:
+    accounts.revoke_all(services, account)
+    accounts.revoke_all(services, account)
+
+
 # Otherwise an old token could come to belong to whoever registers next.
 def test_the_id_of_a_revoked_token_is_not_given_out_again(issue: Any, services: Services) -> None:
     plain = issue()

@@ -14,7 +14,7 @@ from domain import accounts
 from uprez import wiring
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePerson, Server
+    from tests.handlers.conftest import Client, MakePerson, Server, Work
 
 PASSWORD = "Correct-Horse-9"
 
@@ -400,3 +400,62 @@ def _json(value: object) -> bytes:
     import json  # noqa: PLC0415
 
     return json.dumps(value).encode()
+
+
+# --- revoke-all
+
+
+def test_revoking_all_ends_every_token_at_once_and_nobody_elses(client: Client, person: MakePerson) -> None:
+    jane, other = person(), person()
+    login = {"email": jane.email, "password": jane.password}
+    second = client.post("/api/auth/login", json=login).data["token"]
+
+    reply = client.post("/api/auth/revoke-all", token=jane.token)
+
+    assert reply.json == {"success": True, "message": "All tokens revoked successfully"}
+    for token in (jane.token, second):
+        assert client.get("/api/user", token=token).status == 401
+        assert client.post("/api/auth/revoke-all", token=token).status == 401
+    assert client.get("/api/user", token=other.token).status == 200
+
+
+def test_whoever_revoked_all_can_log_in_again(client: Client, person: MakePerson) -> None:
+    jane = person()
+    client.post("/api/auth/revoke-all", token=jane.token)
+
+    reply = client.post("/api/auth/login", json={"email": jane.email, "password": jane.password})
+
+    assert reply.status == 200
+    assert client.get("/api/user", token=reply.data["token"]).status == 200
+
+
+# A token may be in wrong hands before the address is verified, and whatever it may do.
+def test_a_token_without_any_ability_may_revoke_all(client: Client, person: MakePerson) -> None:
+    weak = person(abilities=(), verified=False, plan="free")
+
+    assert client.post("/api/auth/revoke-all", token=weak.token).status == 200
+    assert client.get("/api/user", token=weak.token).status == 401
+
+
+def test_links_to_results_stay_good_when_all_is_revoked(
+    client: Client, person: MakePerson, work: Work, png: bytes
+) -> None:
+    jane = person()
+    image_id = client.upload(jane.token, png).data["id"]
+    content = work.complete(image_id)
+    link = client.get(f"/api/images/{image_id}/download", token=jane.token).data["download_url"]
+
+    client.post("/api/auth/revoke-all", token=jane.token)
+
+    assert client.get(link).body == content
+
+
+@pytest.mark.parametrize("body", [b"{}", b"not json", b"x" * 100_000])
+def test_a_body_sent_with_revoke_all_is_not_looked_at(
+    client: Client, person: MakePerson, body: bytes
+) -> None:
+    headers = {"Content-Type": "text/plain"}
+
+    reply = client.post("/api/auth/revoke-all", token=person().token, data=body, headers=headers)
+
+    assert reply.status == 200

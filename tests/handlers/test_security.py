@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PROTECTED = [
     ("POST", "/api/auth/logout"),
+    ("POST", "/api/auth/revoke-all"),
     ("POST", "/api/images/upscale"),
     ("GET", "/api/images"),
     ("GET", "/api/images/1"),
