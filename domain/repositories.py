@@ -114,6 +114,15 @@ class Tokens:
             _account(_Columns(tables.accounts, row[split:])),
         )
 
+    def of_account(self, account_id: int) -> list[Token]:
+        """The newest first."""
+        rows = self._connection.execute(
+            select(tables.tokens)
+            .where(tables.tokens.c.account_id == account_id)
+            .order_by(tables.tokens.c.created_at.desc(), tables.tokens.c.id.desc())
+        )
+        return [_token(row) for row in rows]
+
     def touch(self, token_id: int, now: datetime) -> None:
         self._connection.execute(
             update(tables.tokens).where(tables.tokens.c.id == token_id).values(last_used_at=now)
@@ -121,6 +130,15 @@ class Tokens:
 
     def delete(self, token_id: int) -> None:
         self._connection.execute(delete(tables.tokens).where(tables.tokens.c.id == token_id))
+
+    def delete_of(self, account_id: int, token_id: int) -> bool:
+        """False if the account has no such token."""
+        deleted = self._connection.execute(
+            delete(tables.tokens)
+            .where(tables.tokens.c.id == token_id, tables.tokens.c.account_id == account_id)
+            .returning(tables.tokens.c.id)
+        )
+        return deleted.one_or_none() is not None
 
     def delete_all(self, account_id: int) -> None:
         self._connection.execute(delete(tables.tokens).where(tables.tokens.c.account_id == account_id))

@@ -8,16 +8,17 @@ import re
 import zlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from domain.errors import Unauthenticated, Unavailable
+from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from domain.ports import Chance
     from domain.records import Account, Token
+    from domain.services import Services
     from domain.unit_of_work import Database, UnitOfWork
 
 ALL_ABILITIES = ("images:read", "images:write", "images:delete", "user:read")
@@ -36,6 +37,11 @@ class Principal:
     token: Token
 
 
+class Issued(NamedTuple):
+    token: Token
+    plain: str
+
+
 def issue(
     work: UnitOfWork,
     chance: Chance,
@@ -45,15 +51,49 @@ def issue(
     abilities: Sequence[str] = ALL_ABILITIES,
 ) -> str:
     """The plain token, which exists only in this answer."""
-    secret = chance.letters(_RANDOM_LETTERS)
-    token = work.tokens.add(
-        account_id=account.id,
-        name=name[:MAX_NAME],
-        secret_sha256=_digest(secret),
-        abilities=abilities,
-        now=now,
-    )
-    return f"{token.id}|{secret}{_checksum(secret)}"
+    return _add(work, chance, account, name, now, abilities).plain
+
+
+def create(
+    services: Services, principal: Principal, fields: Mapping[str, Any], known: Sequence[FieldProblem] = ()
+) -> Issued:
+    """One more token of the account that asks, with no ability that the asking token lacks.
+
+    ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
+    Raises InvalidFields with all of them and ours, and Unauthenticated for a token revoked meanwhile.
+    """
+    held = principal.token.abilities
+    wanted = fields.get("abilities", held)
+    problems = list(known)
+    if not set(wanted) <= set(held):
+        problems.append(FieldProblem("abilities", "among_own", {"held": ", ".join(held)}))
+    if problems:
+        raise InvalidFields(problems)
+    abilities = [ability for ability in ALL_ABILITIES if ability in wanted]
+    with services.database.writing() as work:
+        work.accounts.lock(principal.account.id)
+        # Or whoever has a stolen token could outlive the moment in which its owner ends all of them.
+        if work.tokens.with_account(principal.token.id) is None:
+            raise Unauthenticated
+        now = services.clock.now()
+        issued = _add(work, services.chance, principal.account, fields["name"], now, abilities)
+        work.commit()
+    return issued
+
+
+def of_account(services: Services, account: Account) -> list[Token]:
+    """The newest first."""
+    with services.database.reading() as work:
+        return work.tokens.of_account(account.id)
+
+
+def revoke(services: Services, account: Account, token_id: int) -> None:
+    """Raises NotFound, whether there is no such token or it is somebody else's."""
+    with services.database.writing() as work:
+        work.accounts.lock(account.id)
+        if not work.tokens.delete_of(account.id, token_id):
+            raise NotFound
+        work.commit()
 
 
 def authenticate(database: Database, plain: str, now: datetime) -> Principal:
@@ -67,6 +107,20 @@ def authenticate(database: Database, plain: str, now: datetime) -> Principal:
     if token.last_used_at is None or now - token.last_used_at >= _TOUCH_EVERY:
         _touch(database, token, now)
     return Principal(account, token)
+
+
+def _add(
+    work: UnitOfWork, chance: Chance, account: Account, name: str, now: datetime, abilities: Sequence[str]
+) -> Issued:
+    secret = chance.letters(_RANDOM_LETTERS)
+    token = work.tokens.add(
+        account_id=account.id,
+        name=name[:MAX_NAME],
+        secret_sha256=_digest(secret),
+        abilities=abilities,
+        now=now,
+    )
+    return Issued(token, f"{token.id}|{secret}{_checksum(secret)}")
 
 
 def _touch(database: Database, token: Token, now: datetime) -> None:

@@ -1,10 +1,11 @@
-"""/user: who am I."""
+"""/user: who am I, and which tokens speak for me."""
 
 from __future__ import annotations
 
+from domain import tokens
 from handlers import shapes
 from handlers.envelope import Body, success
-from handlers.request import origin, principal, services
+from handlers.request import origin, principal, services, submitted
 
 
 def get_user() -> Body:
@@ -12,3 +13,19 @@ def get_user() -> Body:
     return success(
         "User retrieved successfully", shapes.user(origin(), account, services().plans[account.plan])
     )
+
+
+def list_tokens() -> Body:
+    shown = [shapes.token(token) for token in tokens.of_account(services(), principal().account)]
+    return success("API tokens retrieved successfully", {"tokens": shown, "count": len(shown)})
+
+
+def create_token() -> tuple[Body, int]:
+    form = submitted()
+    issued = tokens.create(services(), principal(), form.fields, form.problems)
+    return success("API token created successfully", shapes.created_token(issued)), 201
+
+
+def revoke_token(id: int) -> Body:  # noqa: A002  # the contract's name
+    tokens.revoke(services(), principal().account, id)
+    return success("Token revoked successfully")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import FieldProblem
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 WHOLE_BODY = "body"
 """The name under which a problem of the body as a whole is reported."""
+_ENOUGH = 1000
+"""So many problems are listed: a list in 64 KiB of JSON has room for more than a second's worth of wrong items."""
 
 
 def object_problems(validator: Validator, members: Mapping[str, Any]) -> list[FieldProblem]:
     problems: list[FieldProblem] = []
-    for error in validator.iter_errors(members):
+    for error in islice(validator.iter_errors(members), _ENOUGH):
         problems += _problems(error)
     return problems
 
@@ -46,8 +49,15 @@ def _problems(error: ValidationError) -> Iterator[FieldProblem]:
 
 
 def _problem(name: str, error: ValidationError) -> FieldProblem:
-    rule, facts = _rule(error)
+    rule, facts = _rule_of_item(error) if len(error.path) > 1 else _rule(error)
     return FieldProblem(name, rule, facts)
+
+
+def _rule_of_item(error: ValidationError) -> tuple[str, dict[str, object]]:
+    """As ``_rule``, where the field is a list and the problem is with something in it."""
+    if error.validator == "enum":
+        return "each_of", {"allowed": ", ".join(map(str, error.validator_value))}
+    return "format", {}
 
 
 def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
@@ -66,6 +76,8 @@ def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
             rule, facts = "required", {}
         case "maxLength":
             rule, facts = "max_characters", {"maximum": value}
+        case "minItems" if value == 1:
+            rule, facts = "filled", {}
         case "enum":
             rule, facts = "one_of", {"allowed": ", ".join(map(str, value))}
         case _:

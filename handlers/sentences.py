@@ -28,6 +28,8 @@ _SENTENCES = {
     "min_characters": "The {label} must be at least {minimum} characters.",
     "max_characters": "The {label} must not be greater than {maximum} characters.",
     "one_of": "The {label} must be one of: {allowed}.",
+    "each_of": "The {label} must each be one of: {allowed}.",
+    "filled": "The {label} must not be empty.",
     "format": "The {label} is not in the right form.",
     # accounts
     "email": "The {label} must be a valid email address.",
@@ -35,6 +37,7 @@ _SENTENCES = {
     "confirmed": "The {label} confirmation does not match.",
     "mixed_case": "The {label} must contain at least one uppercase and one lowercase letter.",
     "number_in": "The {label} must contain at least one number.",
+    "among_own": "The {label} must be among those of the token that asks: {held}.",
     # pictures and sizes
     "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
     "damaged": "The {label} is damaged or incomplete.",

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from domain.plans import Plan
-    from domain.records import Account, Image
+    from domain.records import Account, Image, Token
     from domain.services import Services
     from domain.sizing import Size
+    from domain.tokens import Issued
 
 _UNITS = ("KB", "MB", "GB", "TB")
 _BASE = 1024
@@ -97,6 +98,27 @@ def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
         "created_at": time_text(account.created_at),
         "updated_at": time_text(account.updated_at),
         "pricing_plan": {"id": plan.id, "name": plan.name, "slug": plan.slug},
+    }
+
+
+def token(token: Token) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "abilities": list(token.abilities),
+        "last_used_at": time_text(token.last_used_at),
+        "created_at": time_text(token.created_at),
+    }
+
+
+def created_token(issued: Issued) -> dict[str, Any]:
+    """With the token itself, this once."""
+    return {
+        "id": issued.token.id,
+        "name": issued.token.name,
+        "abilities": list(issued.token.abilities),
+        "token": issued.plain,
+        "token_type": "Bearer",
     }
 
 

@@ -20,15 +20,21 @@ from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator
 from PIL import Image
 
+from domain import tokens
+from domain.system import SystemChance, SystemClock
+from domain.unit_of_work import Database
+
 FACTS = json.loads(Path(os.environ["UPREZ_TEST_CONTRACT_FACTS"]).read_text("utf-8"))
 REACHED = Path(os.environ["UPREZ_TEST_CONTRACT_REACHED"])
 _FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
-_WHOSE_TOKEN_ENDS = {"/auth/logout": "email", "/auth/revoke-all": "other_email"}
+_END_THEIR_TOKEN = {"/auth/logout", "/auth/revoke-all"}
+_ONE_TOKEN = "/user/tokens/{id}"
 _ANSWERS_WITHOUT_ENVELOPE = {"/files/{key}", "/profile-photos/{initials}"}
 
 _CONTRACT = yaml.safe_load(Path(os.environ["UPREZ_TEST_CONTRACT"]).read_text("utf-8"))
 _LOGIN = OAS30Validator(_CONTRACT["components"]["schemas"]["Login"])
 
+_DATABASE = Database(FACTS["database_url"])
 _reached: Counter[tuple[str, str, int]] = Counter()
 _lock = threading.Lock()
 
@@ -47,7 +53,7 @@ for _format in _FORMATS:
 
 
 @schemathesis.hook
-def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Generated ids and signatures hardly ever exist; every other one becomes one that does."""
     if not path_parameters:
         return path_parameters
@@ -55,7 +61,7 @@ def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -
     if "hash" in known and len(str(known["hash"])) % 2:
         known |= {"id": FACTS["account_id"], "hash": FACTS["verification_hash"]}
     elif "hash" not in known and isinstance(known.get("id"), int) and known["id"] % 2:
-        known["id"] = FACTS["image_id"]
+        known["id"] = FACTS["token_id" if context.operation.path == _ONE_TOKEN else "image_id"]
     elif "key" in known and len(str(known["key"])) % 2:
         known["key"] = FACTS["file_key"]
     return known
@@ -71,29 +77,28 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.auth(refresh_interval=None)
 class Token:
-    """An operation that ends the token that asks has a new one each time.
-
-    The one that ends all of them has it from an account of its own.
-    """
+    """An operation that ends the token that asks, or all of its account, has another account's each time."""
 
     def get(self, _case: Any, _context: Any) -> str:
         return str(FACTS["token"])
 
     def set(self, case: Any, token: str, _context: Any) -> None:
-        if case.operation.path in _WHOSE_TOKEN_ENDS:
-            email = FACTS[_WHOSE_TOKEN_ENDS[case.operation.path]]
-            login = {"email": email, "password": FACTS["password"]}
-            answer = requests.post(f"{FACTS['api']}/auth/login", json=login, timeout=10).json()
-            token = answer["data"]["token"]
+        if case.operation.path in _END_THEIR_TOKEN:
+            token = _others_token()
         case.headers = {**(case.headers or {}), "Authorization": f"Bearer {token}"}
 
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
-    # The image that the others look at stays; one of its own goes instead.
-    deletes = case.operation.path == "/images/{id}" and case.operation.method == "delete"
-    if deletes and case.path_parameters.get("id") == FACTS["image_id"]:
+    # The image that the others look at stays, and the token that they ask with; one of its own goes instead.
+    # As text: "1" in a path is the id 1.
+    if case.operation.method != "delete":
+        return
+    asked = str(case.path_parameters.get("id"))
+    if case.operation.path == "/images/{id}" and asked == str(FACTS["image_id"]):
         case.path_parameters["id"] = _new_image()
+    if case.operation.path == _ONE_TOKEN and asked == str(FACTS["token_id"]):
+        case.path_parameters["id"] = _new_token()
 
 
 @schemathesis.check
@@ -122,12 +127,26 @@ def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
         assert set(body) == {"success", "message"} | ({"errors"} if response.status_code == 422 else set())
 
 
+def _others_token() -> str:
+    """Straight from the database: not even logging in a thousand times meets a limit."""
+    with _DATABASE.writing() as work:
+        other = work.accounts.get(FACTS["other_id"])
+        assert other is not None
+        token = tokens.issue(work, SystemChance(), other, "to be ended", SystemClock().now())
+        work.commit()
+    return token
+
+
 def _new_image() -> int:
-    answer = requests.post(
-        f"{FACTS['api']}/images/upscale",
-        headers={"Authorization": f"Bearer {FACTS['token']}"},
-        files={"image": ("own.png", _picture("png", 2, 7))},
-        timeout=10,
-    )
-    image_id: int = answer.json()["data"]["id"]
-    return image_id
+    return _new("/images/upscale", files={"image": ("own.png", _picture("png", 2, 7))})
+
+
+def _new_token() -> int:
+    return _new("/user/tokens", json={"name": "to be revoked"})
+
+
+def _new(path: str, **body: Any) -> int:
+    headers = {"Authorization": f"Bearer {FACTS['token']}"}
+    answer = requests.post(f"{FACTS['api']}{path}", headers=headers, timeout=10, **body)
+    made: int = answer.json()["data"]["id"]
+    return made

@@ -69,7 +69,7 @@ def facts(service: Service) -> dict[str, Any]:
     requests.get(
         f"{service.api}/auth/verify-email/{account['id']}/{verification[1]}", timeout=10
     ).raise_for_status()
-    run_uprez(
+    other = run_uprez(
         "user", "create", "--email", "other@example.com", "--name", "Other", "--password", PASSWORD,
         "--verified", "--data", str(service.folder),
     )  # fmt: skip
@@ -85,9 +85,11 @@ def facts(service: Service) -> dict[str, Any]:
         "api": service.api,
         "account_id": account["id"],
         "email": "kit@example.com",
-        "other_email": "other@example.com",
+        "other_id": json.loads(other.stdout)["id"],
+        "database_url": f"sqlite:///{service.folder / 'uprez.sqlite3'}",
         "password": PASSWORD,
         "token": account["token"],
+        "token_id": int(account["token"].partition("|")[0]),
         "image_id": image["id"],
         "file_key": image["download_url"].rpartition("/")[2],
         "verification_hash": verification[1],
@@ -112,6 +114,7 @@ def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) 
         ],
         env={
             **os.environ,
+            "PYTHONPATH": str(ROOT),
             "SCHEMATHESIS_HOOKS": str(HOOKS),
             "UPREZ_TEST_CONTRACT": str(ROOT / "openapi.yaml"),
             "UPREZ_TEST_CONTRACT_FACTS": str(tmp_path / "facts.json"),

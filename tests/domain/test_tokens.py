@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from domain import accounts, tables, tokens
-from domain.errors import Unauthenticated, Unavailable
+from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
 from domain.system import SystemChance
 
 if TYPE_CHECKING:
@@ -235,6 +235,96 @@ def test_no_text_makes_it_fail_in_another_way(plain: str) -> None:
     nowhere: Any = None
     with pytest.raises(Unauthenticated):
         tokens.authenticate(nowhere, plain, nowhere)
+
+
+# --- creating, listing, revoking
+
+
+@pytest.fixture
+def principal(issue: Any, services: Services) -> tokens.Principal:
+    return tokens.authenticate(services.database, issue(), services.clock.now())
+
+
+def test_a_created_token_is_the_accounts_and_works(services: Services, principal: tokens.Principal) -> None:
+    issued = tokens.create(services, principal, {"name": "a wall", "abilities": ["user:read", "images:read"]})
+    found = tokens.authenticate(services.database, issued.plain, services.clock.now())
+    assert found.account == principal.account
+    assert found.token.id == issued.token.id
+    assert (found.token.name, found.token.abilities) == ("a wall", ("images:read", "user:read"))
+
+
+@pytest.mark.parametrize("held", [["user:read"], ["images:write", "user:read"], list(tokens.ALL_ABILITIES)])
+def test_a_token_grants_what_it_has_and_nothing_else(issue: Any, services: Services, held: list[str]) -> None:
+    principal = tokens.authenticate(services.database, issue(abilities=held), services.clock.now())
+    assert tokens.create(services, principal, {"name": "x"}).token.abilities == tuple(held)
+    for ability in tokens.ALL_ABILITIES:
+        fields = {"name": "x", "abilities": [ability]}
+        if ability in held:
+            assert tokens.create(services, principal, fields).token.abilities == (ability,)
+        else:
+            with pytest.raises(InvalidFields) as caught:
+                tokens.create(services, principal, fields)
+            assert [(each.field, each.rule) for each in caught.value.problems] == [("abilities", "among_own")]
+
+
+def test_problems_found_before_are_raised_with_ours(issue: Any, services: Services) -> None:
+    principal = tokens.authenticate(services.database, issue(abilities=["user:read"]), services.clock.now())
+    known = [FieldProblem("name", "required")]
+    for fields, count in [({"abilities": ["images:read"]}, 2), ({}, 1)]:
+        with pytest.raises(InvalidFields) as caught:
+            tokens.create(services, principal, fields, known)
+        assert len(caught.value.problems) == count
+    assert principal.token.id == max(token.id for token in tokens.of_account(services, principal.account))
+
+
+# A thief's request that is on its way must not outlive the moment in which the owner ends all tokens.
+def test_a_token_that_was_revoked_meanwhile_creates_nothing(
+    services: Services, account: Account, principal: tokens.Principal
+) -> None:
+    accounts.revoke_all(services, account)
+    with pytest.raises(Unauthenticated):
+        tokens.create(services, principal, {"name": "x"})
+    assert tokens.of_account(services, account) == []
+
+
+def test_tokens_are_listed_newest_first_and_of_one_account_only(
+    issue: Any, services: Services, account: Account, make_account: Any, clock: Any
+) -> None:
+    first, second = issue("first"), issue("second")
+    clock.advance(timedelta(seconds=1))
+    issue("third")
+    clock.advance(timedelta(seconds=-2))
+    issue("before all")
+    make_account()
+    listed = tokens.of_account(services, account)
+    names = [token.name for token in listed]
+    assert [name for name in names if name != "tests"] == ["third", "second", "first", "before all"]
+    assert int(first.partition("|")[0]) < int(second.partition("|")[0])
+
+
+def test_revoking_one_token_leaves_the_others(
+    issue: Any, services: Services, account: Account, open_again: Callable[[], Database]
+) -> None:
+    lost, kept, elsewhere, now = issue(), issue(), open_again(), services.clock.now()
+    tokens.revoke(services, account, int(lost.partition("|")[0]))
+    for database in (services.database, elsewhere):
+        with pytest.raises(Unauthenticated):
+            tokens.authenticate(database, lost, now)
+        assert tokens.authenticate(database, kept, now)
+
+
+def test_only_ones_own_token_can_be_revoked_and_only_once(
+    issue: Any, services: Services, account: Account, make_account: Any
+) -> None:
+    plain, other = issue(), make_account()
+    token_id = int(plain.partition("|")[0])
+    with pytest.raises(NotFound):
+        tokens.revoke(services, other, token_id)
+    assert tokens.authenticate(services.database, plain, services.clock.now())
+    tokens.revoke(services, account, token_id)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            tokens.revoke(services, account, token_id)
 
 
 # --- when it was last used

@@ -31,6 +31,18 @@ def test_all_unknown_fields_are_named_and_no_known_one() -> None:
     ]
 
 
+# What a small body can hold of them would keep the whole process busy for a second.
+def test_a_list_of_endlessly_many_wrong_items_is_not_looked_through_to_its_end() -> None:
+    schema = {"required": ["a"], "properties": {"b": {"items": {"enum": [1]}}}}
+    found = problems(schema, {"b": [2] * 30_000})
+
+    assert len(found) == 1000
+    assert field_errors(found) == {
+        "a": ["The a field is required."],
+        "b": ["The b must each be one of: 1."],
+    }
+
+
 @pytest.mark.parametrize(
     ("schema", "value", "rule", "facts"),
     [
@@ -51,7 +63,10 @@ def test_all_unknown_fields_are_named_and_no_known_one() -> None:
         ({"type": "string", "maxLength": 1}, "xx", "max_characters", {"maximum": 1}),
         ({"type": "string", "enum": ["a", "b"]}, "c", "one_of", {"allowed": "a, b"}),
         ({"type": "string", "pattern": "^a$"}, "b", "format", {}),
-        ({"type": "array", "items": {"type": "string"}}, [1], "string", {}),
+        ({"type": "array", "items": {"type": "string"}}, [1], "format", {}),
+        ({"type": "array", "items": {"enum": ["a", "b"]}}, ["c", "a"], "each_of", {"allowed": "a, b"}),
+        ({"type": "array", "minItems": 1}, [], "filled", {}),
+        ({"type": "array", "minItems": 2}, [1], "format", {}),
         ({"type": "array", "maxItems": 1}, [1, 2], "format", {}),
     ],
 )

@@ -18,6 +18,9 @@ PROTECTED = [
     ("DELETE", "/api/images/1"),
     ("GET", "/api/images/1/download"),
     ("GET", "/api/user"),
+    ("GET", "/api/user/tokens"),
+    ("POST", "/api/user/tokens"),
+    ("DELETE", "/api/user/tokens/1"),
 ]
 OF_IMAGES = [operation for operation in PROTECTED if operation[1].startswith("/api/images")]
 ABILITY = {
@@ -27,6 +30,9 @@ ABILITY = {
     ("DELETE", "/api/images/1"): "images:delete",
     ("GET", "/api/images/1/download"): "images:read",
     ("GET", "/api/user"): "user:read",
+    ("GET", "/api/user/tokens"): "user:read",
+    ("POST", "/api/user/tokens"): "user:read",
+    ("DELETE", "/api/user/tokens/1"): "user:read",
 }
 ALL = ("images:read", "images:write", "images:delete", "user:read")
 
