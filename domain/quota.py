@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from domain.plans import Plan
     from domain.records import Account, Image
+    from domain.services import Services
     from domain.unit_of_work import UnitOfWork
 
 
@@ -25,10 +26,31 @@ class Usage:
         """Never below 0, also after a change to a smaller plan."""
         return None if self.limit is None else max(0, self.limit - self.used)
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether the next image would be refused."""
+        return self.remaining == 0
+
+    @property
+    def percentage(self) -> float:
+        """With one decimal, halves up; above 100 after a change to a smaller plan, 0 without a limit."""
+        if self.limit is None:
+            return 0.0
+        if self.limit == 0:
+            return 100.0  # of nothing, everything is used
+        # In whole tenths of a percent: binary fractions would round some halves down.
+        return (2000 * self.used + self.limit) // (2 * self.limit) / 10
+
 
 def month_of(now: datetime) -> str:
     """``2026-11``"""
     return now.strftime("%Y-%m")
+
+
+def this_month(services: Services, account: Account) -> Usage:
+    plan = services.plans[account.plan]
+    with services.database.reading() as work:
+        return usage(work, account, plan, services.clock.now())
 
 
 def usage(work: UnitOfWork, account: Account, plan: Plan, now: datetime) -> Usage:

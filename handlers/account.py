@@ -1,8 +1,8 @@
-"""/user: who am I, and which tokens speak for me."""
+"""/user and /usage: who am I, which tokens speak for me, and what have I used."""
 
 from __future__ import annotations
 
-from domain import tokens
+from domain import quota, tokens
 from handlers import shapes
 from handlers.envelope import Body, success
 from handlers.request import origin, principal, services, submitted
@@ -29,3 +29,11 @@ def create_token() -> tuple[Body, int]:
 def revoke_token(id: int) -> Body:  # noqa: A002  # the contract's name
     tokens.revoke(services(), principal().account, id)
     return success("Token revoked successfully")
+
+
+def get_usage() -> Body:
+    account = principal().account
+    used = quota.this_month(services(), account)
+    return success(
+        "Usage statistics retrieved successfully", shapes.usage(used, services().plans[account.plan])
+    )

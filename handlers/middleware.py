@@ -106,10 +106,8 @@ class QuotaHeaders:
         await self._app(scope, receive, send_with_quota if scope["type"] == "http" else send)
 
     def _quota(self, principal: Principal) -> dict[str, str]:
-        plan = self._services.plans[principal.account.plan]
         try:
-            with self._services.database.reading() as work:
-                usage = quota.usage(work, principal.account, plan, self._services.clock.now())
+            usage = quota.this_month(self._services, principal.account)
         except Unavailable:
             return {}  # the answer itself says 503
         if usage.limit is None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from domain.plans import Plan
+    from domain.quota import Usage
     from domain.records import Account, Image, Token
     from domain.services import Services
     from domain.sizing import Size
@@ -119,6 +120,21 @@ def created_token(issued: Issued) -> dict[str, Any]:
         "abilities": list(issued.token.abilities),
         "token": issued.plain,
         "token_type": "Bearer",
+    }
+
+
+def usage(used: Usage, plan: Plan) -> dict[str, Any]:
+    return {
+        "plan": plan.slug,
+        "image_uploads": {
+            "used": used.used,
+            "limit": used.limit,
+            "remaining": used.remaining,
+            "unlimited": used.limit is None,
+            "exceeded": used.exceeded,
+            "percentage": used.percentage,
+        },
+        "features": list(plan.features),
     }
 
 

@@ -3,10 +3,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain import images, quota
 from domain.errors import QuotaExceeded
@@ -241,3 +244,61 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
         for each in done:
             each.result()
     assert used(account) == images.list_page(services, account, None, 1, 1).total == 10
+
+
+# --- as the account reads it
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "percentage"),
+    [
+        (0, 25, 0.0),
+        (42, 100, 42.0),
+        (1, 3, 33.3),
+        (2, 3, 66.7),
+        (25, 25, 100.0),
+        (26, 25, 104.0),
+        (3, 2, 150.0),
+        (250, 2, 12_500.0),
+        (1, 16, 6.3),  # 6.25: a half, where Python's own rounding goes to the even digit
+        (1, 400, 0.3),  # 0.25
+        (1, 2000, 0.1),  # 0.05
+        (1, 2001, 0.0),
+        (1999, 2000, 100.0),  # 99.95
+        (9_007_199_254_740_991, 9_007_199_254_740_992, 100.0),
+        (0, 0, 100.0),
+        (3, 0, 100.0),
+        (0, None, 0.0),
+        (9999, None, 0.0),
+    ],
+)
+def test_the_percentage_has_one_decimal_and_halves_go_up(
+    used: int, limit: int | None, percentage: float
+) -> None:
+    assert Usage(used, limit).percentage == percentage
+    assert str(Usage(used, limit).percentage) == str(percentage)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**9))
+def test_the_percentage_is_never_further_off_than_half_a_tenth(used: int, limit: int) -> None:
+    exact = Fraction(100 * used, limit)
+    assert abs(Fraction(str(Usage(used, limit).percentage)) - exact) <= Fraction(1, 20)
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "exceeded"),
+    [(0, 1, False), (1, 1, True), (2, 1, True), (0, 0, True), (0, None, False), (10**9, None, False)],
+)
+def test_the_quota_is_exceeded_when_nothing_remains(used: int, limit: int | None, exceeded: bool) -> None:
+    assert Usage(used, limit).exceeded is exceeded
+
+
+def test_the_usage_is_that_of_this_month_and_this_account(
+    services: Services, account: Account, submitted: Any, make_account: Any, clock: Any
+) -> None:
+    for _ in range(2):
+        submitted()
+    assert quota.this_month(services, account) == Usage(2, 25)
+    assert quota.this_month(services, make_account("enterprise")) == Usage(0, 1000)
+    clock.set(datetime(2026, 12, 1, tzinfo=UTC))
+    assert quota.this_month(services, account) == Usage(0, 25)

@@ -1,11 +1,15 @@
-"""/user: the tokens of an account."""
+"""/user/tokens and /usage: who speaks for an account, and what it has used."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+
+from domain import quota
+from domain.plans import Plans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +22,23 @@ ALL = ["images:read", "images:write", "images:delete", "user:read"]
 
 def id_of(token: str) -> int:
     return int(token.partition("|")[0])
+
+
+class Use(Protocol):
+    def __call__(self, person: Person, images: int) -> None: ...
+
+
+@pytest.fixture
+def use(server: Server) -> Use:
+    """Counts so many images of this month, whatever the plan allows."""
+
+    def use(person: Person, images: int) -> None:
+        month = quota.month_of(server.services.clock.now())
+        with server.services.database.writing() as work:
+            work.quota.take(person.account.id, month, images, None)
+            work.commit()
+
+    return use
 
 
 # --- list
@@ -264,3 +285,104 @@ def test_other_methods_are_not_there(client: Client, jane: Person) -> None:
 
     assert (tokens.status, tokens.headers["Allow"]) == (405, "GET, HEAD, POST")
     assert (one.status, one.headers["Allow"]) == (405, "DELETE")
+
+
+# --- usage
+
+
+def test_an_account_that_uploaded_nothing_has_all_of_its_quota(client: Client, person: MakePerson) -> None:
+    reply = client.get("/api/usage", token=person(plan="starter").token)
+
+    assert (reply.status, reply.message) == (200, "Usage statistics retrieved successfully")
+    assert reply.data == {
+        "plan": "starter",
+        "image_uploads": {
+            "used": 0,
+            "limit": 25,
+            "remaining": 25,
+            "unlimited": False,
+            "exceeded": False,
+            "percentage": 0.0,
+        },
+        "features": ["api_access", "priority_support"],
+    }
+
+
+def test_every_accepted_upload_counts_and_what_is_given_back_does_not(
+    client: Client, person: MakePerson, png: bytes
+) -> None:
+    starter = person(plan="starter")
+    ids = [client.upload(starter.token, png).data["id"] for _ in range(3)]
+    client.upload(starter.token, b"no picture")
+    client.delete(f"/api/images/{ids[0]}", token=starter.token)
+
+    uploads = client.get("/api/usage", token=starter.token).data["image_uploads"]
+
+    assert (uploads["used"], uploads["remaining"], uploads["percentage"]) == (2, 23, 8.0)
+
+
+def test_a_used_up_quota_is_exceeded_and_the_headers_agree(
+    client: Client, person: MakePerson, use: Use, png: bytes
+) -> None:
+    starter = person(plan="starter")
+    use(starter, 25)
+
+    uploads = client.get("/api/usage", token=starter.token).data["image_uploads"]
+    refused = client.upload(starter.token, png)
+
+    assert (uploads["remaining"], uploads["exceeded"], uploads["percentage"]) == (0, True, 100.0)
+    assert refused.status == 403
+    assert refused.headers["X-RateLimit-Limit"] == str(uploads["limit"])
+    assert refused.headers["X-RateLimit-Remaining"] == str(uploads["remaining"])
+
+
+def test_a_change_to_a_smaller_plan_can_leave_more_used_than_allowed(
+    client: Client, person: MakePerson, use: Use
+) -> None:
+    free = person(plan="free")
+    use(free, 7)
+
+    assert client.get("/api/usage", token=free.token).data["image_uploads"] == {
+        "used": 7,
+        "limit": 2,
+        "remaining": 0,
+        "unlimited": False,
+        "exceeded": True,
+        "percentage": 350.0,
+    }
+
+
+def test_usage_can_be_read_on_every_plan_and_before_the_address_is_verified(
+    client: Client, person: MakePerson
+) -> None:
+    reply = client.get("/api/usage", token=person(verified=False, plan="free").token)
+
+    assert reply.status == 200
+    assert (reply.data["plan"], reply.data["features"]) == ("free", [])
+    assert reply.data["image_uploads"]["limit"] == 2
+
+
+@pytest.mark.parametrize(
+    ("images_per_month", "expected"),
+    [
+        (None, {"limit": None, "remaining": None, "unlimited": True, "exceeded": False, "percentage": 0.0}),
+        (0, {"limit": 0, "remaining": 0, "unlimited": False, "exceeded": True, "percentage": 100.0}),
+        (3, {"limit": 3, "remaining": 2, "unlimited": False, "exceeded": False, "percentage": 33.3}),
+    ],
+)
+def test_a_limit_may_be_none_at_all_or_anything(
+    server: Server,
+    person: MakePerson,
+    use: Use,
+    in_process: Callable[..., InProcess],
+    images_per_month: int | None,
+    expected: dict[str, object],
+) -> None:
+    jane = person(plan="enterprise")
+    use(jane, 1)
+    plans = Plans([replace(server.services.plans["enterprise"], images_per_month=images_per_month)])
+    app = in_process(replace(server.services, plans=plans))
+
+    reply = app.ask("GET", "/api/usage", {"Authorization": f"Bearer {jane.token}"})
+
+    assert reply.data["image_uploads"] == {"used": 1, **expected}

@@ -21,6 +21,7 @@ PROTECTED = [
     ("GET", "/api/user/tokens"),
     ("POST", "/api/user/tokens"),
     ("DELETE", "/api/user/tokens/1"),
+    ("GET", "/api/usage"),
 ]
 OF_IMAGES = [operation for operation in PROTECTED if operation[1].startswith("/api/images")]
 ABILITY = {
@@ -33,6 +34,7 @@ ABILITY = {
     ("GET", "/api/user/tokens"): "user:read",
     ("POST", "/api/user/tokens"): "user:read",
     ("DELETE", "/api/user/tokens/1"): "user:read",
+    ("GET", "/api/usage"): "user:read",
 }
 ALL = ("images:read", "images:write", "images:delete", "user:read")
 
