@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +27,11 @@ class PlansError(UprezError):
     code = "plans_unusable"
 
 
+class Limit(NamedTuple):
+    name: str
+    value: int | None  # None: unlimited
+
+
 @dataclass(frozen=True)
 class Plan:
     id: int
@@ -37,6 +42,12 @@ class Plan:
     images_per_month: int | None  # None: unlimited
     max_scale: int
     features: tuple[str, ...]
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """How much of what, under the names of the plans file."""
+        names = ("requests_per_hour", "images_per_month", "max_scale")
+        return tuple(Limit(name, getattr(self, name)) for name in names)
 
 
 class Plans:

@@ -138,6 +138,17 @@ def usage(used: Usage, plan: Plan) -> dict[str, Any]:
     }
 
 
+def plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "name": plan.name,
+        "slug": plan.slug,
+        "price": plan.price,
+        "features": list(plan.features),
+        "limits": [{"name": limit.name, "value": limit.value} for limit in plan.limits],
+    }
+
+
 def initials(name: str) -> str:
     """At most two letters; ``?`` for a name without any."""
     words = [[letter for letter in word if letter.isalnum()] for word in name.split()]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_every_default_plan_has_an_id_of_its_own_and_a_price(plans: Plans) -> No
     prices = [plan.price for plan in plans]
     assert prices[0] == 0
     assert prices == sorted(set(prices))
+
+
+def test_a_plan_names_its_limits_as_the_file_does(plans: Plans) -> None:
+    assert plans["starter"].limits == (("requests_per_hour", 500), ("images_per_month", 25), ("max_scale", 4))
+    unlimited = replace(plans["starter"], images_per_month=None)
+    assert ("images_per_month", None) in unlimited.limits
 
 
 def test_a_plan_is_found_by_its_slug(plans: Plans) -> None:
