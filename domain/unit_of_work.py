@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.errors import Unavailable
 from domain.repositories import Accounts, Images, QuotaUsage, Tokens
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 _WRITING = "uprez_writing"
 _WAITING = "uprez_waiting"
 _BUSY_SECONDS = 4
-"""How long a transaction waits for SQLite's one writer: a client is to hear 503 within five seconds."""
+"""How long a transaction waits for a connection, and for SQLite's one writer: a client is to hear 503
+within five seconds.
+"""
+_UNBOUNDED = 0
 
 
 class UnitOfWork:
@@ -41,7 +45,7 @@ class UnitOfWork:
             self._connection = self._engine.connect()
             self._connection = self._connection.execution_options(**self._options)
             self._connection.begin()
-        except DBAPIError as reason:
+        except (DBAPIError, PoolTimeoutError) as reason:
             self._close()
             raise Unavailable from reason
         self.accounts = Accounts(self._connection)
@@ -72,7 +76,11 @@ class UnitOfWork:
 
 class Database:
     def __init__(self, url: str, **options: Any) -> None:
-        self.engine = create_engine(url, **options)
+        # A server has only so many connections to share. A file has as many as there are threads, so
+        # that readers never stand behind writers that wait for the lock.
+        file = make_url(url).get_backend_name() == "sqlite"
+        usual = {"pool_size": _UNBOUNDED} if file else {"pool_timeout": _BUSY_SECONDS}
+        self.engine = create_engine(url, **{**usual, **options})
         if self.engine.dialect.name == "sqlite":
             _make_sqlite_behave(self.engine)
 
