@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(
         None, description="Redis or RabbitMQ URL of the queue; by default the embedded Valkey."
     )
+    limits_url: str | None = Field(
+        None, description="Redis URL of the request counters; by default the broker's, if that is a Redis."
+    )
+    unauthenticated_per_hour: int = Field(
+        10, ge=1, le=1_000_000_000, description="Requests per hour and address that bring no valid token."
+    )
     secret_key: str | None = Field(
         None,
         min_length=32,
@@ -126,11 +132,24 @@ class Settings(BaseSettings):
     def resolved_broker_url(self) -> str:
         return self.broker_url or f"unix://{self.valkey_socket}"
 
+    @property
+    def resolved_limits_url(self) -> str:
+        """Raises SettingsError when there is no Redis to count in."""
+        if self.limits_url is not None:
+            return self.limits_url
+        url = self.resolved_broker_url
+        if url.startswith("unix://"):
+            return f"redis+{url}"
+        if url.startswith(("redis://", "rediss://")):
+            return url
+        raise SettingsError("UPREZ_LIMITS_URL must name a Redis, because UPREZ_BROKER_URL names none.")
+
     def rules(self) -> Rules:
         return Rules(
             default_plan=self.default_plan,
             origin=self.origin,
             public_url=None if self.public_url is None else self.origin,
+            unauthenticated_per_hour=self.unauthenticated_per_hour,
             max_upload_bytes=self.max_upload_kilobytes * 1024,
             max_input_pixels=self.max_input_pixels,
             result_caps=Caps(max_pixels=self.max_output_pixels),

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from domain.ports import PictureFacts, Probe
+    from domain.ports import PictureFacts, Probe, RequestCounter, Window
     from uprez.settings import Settings
     from workers.supervisor import EngineChild
 
 
-def make_services(settings: Settings, probe: Probe | None = None) -> Services:
+def make_services(
+    settings: Settings, probe: Probe | None = None, counter: RequestCounter | None = None
+) -> Services:
     """Raises PlansError, BrokerError; connects to nothing yet."""
     plans = load_plans(settings.plans_file)
     plans[settings.default_plan]  # a plan that does not exist is found out now, not by the first client
@@ -47,6 +49,7 @@ def make_services(settings: Settings, probe: Probe | None = None) -> Services:
         clock=clock,
         chance=chance,
         probe=probe if probe is not None else _no_probe,
+        counter=counter if counter is not None else _CountsNothing(),
         plans=plans,
         links=links,
         passwords=Passwords(),
@@ -74,13 +77,14 @@ def migrate(settings: Settings) -> None:
 def make_api(settings: Settings) -> ASGIApp:
     """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
     from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
+    from handlers.counter import LimitsCounter  # noqa: PLC0415
     from handlers.probe import probe  # noqa: PLC0415
 
     # Uploads are spooled beside the store: /tmp may be memory.
     spool = settings.data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
-    services = make_services(settings, probe)
+    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url))
     schema.require_current(services.database)
     return create_app(
         services,
@@ -124,6 +128,15 @@ def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
         device=settings.device, model=settings.model, tile_threads=settings.tile_threads or None
     )
+
+
+class _CountsNothing:
+    """For workers and commands, which nobody sends requests to."""
+
+    def hit(self, _key: str, _limit: int, _seconds: int) -> Window | None:
+        return None
+
+    look = hit
 
 
 def _no_probe(_content: BinaryIO) -> PictureFacts:

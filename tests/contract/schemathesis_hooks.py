@@ -28,6 +28,7 @@ _ANSWERS_WITHOUT_ENVELOPE = {"/files/{key}", "/profile-photos/{initials}"}
 _CONTRACT = yaml.safe_load(Path(os.environ["UPREZ_TEST_CONTRACT"]).read_text("utf-8"))
 _LOGIN = OAS30Validator(_CONTRACT["components"]["schemas"]["Login"])
 
+_SPARE_TOKENS: list[str] = FACTS["spare_tokens"]
 _reached: Counter[tuple[str, str, int]] = Counter()
 _lock = threading.Lock()
 
@@ -62,8 +63,8 @@ def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Nobody guesses a password: every other login that is right in form gets the right one."""
-    if context.operation.path != "/auth/login" or not _LOGIN.is_valid(body) or len(body["email"]) % 2:
+    """Nobody guesses a password, and who guesses too often is shut out: most logins get the right one."""
+    if context.operation.path != "/auth/login" or not _LOGIN.is_valid(body) or len(body["email"]) % 16 == 1:
         return body
     return {**body, "email": FACTS["email"], "password": FACTS["password"]}
 
@@ -77,9 +78,7 @@ class Token:
 
     def set(self, case: Any, token: str, _context: Any) -> None:
         if case.operation.path == "/auth/logout":
-            login = {"email": FACTS["email"], "password": FACTS["password"]}
-            answer = requests.post(f"{FACTS['api']}/auth/login", json=login, timeout=10).json()
-            token = answer["data"]["token"]
+            token = _SPARE_TOKENS.pop()
         case.headers = {**(case.headers or {}), "Authorization": f"Bearer {token}"}
 
 

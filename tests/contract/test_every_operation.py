@@ -21,6 +21,10 @@ import yaml
 from PIL import Image
 from running_service import Service, run_uprez
 
+from domain import tokens
+from uprez import wiring
+from uprez.settings import load_settings
+
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
@@ -83,6 +87,7 @@ def facts(service: Service) -> dict[str, Any]:
         "email": "kit@example.com",
         "password": PASSWORD,
         "token": account["token"],
+        "spare_tokens": _spare_tokens(service, account["id"]),
         "image_id": image["id"],
         "file_key": image["download_url"].rpartition("/")[2],
         "verification_hash": verification[1],
@@ -122,6 +127,20 @@ def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) 
     answered = {(method, path) for method, path, status, _ in json.loads(reached.read_text()) if status < 300}
     # A run in which nothing succeeded would have found nothing, and must not pass for a good one.
     assert _operations() <= answered, _operations() - answered
+
+
+def _spare_tokens(service: Service, account_id: int) -> list[str]:
+    """For requests that end the token they come with."""
+    services = wiring.make_services(load_settings(data=service.folder))
+    with services.database.writing() as work:
+        owner = work.accounts.get(account_id)
+        assert owner is not None
+        made = [
+            tokens.issue(work, services.chance, owner, "spare", services.clock.now()) for _ in range(2000)
+        ]
+        work.commit()
+    services.database.close()
+    return made
 
 
 def _operations() -> set[tuple[str, str]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READY = "Uprez is ready at "
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 _WAIT_SECONDS = 600.0
 
 
