@@ -93,8 +93,10 @@ class FakeQueue:
     def __init__(self) -> None:
         self.woken: list[int] = []
         self.broken = False
+        self.asked = 0
 
     def wake(self, image_id: int) -> bool:
+        self.asked += 1
         if not self.broken:
             self.woken.append(image_id)
         return not self.broken

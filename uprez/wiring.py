@@ -17,7 +17,7 @@ from domain.services import Services
 from domain.stores.local import LocalFiles
 from domain.system import SystemChance, SystemClock
 from domain.unit_of_work import Database
-from uprez.settings import secret_key
+from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
 from workers.engine.protocol import EngineOptions
 
@@ -59,7 +59,7 @@ def make_services(
 
 def prepare_embedded(settings: Settings) -> None:
     """The data folder, and our own SQLite brought up to date; a database of the operator's is left alone."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_data_folder(settings)
     if settings.database_url is not None:
         return
     with FileLock(settings.data / "migrate.lock"):
@@ -100,10 +100,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
     services = make_services(settings)
     schema.require_current(services.database)
+    engines = make_engines(settings)
+    worker_ready_file(settings).touch()
     run(
         services,
         make_broker(settings.resolved_broker_url),
-        make_engines(settings),
+        engines,
         settings.data / "work",
         stop,
         settings.stop_seconds,

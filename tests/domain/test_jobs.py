@@ -442,3 +442,33 @@ def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
     monkeypatch.setattr(Images, "sleepers", look_while_the_other_wakes)
     assert jobs.wake_sleepers(services) == 0
     assert queue.take() == [image.id]
+
+
+# A message for every waiting image, every time, would soon be all that the queue is busy with.
+def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
+    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+) -> None:
+    ids = [submitted().id for _ in range(20)]
+    queue.take()
+
+    told = []
+    for _ in range(20):
+        clock.advance(services.rules.wake_again_after)
+        jobs.wake_sleepers(services)
+        told += queue.take()
+
+    assert set(told) == set(ids[:10])
+    assert len(told) == 200
+
+
+def test_a_broker_that_is_down_is_asked_once(
+    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+) -> None:
+    for _ in range(5):
+        submitted()
+    clock.advance(services.rules.wake_again_after)
+    queue.broken = True
+    queue.asked = 0
+
+    assert jobs.wake_sleepers(services) == 0
+    assert queue.asked == 1
