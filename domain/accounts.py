@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
-from domain import tokens
+from domain import login_attempts, tokens
 from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
@@ -100,12 +100,19 @@ def create(
     return account, token
 
 
-def log_in(services: Services, email: str, password: str, device_name: str) -> tuple[Account, str]:
-    """Raises WrongCredentials, and EmailNotVerified to whoever knows the password."""
+def log_in(
+    services: Services, email: str, password: str, device_name: str, address: str
+) -> tuple[Account, str]:
+    """Raises WrongCredentials, EmailNotVerified to whoever knows the password, and TooManyFailedLogins.
+
+    ``address`` is the client's.
+    """
+    login_attempts.require_patience(services, address, email)
     known_as = normal_email(email)
     with services.database.reading() as work:
         account = None if known_as is None else work.accounts.by_email(known_as)
     if not services.passwords.matches(password, account.password_hash if account else None):
+        login_attempts.note_failure(services, address, email)
         raise WrongCredentials
     assert account is not None
     if account.email_verified_at is None:

@@ -10,6 +10,8 @@ UprezError
 │   ├── ApiAccessMissing
 │   ├── QuotaExceeded
 │   └── LinkRefused             a signed link that was changed or has expired
+├── TooManyRequests             the hourly limit is reached; carries the seconds until it is not
+│   └── TooManyFailedLogins
 ├── NotFound                    nothing there, or nothing of this account's
 ├── NotDownloadable             the image exists and has no result (yet)
 ├── Unavailable                 something we need is not there at the moment
@@ -77,6 +79,18 @@ class QuotaExceeded(Refused):
 
 class LinkRefused(Refused):
     code = "link_refused"
+
+
+class TooManyRequests(UprezError):
+    code = "too_many_requests"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(retry_after_seconds)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyFailedLogins(TooManyRequests):
+    code = "too_many_failed_logins"
 
 
 class NotFound(UprezError):

@@ -212,4 +212,4 @@ def _delete_file(services: Services, key: str) -> None:
     try:
         services.store.delete(key)
     except UprezError:
-        _log.exception("The object %s could not be deleted; the sweep will.", key)
+        _log.exception("The object %s could not be deleted; it is nobody's now.", key)

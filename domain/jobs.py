@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from domain.services import Services
 
 LOST_SENTENCE = "The picture could not be processed: the engine stopped on it several times."
-_WAKE_AT_ONCE = 100
+_HEAD_OF_THE_LINE = 10
 
 
 def claim(services: Services, image_id: int) -> Image:
@@ -81,14 +81,21 @@ def wake_sleepers(services: Services) -> int:
     now = services.clock.now()
     lately = now - services.rules.wake_again_after
     with services.database.reading() as work:
-        asleep = work.images.sleepers(now=now, woken_before=lately, limit=_WAKE_AT_ONCE)
+        asleep = work.images.sleepers(now=now, woken_before=lately, limit=_HEAD_OF_THE_LINE)
     if not asleep:
         return 0
     # Noted before they are told, and only if nobody else has: every worker has a reconciler.
     with services.database.writing() as work:
         ours = work.images.woken(asleep, now, woken_before=lately)
         work.commit()
-    return sum(services.queue.wake(image_id) for image_id in asleep if image_id in ours)
+    told = 0
+    for image_id in asleep:
+        if image_id not in ours:
+            continue
+        if not services.queue.wake(image_id):
+            break  # the broker is down: the others would only wait for the same answer
+        told += 1
+    return told
 
 
 def _step(

@@ -48,6 +48,26 @@ class ObjectStore(Protocol):
         """
 
 
+class Window(NamedTuple):
+    """A bucket after a look at it; ``exceeded`` says that the hit which was just counted was one too many."""
+
+    limit: int
+    remaining: int
+    resets_in_seconds: int
+    exceeded: bool
+
+
+class RequestCounter(Protocol):
+    """Counts in windows of so many seconds that begin with their first hit, across all processes.
+
+    None when the counters are out of reach: no reason to refuse anybody. Never raises.
+    """
+
+    def hit(self, key: str, limit: int, seconds: int) -> Window | None: ...
+
+    def look(self, key: str, limit: int, seconds: int) -> Window | None: ...
+
+
 class Mail(NamedTuple):
     to: str
     subject: str

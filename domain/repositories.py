@@ -252,18 +252,25 @@ class Images:
         self._connection.execute(delete(tables.images).where(tables.images.c.id == image_id))
 
     def sleepers(self, *, now: datetime, woken_before: datetime, limit: int) -> list[int]:
-        """Ids of images that wait without anyone having been told lately, the longest first."""
+        """Ids of images nobody was told of lately, among the ``limit`` that have waited longest.
+
+        Only the head of the line: the others' messages are in the queue behind these, and a second one
+        for each, every time, would be all that the queue is busy with.
+        """
         columns = tables.images.c
+        head = (
+            select(columns.id, columns.woken_at)
+            .where(
+                columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
+                or_(columns.lease_until.is_(None), columns.lease_until <= now),
+            )
+            .order_by(columns.id)
+            .limit(limit)
+            .subquery()
+        )
         return list(
             self._connection.execute(
-                select(columns.id)
-                .where(
-                    columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
-                    or_(columns.lease_until.is_(None), columns.lease_until <= now),
-                    columns.woken_at <= woken_before,
-                )
-                .order_by(columns.woken_at, columns.id)
-                .limit(limit)
+                select(head.c.id).where(head.c.woken_at <= woken_before).order_by(head.c.id)
             ).scalars()
         )
 

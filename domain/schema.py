@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from domain.errors import Unavailable, UprezError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
     from domain.unit_of_work import Database
 
 
@@ -24,28 +29,38 @@ class SchemaError(UprezError):
 
 
 def upgrade(database: Database) -> None:
-    """Forward to this release's schema; nothing happens if it is already there."""
+    """Forward to this release's schema; nothing happens if it is already there. Raises Unavailable."""
     config = _config()
-    with database.engine.begin() as connection:
+    with _begun(database) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        connection.commit()
 
 
 def require_current(database: Database) -> None:
-    """Raises SchemaError, with what to do."""
+    """Raises SchemaError, with what to do, and Unavailable."""
     wanted = ScriptDirectory.from_config(_config()).get_current_head()
-    try:
-        with database.engine.connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-    except DBAPIError as reason:
-        raise Unavailable(f"The database cannot be reached: {reason.orig}") from reason
+    with _begun(database) as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
     if found != wanted:
         raise SchemaError(
             f"The database is at schema {found or 'none'}, this release needs {wanted}. Run: uprez db upgrade"
         )
 
 
+@contextmanager
+def _begun(database: Database) -> Iterator[Connection]:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(database.engine.connect())
+            connection.begin()
+        except DBAPIError as reason:
+            raise Unavailable(f"The database cannot be reached: {reason.orig}") from reason
+        yield connection
+
+
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    folder = Path(__file__).with_name("migrations")
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))  # it interpolates
     return config

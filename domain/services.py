@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from domain.links import LinkSigner
     from domain.passwords import Passwords
     from domain.plans import Plans
-    from domain.ports import Chance, Clock, Mailer, ObjectStore, Probe, Queue
+    from domain.ports import Chance, Clock, Mailer, ObjectStore, Probe, Queue, RequestCounter
     from domain.unit_of_work import Database
 
 
@@ -23,6 +23,7 @@ class Rules:
     default_plan: str = "free"
     origin: str = "http://127.0.0.1:8000"  # what links in mails begin with
     public_url: str | None = None  # what links in answers begin with; None: what the client used
+    unauthenticated_per_hour: int = 10
     max_upload_bytes: int = 10 * 1024 * 1024
     max_input_pixels: int = 40_000_000
     result_caps: Caps = field(default_factory=Caps)
@@ -41,6 +42,7 @@ class Services:
     clock: Clock
     chance: Chance
     probe: Probe
+    counter: RequestCounter
     plans: Plans
     links: LinkSigner
     passwords: Passwords

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.errors import Unavailable
+from domain.errors import Unavailable, UprezError
 from domain.repositories import Accounts, Images, QuotaUsage, Tokens
 
 if TYPE_CHECKING:
@@ -18,7 +26,10 @@ if TYPE_CHECKING:
 _WRITING = "uprez_writing"
 _WAITING = "uprez_waiting"
 _BUSY_SECONDS = 4
-"""How long a transaction waits for SQLite's one writer: a client is to hear 503 within five seconds."""
+"""How long a transaction waits for a connection, and for SQLite's one writer: a client is to hear 503
+within five seconds.
+"""
+_UNBOUNDED = 0
 
 
 class UnitOfWork:
@@ -41,7 +52,7 @@ class UnitOfWork:
             self._connection = self._engine.connect()
             self._connection = self._connection.execution_options(**self._options)
             self._connection.begin()
-        except DBAPIError as reason:
+        except (DBAPIError, PoolTimeoutError) as reason:
             self._close()
             raise Unavailable from reason
         self.accounts = Accounts(self._connection)
@@ -61,7 +72,8 @@ class UnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
-        if isinstance(error, OperationalError):
+        # A lost connection, a locked file, a server that became read-only.
+        if isinstance(error, OperationalError | InternalError | InterfaceError):
             raise Unavailable from error
 
     def _close(self) -> None:
@@ -70,9 +82,25 @@ class UnitOfWork:
             connection.close()  # rolls back what was not committed
 
 
+class DatabaseUnusable(UprezError):
+    """The message says what to do, and repeats nothing of the URL, which may hold a password."""
+
+    code = "database_unusable"
+
+
 class Database:
     def __init__(self, url: str, **options: Any) -> None:
-        self.engine = create_engine(url, **options)
+        # A server has only so many connections to share. A file has as many as there are threads, so
+        # that readers never stand behind writers that wait for the lock.
+        file = _backend(url) == "sqlite"
+        usual = {"pool_size": _UNBOUNDED} if file else {"pool_timeout": _BUSY_SECONDS, "pool_pre_ping": True}
+        try:
+            self.engine = create_engine(url, **{**usual, **options})
+        except (ImportError, NoSuchModuleError):
+            raise DatabaseUnusable(
+                "The database's driver is not installed. For PostgreSQL: pip install 'uprez[postgres]', "
+                "and a URL that begins with postgresql+psycopg://"
+            ) from None
         if self.engine.dialect.name == "sqlite":
             _make_sqlite_behave(self.engine)
 
@@ -85,6 +113,13 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _backend(url: str) -> str:
+    try:
+        return make_url(url).get_backend_name()
+    except ArgumentError:
+        raise DatabaseUnusable("UPREZ_DATABASE_URL is no URL that SQLAlchemy knows.") from None
 
 
 def _make_sqlite_behave(engine: Engine) -> None:

@@ -22,8 +22,9 @@ from handlers.bridge import FlaskBridge
 from handlers.contract import BASE_PATH, load_contract
 from handlers.edge import REQUEST_ID, Edge
 from handlers.envelope import Answer, TransportError, answer_to
+from handlers.hourly_limit import CountsStrangers
 from handlers.json_text import JsonText, json_bytes
-from handlers.middleware import BodyLimits, Methods, QuotaHeaders
+from handlers.middleware import BodyLimits, LimitHeaders, Methods
 from handlers.operator import add_health
 from handlers.request import SERVICES
 from handlers.response_check import BodyCheck
@@ -60,7 +61,10 @@ def create_app(
     for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
         app.add_error_handler(kind, _answer)
     app.add_middleware(
-        QuotaHeaders, MiddlewarePosition.BEFORE_EXCEPTION, contract=contract, services=services
+        LimitHeaders, MiddlewarePosition.BEFORE_EXCEPTION, contract=contract, services=services
+    )
+    app.add_middleware(
+        CountsStrangers, MiddlewarePosition.BEFORE_SECURITY, contract=contract, services=services
     )
     app.add_middleware(Methods, MiddlewarePosition.BEFORE_ROUTING, contract=contract)
     app.add_middleware(

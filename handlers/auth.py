@@ -11,7 +11,7 @@ from domain.errors import InvalidFields
 from handlers import shapes
 from handlers.envelope import Body, success
 from handlers.pages import verified_page
-from handlers.request import origin, principal, services, submitted
+from handlers.request import client_address, origin, principal, services, submitted
 
 if TYPE_CHECKING:
     from domain.records import Account
@@ -32,7 +32,7 @@ def login() -> Body:
     if form.problems:
         raise InvalidFields(form.problems)
     email, password = form.fields["email"], form.fields["password"]
-    account, token = accounts.log_in(services(), email, password, _device_name(form))
+    account, token = accounts.log_in(services(), email, password, _device_name(form), client_address())
     return success("Login successful", _account_with_token(account, token))
 
 

@@ -21,6 +21,12 @@ _FILES = (Path(__file__).with_name("openapi.yaml"), Path(__file__).parent.parent
 """Within the wheel, and beside the packages in a checkout."""
 
 
+def operation_id(scope: Mapping[str, Any]) -> str | None:
+    """The operation that Connexion routed this request to; None outside the contract."""
+    found = scope.get("extensions", {}).get("connexion_routing", {}).get("operation_id")
+    return None if found is None else str(found)
+
+
 @dataclass(frozen=True)
 class BodyRules:
     """Of one operation; ``max_bytes`` is 0 where there is no body."""
@@ -46,6 +52,18 @@ class Contract:
     def shows_quota(self, operation_id: str) -> bool:
         """Whether the answers of this operation carry the monthly quota."""
         return operation_id in self._quota_operations
+
+    def counts_by_address(self, operation_id: str) -> bool:
+        """Whether a request is counted although the operation asks for no token."""
+        return operation_id in self._counted_public_operations
+
+    @cached_property
+    def _counted_public_operations(self) -> set[str]:
+        return {
+            operation["operationId"]
+            for _, _, operation in self._operations
+            if not operation["security"] and not operation.get("x-uprez-uncounted", False)
+        }
 
     @cached_property
     def _operations(self) -> list[tuple[str, str, Mapping[str, Any]]]:

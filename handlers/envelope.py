@@ -74,6 +74,11 @@ _ANSWERS: tuple[tuple[type[errors.UprezError], int, str], ...] = (
 )
 """Looked through from the top; what is not here is a crash."""
 
+_TOO_MANY = {
+    errors.TooManyRequests.code: "Too many requests. Try again later.",
+    errors.TooManyFailedLogins.code: "Too many failed logins. Try again later.",
+}
+
 _NOT_DOWNLOADABLE = {
     "pending": "The image is still pending.",
     "processing": "The image is still processing.",
@@ -88,6 +93,9 @@ def answer_to(error: Exception) -> Answer:
             return Answer(422, failure("Validation failed", field_errors(error.problems)))
         case errors.NotDownloadable():
             return Answer(400, failure(_NOT_DOWNLOADABLE[error.status]))
+        case errors.TooManyRequests():
+            headers = {"Retry-After": str(error.retry_after_seconds)}
+            return Answer(429, failure(_TOO_MANY[error.code]), headers)
         case TransportError():
             return status_answer(error.status, error.headers)
     for kind, status, message in _ANSWERS:

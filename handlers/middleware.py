@@ -10,8 +10,9 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from domain import quota
 from domain.errors import Unavailable
-from handlers.contract import BASE_PATH
+from handlers.contract import BASE_PATH, operation_id
 from handlers.envelope import TransportError
+from handlers.hourly_limit import limit_headers
 from handlers.security import PRINCIPAL
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.tokens import Principal
     from handlers.contract import BodyRules, Contract
-
-_ROUTING = "connexion_routing"
 
 
 class Methods:
@@ -54,11 +53,11 @@ class BodyLimits:
         self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operation_id = _operation_id(scope)
-        if operation_id is None:
+        operation = operation_id(scope)
+        if operation is None:
             await self._app(scope, receive, send)
             return
-        rules = self._contract.body_rules(operation_id)
+        rules = self._contract.body_rules(operation)
         if rules.media_types:
             scope = {**scope, "headers": _checked_headers(scope["headers"], rules)}
         await self._app(scope, self._limited(receive, rules), send)
@@ -84,8 +83,10 @@ class BodyLimits:
         return limited
 
 
-class QuotaHeaders:
-    """``X-RateLimit-*`` on the answers of image operations, errors too, once it is known who asks."""
+class LimitHeaders:
+    """``RateLimit*`` on every answer that was counted; ``X-RateLimit-*``, the monthly quota, on those of image
+    operations, errors too, once it is known who asks.
+    """
 
     def __init__(self, app: ASGIApp, contract: Contract, services: Services) -> None:
         self._app = app
@@ -93,17 +94,17 @@ class QuotaHeaders:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_quota(message: Message) -> None:
+        async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
-                operation_id = _operation_id(scope)
-                principal = scope["extensions"]["connexion_context"].get(PRINCIPAL)
-                if principal is not None and operation_id and self._contract.shows_quota(operation_id):
-                    headers = MutableHeaders(scope=message)
-                    for name, value in (await run_in_threadpool(self._quota, principal)).items():
-                        headers[name] = value
+                context = scope["extensions"]["connexion_context"]
+                headers = MutableHeaders(scope=message)
+                headers.update(limit_headers(context))
+                principal, operation = context.get(PRINCIPAL), operation_id(scope)
+                if principal is not None and operation and self._contract.shows_quota(operation):
+                    headers.update(await run_in_threadpool(self._quota, principal))
             await send(message)
 
-        await self._app(scope, receive, send_with_quota if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_limits if scope["type"] == "http" else send)
 
     def _quota(self, principal: Principal) -> dict[str, str]:
         try:
@@ -113,11 +114,6 @@ class QuotaHeaders:
         if usage.limit is None:
             return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
         return {"X-RateLimit-Limit": str(usage.limit), "X-RateLimit-Remaining": str(usage.remaining)}
-
-
-def _operation_id(scope: Scope) -> str | None:
-    operation_id = scope.get("extensions", {}).get(_ROUTING, {}).get("operation_id")
-    return None if operation_id is None else str(operation_id)
 
 
 def _checked_headers(raw: list[tuple[bytes, bytes]], rules: BodyRules) -> list[tuple[bytes, bytes]]:

@@ -30,6 +30,7 @@ _MAX_PIECES = 100_000
 JPEG segments would cost it seconds and 300 MB.
 """
 _OS2_HEADER_BYTES = 12
+_XMP = b"XML:com.adobe.xmp\0\0"  # and not compressed
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
     **{picture_format.name: picture_format for picture_format in PictureFormat},
@@ -122,7 +123,10 @@ def _start_of_scan(content: BinaryIO) -> int:
 
 
 def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
-    """Every chunk is there with its checksum, which loading forgives. Also notes EXIF behind the picture."""
+    """Every chunk is there with its checksum, which loading forgives.
+
+    Also finds the notes behind the picture, where Pillow has not looked yet.
+    """
     content.seek(8)
     kind = b""
     while kind != b"IEND":
@@ -132,6 +136,8 @@ def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
             checksum = zlib.crc32(block, checksum)
             if kind == b"eXIf":
                 picture.info.setdefault("exif", block)
+            elif kind == b"iTXt" and block.startswith(_XMP):
+                picture.info.setdefault("XML:com.adobe.xmp", block.decode("utf-8", "replace"))
         if content.read(4) != checksum.to_bytes(4, "big"):
             raise PictureError("This PNG is damaged or cut off.")
 

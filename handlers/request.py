@@ -35,6 +35,11 @@ def principal() -> Principal:
     return current_principal()
 
 
+def client_address() -> str:
+    """The address at the other end of the connection; whatever a header says is not believed."""
+    return flask.request.remote_addr or "unknown"
+
+
 def submitted() -> Submitted:
     """The body: fields that keep the contract's schema, files, and the problems of the rest."""
     return cast("Submitted", context[SUBMITTED])

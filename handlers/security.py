@@ -16,6 +16,7 @@ from werkzeug.datastructures import Authorization
 
 from domain import accounts, tokens
 from domain.errors import Unauthenticated
+from handlers.hourly_limit import client_address, count_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,12 +61,16 @@ def use_bearer_tokens(app: flask.Flask, services: Services) -> None:
 def bearer_handler(app: flask.Flask, services: Services) -> type[AbstractSecurityHandler]:
     """The class that Connexion makes an instance of for every operation with a bearer requirement."""
 
-    def check(header: str | None, required: Sequence[str], context: dict[str, Any]) -> Principal:
+    def check(
+        header: str | None, required: Sequence[str], context: dict[str, Any], address: str
+    ) -> Principal:
         with app.app_context():
             principal = auth.authenticate(_bearer(header), None)
+            if principal is not None:
+                context[PRINCIPAL] = principal
+            count_request(services, context, principal, address)
             if principal is None:
                 raise Unauthenticated
-            context[PRINCIPAL] = principal
             # A tuple within the list means all of them; nothing required, nothing asked.
             if required and not auth.authorize([tuple(required)], principal, None):
                 raise accounts.refusal(required, accounts.standing(principal, services.plans))
@@ -75,7 +80,10 @@ def bearer_handler(app: flask.Flask, services: Services) -> type[AbstractSecurit
         def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 header = request.headers.get("Authorization")
-                principal = await run_in_threadpool(check, header, required, _context(request.scope))
+                scope = request.scope
+                principal = await run_in_threadpool(
+                    check, header, required, _context(scope), client_address(scope)
+                )
                 return {"sub": principal.account.id}
 
             return verify

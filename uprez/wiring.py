@@ -17,7 +17,7 @@ from domain.services import Services
 from domain.stores.local import LocalFiles
 from domain.system import SystemChance, SystemClock
 from domain.unit_of_work import Database
-from uprez.settings import secret_key
+from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
 from workers.engine.protocol import EngineOptions
 
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from domain.ports import PictureFacts, Probe
+    from domain.ports import PictureFacts, Probe, RequestCounter, Window
     from uprez.settings import Settings
     from workers.supervisor import EngineChild
 
 
-def make_services(settings: Settings, probe: Probe | None = None) -> Services:
+def make_services(
+    settings: Settings, probe: Probe | None = None, counter: RequestCounter | None = None
+) -> Services:
     """Raises PlansError, BrokerError; connects to nothing yet."""
     plans = load_plans(settings.plans_file)
     plans[settings.default_plan]  # a plan that does not exist is found out now, not by the first client
@@ -47,6 +49,7 @@ def make_services(settings: Settings, probe: Probe | None = None) -> Services:
         clock=clock,
         chance=chance,
         probe=probe if probe is not None else _no_probe,
+        counter=counter if counter is not None else _CountsNothing(),
         plans=plans,
         links=links,
         passwords=Passwords(),
@@ -56,7 +59,7 @@ def make_services(settings: Settings, probe: Probe | None = None) -> Services:
 
 def prepare_embedded(settings: Settings) -> None:
     """The data folder, and our own SQLite brought up to date; a database of the operator's is left alone."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_data_folder(settings)
     if settings.database_url is not None:
         return
     with FileLock(settings.data / "migrate.lock"):
@@ -74,13 +77,14 @@ def migrate(settings: Settings) -> None:
 def make_api(settings: Settings) -> ASGIApp:
     """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
     from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
+    from handlers.counter import LimitsCounter  # noqa: PLC0415
     from handlers.probe import probe  # noqa: PLC0415
 
     # Uploads are spooled beside the store: /tmp may be memory.
     spool = settings.data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
-    services = make_services(settings, probe)
+    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url))
     schema.require_current(services.database)
     return create_app(
         services,
@@ -96,10 +100,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
     services = make_services(settings)
     schema.require_current(services.database)
+    engines = make_engines(settings)
+    worker_ready_file(settings).touch()
     run(
         services,
         make_broker(settings.resolved_broker_url),
-        make_engines(settings),
+        engines,
         settings.data / "work",
         stop,
         settings.stop_seconds,
@@ -124,6 +130,15 @@ def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
         device=settings.device, model=settings.model, tile_threads=settings.tile_threads or None
     )
+
+
+class _CountsNothing:
+    """For workers and commands, which nobody sends requests to."""
+
+    def hit(self, _key: str, _limit: int, _seconds: int) -> Window | None:
+        return None
+
+    look = hit
 
 
 def _no_probe(_content: BinaryIO) -> PictureFacts:

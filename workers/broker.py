@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import DramatiqError
-from dramatiq.middleware import ShutdownNotifications
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -24,6 +23,8 @@ _log = logging.getLogger(__name__)
 IMAGES_QUEUE = "images"
 UPSCALE_ACTOR = "upscale_image"
 _CONNECT_SECONDS = 2
+_ANSWER_SECONDS = 5
+"""Dramatiq polls, so no command takes long; a server that hangs must not hang whoever uploads."""
 _HEARTBEAT_MILLISECONDS = 15_000
 _ALWAYS = 1_000_000
 """Out of a million: every command looks for messages of dead workers. The default finds them after
@@ -37,15 +38,20 @@ class BrokerError(UprezError):
 def make_broker(url: str) -> Broker:
     """Raises BrokerError for a URL that is none of ours; connects to nothing yet."""
     scheme = url.partition(":")[0]
-    # No retries and no time limit: the row decides what is tried again, and native code cannot be
-    # interrupted from outside (the engine child can be killed).
-    middleware: list[Any] = [ShutdownNotifications()]
+    # No middleware: no retries, because the row decides what is tried again, and no time limit, because
+    # native code cannot be interrupted from outside (the engine child can be killed).
+    middleware: list[Any] = []
     if scheme in {"redis", "rediss", "unix"}:
         # A client of our own: beside a URL the broker ignores further connection settings.
         broker: Broker = RedisBroker(  # type: ignore[no-untyped-call]
             # One more try at once, for a connection that has gone stale; the default goes on for
             # ten seconds, and an upload waits for its answer meanwhile.
-            client=Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS, retry=Retry(NoBackoff(), 1)),
+            client=Redis.from_url(
+                url,
+                socket_connect_timeout=_CONNECT_SECONDS,
+                socket_timeout=_ANSWER_SECONDS,
+                retry=Retry(NoBackoff(), 1),
+            ),
             middleware=middleware,
             heartbeat_timeout=_HEARTBEAT_MILLISECONDS,
             maintenance_chance=_ALWAYS,
@@ -54,7 +60,7 @@ def make_broker(url: str) -> Broker:
         broker = _rabbitmq(url, middleware)
     else:
         raise BrokerError(
-            f"UPREZ_BROKER_URL cannot be {url!r}: redis://, rediss://, unix://, amqp:// or amqps://"
+            "UPREZ_BROKER_URL must begin with redis://, rediss://, unix://, amqp:// or amqps://"
         )
     broker.declare_queue(IMAGES_QUEUE)
     return broker

@@ -10,6 +10,7 @@ from dramatiq.worker import Worker
 
 from workers.actors import declare_actors
 from workers.reconciler import Reconciler
+from workers.supervisor import BEAT_SECONDS, CANCEL_SECONDS
 from workers.upscaling import Upscaling
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from workers.supervisor import EngineChild
 
 _log = logging.getLogger(__name__)
-_HAND_BACK_SECONDS = 3.0
-"""What an engine may take to notice that its job is cancelled before it is killed, and a little more."""
+_HAND_BACK_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0
+"""Until the worker next looks up from its job, until the engine has stopped or is killed, and a little more."""
 
 
 def run_worker(
@@ -49,11 +50,11 @@ def run_worker(
     _log.info("The worker is ready with %d engine(s).", len(engines))
     stop.wait()
     _log.info("The worker stops.")
-    reconciler.stop()
     hand_back = threading.Timer(max(0.0, grace_seconds - _HAND_BACK_SECONDS), upscaling.stop)
     hand_back.start()
     worker.stop(timeout=int(grace_seconds * 1000))
     hand_back.cancel()
+    reconciler.stop()
     upscaling.stop()
     upscaling.close()
     broker.close()

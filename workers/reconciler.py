@@ -35,6 +35,8 @@ class Reconciler:
                 woken = jobs.wake_sleepers(self._services)
             except Unavailable:
                 _log.warning("The database does not answer; waiting images are looked for again.")
-                continue
-            if woken:
-                _log.info("Woke %d waiting image(s).", woken)
+            except Exception:  # noqa: BLE001  # whatever it was: without this thread lost messages stay lost
+                _log.exception("Looking for waiting images failed; they are looked for again.")
+            else:
+                if woken:
+                    _log.info("Woke %d waiting image(s).", woken)

@@ -61,7 +61,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 STALL_SECONDS = 120.0  # the slowest tile we know takes 60 s, on a software GPU
-CANCEL_SECONDS = 5.0  # most tiles end within; the others are not worth waiting for
+CANCEL_SECONDS = 1.0  # most tiles end within; the others are not worth waiting for
 BEAT_SECONDS = 1.0
 REPORT_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
 
@@ -204,6 +204,8 @@ class EngineChild:
             message = process.hear(left)
             if message is not None and message["type"] in _LAST_WORDS:
                 raise EngineCancelled
+            if message is not None and message["type"] == "ended":
+                break
         self.close()
         raise EngineCancelled
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from domain import jobs
 from domain.errors import NotFound, PictureError, Unavailable, UprezError
 from domain.job_states import NotClaimable
 from domain.records import Result
-from workers.supervisor import EngineCancelled, EngineJob, EngineLost, EngineUnusable
+from workers.supervisor import BEAT_SECONDS, EngineCancelled, EngineJob, EngineLost, EngineUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOST_FILE_SENTENCE = "The picture could not be processed: its file is missing from the store."
-_BEAT_SECONDS = 1.0
-"""How often the row hears of us; a small part of the shortest lease."""
+_FINISH_AGAIN_SECONDS = (0.5, 1.0, 2.0)
 
 
 class _Progress:
@@ -69,9 +69,10 @@ class Upscaling:
         _log.info("Image %d: attempt %d.", image.id, image.job.attempt)
         try:
             self._attempt(image)
-        except Unavailable as reason:
-            # The lease runs out, and the reconciler wakes the image when things are better.
-            _log.warning("Image %d: attempt %d ended, %s.", image.id, image.job.attempt, reason)
+        except (Unavailable, OSError) as reason:
+            # Our own disk, store or database: the picture has lost nothing, and neither has its owner.
+            _log.warning("Image %d: attempt %d ended: %s", image.id, image.job.attempt, reason)
+            self._hand_back(image)
         except EngineUnusable as reason:
             _log.warning("Image %d is handed back, and this worker ends: %s", image.id, reason)
             self._give_up(image, reason)
@@ -83,8 +84,7 @@ class Upscaling:
         """A device that was there is gone for good: a new start finds out what is left."""
         self.broken_by = reason
         self._end_worker()
-        if jobs.hand_back(self._services, image):
-            self._services.queue.wake(image.id)
+        self._hand_back(image)
 
     def stop(self) -> None:
         """Hands back what is at work; nothing new is begun."""
@@ -98,8 +98,8 @@ class Upscaling:
         try:
             result = self._work(image)
         except EngineCancelled:
-            if self._stopping.is_set() and jobs.hand_back(self._services, image):
-                self._services.queue.wake(image.id)
+            if self._stopping.is_set():
+                self._hand_back(image)
             # Otherwise the image is deleted, or another attempt has it.
         except EngineLost as reason:
             _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
@@ -109,10 +109,7 @@ class Upscaling:
         except NotFound:
             jobs.fail(self._services, image, _LOST_FILE_SENTENCE, refund=True)
         else:
-            if not jobs.complete(self._services, image, result):
-                self._services.store.delete(result.key)  # too late: nobody may ever see it
-            else:
-                _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
+            self._finish(image, result)
 
     def _work(self, image: Image) -> Result:
         extension = image.picture_format.extension
@@ -129,11 +126,11 @@ class Upscaling:
                     EngineJob(source, target, image.sizing),
                     on_progress=progress.count,
                     keep_going=lambda: self._keep(image, progress),
-                    beat_seconds=_BEAT_SECONDS,
+                    beat_seconds=BEAT_SECONDS,
                 )
             finally:
                 self._idle.put(engine)
-            key = f"results/{self._services.chance.letters(32)}-{image.job.attempt}{extension}"
+            key = f"upscaled/{self._services.chance.letters(32)}-{image.job.attempt}{extension}"
             with target.open("rb") as file:
                 size = self._services.store.put(key, file)
         return Result(
@@ -154,7 +151,31 @@ class Upscaling:
         except Unavailable:
             return True  # the lease may outlast a short outage; finishing will tell
 
+    def _finish(self, image: Image, result: Result) -> None:
+        """What took minutes is not thrown away for a database that is busy for seconds."""
+        for patience in _FINISH_AGAIN_SECONDS:
+            try:
+                completed = jobs.complete(self._services, image, result)
+            except Unavailable:
+                _log.warning("Image %d: its result waits for the database.", image.id)
+                self._stopping.wait(patience)
+                continue
+            if completed:
+                _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
+            else:
+                self._services.store.delete(result.key)  # too late: nobody may ever see it
+            return
+        self._services.store.delete(result.key)
+        raise Unavailable("the database does not answer")
+
+    def _hand_back(self, image: Image) -> None:
+        """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""
+        with suppress(Unavailable):
+            if jobs.hand_back(self._services, image):
+                self._services.queue.wake(image.id)
+
     def _lose(self, image: Image) -> None:
         """Tried again at once; the message that brought us here will not come a second time."""
-        if jobs.lose(self._services, image):
-            self._services.queue.wake(image.id)
+        with suppress(Unavailable):
+            if jobs.lose(self._services, image):
+                self._services.queue.wake(image.id)

@@ -28,7 +28,7 @@ class SignedFile(NamedTuple):
 
 
 class LocalFiles:
-    """An ObjectStore; keys are made by us: ``originals/….jpg``, ``results/….jpg``."""
+    """An ObjectStore; keys are made by us: ``originals/….jpg``, ``upscaled/….jpg``."""
 
     def __init__(self, folder: Path, links: LinkSigner) -> None:
         self._folder = folder

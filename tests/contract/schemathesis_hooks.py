@@ -69,8 +69,8 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Nobody guesses a password: every other login that is right in form gets the right one."""
-    if context.operation.path != "/auth/login" or not _LOGIN.is_valid(body) or len(body["email"]) % 2:
+    """Nobody guesses a password, and who guesses too often is shut out: most logins get the right one."""
+    if context.operation.path != "/auth/login" or not _LOGIN.is_valid(body) or len(body["email"]) % 16 == 1:
         return body
     return {**body, "email": FACTS["email"], "password": FACTS["password"]}
 

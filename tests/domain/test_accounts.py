@@ -248,14 +248,16 @@ def test_whoever_knows_the_password_of_a_verified_account_gets_a_token(
     services: Services, make_account: Any, password: str
 ) -> None:
     account = make_account(email="jane@example.com")
-    found, plain = accounts.log_in(services, "JANE@example.COM", password, "a phone")
+    found, plain = accounts.log_in(services, "JANE@example.COM", password, "a phone", "192.0.2.1")
     principal = tokens.authenticate(services.database, plain, services.clock.now())
     assert principal.account == found == account
     assert principal.token.name == "a phone"
 
 
 def test_every_login_has_a_token_of_its_own(services: Services, account: Account, password: str) -> None:
-    first, second = (accounts.log_in(services, account.email, password, "tests")[1] for _ in range(2))
+    first, second = (
+        accounts.log_in(services, account.email, password, "tests", "192.0.2.1")[1] for _ in range(2)
+    )
     now = services.clock.now()
     accounts.log_out(services, tokens.authenticate(services.database, first, now))
     with pytest.raises(Unauthenticated):
@@ -275,7 +277,7 @@ def test_a_wrong_password_and_an_unknown_address_are_refused_alike(
         ("", ""),
     ):
         with pytest.raises(WrongCredentials) as caught:
-            accounts.log_in(services, email, tried, "tests")
+            accounts.log_in(services, email, tried, "tests", "192.0.2.1")
         refusals.append((type(caught.value), caught.value.args))
     assert len(set(refusals)) == 1
 
@@ -291,7 +293,7 @@ def test_a_hash_is_checked_once_whoever_logs_in(make_services: Any, account: Acc
             return False
 
     with pytest.raises(WrongCredentials):
-        accounts.log_in(make_services(passwords=CountingPasswords()), email, "wrong", "tests")
+        accounts.log_in(make_services(passwords=CountingPasswords()), email, "wrong", "tests", "192.0.2.1")
     assert checked == [email == account.email]
 
 
@@ -300,9 +302,9 @@ def test_before_the_address_is_verified_only_the_right_password_learns_why(
 ) -> None:
     account = make_account(verified=False)
     with pytest.raises(EmailNotVerified):
-        accounts.log_in(services, account.email, password, "tests")
+        accounts.log_in(services, account.email, password, "tests", "192.0.2.1")
     with pytest.raises(WrongCredentials):
-        accounts.log_in(services, account.email, password + "x", "tests")
+        accounts.log_in(services, account.email, password + "x", "tests", "192.0.2.1")
 
 
 # --- verifying
@@ -327,7 +329,7 @@ def test_opening_the_link_verifies_the_address(
     accounts.verify_email(services, registered.id, signed)
     account = by_id(services, registered.id)
     assert account.email_verified_at == account.updated_at == verified_at
-    assert accounts.log_in(services, FORM["email"], FORM["password"], "tests")[0] == account
+    assert accounts.log_in(services, FORM["email"], FORM["password"], "tests", "192.0.2.1")[0] == account
 
 
 # Mail programs open links to look what is behind them, and people click twice.

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from domain import errors, job_states, plans, schema
+from domain import errors, job_states, plans, schema, unit_of_work
 from domain.errors import FieldProblem, InvalidFields, NotDownloadable, UprezError
 
 ERRORS = [
     thing
-    for module in (errors, job_states, plans, schema)
+    for module in (errors, job_states, plans, schema, unit_of_work)
     for thing in vars(module).values()
     if inspect.isclass(thing) and issubclass(thing, UprezError) and thing.__module__ == module.__name__
 ]

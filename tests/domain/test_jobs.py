@@ -388,15 +388,11 @@ def test_what_is_finished_is_left_asleep(
     assert queue.take() == []
 
 
-def test_the_longest_asleep_are_woken_first_and_a_hundred_at_a_time(
-    make_services: Any,
-    make_account: Callable[[str], Account],
-    make_upload: Callable[[], images.Upload],
-    queue: Any,
-    clock: Any,
+# As after an outage of the broker: not all of them in one breath, but none forgotten, and none twice.
+def test_the_longest_asleep_are_woken_first_until_all_are_awake(
+    services: Services, make_account: Any, make_upload: Any, queue: Any, clock: Any
 ) -> None:
     queue.broken = True
-    services = make_services()
     account = make_account("professional")
     made = []
     for _ in range(130):
@@ -404,10 +400,14 @@ def test_the_longest_asleep_are_woken_first_and_a_hundred_at_a_time(
         clock.advance(timedelta(milliseconds=1))
     queue.broken = False
     clock.advance(services.rules.wake_again_after)
-    assert jobs.wake_sleepers(services) == 100
-    assert queue.take() == made[:100]
-    assert jobs.wake_sleepers(services) == 30
-    assert queue.take() == made[100:]
+    woken = []
+    while count := jobs.wake_sleepers(services):
+        told = queue.take()
+        assert count == len(told) <= 100
+        for image_id in told:
+            assert jobs.claim(services, image_id).job.attempt == 1
+        woken += told
+    assert woken == made
 
 
 # Nobody heard it, so it is not counted; and it is said again when its time has come, not at once.
@@ -442,3 +442,33 @@ def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
     monkeypatch.setattr(Images, "sleepers", look_while_the_other_wakes)
     assert jobs.wake_sleepers(services) == 0
     assert queue.take() == [image.id]
+
+
+# A message for every waiting image, every time, would soon be all that the queue is busy with.
+def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
+    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+) -> None:
+    ids = [submitted().id for _ in range(20)]
+    queue.take()
+
+    told = []
+    for _ in range(20):
+        clock.advance(services.rules.wake_again_after)
+        jobs.wake_sleepers(services)
+        told += queue.take()
+
+    assert set(told) == set(ids[:10])
+    assert len(told) == 200
+
+
+def test_a_broker_that_is_down_is_asked_once(
+    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+) -> None:
+    for _ in range(5):
+        submitted()
+    clock.advance(services.rules.wake_again_after)
+    queue.broken = True
+    queue.asked = 0
+
+    assert jobs.wake_sleepers(services) == 0
+    assert queue.asked == 1

@@ -109,6 +109,11 @@ def test_without_an_account_the_same_work_is_done_and_nothing_matches() -> None:
     assert all(extract_parameters(each) == extract_parameters(known) for each in hasher.verified)
 
 
+def test_the_longest_password_works(passwords: Passwords) -> None:
+    longest = "aB3" + "x" * (MAX_LENGTH - 3)
+    assert passwords.matches(longest, passwords.hash(longest))
+
+
 # Otherwise anybody could have us hash megabytes.
 @pytest.mark.parametrize("known", [True, False])
 def test_what_is_too_long_for_a_password_is_refused_without_hashing(known: bool) -> None:

@@ -85,6 +85,37 @@ def test_an_operators_file_replaces_ours(plans_file: Path) -> None:
     ]
 
 
+def test_the_smallest_and_the_largest_values_are_accepted(plans_file: Path) -> None:
+    plans_file.write_text(
+        """
+        [[plans]]
+        id = 1
+        name = "N"
+        slug = "s"
+        price = 0
+        requests_per_hour = 1
+        images_per_month = 0
+        max_scale = 2
+        features = []
+
+        [[plans]]
+        id = 2
+        name = "All"
+        slug = "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz-0123456789"
+        price = 99_999.5
+        requests_per_hour = 1_000_000
+        images_per_month = 1_000_000_000
+        max_scale = 4
+        features = ["api_access"]
+        """,
+        "utf-8",
+    )
+    smallest, largest = load_plans(plans_file)
+    assert (smallest.price, smallest.requests_per_hour, smallest.images_per_month) == (0, 1, 0)
+    assert (smallest.max_scale, largest.max_scale) == (2, 4)
+    assert len(largest.slug) == 64
+
+
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
@@ -96,6 +127,7 @@ def test_an_operators_file_replaces_ours(plans_file: Path) -> None:
         ('name = "Hobby"', 'name = ""'),
         ('slug = "hobby"', 'slug = ["hobby"]'),
         ("price = 4.5", 'price = "4.50 €"'),
+        ('slug = "hobby"', f'slug = "{"x" * 65}"'),  # the accounts' table holds no more
         ("price = 4.5", "price = -1"),
         ("price = 4.5", "price = nan"),
         ("price = 4.5", "price = inf"),

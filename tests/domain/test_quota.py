@@ -59,6 +59,14 @@ def test_several_at_once_are_admitted_all_or_none(
     assert used(account) == 5
 
 
+def test_the_first_of_a_month_can_be_all_of_them(
+    take: Any, account: Account, used: Callable[[Account], int]
+) -> None:
+    assert take(3, 3)
+    assert not take(3, 1)
+    assert used(account) == 3
+
+
 # The first of a month is an insert, which the condition of the update does not guard.
 @pytest.mark.parametrize(("limit", "count"), [(0, 1), (2, 3)])
 def test_the_first_of_a_month_can_be_too_many(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.errors import FieldProblem, InvalidFields
 from domain.formats import PictureFormat
-from domain.sizing import Caps, Size, Sizing
+from domain.sizing import SCALE_FACTORS, Caps, Size, Sizing
 
 PHOTO = Size(1920, 1080)
 CAPS = Caps()
@@ -23,6 +23,10 @@ def found(sizing: Sizing, original: Size, max_scale: int = 4, caps: Caps = CAPS)
 
 
 # --- what was asked for
+
+
+def test_the_factors_are_those_of_the_contract() -> None:
+    assert SCALE_FACTORS == (2, 3, 4)
 
 
 def test_with_nothing_asked_for_the_result_is_twice_as_large() -> None:
@@ -151,6 +155,12 @@ def test_a_side_may_be_exactly_as_long_as_the_cap() -> None:
     assert Sizing(scale_factor=4).problems(Size(4097, 1), 4, CAPS) == [
         FieldProblem("scale_factor", "result_side", {"maximum": 16_384})
     ]
+
+
+def test_a_target_may_be_exactly_as_long_as_the_cap() -> None:
+    assert found(Sizing(target_width=16_384), Size(8192, 1)) == []
+    assert found(Sizing(target_width=16_384, target_height=16_384), Size(8192, 8192)) == []
+    assert found(Sizing(target_width=16_385), Size(8192, 1)) == [("target_width", "result_side")]
 
 
 def test_webp_holds_one_pixel_less_on_a_side() -> None:

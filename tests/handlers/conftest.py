@@ -90,6 +90,7 @@ class Checker:
     def __init__(self) -> None:
         self._document = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
         self._validators: dict[tuple[str, str, int], OAS30Validator] = {}
+        self._responses: dict[tuple[str, str, int], Any] = {}
         self._request_ids: set[str] = set()
         self._paths = [
             (re.compile("/api" + re.sub(r"{(\w+)}", _path_part, path)), path)
@@ -101,7 +102,7 @@ class Checker:
         path = self._path(target.partition("?")[0])
         operations = self._document["paths"].get(path, {})
         operation = operations.get("get" if method == "HEAD" else method.lower(), {})
-        documented = operation.get("responses", {}).get(str(reply.status))
+        documented = self._documented(method, path, operation, reply.status)
         self._check_every(method, reply)
         if documented is None:
             outside = not target.startswith("/api/")
@@ -110,7 +111,6 @@ class Checker:
             )
             self._check_envelope(method, reply)
             return reply
-        documented = self._resolved(documented)
         self._check_headers(documented.get("headers", {}), reply)
         if reply.status != 304:
             content = documented["content"]
@@ -154,8 +154,7 @@ class Checker:
                 assert leak not in reply.body
 
     def _check_headers(self, declared: Mapping[str, Any], reply: Reply) -> None:
-        for name, header in declared.items():
-            rules = self._resolved(header)
+        for name, rules in declared.items():
             if rules.get("required"):
                 assert name in reply.headers, f"{reply.status} lacks {name}"
             if name in reply.headers:
@@ -168,10 +167,14 @@ class Checker:
             return
         key = (method, path, reply.status)
         if key not in self._validators:
-            self._validators[key] = OAS30Validator(
-                self._resolved(schema), format_checker=oas30_format_checker
-            )
+            self._validators[key] = OAS30Validator(schema, format_checker=oas30_format_checker)
         self._validators[key].validate(reply.json)
+
+    def _documented(self, method: str, path: str, operation: Mapping[str, Any], status: int) -> Any:
+        key = (method, path, status)
+        if key not in self._responses:
+            self._responses[key] = self._resolved(operation.get("responses", {}).get(str(status)))
+        return self._responses[key]
 
     def _path(self, path: str) -> str:
         return next((template for pattern, template in self._paths if pattern.fullmatch(path)), path)

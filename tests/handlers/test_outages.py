@@ -116,9 +116,11 @@ def without_database(services: Services, tmp_path: Path) -> Iterator[Services]:
     gone.close()
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+def test_without_its_database_the_service_is_unavailable(
+    without_database: Services, owner: Person, in_process: RunInProcess
+) -> None:
+    app = in_process(without_database)
+    for method, path in (
         ("GET", "/api/user"),
         ("GET", "/api/images"),
         ("GET", "/api/images/1"),
@@ -127,15 +129,11 @@ def without_database(services: Services, tmp_path: Path) -> Iterator[Services]:
         ("POST", "/api/auth/logout"),
         ("POST", "/api/images/upscale"),
         ("GET", "/health/ready"),
-    ],
-)
-def test_without_its_database_the_service_is_unavailable(
-    without_database: Services, owner: Person, in_process: RunInProcess, method: str, path: str
-) -> None:
-    reply = in_process(without_database).ask(method, path, bearer(owner))
+    ):
+        reply = app.ask(method, path, bearer(owner))
 
-    assert (reply.status, reply.json) == (503, UNAVAILABLE)
-    assert int(reply.headers["Retry-After"]) > 0
+        assert (reply.status, reply.json) == (503, UNAVAILABLE), path
+        assert int(reply.headers["Retry-After"]) > 0
 
 
 def test_nobody_registers_or_logs_in_without_a_database(

@@ -62,16 +62,20 @@ def test_an_orientation_noted_behind_the_picture_counts(picture: MakePicture) ->
     assert probe(io.BytesIO(png[:-12] + note + png[-12:])).size == Size(6, 8)
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
-def test_an_orientation_noted_as_xmp_counts(picture: MakePicture, name: str) -> None:
-    note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-    if name == "PNG":
-        png = picture("PNG", 8, 6)
-        content = png[:33] + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + note) + png[33:]
-    else:
-        content = picture(name, 8, 6, xmp=note)
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
-    assert probe(io.BytesIO(content)).size == Size(6, 8)
+
+@pytest.mark.parametrize("name", ["JPEG", "WEBP"])
+def test_an_orientation_noted_as_xmp_counts(picture: MakePicture, name: str) -> None:
+    assert probe(io.BytesIO(picture(name, 8, 6, xmp=XMP))).size == Size(6, 8)
+
+
+@pytest.mark.parametrize("at", [33, -12])
+def test_an_orientation_noted_as_xmp_in_a_png_counts(picture: MakePicture, at: int) -> None:
+    png = picture("PNG", 8, 6)
+    note = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+
+    assert probe(io.BytesIO(png[:at] + note + png[at:])).size == Size(6, 8)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

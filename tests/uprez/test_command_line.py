@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -113,6 +114,53 @@ def test_a_port_in_use_is_said_before_anything_is_started(uprez: Run, tmp_path: 
 
     assert done.returncode == 1
     assert "choose another with --port" in done.stderr
+
+
+# «Ready» is a promise that pictures are upscaled, so a worker that cannot is found out before.
+def test_a_service_without_an_engine_does_not_say_that_it_is_ready(uprez: Run, tmp_path: Path) -> None:
+    done = uprez("serve", "--port", "0", "--data", str(tmp_path), "--model", "nonsense")
+
+    assert done.returncode == 1
+    assert "There is no model 'nonsense'" in done.stderr
+    assert "did not become ready" in done.stderr
+    assert "ready at" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("UPREZ_DATABASE_URL", "postgres://me:hunter2@localhost/x", "UPREZ_DATABASE_URL|pip install"),
+        ("UPREZ_DATABASE_URL", "no url", "UPREZ_DATABASE_URL is no URL"),
+        ("UPREZ_BROKER_URL", "kafka://me:hunter2@localhost", "UPREZ_BROKER_URL must begin with"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(
+    uprez: Run, tmp_path: Path, variable: str, value: str, words: str
+) -> None:
+    done = uprez("serve", "--port", "0", "--data", str(tmp_path), **{variable: value})
+
+    assert done.returncode == 1
+    assert re.search(words, done.stderr)
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_is_a_file_is_said(uprez: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    done = uprez("serve", "--port", "0", "--data", str(tmp_path / "data"))
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "data") in done.stderr
+
+
+# The token exists only in this answer: it must not go down with a mail that cannot be written.
+def test_a_new_user_keeps_the_token_when_the_mail_cannot_be_written(uprez: Run, tmp_path: Path) -> None:
+    (tmp_path / "mail").write_text("no folder")
+    done = uprez("user", "create", "--email", "a@example.com", "--name", "A", "--data", str(tmp_path))
+
+    assert json.loads(done.stdout)["token"].startswith("1|")
+    assert done.returncode == 1
 
 
 def test_the_demo_goes_the_whole_way_with_a_picture_of_ones_own(photo: Path, tmp_path: Path) -> None:

@@ -71,7 +71,6 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_PORT", "abc"),
         ("UPREZ_PORT", "70000"),
         ("UPREZ_DEVICE", "gpu"),
-        ("UPREZ_SECRET_KEY", "short"),
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),
@@ -84,6 +83,33 @@ def test_a_setting_that_cannot_be_is_named_with_its_reason(
 
     with pytest.raises(SettingsError, match=f"{variable} cannot be '{value}': ."):
         load_settings()
+
+
+# A key or a URL with a password is not repeated on the console.
+@pytest.mark.parametrize("variable", ["UPREZ_SECRET_KEY"])
+def test_what_is_secret_is_refused_without_being_shown(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "hunter2")
+
+    with pytest.raises(SettingsError, match=f"{variable} cannot be what it is") as refused:
+        load_settings()
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "short"])
+def test_a_key_file_that_holds_no_key_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "secret.key").write_text(content)
+
+    with pytest.raises(SettingsError, match="is no key; remove it"):
+        secret_key(load_settings(data=tmp_path))
+
+
+def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    settings = load_settings(data=tmp_path / "new")
+    secret_key(settings)
+
+    assert settings.data.stat().st_mode & 0o777 == 0o700
 
 
 def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

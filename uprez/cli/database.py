@@ -6,7 +6,7 @@ import typer
 
 from uprez import wiring
 from uprez.cli.options import DataFolder
-from uprez.settings import load_settings
+from uprez.settings import load_settings, make_data_folder
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
@@ -20,6 +20,6 @@ def group() -> None:
 def upgrade(data: DataFolder = None) -> None:
     """Bring the database to this release's schema; run it before a new release serves."""
     settings = load_settings(data=data)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_data_folder(settings)
     wiring.migrate(settings)
     typer.echo("The schema is up to date.")

@@ -15,18 +15,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import requests
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from domain.errors import UprezError
+from uprez.settings import foreign_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import requests
+
 _READY = "Uprez is ready at "
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 _WAIT_SECONDS = 600.0
 
 
@@ -40,6 +42,10 @@ def demo(
     ] = None,
 ) -> None:
     """Start a service, upload a photograph, watch it being upscaled, download the result, stop."""
+    try:
+        import requests  # noqa: F401, PLC0415  # an extra of the demo's, as is the photograph
+    except ImportError:
+        raise DemoError("The demo needs its extra: pip install 'uprez[demo]'") from None
     original = photo or _photograph()
     if not original.is_file():
         raise DemoError(f"There is no file {original}.")
@@ -63,6 +69,8 @@ def _go_the_way(
     api: str, token: str, photo: Path, folder: Path, console: Console
 ) -> tuple[dict[str, Any], Path]:
     """Upload, poll, download: what every client does."""
+    import requests  # noqa: PLC0415  # see above
+
     with requests.Session() as client:
         client.headers["Authorization"] = f"Bearer {token}"
         with photo.open("rb") as file:
@@ -112,7 +120,7 @@ def _data(response: requests.Response) -> dict[str, Any]:
 def _service(data: Path) -> Iterator[str]:
     """The base URL of a service on a free port, which is stopped in the end."""
     command = [sys.executable, "-m", "uprez", "serve", "--port", "0", "--data", str(data)]
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ourselves
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())  # noqa: S603  # ourselves
     try:
         assert service.stdout is not None
         for line in service.stdout:
@@ -141,9 +149,14 @@ def _new_token(data: Path) -> str:
         "Demo",
     ]
     command += ["--plan", "professional", "--verified", "--data", str(data)]
-    made = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603  # ourselves
+    made = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=_environment())  # noqa: S603  # ourselves
     token: str = json.loads(made.stdout)["token"]
     return token
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of an installation that this shell is set up for, but which engine to use."""
+    return foreign_environment(keep={"UPREZ_MODEL", "UPREZ_DEVICE", "UPREZ_TILE_THREADS"})
 
 
 def _photograph() -> Path:

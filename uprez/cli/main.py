@@ -59,5 +59,7 @@ def run() -> None:
         sys.exit("uprez: " + "\n       ".join(sentences))
     except UprezError as refused:
         sys.exit("uprez: " + (str(refused) or refused.code).replace("\n", "\n       "))
+    except OSError as refused:
+        sys.exit(f"uprez: {refused}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from domain import accounts
+from domain import accounts, schema
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.system import SystemChance
@@ -43,6 +43,7 @@ def create(
     settings = load_settings(data=data, default_plan=plan)
     wiring.prepare_embedded(settings)
     services = wiring.make_services(settings)
+    schema.require_current(services.database)
     made = None if password else _make_password()
     chosen = password or made or ""
     known_as = accounts.normal_email(email)
@@ -60,10 +61,11 @@ def create(
         device_name=_TOKEN_NAME,
         verified=verified,
     )
+    shown = {"id": account.id, "email": account.email, "plan": account.plan, "token": token}
+    # First what cannot be had a second time.
+    typer.echo(json.dumps(shown | ({"password": made} if made else {})))
     if not verified:
         accounts.send_verification(services, account)
-    shown = {"id": account.id, "email": account.email, "plan": account.plan, "token": token}
-    typer.echo(json.dumps(shown | ({"password": made} if made else {})))
 
 
 def _make_password() -> str:

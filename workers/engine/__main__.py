@@ -55,6 +55,7 @@ class _Conversation:
         self._answers = answers
         self._jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._cancelled = threading.Event()
+        self._saying = threading.Lock()
 
     def run(self, options: EngineOptions) -> int:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
@@ -122,8 +123,10 @@ class _Conversation:
             )
 
     def _say(self, kind: str, **facts: Any) -> None:
-        self._answers.write(to_line({"type": kind, **facts}))
-        self._answers.flush()
+        # Heartbeats come from a thread of their own, and a line must stay in one piece.
+        with self._saying:
+            self._answers.write(to_line({"type": kind, **facts}))
+            self._answers.flush()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -25,29 +25,35 @@ def bled(colour: Pixels, alpha: Pixels) -> Pixels:
     gets the mean of all that was known, so that nothing hidden there can come through.
     """
     known = np.pad(alpha > 0, 1)
-    if known.all() or not known.any():
+    unknown = np.pad(alpha == 0, 1)
+    if not unknown.any() or not known.any():
         return colour
-    height, width, channels = colour.shape
-    spread = np.pad(colour.astype(np.float32), ((1, 1), (1, 1), (0, 0))).reshape(-1, channels)
-    inside = np.pad(np.ones((height, width), dtype=bool), 1).reshape(-1)
-    row = width + 2
-    flat_known = known.reshape(-1)
-    everywhere = spread[flat_known].mean(axis=0)
-    neighbours = np.array([-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1])
-
-    ring = np.flatnonzero(flat_known)
+    result = colour.copy()
+    everywhere = colour.mean(axis=(0, 1), where=known[1:-1, 1:-1, None])
+    # Only rings are ever looked at: most pictures with alpha are opaque nearly everywhere.
+    ring = np.flatnonzero(_dilated(known) & unknown)
+    row = known.shape[1]
+    neighbours = (-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1)
+    spread = np.pad(colour, ((1, 1), (1, 1), (0, 0))).astype(np.float32).reshape(-1, colour.shape[2])
+    flat_known, flat_unknown = known.reshape(-1), unknown.reshape(-1)
     for _ in range(BLEED_REACH):
-        around = np.unique(ring[:, None] + neighbours)
-        ring = around[inside[around] & ~flat_known[around]]
         if not ring.size:
             break
-        beside = ring[:, None] + neighbours
-        weights = flat_known[beside].astype(np.float32)
-        spread[ring] = (spread[beside] * weights[..., None]).sum(axis=1) / weights.sum(axis=1, keepdims=True)
-        flat_known[ring] = True
-    spread[inside & ~flat_known] = everywhere
-    filled = spread.reshape(height + 2, width + 2, channels)[1:-1, 1:-1]
-    return np.where((alpha > 0)[..., None], colour, np.rint(filled).astype(colour.dtype))
+        # One neighbour after the other: all eight at once take gigabytes where alpha is noise.
+        total = np.zeros((ring.size, colour.shape[2]), dtype=np.float32)
+        count = np.zeros((ring.size, 1), dtype=np.float32)
+        for neighbour in neighbours:
+            weight = flat_known[ring + neighbour, None]
+            total += spread[ring + neighbour] * weight
+            count += weight
+        spread[ring] = total / count
+        flat_known[ring], flat_unknown[ring] = True, False
+        around = [near[flat_unknown[near]] for near in (ring + neighbour for neighbour in neighbours)]
+        ring = np.unique(np.concatenate(around))
+    spread[flat_unknown] = everywhere
+    hidden = alpha == 0
+    result[hidden] = np.rint(spread.reshape(*known.shape, -1)[1:-1, 1:-1][hidden])
+    return result
 
 
 def keep_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
@@ -59,6 +65,13 @@ def keep_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
     for flat in (0.0, 1.0):
         result[_enlarged(_eroded(alpha == flat), scale)] = flat
     return result
+
+
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True where the pixel or one of its eight neighbours is."""
+    padded = np.pad(mask, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

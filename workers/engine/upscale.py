@@ -17,6 +17,7 @@ from domain.sizing import Caps, Size
 from workers.engine.alpha import bled, keep_flat
 from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
+from workers.engine.heartbeat import still_working
 from workers.engine.pictures import TOO_LARGE, Picture, decode
 from workers.engine.resample import resampled
 from workers.engine.tiles import join, plan_tiles
@@ -57,8 +58,9 @@ def upscale_file(
     """Write the larger picture to ``target``, in the format of ``source`` and of exactly the asked size.
 
     The result's bytes depend on the picture, the sizing, the model and the tile side, never on ``threads``.
-    ``on_tile(done, total)`` is called before the first tile and after each. Raises PictureError for a picture that cannot be
-    read or written, EngineCancelled once ``cancelled()`` says so, DeviceFault, OSError.
+    ``on_tile(done, total)`` is called before the first tile and after each, and again with the same numbers,
+    from another thread, while a long step before or after the tiles goes on. Raises PictureError for a
+    picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so, DeviceFault, OSError.
     """
     picture = decode(source)
     original = picture.size
@@ -76,7 +78,9 @@ def upscale_file(
         image = _assembled(bands, result, picture)
     if cancelled():
         raise EngineCancelled
-    encode(image, picture.encoding, picture.metadata, target)
+    tiles = len(plan.tiles)
+    with still_working(lambda: on_tile(tiles, tiles), result.pixels):
+        encode(image, picture.encoding, picture.metadata, target)
     return Upscaled(original, result, picture.encoding.picture_format)
 
 
@@ -96,10 +100,14 @@ def _tile_outputs(
     cancelled: Cancelled,
 ) -> Iterator[Floats]:
     """The larger tiles in the plan's order; as many at once as there are threads, and one more waiting."""
-    upscale_tile = partial(
-        _upscale_tile, _with_colour_under_transparency(picture), network=network, neutral=picture.is_neutral
-    )
     tiles = plan.tiles
+    with still_working(lambda: on_tile(0, len(tiles)), picture.size.pixels):
+        upscale_tile = partial(
+            _upscale_tile,
+            _with_colour_under_transparency(picture),
+            network=network,
+            neutral=picture.is_neutral,
+        )
     waiting = deque(tiles)
     running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: threads + 1])
     on_tile(0, len(tiles))

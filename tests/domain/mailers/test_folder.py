@@ -46,6 +46,16 @@ def test_a_mail_is_a_file_that_mail_programs_read(mails: MailFolder, folder: Pat
     assert message.get_content_type() == "text/plain"
 
 
+# In the embedded form the console is where people look for their mail.
+def test_the_log_says_where_the_mail_is(
+    mails: MailFolder, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    mails.send(MAIL)
+    (path,) = folder.iterdir()
+    assert str(path) in caplog.text
+
+
 # A link that is folded in the middle cannot be clicked.
 def test_the_text_arrives_as_it_was_written_long_links_included(mails: MailFolder, folder: Path) -> None:
     mails.send(MAIL)

@@ -108,10 +108,12 @@ def test_an_object_is_on_the_disk_before_it_has_its_name(
 ) -> None:
     told: list[str] = []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (told.append("fsync"), fsync(file)))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (told.append(f"fsync of {os.fstat(file).st_size} bytes"), fsync(file))
+    )
     monkeypatch.setattr(Path, "replace", lambda path, to: (told.append("replace"), replace(path, to)))
     store.put(KEY, io.BytesIO(b"content"))
-    assert told == ["fsync", "replace"]
+    assert told == ["fsync of 7 bytes", "replace"]
 
 
 # Pictures are private: on a machine with other users, nobody else reads them.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,27 @@ def test_a_picture_without_an_edge_is_left_alone(opacity: int) -> None:
     colour = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
     assert (bled(colour, np.full((4, 4), opacity, np.uint8)) == colour).all()
+
+
+@pytest.mark.parametrize("alpha", ["hole", "noise"])
+def test_bleeding_takes_memory_like_the_picture_and_not_many_times_as_much(alpha: str) -> None:
+    colour = np.full((1000, 2000, 3), 100, np.uint8)
+    visible = np.full(colour.shape[:2], 255, np.uint8)
+    if alpha == "hole":
+        visible[:4, :4] = 0
+    else:
+        visible[np.random.default_rng(0).random(visible.shape) < 0.5] = 0
+
+    tracemalloc.start()
+    try:
+        result = bled(colour, visible)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (result == 100).all()
+    # One copy as float32 and some masks; noise is all edge, so its rings are half of the picture.
+    assert peak < {"hole": 9, "noise": 20}[alpha] * colour.nbytes
 
 
 def test_a_veil_over_flat_alpha_is_taken_away_and_edges_are_left() -> None:

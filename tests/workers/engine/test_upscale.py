@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from PIL import Image
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Size, Sizing
+from workers.engine import heartbeat
+from workers.engine import upscale as upscaling
 from workers.engine.errors import EngineCancelled
 from workers.engine.upscale import Upscaled, upscale_file
 
@@ -217,6 +220,36 @@ def test_progress_counts_every_tile(picture_file: Path, tmp_path: Path, upscale:
     upscale(picture_file, tmp_path / "result.png", on_tile=lambda done, total: seen.append((done, total)))
 
     assert seen == [(done, 4) for done in range(5)]
+
+
+@pytest.mark.parametrize(("step", "number"), [("encode", 4), ("_with_colour_under_transparency", 0)])
+def test_a_slow_step_keeps_saying_where_it_is(
+    step: str,
+    number: int,
+    picture_file: Path,
+    tmp_path: Path,
+    upscale: Upscale,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[int, int]] = []
+    said_often = threading.Event()
+    quick = getattr(upscaling, step)
+
+    def slow(*arguments: object) -> object:
+        assert said_often.wait(60)
+        return quick(*arguments)
+
+    def on_tile(done: int, total: int) -> None:
+        seen.append((done, total))
+        if seen.count((number, 4)) > 3:
+            said_often.set()
+
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(upscaling, step, slow)
+    upscale(picture_file, tmp_path / "result.png", on_tile=on_tile)
+
+    assert seen == sorted(seen)
+    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(

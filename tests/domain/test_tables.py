@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Column, MetaData, Table, create_engine, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import StatementError
+
+from domain import tables
+from domain.tables import UtcDateTime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+INSTANT = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
+ZONES = [UTC, timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-9))]
+
+times = Table("times", MetaData(), Column("at", UtcDateTime))
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    engine = create_engine("sqlite://")
+    times.metadata.create_all(engine)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def kept(connection: Connection, *moments: datetime | None) -> list[datetime | None]:
+    connection.execute(insert(times), [{"at": moment} for moment in moments])
+    return list(connection.execute(select(times.c.at)).scalars())
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_time_comes_back_as_the_same_instant_in_utc(connection: Connection, zone: timezone) -> None:
+    (back,) = kept(connection, INSTANT.astimezone(zone))
+    assert back == INSTANT
+    assert back is not None
+    assert back.tzinfo is UTC
+    assert connection.execute(text("SELECT at FROM times")).scalar_one() == "2026-11-22 12:30:15.123456"
+
+
+def test_no_time_stays_none(connection: Connection) -> None:
+    assert kept(connection, None) == [None]
+
+
+# 12:30, but where? It would be kept as something that nobody meant.
+def test_a_time_without_its_zone_is_refused(connection: Connection) -> None:
+    with pytest.raises(StatementError, match="without its zone"):
+        kept(connection, INSTANT.replace(tzinfo=None))
+
+
+# SQLite compares them as text: whole seconds must not be shorter than others.
+def test_times_are_compared_as_instants_whatever_zone_they_came_from(connection: Connection) -> None:
+    step = timedelta(microseconds=1)
+    whole = INSTANT.replace(microsecond=0)
+    moments = [whole - step, whole, whole + step, INSTANT, INSTANT + timedelta(hours=8)]
+    zoned = [moment.astimezone(ZONES[index % 3]) for index, moment in enumerate(moments)]
+    kept(connection, *reversed(zoned))
+    in_order = select(times.c.at).order_by(times.c.at)
+    assert list(connection.execute(in_order).scalars()) == moments
+    for index, moment in enumerate(zoned):
+        assert (
+            list(connection.execute(in_order.where(times.c.at <= moment)).scalars()) == moments[: index + 1]
+        )
+        assert list(connection.execute(in_order.where(times.c.at == moment)).scalars()) == [moments[index]]
+
+
+@given(
+    st.datetimes(
+        timezones=st.sampled_from(ZONES),
+        min_value=datetime(2000, 1, 1),  # noqa: DTZ001  # the zone is drawn beside it
+        max_value=datetime(2999, 1, 1),  # noqa: DTZ001
+    )
+)
+def test_every_database_gets_the_same_instant(moment: datetime) -> None:
+    column: Any = UtcDateTime()
+    for dialect in (sqlite.dialect(), postgresql.dialect()):
+        bound = column.process_bind_param(moment, dialect)
+        assert (bound.tzinfo is None) is (dialect.name == "sqlite")
+        back = column.process_result_value(bound, dialect)
+        assert back == moment
+        assert back.tzinfo is UTC
+
+
+# A server may answer in the zone of its session.
+def test_an_answer_in_another_zone_is_turned_into_utc() -> None:
+    column: Any = UtcDateTime()
+    back = column.process_result_value(INSTANT.astimezone(ZONES[1]), postgresql.dialect())
+    assert back == INSTANT
+    assert back.tzinfo is UTC
+
+
+def test_every_time_in_the_tables_is_kept_so() -> None:
+    columns = [column for table in tables.metadata.sorted_tables for column in table.columns]
+    at = [column for column in columns if column.name.endswith(("_at", "_until"))]
+    assert len(at) == 9
+    assert all(isinstance(column.type, UtcDateTime) for column in at)
+
+
+# 2³¹ images are not many for a service that lives long.
+def test_ids_have_64_bits() -> None:
+    for table in (tables.accounts, tables.tokens, tables.images):
+        assert str(table.c.id.type.compile(dialect=postgresql.dialect())) == "BIGINT"
+        assert str(table.c.id.type.compile(dialect=sqlite.dialect())) == "INTEGER"
