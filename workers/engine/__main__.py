@@ -100,6 +100,7 @@ class _Conversation:
                 job.source,
                 job.target,
                 job.sizing,
+                caps=job.caps,
                 model=engine.model,
                 tile_side=engine.tile_side,
                 threads=engine.tile_threads,

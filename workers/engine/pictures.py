@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
 DAMAGED = "The picture is damaged or incomplete."
-TOO_LARGE = f"The picture has more than {Caps().max_pixels:,} pixels."
+
+# Pillow's own limit is lower than what an operator may allow; ours is checked before a pixel is read.
+Image.MAX_IMAGE_PIXELS = None
 
 # Named when opening, because Pillow knows about sixty formats, some of which run other programs.
 _PILLOW_FORMATS = tuple(picture_format.value.upper() for picture_format in PictureFormat)
@@ -72,19 +74,20 @@ class Picture:
         return self.pixels.shape[2] in {2, 4}
 
 
-def decode(path: Path) -> Picture:
-    """The picture in this file (of several, the first), upright. Raises PictureError, OSError."""
+def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
+    """The picture in this file (of several, the first), upright. Raises PictureError, OSError.
+
+    More pixels than ``caps`` allow a result cannot be enlarged, and are not read.
+    """
     # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
     content = path.read_bytes()
     try:
         with warnings.catch_warnings():
             # Pillow warns about what it forgives; what must not be forgiven is checked here.
             warnings.simplefilter("ignore")
-            return _decode(content)
+            return _decode(content, caps)
     except (PictureError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise PictureError(TOO_LARGE) from error
     except UnidentifiedImageError as error:
         raise PictureError(UNREADABLE) from error
     except Exception as error:
@@ -92,12 +95,12 @@ def decode(path: Path) -> Picture:
         raise PictureError(DAMAGED) from error
 
 
-def _decode(content: bytes) -> Picture:
-    if _open(content).format == "PNG":
-        _open(content).verify()  # loading forgives a wrong checksum
+def _decode(content: bytes, caps: Caps) -> Picture:
     image = _open(content)
-    if Size(*image.size).pixels > Caps().max_pixels:
-        raise PictureError(TOO_LARGE)
+    if Size(*image.size).pixels > caps.max_pixels:
+        raise PictureError(f"The picture has more than {caps.max_pixels:,} pixels.")
+    if image.format == "PNG":
+        _open(content).verify()  # loading forgives a wrong checksum
     encoding = _encoding_of(image, content)
     image.load()
     metadata = metadata_of(image)

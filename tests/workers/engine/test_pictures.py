@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
+from domain.sizing import Caps
 from workers.engine.pictures import Picture, decode
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def decoded(content: bytes, folder: Path) -> Picture:
+def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
     path = folder / "hostile"
     path.write_bytes(content)
-    return decode(path)
+    return decode(path, caps or Caps())
 
 
 @pytest.mark.parametrize("picture_format", PictureFormat)
@@ -288,6 +289,15 @@ def test_an_impossible_size_is_refused_before_any_pixel_is_read(
 ) -> None:
     with pytest.raises(PictureError):
         decoded(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
+
+
+def test_a_size_that_pillow_warns_of_is_for_the_caps_to_judge(tmp_path: Path) -> None:
+    content = png(100_000, 2000, (b"IDAT", zlib.compress(bytes(100))))
+
+    with pytest.raises(PictureError, match="more than 199,999,999 pixels"):
+        decoded(content, tmp_path, Caps(max_pixels=199_999_999))
+    with pytest.raises(PictureError, match="damaged"):
+        decoded(content, tmp_path, Caps(max_pixels=200_000_000))
 
 
 def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
-from domain.sizing import Size, Sizing
+from domain.sizing import Caps, Size, Sizing
 from workers.engine import heartbeat
 from workers.engine import upscale as upscaling
 from workers.engine.errors import EngineCancelled
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def upscale(animevideo: LoadedModel) -> Upscale:
     def run(source: Path, target: Path, sizing: Sizing | None = None, **options: object) -> Upscaled:
         settings = {
+            "caps": Caps(),
             "tile_side": 32,
             "threads": 2,
             "on_tile": lambda *_: None,
@@ -270,10 +271,37 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "sizing", [Sizing(target_width=20_000), Sizing(target_width=16_384, target_height=16_385)]
+    ("picture_format", "sizing", "caps", "sentence"),
+    [
+        ("png", Sizing(target_width=20_000), Caps(), "16,384 pixels on a side"),
+        ("png", Sizing(target_width=100, target_height=101), Caps(max_side=100), "100 pixels on a side"),
+        ("png", Sizing(2), Caps(max_pixels=7679), "at most 7,679 pixels."),
+        ("png", Sizing(2), Caps(max_pixels=1919), "has more than 1,919 pixels"),
+        ("webp", Sizing(target_width=16_384, target_height=41), Caps(), "format .* 16,383 pixels on a side"),
+        ("webp", Sizing(target_width=101), Caps(max_side=100), "A result can .* 100 pixels on a side"),
+    ],
 )
-def test_a_result_over_the_caps_is_refused(
-    sizing: Sizing, picture_file: Path, tmp_path: Path, upscale: Upscale
+def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_question(
+    picture_format: str,
+    sizing: Sizing,
+    caps: Caps,
+    sentence: str,
+    crop: Image.Image,
+    tmp_path: Path,
+    upscale: Upscale,
 ) -> None:
-    with pytest.raises(PictureError):
-        upscale(picture_file, tmp_path / "result.png", sizing)
+    source = saved(crop, tmp_path / "picture", format=picture_format)
+
+    with pytest.raises(PictureError, match=sentence):
+        upscale(source, tmp_path / "result", sizing, caps=caps, on_tile=lambda *_: pytest.fail("worked"))
+
+
+def test_an_operator_may_allow_more_than_we_do(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+    upscaled = upscale(
+        picture_file,
+        tmp_path / "result.png",
+        Sizing(target_width=16_400, target_height=41),
+        caps=Caps(max_side=20_000),
+    )
+
+    assert upscaled.result == (16_400, 41)
