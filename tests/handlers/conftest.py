@@ -260,7 +260,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> 
                 "broker_url": f"unix://{data}/nobody-listens.sock",
                 "check_responses": True,
                 "body_timeout_seconds": BODY_TIMEOUT_SECONDS,
-                "stop_seconds": 2,
+                "stop_seconds": 4,
                 "log_level": "warning",
                 **options,
             }
