@@ -94,8 +94,11 @@ def _raise_further(error: WerkzeugHTTPException) -> None:
 
 def _answer(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
     answer = _translate(error)
-    if answer.status == 500:  # noqa: PLR2004
-        _log.error("Request %s crashed.", request.scope["extensions"][REQUEST_ID], exc_info=error)
+    if answer.status >= 500:  # noqa: PLR2004
+        # The client reads no reason; whoever runs this finds it here, also when it is only an outage.
+        level = logging.ERROR if answer.status == 500 else logging.WARNING  # noqa: PLR2004
+        request_id = request.scope["extensions"][REQUEST_ID]
+        _log.log(level, "Request %s was answered with %d.", request_id, answer.status, exc_info=error)
     return ConnexionResponse(
         status_code=answer.status,
         mimetype="application/json",

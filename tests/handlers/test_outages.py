@@ -17,6 +17,7 @@ from domain.errors import Unavailable
 from domain.stores.local import LocalFiles
 from domain.unit_of_work import Database
 from handlers.probe import probe
+from tests.handlers.conftest import make_person
 from uprez import wiring
 from uprez.settings import Settings
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.services import Services
-    from tests.handlers.conftest import Client, InProcess, MakePerson, Person, Server
+    from tests.handlers.conftest import Client, InProcess, Person, StartServer
 
     RunInProcess = Callable[[Services], InProcess]
 
@@ -136,6 +137,17 @@ def test_without_its_database_the_service_is_unavailable(
         assert int(reply.headers["Retry-After"]) > 0
 
 
+def test_the_log_says_why_the_service_was_unavailable(
+    without_database: Services, owner: Person, in_process: RunInProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = in_process(without_database).ask("GET", "/api/user", bearer(owner))
+
+    (record,) = [record for record in caplog.records if reply.headers["X-Request-Id"] in record.getMessage()]
+    assert record.levelname == "WARNING"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], Unavailable)
+
+
 def test_nobody_registers_or_logs_in_without_a_database(
     without_database: Services, in_process: RunInProcess
 ) -> None:
@@ -173,24 +185,29 @@ def test_what_needs_no_database_is_answered_without_one(
 
 
 def test_a_locked_database_refuses_uploads_soon_and_readers_never(
-    client: Client, server: Server, person: MakePerson, png: bytes
+    start_server: StartServer, password_hash: str, png: bytes
 ) -> None:
     """Also the first request of a token, which would note when it was used."""
-    reader, writer = person(), person()
+    server = start_server()  # its own, because the outage stands in its log
+    reader = make_person(server.services, password_hash, email="reader@example.com")
+    writer = make_person(server.services, password_hash, email="writer@example.com")
     lock = sqlite3.connect(server.settings.data / "uprez.sqlite3", isolation_level=None)
-    try:
-        lock.execute("BEGIN IMMEDIATE")
-        read = client.get("/api/images", token=reader.token)
-        refused = client.upload(writer.token, png)
-    finally:
-        lock.close()
+    with server.client() as client:
+        assert client.get("/health/ready").status == 200  # the worker has started
+        try:
+            lock.execute("BEGIN IMMEDIATE")
+            read = client.get("/api/images", token=reader.token)
+            refused = client.upload(writer.token, png)
+        finally:
+            lock.close()
 
-    assert read.status == 200
-    assert read.seconds < 1
-    assert (refused.status, refused.json) == (503, UNAVAILABLE)
-    assert refused.seconds < 5
-    assert client.get("/api/images", token=writer.token).data == []
-    assert client.upload(writer.token, png).headers["X-RateLimit-Remaining"] == "999"
+        assert read.status == 200
+        assert read.seconds < 1
+        assert (refused.status, refused.json) == (503, UNAVAILABLE)
+        assert refused.seconds < 5
+        assert client.get("/api/images", token=writer.token).data == []
+        assert client.upload(writer.token, png).headers["X-RateLimit-Remaining"] == "999"
+    assert refused.headers["X-Request-Id"] in server.log.read_text("utf-8")
 
 
 # --- the store of files
