@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SUBMITTED = "uprez_submitted"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _OF_LENGTH = {"min_characters", "max_characters"}
+_MAX_FILES = 32
+"""In one form: more than any operation takes, few enough to be kept open."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,10 @@ class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: igno
 class _StrictMultipart(MultiPartParser):
     """Starlette's parser, strict where it forgives: text is UTF-8, and a form that does not end was cut off."""
 
+    # A file part stays in memory up to this size, for as long as its request takes to arrive: with Starlette's
+    # megabyte and its thousand parts, a few slow clients would hold gigabytes.
+    spool_max_size = 64 * 1024
+
     _ended = False
 
     @property
@@ -165,7 +171,7 @@ class SpooledForm(_KeepsWhatItFound, MultiPartFormDataValidator):  # type: ignor
 
     async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:
         try:
-            form = await _StrictMultipart(headers, stream).parse()
+            form = await _StrictMultipart(headers, stream, max_files=_MAX_FILES).parse()
         except MultiPartException as reason:
             raise TransportError(400) from reason
         values: dict[str, Any] = {}
