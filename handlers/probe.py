@@ -30,7 +30,6 @@ _MAX_PIECES = 100_000
 JPEG segments would cost it seconds and 300 MB.
 """
 _OS2_HEADER_BYTES = 12
-_XMP = b"XML:com.adobe.xmp\0\0"  # and not compressed
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
     **{picture_format.name: picture_format for picture_format in PictureFormat},
@@ -86,11 +85,13 @@ def _facts(content: BinaryIO) -> PictureFacts:
 
 
 def _lies_on_its_side(picture: Image.Image) -> bool:
+    """By its EXIF block alone, as the engine turns it; Pillow's ``getexif`` would ask XMP too, and decode a PNG."""
     if picture.format == PictureFormat.TIFF.name:
-        return False  # Pillow has applied the orientation to its size already
+        return False  # Pillow has applied the first directory's orientation to its size already
+    notes = Image.Exif()
     try:
-        # Not the PNG's own method, which decodes the whole picture in case the chunk comes behind it.
-        return Image.Image.getexif(picture).get(ExifTags.Base.Orientation) in _SIDEWAYS
+        notes.load(picture.info.get("exif"))
+        return notes.get(ExifTags.Base.Orientation) in _SIDEWAYS
     except Exception:  # noqa: BLE001  # a broken note about a picture is no reason to refuse the picture
         return False
 
@@ -125,7 +126,7 @@ def _start_of_scan(content: BinaryIO) -> int:
 def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
     """Every chunk is there with its checksum, which loading forgives.
 
-    Also finds the notes behind the picture, where Pillow has not looked yet.
+    Also finds the EXIF block behind the picture, where Pillow has not looked yet.
     """
     content.seek(8)
     kind = b""
@@ -136,8 +137,6 @@ def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
             checksum = zlib.crc32(block, checksum)
             if kind == b"eXIf":
                 picture.info.setdefault("exif", block)
-            elif kind == b"iTXt" and block.startswith(_XMP):
-                picture.info.setdefault("XML:com.adobe.xmp", block.decode("utf-8", "replace"))
         if content.read(4) != checksum.to_bytes(4, "big"):
             raise PictureError("This PNG is damaged or cut off.")
 

@@ -7,7 +7,7 @@ import random
 import struct
 import time
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import ExifTags, Image
@@ -65,17 +65,25 @@ def test_an_orientation_noted_behind_the_picture_counts(picture: MakePicture) ->
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
-@pytest.mark.parametrize("name", ["JPEG", "WEBP"])
-def test_an_orientation_noted_as_xmp_counts(picture: MakePicture, name: str) -> None:
-    assert probe(io.BytesIO(picture(name, 8, 6, xmp=XMP))).size == Size(6, 8)
+@pytest.mark.parametrize(
+    ("name", "options"), [("JPEG", {"xmp": XMP}), ("WEBP", {"xmp": XMP}), ("TIFF", {"tiffinfo": {700: XMP}})]
+)
+def test_an_orientation_noted_as_xmp_is_none(
+    picture: MakePicture, name: str, options: dict[str, Any]
+) -> None:
+    """As for the engine, and for most programs that show pictures."""
+    content = picture(name, 8, 6, **options)
+
+    assert XMP in content
+    assert probe(io.BytesIO(content)).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("at", [33, -12])
-def test_an_orientation_noted_as_xmp_in_a_png_counts(picture: MakePicture, at: int) -> None:
+def test_an_orientation_noted_as_xmp_in_a_png_is_none(picture: MakePicture, at: int) -> None:
     png = picture("PNG", 8, 6)
     note = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
 
-    assert probe(io.BytesIO(png[:at] + note + png[at:])).size == Size(6, 8)
+    assert probe(io.BytesIO(png[:at] + note + png[at:])).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
