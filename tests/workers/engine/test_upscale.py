@@ -193,6 +193,20 @@ def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
     assert alpha.mean() / 255 == pytest.approx(inside.mean(), abs=0.01)
 
 
+def test_half_transparent_glass_shows_no_borders_of_tiles(tmp_path: Path, upscale: Upscale) -> None:
+    values = np.full((60, 160, 4), 128, np.uint8)
+    rows, columns = np.mgrid[0:60, 0:160]
+    distance = np.hypot(rows - 29.5, columns - 39.5)
+    values[distance < 12, 3] = 255
+
+    upscale(saved(Image.fromarray(values), tmp_path / "glass.png"), tmp_path / "result.png")
+
+    alpha = pixels(tmp_path / "result.png")[..., 3]
+    away = (distance > 15).repeat(2, axis=0).repeat(2, axis=1)
+    assert (alpha[away] == 128).all()
+    assert alpha[58:62, 78:82].min() == 255
+
+
 def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
     crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
