@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Size
-from workers.engine.metadata import Metadata, metadata_of, upright
+from workers.engine.metadata import Metadata, load, metadata_of, upright
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def _decode(content: bytes, caps: Caps) -> Picture:
     if image.format == "PNG":
         _open(content).verify()  # loading forgives a wrong checksum
     encoding = _encoding_of(image, content)
-    image.load()
+    load(image)
     metadata = metadata_of(image)
     image, profile = _in_known_colours(upright(image), metadata.icc_profile)
     pixels = np.asarray(image)

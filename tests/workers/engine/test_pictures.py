@@ -66,6 +66,25 @@ def test_the_orientation_is_applied_and_then_not_stated_any_more(
     assert picture.metadata.exif is None
 
 
+@pytest.mark.parametrize("picture_format", ["jpeg", "png", "webp", "tiff"])
+def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
+    picture_format: str, crop: Image.Image, written: Written
+) -> None:
+    xmp = b'<rdf:Description tiff:Orientation="6" dc:title="cup"/>'
+    text, tags = PngImagePlugin.PngInfo(), Image.Exif()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    tags[700] = xmp
+    options = {"png": {"pnginfo": text}, "tiff": {"exif": tags}}
+    path = written(crop, picture_format, **options.get(picture_format, {"xmp": xmp}))
+    with Image.open(path) as image:
+        assert image.getexif()[0x0112] == 6
+
+    picture = decode(path)
+
+    assert picture.size == crop.size
+    assert picture.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
+
+
 def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Written) -> None:
     picture = decode(written(crop, "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
 
