@@ -90,7 +90,7 @@ def _lies_on_its_side(picture: Image.Image) -> bool:
         return False  # Pillow has applied the first directory's orientation to its size already
     notes = Image.Exif()
     try:
-        notes.load(picture.info.get("exif"))
+        notes.load(picture.info.get("exif", b""))
         return notes.get(ExifTags.Base.Orientation) in _SIDEWAYS
     except Exception:  # noqa: BLE001  # a broken note about a picture is no reason to refuse the picture
         return False
@@ -149,11 +149,28 @@ def _webp_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
 
 
 def _gif_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
-    """A trailer (0x3B) at the end, zero bytes behind it forgiven."""
-    end = content.seek(0, os.SEEK_END)
-    content.seek(max(0, end - _SEARCH_BYTES))
-    if not content.read().rstrip(b"\0").endswith(b";"):
-        raise PictureError("This GIF is cut off.")
+    """Block for block up to the trailer; what follows it is nobody's business (GIF89a, 18 to 27)."""
+    content.seek(10)
+    flags = content.read(1)[0]
+    content.seek(2 + _colours(flags), os.SEEK_CUR)
+    while (kind := content.read(1)) != b";":
+        if not kind:
+            raise PictureError("This GIF is cut off.")
+        if kind == b",":
+            flags = content.read(9)[8]
+            content.seek(_colours(flags) + 1, os.SEEK_CUR)
+        elif kind == b"!":
+            content.seek(1, os.SEEK_CUR)
+        else:
+            continue  # between blocks Pillow passes over whatever is none
+        size = content.read(1)[0]
+        while size:
+            size = content.read(size + 1)[size]
+
+
+def _colours(flags: int) -> int:
+    """The bytes of the table that such flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _bmp_is_complete(picture: Image.Image, content: BinaryIO) -> None:

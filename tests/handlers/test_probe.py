@@ -130,6 +130,30 @@ def test_an_animation_has_the_size_of_its_canvas() -> None:
     assert probe(content).size == Size(40, 30)
 
 
+@pytest.mark.parametrize("behind", [b"\0" * 9, b"x", b"made with care" * 9999])
+def test_what_stands_behind_the_end_of_a_gif_is_ignored(picture: MakePicture, behind: bytes) -> None:
+    assert probe(io.BytesIO(picture("GIF", 40, 30) + behind)).size == Size(40, 30)
+
+
+def test_a_gif_that_only_seems_to_end_is_refused(picture: MakePicture) -> None:
+    """Cut within a block, just behind the byte that would be its trailer."""
+    comment = b"\x21\xfe\x02x;\0"
+
+    with pytest.raises(PictureError):
+        probe(io.BytesIO(picture("GIF")[:-1] + comment[:-1]))
+
+
+def test_a_gif_of_many_frames_is_walked_to_its_end() -> None:
+    frames = [Image.effect_noise((64, 64), 90).convert("P") for _ in range(50)]
+    content = io.BytesIO()
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
+    whole = content.getvalue()
+
+    assert probe(io.BytesIO(whole)).size == Size(64, 64)
+    with pytest.raises(PictureError):
+        probe(io.BytesIO(whole[: len(whole) // 2]))
+
+
 def test_a_tiff_has_the_size_of_its_first_page() -> None:
     content = io.BytesIO()
     Image.new("L", (40, 30)).save(content, "TIFF", save_all=True, append_images=[Image.new("L", (80, 60))])
