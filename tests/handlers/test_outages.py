@@ -9,10 +9,11 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
+import flask
 import pytest
 from sqlalchemy import update
 
-from domain import images, tables
+from domain import images, quota, tables
 from domain.errors import Unavailable
 from domain.stores.local import LocalFiles
 from domain.unit_of_work import Database
@@ -107,6 +108,20 @@ def test_a_plan_that_is_gone_is_a_crash_and_no_secret(
         assert (reply.status, reply.json) == (500, {"success": False, "message": "Server error"})
 
 
+def test_two_installations_in_one_process_know_their_own_people(
+    services: Services, owner: Person, in_process: RunInProcess, tmp_path: Path
+) -> None:
+    other_data = tmp_path / "other"
+    settings = Settings(data=other_data, broker_url=f"unix://{tmp_path}/nobody-listens.sock")
+    wiring.prepare_embedded(settings)
+    others = wiring.make_services(settings, probe)
+    mine, theirs = in_process(services), in_process(others)
+
+    assert mine.ask("GET", "/api/user", bearer(owner)).status == 200
+    assert theirs.ask("GET", "/api/user", bearer(owner)).status == 401
+    others.database.close()
+
+
 # --- the database
 
 
@@ -146,6 +161,25 @@ def test_the_log_says_why_the_service_was_unavailable(
     assert record.levelname == "WARNING"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Unavailable)
+
+
+def test_an_answer_stands_without_its_quota_and_the_log_says_so(
+    services: Services,
+    owner: Person,
+    in_process: RunInProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def usage(*_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(quota, "usage", usage)
+
+    reply = in_process(services).ask("GET", "/api/images/1", bearer(owner))
+
+    assert reply.status == 404
+    assert "X-RateLimit-Limit" not in reply.headers
+    assert f"{reply.headers['X-Request-Id']} goes without its quota" in caplog.text
 
 
 def test_nobody_registers_or_logs_in_without_a_database(
@@ -276,6 +310,31 @@ def test_our_own_links_lead_nowhere_when_another_store_serves_the_files(
 
     assert in_process(services).ask("GET", link).status == 404
     assert in_process(replace(services, store=BrokenStore())).ask("GET", link).status == 403
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [(FileNotFoundError, 404), (PermissionError, 503), (OSError, 503)]
+)
+def test_a_file_that_is_lost_while_it_is_looked_at_is_no_crash(
+    services: Services,
+    in_process: RunInProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: type[OSError],
+    status: int,
+) -> None:
+    assert isinstance(services.store, LocalFiles)
+    key = f"originals/{secrets.token_hex(4)}.png"
+    services.store.put(key, io.BytesIO(b"x"))
+    link = services.store.signed_url(
+        key, "x.png", services.clock.now() + services.rules.download_link_lifetime
+    )
+
+    def send_file(*_: object, **__: object) -> None:
+        raise reason
+
+    monkeypatch.setattr(flask, "send_file", send_file)
+
+    assert in_process(services).ask("GET", link).status == status
 
 
 # --- the queue
