@@ -155,7 +155,10 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:
         return image, profile
     # Bilevel, palettes, one transparent colour, YCbCr, premultiplied …
-    gray = image.mode in {"1", "L", "La"} or (image.mode == "P" and _is_gray(image.getpalette() or []))
+    gray = image.mode in {"1", "L", "La"} or (
+        # Under a profile for colours, which programs refuse on gray, its grays stay colours.
+        image.mode == "P" and _is_gray(image.getpalette() or []) and _suits_gray(profile)
+    )
     mode = "L" if gray else "RGB"
     if image.has_transparency_data:
         # There is no way from a palette to gray with alpha, but one through colour.
@@ -165,6 +168,10 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
 
 def _is_gray(palette: list[int]) -> bool:
     return palette[0::3] == palette[1::3] == palette[2::3]
+
+
+def _suits_gray(profile: bytes | None) -> bool:
+    return profile is None or profile[16:20] == b"GRAY"  # the colour space in its header (ICC.1, 7.2.6)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -141,6 +141,24 @@ def test_a_transparent_palette_entry_becomes_alpha(crop: Image.Image, written: W
     np.testing.assert_array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == 3)
 
 
+@pytest.mark.parametrize(
+    ("space", "channels"), [(None, 1), (b"GRAY", 1), (b"RGB ", 3)], ids=["none", "gray", "colour"]
+)
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_palette_of_grays_stays_in_colour_under_a_profile_for_colours(
+    space: bytes | None, channels: int, transparent: bool, crop: Image.Image, written: Written
+) -> None:
+    profile = None if space is None else bytes(16) + space + bytes(108)
+    options = {"transparency": 3} if transparent else {}
+    palette = crop.convert("L").quantize(16)
+
+    picture = decode(written(palette, "png", icc_profile=profile, **options))
+
+    assert picture.pixels.shape[2] == channels + transparent
+    assert picture.metadata.icc_profile == profile
+    assert picture.is_neutral
+
+
 @pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", (1, 2, 3), 4), ("L", 7, 2)])
 def test_one_transparent_colour_becomes_alpha(
     mode: str, colour: Any, channels: int, written: Written
