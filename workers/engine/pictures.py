@@ -150,6 +150,8 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:
         raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
+    if image.mode == "I;16" and isinstance(invisible := image.info.get("transparency"), int):
+        return _gray_with_alpha(image, invisible), profile
     if image.mode.startswith("I;16") or image.mode in {"LA", "RGBA"}:
         return image, profile
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:
@@ -164,6 +166,14 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
         # There is no way from a palette to gray with alpha, but one through colour.
         return (image.convert("RGBA") if image.mode == "P" else image).convert(f"{mode}A"), profile
     return image.convert(mode), profile
+
+
+def _gray_with_alpha(image: Image.Image, invisible: int) -> Image.Image:
+    """Eight bits of a 16-bit gray picture in which one shade is transparent: Pillow has no more with alpha."""
+    values = np.asarray(image)
+    gray = np.rint(values / np.float32(257)).astype(np.uint8)
+    alpha = np.where(values == invisible, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (Image.fromarray(gray), Image.fromarray(alpha)))
 
 
 def _is_gray(palette: list[int]) -> bool:
