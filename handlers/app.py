@@ -56,7 +56,7 @@ def create_app(
     app.app.extensions[SERVICES] = services
     app.app.json.compact = True
     app._middleware_app.asgi_app = FlaskBridge(app.app.wsgi_app, threads)  # noqa: SLF001  # no other way in
-    use_bearer_tokens(app.app, services)
+    auth = use_bearer_tokens(app.app, services)
     app.app.register_error_handler(WerkzeugHTTPException, _raise_further)
     for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
         app.add_error_handler(kind, _answer)
@@ -79,7 +79,7 @@ def create_app(
         jsonifier=Jsonifier(JsonText),
         validate_responses=check_responses,
         validator_map={"parameter": StrictParameters, "body": MediaTypeDict(BODY_VALIDATORS)},
-        security_map={"bearer": bearer_handler(app.app, services)},
+        security_map={"bearer": bearer_handler(app.app, auth, services)},
     )
     add_health(app.app)
     return Edge(app)
@@ -94,8 +94,11 @@ def _raise_further(error: WerkzeugHTTPException) -> None:
 
 def _answer(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
     answer = _translate(error)
-    if answer.status == 500:  # noqa: PLR2004
-        _log.error("Request %s crashed.", request.scope["extensions"][REQUEST_ID], exc_info=error)
+    if answer.status >= 500:  # noqa: PLR2004
+        # The client reads no reason; whoever runs this finds it here, also when it is only an outage.
+        level = logging.ERROR if answer.status == 500 else logging.WARNING  # noqa: PLR2004
+        request_id = request.scope["extensions"][REQUEST_ID]
+        _log.log(level, "Request %s was answered with %d.", request_id, answer.status, exc_info=error)
     return ConnexionResponse(
         status_code=answer.status,
         mimetype="application/json",

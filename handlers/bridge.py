@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from a2wsgi.wsgi import build_environ
 from werkzeug.wsgi import FileWrapper
 
+from domain.errors import UprezError
+from handlers.contract import METHOD
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -31,28 +34,53 @@ class FlaskBridge:
         self.app = wsgi_app
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="handler")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         environ: Any = build_environ(scope, BytesIO())  # type: ignore[arg-type]
+        environ["REQUEST_METHOD"] = scope["extensions"][METHOD]  # for HEAD, nothing is read that nobody gets
         environ["CONTENT_LENGTH"] = "0"  # what was sent where no body belongs stays unread
         environ.pop("HTTP_UPGRADE", None)  # to werkzeug a WebSocket, for which there is no route
         environ["wsgi.file_wrapper"] = lambda file, _size: FileWrapper(file, _FILE_CHUNK_BYTES)
         answer = await self._on_thread(_Answer, self.app, environ)
         try:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            chunk, following = answer.first, answer.second
-            while following is not _END:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                chunk, following = following, await self._on_thread(next, answer.rest, _END)
-            await send({"type": "http.response.body", "body": chunk})
+            if answer.second is _END:
+                await send({"type": "http.response.body", "body": answer.first})
+            else:
+                await self._stream(answer, receive, send)
         finally:
             if answer.second is not _END:
                 await self._on_thread(answer.close)
 
+    async def _stream(self, answer: _Answer, receive: Receive, send: Send) -> None:
+        """Until the client goes away: what is sent after that, the server drops without a word."""
+        leaving = asyncio.create_task(_has_left(receive))
+        try:
+            chunk, following = answer.first, answer.second
+            while following is not _END:
+                if leaving.done() and leaving.result():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                chunk, following = following, await self._on_thread(next, answer.rest, _END)
+            await send({"type": "http.response.body", "body": chunk})
+        finally:
+            leaving.cancel()
+
     async def _on_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         call = partial(contextvars.copy_context().run, function, *arguments)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+async def _has_left(receive: Receive) -> bool:
+    """True once the client is gone; False if that cannot be learnt without reading what nobody wants."""
+    try:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            message = await receive()  # nothing is left to come but this
+    except UprezError:  # a body that stalls or is too large, where none belongs: as unwanted as any other
+        return False
+    return bool(message["type"] == "http.disconnect")
 
 
 class _Answer:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BASE_PATH = "/api"
+METHOD = "uprez_method"
+"""Where the scope's extensions have the method that was sent; everything routes HEAD as GET."""
 _METHODS = ("get", "post", "put", "patch", "delete")
 _FILES = (Path(__file__).with_name("openapi.yaml"), Path(__file__).parent.parent / "openapi.yaml")
 """Within the wheel, and beside the packages in a checkout."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
+from handlers.contract import METHOD
 from handlers.envelope import Answer, status_answer
 from handlers.json_text import json_bytes
 from handlers.validation import SUBMITTED
@@ -52,6 +53,7 @@ class _Exchange:
         extensions = {
             **scope.get("extensions", {}),
             REQUEST_ID: self._request_id,
+            METHOD: scope["method"],
             "connexion_context": self._context,
         }
         self._scope: Scope = {**scope, "extensions": extensions}

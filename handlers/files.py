@@ -1,12 +1,12 @@
-"""/files and /profile-photos: pictures themselves, the only answers without an envelope."""
+"""/files and /profile-photos: pictures themselves, answers without an envelope as the page in ``pages`` is."""
 
 from __future__ import annotations
 
 import flask
 
-from domain.errors import LinkRefused
+from domain.errors import LinkRefused, NotFound, Unavailable
 from domain.formats import PictureFormat
-from domain.stores.local import LocalFiles
+from domain.stores.local import LocalFiles, SignedFile
 from handlers.pages import initials_picture
 from handlers.request import services
 
@@ -18,19 +18,27 @@ def get_file(key: str) -> flask.Response:
         raise LinkRefused
     # The contract does not know If-Match; werkzeug would answer 412 with the whole file behind it.
     flask.request.environ.pop("HTTP_IF_MATCH", None)
-    signed = store.read_url(key, services().clock.now())
+    try:
+        response = _attachment(store.read_url(key, services().clock.now()))
+    except FileNotFoundError:
+        raise NotFound from None  # deleted since it was looked for
+    except OSError as reason:
+        raise Unavailable(f"The object store failed: {reason}") from reason
+    response.headers["Cache-Control"] = "private, no-store"
+    del response.headers["Date"]  # werkzeug's; the server gives every answer one
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    return response
+
+
+def _attachment(signed: SignedFile) -> flask.Response:
     picture_format = next(picture for picture in PictureFormat if picture.extension == signed.path.suffix)
-    response = flask.send_file(
+    return flask.send_file(
         signed.path,
         mimetype=picture_format.media_type,
         as_attachment=True,
         download_name=signed.filename,
         conditional=True,
     )
-    response.headers["Cache-Control"] = "private, no-store"
-    del response.headers["Date"]  # werkzeug's; the server gives every answer one
-    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    return response
 
 
 def get_profile_photo(initials: str) -> flask.Response:

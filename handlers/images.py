@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 def upscale() -> tuple[Body, int]:
     form = submitted()
-    wish = images.Wish(**{name: form.fields.get(name) for name in images.Wish.__dataclass_fields__})
+    wish = images.Wish(
+        scale_factor=form.fields.get("scale_factor"),
+        target_width=form.fields.get("target_width"),
+        target_height=form.fields.get("target_height"),
+    )
     image = images.submit(services(), principal().account, _upload(form.file("image")), wish, form.problems)
     return success("Image uploaded and queued for processing", shapes.accepted_image(image)), 202
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from domain import quota
 from domain.errors import Unavailable
 from handlers.contract import BASE_PATH, operation_id
+from handlers.edge import REQUEST_ID
 from handlers.envelope import TransportError
 from handlers.hourly_limit import limit_headers
 from handlers.security import PRINCIPAL
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.tokens import Principal
     from handlers.contract import BodyRules, Contract
+
+
+_log = logging.getLogger(__name__)
 
 
 class Methods:
@@ -101,16 +106,18 @@ class LimitHeaders:
                 headers.update(limit_headers(context))
                 principal, operation = context.get(PRINCIPAL), operation_id(scope)
                 if principal is not None and operation and self._contract.shows_quota(operation):
-                    headers.update(await run_in_threadpool(self._quota, principal))
+                    try:
+                        headers.update(await run_in_threadpool(self._quota, principal))
+                    except Unavailable:
+                        # The answer was made before and stands; its headers are all that is missing.
+                        request_id = scope["extensions"][REQUEST_ID]
+                        _log.warning("Request %s goes without its quota.", request_id, exc_info=True)
             await send(message)
 
         await self._app(scope, receive, send_with_limits if scope["type"] == "http" else send)
 
     def _quota(self, principal: Principal) -> dict[str, str]:
-        try:
-            usage = quota.this_month(self._services, principal.account)
-        except Unavailable:
-            return {}  # the answer itself says 503
+        usage = quota.this_month(self._services, principal.account)
         if usage.limit is None:
             return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
         return {"X-RateLimit-Limit": str(usage.limit), "X-RateLimit-Remaining": str(usage.remaining)}

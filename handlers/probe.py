@@ -30,7 +30,6 @@ _MAX_PIECES = 100_000
 JPEG segments would cost it seconds and 300 MB.
 """
 _OS2_HEADER_BYTES = 12
-_XMP = b"XML:com.adobe.xmp\0\0"  # and not compressed
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
     **{picture_format.name: picture_format for picture_format in PictureFormat},
@@ -86,11 +85,13 @@ def _facts(content: BinaryIO) -> PictureFacts:
 
 
 def _lies_on_its_side(picture: Image.Image) -> bool:
+    """By its EXIF block alone, as the engine turns it; Pillow's ``getexif`` would ask XMP too, and decode a PNG."""
     if picture.format == PictureFormat.TIFF.name:
-        return False  # Pillow has applied the orientation to its size already
+        return False  # Pillow has applied the first directory's orientation to its size already
+    notes = Image.Exif()
     try:
-        # Not the PNG's own method, which decodes the whole picture in case the chunk comes behind it.
-        return Image.Image.getexif(picture).get(ExifTags.Base.Orientation) in _SIDEWAYS
+        notes.load(picture.info.get("exif", b""))
+        return notes.get(ExifTags.Base.Orientation) in _SIDEWAYS
     except Exception:  # noqa: BLE001  # a broken note about a picture is no reason to refuse the picture
         return False
 
@@ -125,7 +126,7 @@ def _start_of_scan(content: BinaryIO) -> int:
 def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
     """Every chunk is there with its checksum, which loading forgives.
 
-    Also finds the notes behind the picture, where Pillow has not looked yet.
+    Also finds the EXIF block behind the picture, where Pillow has not looked yet.
     """
     content.seek(8)
     kind = b""
@@ -136,8 +137,6 @@ def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
             checksum = zlib.crc32(block, checksum)
             if kind == b"eXIf":
                 picture.info.setdefault("exif", block)
-            elif kind == b"iTXt" and block.startswith(_XMP):
-                picture.info.setdefault("XML:com.adobe.xmp", block.decode("utf-8", "replace"))
         if content.read(4) != checksum.to_bytes(4, "big"):
             raise PictureError("This PNG is damaged or cut off.")
 
@@ -150,11 +149,28 @@ def _webp_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
 
 
 def _gif_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
-    """A trailer (0x3B) at the end, zero bytes behind it forgiven."""
-    end = content.seek(0, os.SEEK_END)
-    content.seek(max(0, end - _SEARCH_BYTES))
-    if not content.read().rstrip(b"\0").endswith(b";"):
-        raise PictureError("This GIF is cut off.")
+    """Block for block up to the trailer; what follows it is nobody's business (GIF89a, 18 to 27)."""
+    content.seek(10)
+    flags = content.read(1)[0]
+    content.seek(2 + _colours(flags), os.SEEK_CUR)
+    while (kind := content.read(1)) != b";":
+        if not kind:
+            raise PictureError("This GIF is cut off.")
+        if kind == b",":
+            flags = content.read(9)[8]
+            content.seek(_colours(flags) + 1, os.SEEK_CUR)
+        elif kind == b"!":
+            content.seek(1, os.SEEK_CUR)
+        else:
+            continue  # between blocks Pillow passes over whatever is none
+        size = content.read(1)[0]
+        while size:
+            size = content.read(size + 1)[size]
+
+
+def _colours(flags: int) -> int:
+    """The bytes of the table that such flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _bmp_is_complete(picture: Image.Image, content: BinaryIO) -> None:

@@ -11,6 +11,8 @@ from handlers.envelope import status_answer
 from handlers.json_text import json_bytes
 
 if TYPE_CHECKING:
+    import asyncio
+
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -19,9 +21,22 @@ _LINGER_SECONDS = 2.0
 
 
 class EnvelopeProtocol(HttpToolsProtocol):
+    header_seconds = 10.0
+    """How long a header may take, and a new connection until its first request; uvicorn knows no bound."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _header_begun = False
     _header_bytes = 0
     _unfinished_bytes = 0
     _lingering = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._await_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_awaiting_header()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
@@ -32,9 +47,14 @@ class EnvelopeProtocol(HttpToolsProtocol):
             return
         self._unfinished_bytes += len(data)
         super().data_received(data)
+        if not self._is_answering() and not self._lingering:
+            # Bytes that begin no request, as empty lines do: they have stopped uvicorn's timer for idleness.
+            self._await_header()
 
     def on_message_begin(self) -> None:
         self._header_bytes = 0
+        self._header_begun = True
+        self._await_header()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -90,10 +110,37 @@ class EnvelopeProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_headers_complete(self) -> None:
+        self._header_begun = False
+        self._stop_awaiting_header()
         self._unfinished_bytes = 0
         super().on_headers_complete()
         if self.cycle is not None:  # its task has not run yet
             self.cycle.transport = cast("Any", _LingeringTransport(self))
+
+    def _await_header(self) -> None:
+        """From now on, if not already: a client that sends a byte now and then gains nothing."""
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(self.header_seconds, self._header_is_late)
+
+    def _stop_awaiting_header(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _header_is_late(self) -> None:
+        self._header_timer = None
+        if self._lingering or self.transport.is_closing():
+            return
+        if self._is_answering():
+            self._await_header()  # of the next request, which waits its turn and may not even be read
+        elif self._header_begun:
+            self._refuse(408)
+        else:
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        exchange = cast("RequestResponseCycle | None", self.cycle)
+        return exchange is not None and not exchange.response_complete
 
     def linger(self) -> None:
         """Says that nothing more comes, and reads what the client still sends into nothing for a while.
@@ -102,6 +149,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         be lost on its way.
         """
         self._lingering = True
+        self._stop_awaiting_header()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from domain.errors import FieldProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from jsonschema import ValidationError
     from jsonschema.protocols import Validator
@@ -21,8 +21,9 @@ _ENOUGH = 1000
 
 def object_problems(validator: Validator, members: Mapping[str, Any]) -> list[FieldProblem]:
     problems: list[FieldProblem] = []
+    required = validator.schema.get("required", ())
     for error in islice(validator.iter_errors(members), _ENOUGH):
-        problems += _problems(error)
+        problems += _problems(error, required)
     return problems
 
 
@@ -31,8 +32,10 @@ def value_problems(validator: Validator, name: str, value: Any) -> list[FieldPro
     return [_problem(name, error) for error in validator.iter_errors(value)]
 
 
-def _problems(error: ValidationError) -> Iterator[FieldProblem]:
-    if error.path:
+def _problems(error: ValidationError, required: Collection[str]) -> Iterator[FieldProblem]:
+    if len(error.path) == 1 and error.path[0] in required and error.instance is None:
+        yield FieldProblem(str(error.path[0]), "required")  # null is as good as missing, where that is wrong
+    elif error.path:
         yield _problem(str(error.path[0]), error)
     elif error.validator == "required":
         # One error for each missing name, which only the sentence carries: all at once instead,
@@ -65,7 +68,7 @@ def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
     schema, value = error.schema, error.validator_value
     match error.validator:
         case "type":
-            rule, facts = ("required" if error.instance is None else str(value)), {}
+            rule, facts = str(value), {}
         case "minimum" | "maximum" if "minimum" in schema and "maximum" in schema:
             rule, facts = "between", {"minimum": schema["minimum"], "maximum": schema["maximum"]}
         case "minimum" | "maximum" as bound:

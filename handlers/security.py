@@ -30,15 +30,15 @@ SCHEME = "Bearer"
 PRINCIPAL = "uprez_principal"
 """Where the request's context has who asks: from the moment it is known, also when it is then refused."""
 
-auth = HTTPTokenAuth(SCHEME)
-
 
 def current_principal() -> Principal:
-    return cast("Principal", auth.current_user())
+    """Where Flask-HTTPAuth's own ``current_user`` looks."""
+    return cast("Principal", flask.g.flask_httpauth_user)
 
 
-def use_bearer_tokens(app: flask.Flask, services: Services) -> None:
-    """Teaches Flask-HTTPAuth our tokens, and shows each handler who asks."""
+def use_bearer_tokens(app: flask.Flask, services: Services) -> HTTPTokenAuth:
+    """Teaches Flask-HTTPAuth our tokens, those of this application alone, and shows each handler who asks."""
+    auth = HTTPTokenAuth(SCHEME)
 
     @auth.verify_token  # type: ignore[untyped-decorator]
     def _verify(plain: str) -> Principal | None:
@@ -57,8 +57,12 @@ def use_bearer_tokens(app: flask.Flask, services: Services) -> None:
         if principal is not None:
             flask.g.flask_httpauth_user = principal
 
+    return auth
 
-def bearer_handler(app: flask.Flask, services: Services) -> type[AbstractSecurityHandler]:
+
+def bearer_handler(
+    app: flask.Flask, auth: HTTPTokenAuth, services: Services
+) -> type[AbstractSecurityHandler]:
     """The class that Connexion makes an instance of for every operation with a bearer requirement."""
 
     def check(

@@ -40,7 +40,6 @@ _SENTENCES = {
     "among_own": "The {label} must be among those of the token that asks: {held}.",
     # pictures and sizes
     "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
-    "damaged": "The {label} is damaged or incomplete.",
     "max_kilobytes": "The {label} must not be greater than {maximum} kilobytes.",
     "max_pixels": "The {label} must not have more than {maximum} pixels.",
     "excluded_by_target": "The {label} cannot be used with target_width or target_height.",

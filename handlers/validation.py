@@ -7,6 +7,7 @@ the domain adds its own findings and the client hears everything in one 422.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 SUBMITTED = "uprez_submitted"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _OF_LENGTH = {"min_characters", "max_characters"}
+_MAX_FILES = 32
+"""In one form: more than any operation takes, few enough to be kept open."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,13 @@ class Submitted:
 class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion is untyped
     def validate(self, scope: Scope) -> None:
         """Raises NotFound for a path that no resource can have, InvalidFields for the query."""
+        values = scope["path_params"]
+        # Each parameter is a segment of its own. An id with zeros before it was read and stands there differently.
+        if Counter(map(str, values.values())) - Counter(scope["path"].split("/")):
+            raise NotFound
         for parameter in self.parameters.get("path", []):
-            value = scope["path_params"][parameter["name"]]
-            padded = isinstance(value, int) and re.search(rf"/0+{value}(/|$)", scope["path"])
-            if padded or value_problems(_validator(parameter["schema"]), parameter["name"], value):
+            name = parameter["name"]
+            if value_problems(_validator(parameter["schema"]), name, values[name]):
                 raise NotFound
         problems = self._query_problems(scope["query_string"])
         if problems:
@@ -126,6 +132,10 @@ class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: igno
 class _StrictMultipart(MultiPartParser):
     """Starlette's parser, strict where it forgives: text is UTF-8, and a form that does not end was cut off."""
 
+    # A file part stays in memory up to this size, for as long as its request takes to arrive: with Starlette's
+    # megabyte and its thousand parts, a few slow clients would hold gigabytes.
+    spool_max_size = 64 * 1024
+
     _ended = False
 
     @property
@@ -165,7 +175,7 @@ class SpooledForm(_KeepsWhatItFound, MultiPartFormDataValidator):  # type: ignor
 
     async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:
         try:
-            form = await _StrictMultipart(headers, stream).parse()
+            form = await _StrictMultipart(headers, stream, max_files=_MAX_FILES).parse()
         except MultiPartException as reason:
             raise TransportError(400) from reason
         values: dict[str, Any] = {}

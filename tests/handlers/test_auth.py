@@ -259,6 +259,12 @@ def test_a_link_for_a_download_verifies_nothing(client: Client, server: Server, 
     assert client.get(f"/api/auth/verify-email/{mallory.id}/{signed}").status == 403
 
 
+def test_only_the_id_of_a_link_is_read_as_an_id(client: Client) -> None:
+    assert client.get("/api/auth/verify-email/5/005").status == 403
+    assert client.get("/api/auth/verify-email/005/5").status == 404
+    assert client.get("/api/auth/verify-email/005/005").status == 404
+
+
 def test_an_expired_link_verifies_nothing(client: Client, server: Server, person: MakePerson) -> None:
     late = person(verified=False).account
     services = server.services

@@ -9,14 +9,16 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
+import flask
 import pytest
 from sqlalchemy import update
 
-from domain import images, tables
+from domain import images, quota, tables
 from domain.errors import Unavailable
 from domain.stores.local import LocalFiles
 from domain.unit_of_work import Database
 from handlers.probe import probe
+from tests.handlers.conftest import make_person
 from uprez import wiring
 from uprez.settings import Settings
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.services import Services
-    from tests.handlers.conftest import Client, InProcess, MakePerson, Person, Server
+    from tests.handlers.conftest import Client, InProcess, Person, StartServer
 
     RunInProcess = Callable[[Services], InProcess]
 
@@ -106,6 +108,20 @@ def test_a_plan_that_is_gone_is_a_crash_and_no_secret(
         assert (reply.status, reply.json) == (500, {"success": False, "message": "Server error"})
 
 
+def test_two_installations_in_one_process_know_their_own_people(
+    services: Services, owner: Person, in_process: RunInProcess, tmp_path: Path
+) -> None:
+    other_data = tmp_path / "other"
+    settings = Settings(data=other_data, broker_url=f"unix://{tmp_path}/nobody-listens.sock")
+    wiring.prepare_embedded(settings)
+    others = wiring.make_services(settings, probe)
+    mine, theirs = in_process(services), in_process(others)
+
+    assert mine.ask("GET", "/api/user", bearer(owner)).status == 200
+    assert theirs.ask("GET", "/api/user", bearer(owner)).status == 401
+    others.database.close()
+
+
 # --- the database
 
 
@@ -134,6 +150,36 @@ def test_without_its_database_the_service_is_unavailable(
 
         assert (reply.status, reply.json) == (503, UNAVAILABLE), path
         assert int(reply.headers["Retry-After"]) > 0
+
+
+def test_the_log_says_why_the_service_was_unavailable(
+    without_database: Services, owner: Person, in_process: RunInProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = in_process(without_database).ask("GET", "/api/user", bearer(owner))
+
+    (record,) = [record for record in caplog.records if reply.headers["X-Request-Id"] in record.getMessage()]
+    assert record.levelname == "WARNING"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], Unavailable)
+
+
+def test_an_answer_stands_without_its_quota_and_the_log_says_so(
+    services: Services,
+    owner: Person,
+    in_process: RunInProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def usage(*_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(quota, "usage", usage)
+
+    reply = in_process(services).ask("GET", "/api/images/1", bearer(owner))
+
+    assert reply.status == 404
+    assert "X-RateLimit-Limit" not in reply.headers
+    assert f"{reply.headers['X-Request-Id']} goes without its quota" in caplog.text
 
 
 def test_nobody_registers_or_logs_in_without_a_database(
@@ -173,24 +219,29 @@ def test_what_needs_no_database_is_answered_without_one(
 
 
 def test_a_locked_database_refuses_uploads_soon_and_readers_never(
-    client: Client, server: Server, person: MakePerson, png: bytes
+    start_server: StartServer, password_hash: str, png: bytes
 ) -> None:
     """Also the first request of a token, which would note when it was used."""
-    reader, writer = person(), person()
+    server = start_server()  # its own, because the outage stands in its log
+    reader = make_person(server.services, password_hash, email="reader@example.com")
+    writer = make_person(server.services, password_hash, email="writer@example.com")
     lock = sqlite3.connect(server.settings.data / "uprez.sqlite3", isolation_level=None)
-    try:
-        lock.execute("BEGIN IMMEDIATE")
-        read = client.get("/api/images", token=reader.token)
-        refused = client.upload(writer.token, png)
-    finally:
-        lock.close()
+    with server.client() as client:
+        assert client.get("/health/ready").status == 200  # the worker has started
+        try:
+            lock.execute("BEGIN IMMEDIATE")
+            read = client.get("/api/images", token=reader.token)
+            refused = client.upload(writer.token, png)
+        finally:
+            lock.close()
 
-    assert read.status == 200
-    assert read.seconds < 1
-    assert (refused.status, refused.json) == (503, UNAVAILABLE)
-    assert refused.seconds < 5
-    assert client.get("/api/images", token=writer.token).data == []
-    assert client.upload(writer.token, png).headers["X-RateLimit-Remaining"] == "999"
+        assert read.status == 200
+        assert read.seconds < 1
+        assert (refused.status, refused.json) == (503, UNAVAILABLE)
+        assert refused.seconds < 5
+        assert client.get("/api/images", token=writer.token).data == []
+        assert client.upload(writer.token, png).headers["X-RateLimit-Remaining"] == "999"
+    assert refused.headers["X-Request-Id"] in server.log.read_text("utf-8")
 
 
 # --- the store of files
@@ -259,6 +310,31 @@ def test_our_own_links_lead_nowhere_when_another_store_serves_the_files(
 
     assert in_process(services).ask("GET", link).status == 404
     assert in_process(replace(services, store=BrokenStore())).ask("GET", link).status == 403
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [(FileNotFoundError, 404), (PermissionError, 503), (OSError, 503)]
+)
+def test_a_file_that_is_lost_while_it_is_looked_at_is_no_crash(
+    services: Services,
+    in_process: RunInProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: type[OSError],
+    status: int,
+) -> None:
+    assert isinstance(services.store, LocalFiles)
+    key = f"originals/{secrets.token_hex(4)}.png"
+    services.store.put(key, io.BytesIO(b"x"))
+    link = services.store.signed_url(
+        key, "x.png", services.clock.now() + services.rules.download_link_lifetime
+    )
+
+    def send_file(*_: object, **__: object) -> None:
+        raise reason
+
+    monkeypatch.setattr(flask, "send_file", send_file)
+
+    assert in_process(services).ask("GET", link).status == status
 
 
 # --- the queue

@@ -7,7 +7,7 @@ import random
 import struct
 import time
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import ExifTags, Image
@@ -65,17 +65,25 @@ def test_an_orientation_noted_behind_the_picture_counts(picture: MakePicture) ->
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
-@pytest.mark.parametrize("name", ["JPEG", "WEBP"])
-def test_an_orientation_noted_as_xmp_counts(picture: MakePicture, name: str) -> None:
-    assert probe(io.BytesIO(picture(name, 8, 6, xmp=XMP))).size == Size(6, 8)
+@pytest.mark.parametrize(
+    ("name", "options"), [("JPEG", {"xmp": XMP}), ("WEBP", {"xmp": XMP}), ("TIFF", {"tiffinfo": {700: XMP}})]
+)
+def test_an_orientation_noted_as_xmp_is_none(
+    picture: MakePicture, name: str, options: dict[str, Any]
+) -> None:
+    """As for the engine, and for most programs that show pictures."""
+    content = picture(name, 8, 6, **options)
+
+    assert XMP in content
+    assert probe(io.BytesIO(content)).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("at", [33, -12])
-def test_an_orientation_noted_as_xmp_in_a_png_counts(picture: MakePicture, at: int) -> None:
+def test_an_orientation_noted_as_xmp_in_a_png_is_none(picture: MakePicture, at: int) -> None:
     png = picture("PNG", 8, 6)
     note = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
 
-    assert probe(io.BytesIO(png[:at] + note + png[at:])).size == Size(6, 8)
+    assert probe(io.BytesIO(png[:at] + note + png[at:])).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
@@ -120,6 +128,30 @@ def test_an_animation_has_the_size_of_its_canvas() -> None:
     Image.new("P", (40, 30)).save(content, "GIF", save_all=True, append_images=[Image.new("P", (40, 30), 1)])
 
     assert probe(content).size == Size(40, 30)
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 9, b"x", b"made with care" * 9999])
+def test_what_stands_behind_the_end_of_a_gif_is_ignored(picture: MakePicture, behind: bytes) -> None:
+    assert probe(io.BytesIO(picture("GIF", 40, 30) + behind)).size == Size(40, 30)
+
+
+def test_a_gif_that_only_seems_to_end_is_refused(picture: MakePicture) -> None:
+    """Cut within a block, just behind the byte that would be its trailer."""
+    comment = b"\x21\xfe\x02x;\0"
+
+    with pytest.raises(PictureError):
+        probe(io.BytesIO(picture("GIF")[:-1] + comment[:-1]))
+
+
+def test_a_gif_of_many_frames_is_walked_to_its_end() -> None:
+    frames = [Image.effect_noise((64, 64), 90).convert("P") for _ in range(50)]
+    content = io.BytesIO()
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
+    whole = content.getvalue()
+
+    assert probe(io.BytesIO(whole)).size == Size(64, 64)
+    with pytest.raises(PictureError):
+        probe(io.BytesIO(whole[: len(whole) // 2]))
 
 
 def test_a_tiff_has_the_size_of_its_first_page() -> None:

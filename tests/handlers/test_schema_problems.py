@@ -46,7 +46,7 @@ def test_a_list_of_endlessly_many_wrong_items_is_not_looked_through_to_its_end()
 @pytest.mark.parametrize(
     ("schema", "value", "rule", "facts"),
     [
-        ({"type": "string"}, None, "required", {}),
+        ({"type": "string"}, None, "string", {}),
         ({"type": "string"}, 1, "string", {}),
         ({"type": "integer"}, "1", "integer", {}),
         ({"type": "integer"}, True, "integer", {}),
@@ -80,6 +80,15 @@ def test_a_broken_rule_has_a_name_and_a_sentence(
     assert name == "a_b"
     assert sentence.startswith("The a b ")
     assert "{" not in sentence
+
+
+def test_null_is_a_missing_field_only_where_the_field_must_be_there() -> None:
+    schema = {"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}
+
+    assert problems(schema, {"a": None, "b": None}) == [
+        FieldProblem("a", "required"),
+        FieldProblem("b", "string"),
+    ]
 
 
 def test_null_is_right_where_the_schema_says_so() -> None:

@@ -100,6 +100,7 @@ class _Conversation:
                 job.source,
                 job.target,
                 job.sizing,
+                caps=job.caps,
                 model=engine.model,
                 tile_side=engine.tile_side,
                 threads=engine.tile_threads,
@@ -163,9 +164,12 @@ def _run() -> NoReturn:
     code = 1
     try:
         code = main()
+    except SystemExit as ending:  # argparse's: 0 after --help, 2 for what it does not know
+        code = ending.code if isinstance(ending.code, int) else 1
     except Exception:
         log.exception("the engine broke")
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 

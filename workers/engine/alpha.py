@@ -57,14 +57,13 @@ def bled(colour: Pixels, alpha: Pixels) -> Pixels:
 
 
 def keep_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
-    """``larger`` alpha 0–1, exactly 1 or 0 again where the original and all around it is opaque or transparent.
+    """``larger`` alpha 0–1, exactly the original again where that does not change from pixel to pixel.
 
-    A network moves flat values by some levels; a logo would get a veil over all of its background.
+    A network moves flat values by some levels, differently in each tile: a logo would get a veil over all of
+    its background, and half-transparent glass the borders of tiles.
     """
-    result = np.clip(larger, 0, 1)
-    for flat in (0.0, 1.0):
-        result[_enlarged(_eroded(alpha == flat), scale)] = flat
-    return result
+    kept = np.where(_flat(alpha), alpha, np.float32(np.nan)).repeat(scale, axis=0).repeat(scale, axis=1)
+    return np.where(np.isnan(kept), np.clip(larger, 0, 1), kept)
 
 
 def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -74,15 +73,15 @@ def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
-def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True where the pixel and its eight neighbours are; beyond the border counts as the border."""
-    height, width = mask.shape
-    padded = np.pad(mask, 1, mode="edge")
-    rows = padded[:-2] & padded[1:-1] & padded[2:]
-    eroded = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
-    assert eroded.shape == (height, width)
-    return eroded
-
-
-def _enlarged(mask: NDArray[np.bool_], scale: int) -> NDArray[np.bool_]:
-    return mask.repeat(scale, axis=0).repeat(scale, axis=1)
+def _flat(alpha: Floats) -> NDArray[np.bool_]:
+    """True where the eight neighbours are what the pixel is; beyond the border counts as the border."""
+    padded = np.pad(alpha, 1, mode="edge")
+    down = padded[1:] == padded[:-1]
+    across = padded[:, 1:] == padded[:, :-1]
+    # Each of the three columns is of one value, and so is the middle row that joins them.
+    columns = down[:-1] & down[1:]
+    middle = across[1:-1]
+    flat: NDArray[np.bool_] = (
+        columns[:, :-2] & columns[:, 1:-1] & columns[:, 2:] & middle[:, :-1] & middle[:, 1:]
+    )
+    return flat

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from domain.errors import PictureError
 from domain.formats import PictureFormat
 from workers.engine.metadata import EXIF_DIRECTORIES
 from workers.engine.protocol import unfinished
@@ -24,7 +23,6 @@ JPEG_QUALITY = 95
 WEBP_QUALITY = 95
 WEBP_LOSSLESS_EFFORT = 50  # at 95, a file takes three times as long and is 0.15 % smaller
 PNG_COMPRESSION = 6  # zlib's own balance; 9 takes several times as long for a percent or two
-MAX_WEBP_SIDE = 16_383  # 14 bits in the format
 MAX_JPEG_SEGMENT = 65_533  # bytes of one marker segment
 GIF_COLOURS = 256
 GIF_TRANSPARENT = GIF_COLOURS - 1  # the index of what is not there
@@ -36,10 +34,8 @@ HALF_OPAQUE = 128
 def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: Path) -> None:
     """Write ``image`` (L, LA, RGB, RGBA or I;16) to ``target``, which never exists half-written.
 
-    Raises PictureError for what the format cannot hold, OSError when the disk does not take it.
+    It must fit the format (``Caps.for_format``). Raises OSError when the disk does not take it.
     """
-    if encoding.picture_format is PictureFormat.WEBP and max(image.size) > MAX_WEBP_SIDE:
-        raise PictureError(f"A WebP picture can have at most {MAX_WEBP_SIDE:,} pixels on a side.")
     if encoding.picture_format is PictureFormat.GIF:
         image = _with_palette(image)
     unfinished_file = unfinished(target)

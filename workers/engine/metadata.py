@@ -63,9 +63,20 @@ class Metadata:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen, its EXIF orientation applied. It must be loaded."""
-    method = _APPLY_ORIENTATION.get(_readable_exif(image).get(ExifTags.Base.Orientation, 1))
+    """The picture as it is meant to be seen, its EXIF orientation applied. It must be loaded.
+
+    Only what the EXIF block says, as browsers do; ``Image.getexif`` would also look into XMP.
+    """
+    method = _APPLY_ORIENTATION.get(_orientation(image.info.get("exif")))
     return image if method is None else image.transpose(method)
+
+
+def load(image: Image.Image) -> None:
+    """As the picture's own method, but XMP turns no TIFF, which Pillow turns while it loads."""
+    xmp = image.info.pop("xmp", None) if image.format == "TIFF" else None
+    image.load()
+    if xmp is not None:
+        image.info["xmp"] = xmp
 
 
 def metadata_of(image: Image.Image) -> Metadata:
@@ -80,6 +91,16 @@ def metadata_of(image: Image.Image) -> Metadata:
         icc_profile=info.get("icc_profile") or None,
         dpi=_resolution(info.get("dpi")),
     )
+
+
+def _orientation(block: bytes | None) -> int:
+    exif = Image.Exif()
+    try:
+        exif.load(block or b"")
+        orientation = exif.get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 — as below
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _readable_exif(image: Image.Image) -> Image.Exif:

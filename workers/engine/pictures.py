@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Size
-from workers.engine.metadata import Metadata, metadata_of, upright
+from workers.engine.metadata import Metadata, load, metadata_of, upright
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
 DAMAGED = "The picture is damaged or incomplete."
-TOO_LARGE = f"The picture has more than {Caps().max_pixels:,} pixels."
+
+# Pillow's own limit is lower than what an operator may allow; ours is checked before a pixel is read.
+Image.MAX_IMAGE_PIXELS = None
 
 # Named when opening, because Pillow knows about sixty formats, some of which run other programs.
 _PILLOW_FORMATS = tuple(picture_format.value.upper() for picture_format in PictureFormat)
@@ -72,19 +74,20 @@ class Picture:
         return self.pixels.shape[2] in {2, 4}
 
 
-def decode(path: Path) -> Picture:
-    """The picture in this file (of several, the first), upright. Raises PictureError, OSError."""
+def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
+    """The picture in this file (of several, the first), upright. Raises PictureError, OSError.
+
+    More pixels than ``caps`` allow a result cannot be enlarged, and are not read.
+    """
     # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
     content = path.read_bytes()
     try:
         with warnings.catch_warnings():
             # Pillow warns about what it forgives; what must not be forgiven is checked here.
             warnings.simplefilter("ignore")
-            return _decode(content)
+            return _decode(content, caps)
     except (PictureError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise PictureError(TOO_LARGE) from error
     except UnidentifiedImageError as error:
         raise PictureError(UNREADABLE) from error
     except Exception as error:
@@ -92,14 +95,14 @@ def decode(path: Path) -> Picture:
         raise PictureError(DAMAGED) from error
 
 
-def _decode(content: bytes) -> Picture:
-    if _open(content).format == "PNG":
-        _open(content).verify()  # loading forgives a wrong checksum
+def _decode(content: bytes, caps: Caps) -> Picture:
     image = _open(content)
-    if Size(*image.size).pixels > Caps().max_pixels:
-        raise PictureError(TOO_LARGE)
+    if Size(*image.size).pixels > caps.max_pixels:
+        raise PictureError(f"The picture has more than {caps.max_pixels:,} pixels.")
+    if image.format == "PNG":
+        _open(content).verify()  # loading forgives a wrong checksum
     encoding = _encoding_of(image, content)
-    image.load()
+    load(image)
     metadata = metadata_of(image)
     image, profile = _in_known_colours(upright(image), metadata.icc_profile)
     pixels = np.asarray(image)
@@ -147,12 +150,17 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:
         raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
+    if image.mode == "I;16" and isinstance(invisible := image.info.get("transparency"), int):
+        return _gray_with_alpha(image, invisible), profile
     if image.mode.startswith("I;16") or image.mode in {"LA", "RGBA"}:
         return image, profile
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:
         return image, profile
     # Bilevel, palettes, one transparent colour, YCbCr, premultiplied …
-    gray = image.mode in {"1", "L", "La"} or (image.mode == "P" and _is_gray(image.getpalette() or []))
+    gray = image.mode in {"1", "L", "La"} or (
+        # Under a profile for colours, which programs refuse on gray, its grays stay colours.
+        image.mode == "P" and _is_gray(image.getpalette() or []) and _suits_gray(profile)
+    )
     mode = "L" if gray else "RGB"
     if image.has_transparency_data:
         # There is no way from a palette to gray with alpha, but one through colour.
@@ -160,8 +168,20 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
     return image.convert(mode), profile
 
 
+def _gray_with_alpha(image: Image.Image, invisible: int) -> Image.Image:
+    """Eight bits of a 16-bit gray picture in which one shade is transparent: Pillow has no more with alpha."""
+    values = np.asarray(image)
+    gray = np.rint(values / np.float32(257)).astype(np.uint8)
+    alpha = np.where(values == invisible, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (Image.fromarray(gray), Image.fromarray(alpha)))
+
+
 def _is_gray(palette: list[int]) -> bool:
     return palette[0::3] == palette[1::3] == palette[2::3]
+
+
+def _suits_gray(profile: bytes | None) -> bool:
+    return profile is None or profile[16:20] == b"GRAY"  # the colour space in its header (ICC.1, 7.2.6)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -8,12 +8,12 @@ engine is) and ``cancelled``. This module is for both sides, so it needs nothing
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from domain.formats import PictureFormat
-from domain.sizing import Size, Sizing
+from domain.sizing import Caps, Size, Sizing
 
 Message = dict[str, Any]
 
@@ -42,6 +42,7 @@ class EngineJob:
     source: Path
     target: Path
     sizing: Sizing
+    caps: Caps = field(default_factory=Caps)
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,17 @@ def job_to_message(job: EngineJob) -> Message:
         "source": str(job.source.absolute()),
         "target": str(job.target.absolute()),
         "sizing": asdict(job.sizing),
+        "caps": asdict(job.caps),
     }
 
 
 def job_from_message(message: Message) -> EngineJob:
-    return EngineJob(Path(message["source"]), Path(message["target"]), Sizing(**message["sizing"]))
+    return EngineJob(
+        Path(message["source"]),
+        Path(message["target"]),
+        Sizing(**message["sizing"]),
+        Caps(**message["caps"]),
+    )
 
 
 def hello_from_message(message: Message) -> EngineHello:

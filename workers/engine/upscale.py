@@ -18,7 +18,7 @@ from workers.engine.alpha import bled, keep_flat
 from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
 from workers.engine.heartbeat import still_working
-from workers.engine.pictures import TOO_LARGE, Picture, decode
+from workers.engine.pictures import Picture, decode
 from workers.engine.resample import resampled
 from workers.engine.tiles import join, plan_tiles
 
@@ -49,6 +49,7 @@ def upscale_file(
     target: Path,
     sizing: Sizing,
     *,
+    caps: Caps,
     model: LoadedModel,
     tile_side: int,
     threads: int,
@@ -62,11 +63,11 @@ def upscale_file(
     from another thread, while a long step before or after the tiles goes on. Raises PictureError for a
     picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so, DeviceFault, OSError.
     """
-    picture = decode(source)
+    picture = decode(source, caps)
     original = picture.size
     result = sizing.result(original)
-    if result.pixels > Caps().max_pixels or max(result) > Caps().max_side:
-        raise PictureError(TOO_LARGE)
+    # Now rather than by the encoder, after minutes of work for nothing.
+    _check_result(result, picture.encoding.picture_format, caps)
     network = model.network_for(max(result.width / original.width, result.height / original.height))
     scale = network.network.scale
     plan = plan_tiles(*original, tile=tile_side, pad=model.model.pad, feather=model.model.feather)
@@ -82,6 +83,15 @@ def upscale_file(
     with still_working(lambda: on_tile(tiles, tiles), result.pixels):
         encode(image, picture.encoding, picture.metadata, target)
     return Upscaled(original, result, picture.encoding.picture_format)
+
+
+def _check_result(result: Size, picture_format: PictureFormat, caps: Caps) -> None:
+    allowed = caps.for_format(picture_format)
+    if max(result) > allowed.max_side:
+        where = "in this format " if allowed != caps else ""
+        raise PictureError(f"A result {where}can have at most {allowed.max_side:,} pixels on a side.")
+    if result.pixels > allowed.max_pixels:
+        raise PictureError(f"A result can have at most {allowed.max_pixels:,} pixels.")
 
 
 def default_threads() -> int:

@@ -69,6 +69,17 @@ def test_bleeding_takes_memory_like_the_picture_and_not_many_times_as_much(alpha
     assert peak < {"hole": 9, "noise": 20}[alpha] * colour.nbytes
 
 
+def test_every_flat_value_is_kept_and_no_slope_is_taken_for_one() -> None:
+    alpha = np.random.default_rng(0).choice(np.float32([0, 0.5, 1]), (40, 40), p=[0.1, 0.8, 0.1])
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(alpha, 1, mode="edge"), (3, 3))
+    flat = windows.min(axis=(2, 3)) == windows.max(axis=(2, 3))
+
+    result = keep_flat(np.full((80, 80), 0.25, np.float32), alpha, 2)
+
+    np.testing.assert_array_equal(result[::2, ::2], np.where(flat, alpha, 0.25))
+    np.testing.assert_array_equal(result[1::2, 1::2], result[::2, ::2])
+
+
 def test_a_veil_over_flat_alpha_is_taken_away_and_edges_are_left() -> None:
     alpha = np.zeros((6, 12), np.float32)
     alpha[:, 6:] = 1

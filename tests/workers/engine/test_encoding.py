@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from domain.errors import PictureError
 from domain.formats import PictureFormat
 from workers.engine.encoding import encode
 from workers.engine.metadata import Metadata
@@ -127,11 +126,6 @@ def test_a_lossless_webp_stays_lossless(crop: Image.Image, tmp_path: Path) -> No
     encode(crop, Encoding(PictureFormat.WEBP, lossless=True), Metadata(), tmp_path / "result")
 
     np.testing.assert_array_equal(decode(tmp_path / "result").pixels, np.asarray(crop))
-
-
-def test_a_webp_too_large_for_the_format_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="16,383"):
-        encode(Image.new("L", (16_384, 1)), Encoding(PictureFormat.WEBP), Metadata(), tmp_path / "result")
 
 
 def test_nothing_half_written_is_left_behind(

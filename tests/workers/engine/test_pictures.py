@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
+from domain.sizing import Caps
 from workers.engine.pictures import Picture, decode
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def decoded(content: bytes, folder: Path) -> Picture:
+def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
     path = folder / "hostile"
     path.write_bytes(content)
-    return decode(path)
+    return decode(path, caps or Caps())
 
 
 @pytest.mark.parametrize("picture_format", PictureFormat)
@@ -63,6 +64,25 @@ def test_the_orientation_is_applied_and_then_not_stated_any_more(
 
     np.testing.assert_array_equal(picture.pixels, expected)
     assert picture.metadata.exif is None
+
+
+@pytest.mark.parametrize("picture_format", ["jpeg", "png", "webp", "tiff"])
+def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
+    picture_format: str, crop: Image.Image, written: Written
+) -> None:
+    xmp = b'<rdf:Description tiff:Orientation="6" dc:title="cup"/>'
+    text, tags = PngImagePlugin.PngInfo(), Image.Exif()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    tags[700] = xmp
+    options = {"png": {"pnginfo": text}, "tiff": {"exif": tags}}
+    path = written(crop, picture_format, **options.get(picture_format, {"xmp": xmp}))
+    with Image.open(path) as image:
+        assert image.getexif()[0x0112] == 6
+
+    picture = decode(path)
+
+    assert picture.size == crop.size
+    assert picture.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
 
 
 def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Written) -> None:
@@ -121,6 +141,24 @@ def test_a_transparent_palette_entry_becomes_alpha(crop: Image.Image, written: W
     np.testing.assert_array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == 3)
 
 
+@pytest.mark.parametrize(
+    ("space", "channels"), [(None, 1), (b"GRAY", 1), (b"RGB ", 3)], ids=["none", "gray", "colour"]
+)
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_palette_of_grays_stays_in_colour_under_a_profile_for_colours(
+    space: bytes | None, channels: int, transparent: bool, crop: Image.Image, written: Written
+) -> None:
+    profile = None if space is None else bytes(16) + space + bytes(108)
+    options = {"transparency": 3} if transparent else {}
+    palette = crop.convert("L").quantize(16)
+
+    picture = decode(written(palette, "png", icc_profile=profile, **options))
+
+    assert picture.pixels.shape[2] == channels + transparent
+    assert picture.metadata.icc_profile == profile
+    assert picture.is_neutral
+
+
 @pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", (1, 2, 3), 4), ("L", 7, 2)])
 def test_one_transparent_colour_becomes_alpha(
     mode: str, colour: Any, channels: int, written: Written
@@ -131,6 +169,14 @@ def test_one_transparent_colour_becomes_alpha(
 
     assert picture.pixels.shape[2] == channels
     assert (picture.pixels[..., -1] == 0).all()
+
+
+def test_one_transparent_shade_of_sixteen_bits_becomes_alpha_in_eight(written: Written) -> None:
+    values = np.array([[0, 1000, 1001, 65_535]], np.uint16)
+
+    picture = decode(written(Image.fromarray(values), "png", transparency=1000))
+
+    assert picture.pixels.tolist() == [[[0, 255], [4, 0], [4, 255], [255, 255]]]
 
 
 @pytest.mark.parametrize("picture_format", ["png", "tiff"])
@@ -288,6 +334,15 @@ def test_an_impossible_size_is_refused_before_any_pixel_is_read(
 ) -> None:
     with pytest.raises(PictureError):
         decoded(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
+
+
+def test_a_size_that_pillow_warns_of_is_for_the_caps_to_judge(tmp_path: Path) -> None:
+    content = png(100_000, 2000, (b"IDAT", zlib.compress(bytes(100))))
+
+    with pytest.raises(PictureError, match="more than 199,999,999 pixels"):
+        decoded(content, tmp_path, Caps(max_pixels=199_999_999))
+    with pytest.raises(PictureError, match="damaged"):
+        decoded(content, tmp_path, Caps(max_pixels=200_000_000))
 
 
 def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused(tmp_path: Path) -> None:

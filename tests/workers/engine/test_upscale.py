@@ -10,7 +10,7 @@ from PIL import Image
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
-from domain.sizing import Size, Sizing
+from domain.sizing import Caps, Size, Sizing
 from workers.engine import heartbeat
 from workers.engine import upscale as upscaling
 from workers.engine.errors import EngineCancelled
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def upscale(animevideo: LoadedModel) -> Upscale:
     def run(source: Path, target: Path, sizing: Sizing | None = None, **options: object) -> Upscaled:
         settings = {
+            "caps": Caps(),
             "tile_side": 32,
             "threads": 2,
             "on_tile": lambda *_: None,
@@ -192,6 +193,20 @@ def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
     assert alpha.mean() / 255 == pytest.approx(inside.mean(), abs=0.01)
 
 
+def test_half_transparent_glass_shows_no_borders_of_tiles(tmp_path: Path, upscale: Upscale) -> None:
+    values = np.full((60, 160, 4), 128, np.uint8)
+    rows, columns = np.mgrid[0:60, 0:160]
+    distance = np.hypot(rows - 29.5, columns - 39.5)
+    values[distance < 12, 3] = 255
+
+    upscale(saved(Image.fromarray(values), tmp_path / "glass.png"), tmp_path / "result.png")
+
+    alpha = pixels(tmp_path / "result.png")[..., 3]
+    away = (distance > 15).repeat(2, axis=0).repeat(2, axis=1)
+    assert (alpha[away] == 128).all()
+    assert alpha[58:62, 78:82].min() == 255
+
+
 def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
     crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
@@ -270,10 +285,37 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "sizing", [Sizing(target_width=20_000), Sizing(target_width=16_384, target_height=16_385)]
+    ("picture_format", "sizing", "caps", "sentence"),
+    [
+        ("png", Sizing(target_width=20_000), Caps(), "16,384 pixels on a side"),
+        ("png", Sizing(target_width=100, target_height=101), Caps(max_side=100), "100 pixels on a side"),
+        ("png", Sizing(2), Caps(max_pixels=7679), "at most 7,679 pixels."),
+        ("png", Sizing(2), Caps(max_pixels=1919), "has more than 1,919 pixels"),
+        ("webp", Sizing(target_width=16_384, target_height=41), Caps(), "format .* 16,383 pixels on a side"),
+        ("webp", Sizing(target_width=101), Caps(max_side=100), "A result can .* 100 pixels on a side"),
+    ],
 )
-def test_a_result_over_the_caps_is_refused(
-    sizing: Sizing, picture_file: Path, tmp_path: Path, upscale: Upscale
+def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_question(
+    picture_format: str,
+    sizing: Sizing,
+    caps: Caps,
+    sentence: str,
+    crop: Image.Image,
+    tmp_path: Path,
+    upscale: Upscale,
 ) -> None:
-    with pytest.raises(PictureError):
-        upscale(picture_file, tmp_path / "result.png", sizing)
+    source = saved(crop, tmp_path / "picture", format=picture_format)
+
+    with pytest.raises(PictureError, match=sentence):
+        upscale(source, tmp_path / "result", sizing, caps=caps, on_tile=lambda *_: pytest.fail("worked"))
+
+
+def test_an_operator_may_allow_more_than_we_do(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+    upscaled = upscale(
+        picture_file,
+        tmp_path / "result.png",
+        Sizing(target_width=16_400, target_height=41),
+        caps=Caps(max_side=20_000),
+    )
+
+    assert upscaled.result == (16_400, 41)

@@ -1,0 +1,110 @@
+"""The bridge to Flask reads no more of an answer than somebody gets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from domain.errors import UprezError
+from handlers.bridge import FlaskBridge
+from handlers.contract import METHOD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starlette.types import Message
+
+CHUNKS = 200
+
+
+class Endless:
+    """A WSGI application; what it answers counts how far it was read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.closed = False
+        self.environ: dict[str, Any] = {}
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., None]) -> Endless:
+        self.environ = environ
+        start("200 OK", [("Content-Type", "image/png")])
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.read < CHUNKS:
+            self.read += 1
+            yield b"x"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def exchange(app: Endless, incoming: list[Message | Exception], method: str = "GET") -> list[Message]:
+    """What is sent when these messages come one after the other, and then none."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not incoming:
+            await asyncio.Event().wait()
+        message = incoming.pop(0)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+        "extensions": {METHOD: method},
+    }
+    asyncio.run(FlaskBridge(app, 1)(scope, receive, send))
+    return sent
+
+
+def test_a_stream_that_nobody_hears_any_more_is_not_read_to_its_end() -> None:
+    app = Endless()
+
+    exchange(app, [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
+
+    assert app.read < CHUNKS
+    assert app.closed
+
+
+@pytest.mark.parametrize(
+    "incoming",
+    [
+        [],
+        [{"type": "http.request", "body": b"", "more_body": False}],
+        [{"type": "http.request", "body": b"", "more_body": False}] * 9,
+        [{"type": "http.request", "body": b"x", "more_body": True}] * 9,
+        [UprezError()],
+    ],
+)
+def test_whoever_stays_gets_the_whole_and_no_unwanted_body_is_read(
+    incoming: list[Message | Exception],
+) -> None:
+    app = Endless()
+    given = len(incoming)
+
+    sent = exchange(app, incoming)
+
+    assert b"".join(message.get("body", b"") for message in sent) == b"x" * CHUNKS
+    assert not sent[-1].get("more_body", False)
+    assert app.closed
+    assert given - len(incoming) <= 2
+
+
+def test_flask_hears_of_the_method_that_was_sent() -> None:
+    app = Endless()
+
+    exchange(app, [], "HEAD")
+
+    assert app.environ["REQUEST_METHOD"] == "HEAD"

@@ -1,0 +1,118 @@
+"""A header has to come within a time, whatever else a client does; here in one process, with a short time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from handlers.protocol import EnvelopeProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import Receive, Scope, Send
+
+SECONDS = 0.2
+IDLE_SECONDS = 1.0
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Impatient(EnvelopeProtocol):
+    header_seconds = SECONDS
+
+
+async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """In half as much again as a header has."""
+    await asyncio.sleep(SECONDS * 1.5)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def talk(conversation: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+    async def run() -> None:
+        config = Config(answer, timeout_keep_alive=IDLE_SECONDS, log_config=None)  # type: ignore[arg-type]
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            async with asyncio.timeout(10):
+                await conversation(reader, writer)
+        finally:
+            writer.close()
+            server.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", REQUEST[:-2]])
+def test_a_header_that_does_not_end_is_refused(start: bytes) -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        began = time.monotonic()
+        writer.write(start)
+        reply = await reader.read()
+        assert reply.startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - began < IDLE_SECONDS
+
+    talk(conversation)
+
+
+def test_a_byte_now_and_then_gains_nothing() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(REQUEST[:-2] + b"X: ")
+        reply = asyncio.create_task(reader.read())
+        for _ in range(20):
+            await asyncio.sleep(SECONDS / 4)
+            if reply.done():
+                break
+            writer.write(b"x")
+        assert reply.done()
+        assert reply.result().startswith(b"HTTP/1.1 408 ")
+
+    talk(conversation)
+
+
+@pytest.mark.parametrize("nothing", [b"", b"\r\n"])
+def test_a_connection_on_which_nothing_is_asked_ends_without_a_word(nothing: bytes) -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(nothing)
+        assert await reader.read() == b""
+
+    talk(conversation)
+
+
+def test_between_two_requests_a_client_may_take_its_time_but_not_within_the_second() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(REQUEST)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(SECONDS * 2)
+        writer.write(REQUEST[:-2])
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+
+    talk(conversation)
+
+
+def test_empty_lines_do_not_keep_a_connection() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(REQUEST)
+        await reader.readuntil(b"ok")
+        writer.write(b"\r\n")
+        assert await reader.read() == b""
+
+    talk(conversation)
+
+
+def test_the_start_of_a_second_request_does_not_cost_the_answer_to_the_first() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(REQUEST + REQUEST[:-2])
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"\r\n")
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+    talk(conversation)
