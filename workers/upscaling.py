@@ -123,7 +123,7 @@ class Upscaling:
             try:
                 progress = _Progress()
                 report = engine.upscale(
-                    EngineJob(source, target, image.sizing),
+                    EngineJob(source, target, image.sizing, self._services.rules.result_caps),
                     on_progress=progress.count,
                     keep_going=lambda: self._keep(image, progress),
                     beat_seconds=BEAT_SECONDS,

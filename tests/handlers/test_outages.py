@@ -236,7 +236,7 @@ def test_a_locked_database_refuses_uploads_soon_and_readers_never(
             lock.close()
 
         assert read.status == 200
-        assert read.seconds < 1
+        assert read.seconds < 3
         assert (refused.status, refused.json) == (503, UNAVAILABLE)
         assert refused.seconds < 5
         assert client.get("/api/images", token=writer.token).data == []
@@ -345,4 +345,4 @@ def test_an_upload_is_accepted_while_the_broker_is_down(client: Client, jane: Pe
     reply = client.upload(jane.token, png)
 
     assert reply.status == 202
-    assert reply.seconds < 1
+    assert reply.seconds < 3
