@@ -110,7 +110,7 @@ def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) 
                 "run",
                 str(ROOT / "openapi.yaml"),
             ),
-            *("--url", facts["api"], "--max-examples", EXAMPLES, "--seed", "20261122"),
+            *("--checks", "all", "--url", facts["api"], "--max-examples", EXAMPLES, "--seed", "20261122"),
         ],
         env={
             **os.environ,

@@ -144,6 +144,9 @@ def test_revoking_all_twice_is_no_error(services: Services, account: Account) ->
     accounts.revoke_all(services, account)
     accounts.revoke_all(services, account)
 
+    with services.database.reading() as work:
+        assert work.tokens.of_account(account.id) == []
+
 
 # Otherwise an old token could come to belong to whoever registers next.
 def test_the_id_of_a_revoked_token_is_not_given_out_again(issue: Any, services: Services) -> None:
