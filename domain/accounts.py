@@ -12,22 +12,23 @@ from domain import login_attempts, tokens
 from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
+    BatchesMissing,
     EmailNotVerified,
     FieldProblem,
     InvalidFields,
     LinkRefused,
     Refused,
+    SubscriptionLapsed,
     Unavailable,
     WrongCredentials,
 )
 from domain.passwords import password_problems
-from domain.plans import API_ACCESS
+from domain.plans import API_ACCESS, BATCHES
 from domain.ports import Mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from domain.plans import Plans
     from domain.records import Account
     from domain.services import Services
     from domain.tokens import Principal
@@ -36,7 +37,9 @@ _log = logging.getLogger(__name__)
 _VERIFY_EMAIL = "verify-email"
 _REFUSALS: Mapping[str, type[Refused]] = {
     "account:verified": EmailNotVerified,
+    "subscription:current": SubscriptionLapsed,
     f"plan:{API_ACCESS}": ApiAccessMissing,
+    f"plan:{BATCHES}": BatchesMissing,
 }
 """What an operation can require besides abilities, and what somebody without it is told."""
 
@@ -169,12 +172,17 @@ def verify_email(services: Services, account_id: int, signed: str) -> None:
         work.commit()
 
 
-def standing(principal: Principal, plans: Plans) -> list[str]:
+def standing(services: Services, principal: Principal) -> list[str]:
     """Everything the contract's security requirements can ask of this principal, where it is given."""
+    account = principal.account
+    plan, subscription = services.plans[account.plan], account.subscription
     given = list(principal.token.abilities)
-    if principal.account.email_verified_at is not None:
+    if account.email_verified_at is not None:
         given.append("account:verified")
-    given += [f"plan:{feature}" for feature in plans[principal.account.plan].features]
+    # A plan that costs nothing, or that the operator gave without a subscription, cannot lapse.
+    if plan.price == 0 or subscription is None or subscription.is_active(services.clock.now()):
+        given.append("subscription:current")
+    given += [f"plan:{feature}" for feature in plan.features]
     return given
 
 

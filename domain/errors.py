@@ -7,7 +7,9 @@ UprezError
 ├── Refused                     known who asks, and not allowed
 │   ├── AbilityMissing
 │   ├── EmailNotVerified
+│   ├── SubscriptionLapsed
 │   ├── ApiAccessMissing
+│   ├── BatchesMissing          the plan does not include batches
 │   ├── QuotaExceeded
 │   └── LinkRefused             a signed link that was changed or has expired
 ├── TooManyRequests             the hourly limit is reached; carries the seconds until it is not
@@ -69,8 +71,16 @@ class EmailNotVerified(Refused):
     code = "email_not_verified"
 
 
+class SubscriptionLapsed(Refused):
+    code = "subscription_lapsed"
+
+
 class ApiAccessMissing(Refused):
     code = "api_access_missing"
+
+
+class BatchesMissing(Refused):
+    code = "batches_missing"
 
 
 class QuotaExceeded(Refused):

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 API_ACCESS = "api_access"
+BATCHES = "batches"
 DEFAULT_PLANS_FILE = Path(__file__).with_name("plans.toml")
-_UNLIMITED = -1
+UNLIMITED = -1
 
 
 class PlansError(UprezError):
@@ -78,12 +79,12 @@ class _Row(BaseModel):
     slug: str = Field(min_length=1, max_length=64)
     price: int | float = Field(ge=0, lt=inf)
     requests_per_hour: int = Field(ge=1)
-    images_per_month: int = Field(ge=_UNLIMITED)
+    images_per_month: int = Field(ge=UNLIMITED)
     max_scale: int = Field(ge=min(SCALE_FACTORS), le=max(SCALE_FACTORS))
     features: list[str]
 
     def plan(self) -> Plan:
-        unlimited = self.images_per_month == _UNLIMITED
+        unlimited = self.images_per_month == UNLIMITED
         return Plan(
             id=self.id,
             name=self.name,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.errors import QuotaExceeded
+from domain.plans import UNLIMITED
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +48,13 @@ def month_of(now: datetime) -> str:
     return now.strftime("%Y-%m")
 
 
+def limit_of(account: Account, plan: Plan) -> int | None:
+    """Images per month, None without a limit: the account's own number, where the operator gave it one."""
+    if account.images_per_month is None:
+        return plan.images_per_month
+    return None if account.images_per_month == UNLIMITED else account.images_per_month
+
+
 def this_month(services: Services, account: Account) -> Usage:
     plan = services.plans[account.plan]
     with services.database.reading() as work:
@@ -54,12 +62,12 @@ def this_month(services: Services, account: Account) -> Usage:
 
 
 def usage(work: UnitOfWork, account: Account, plan: Plan, now: datetime) -> Usage:
-    return Usage(work.quota.used(account.id, month_of(now)), plan.images_per_month)
+    return Usage(work.quota.used(account.id, month_of(now)), limit_of(account, plan))
 
 
 def take(work: UnitOfWork, account: Account, plan: Plan, now: datetime, images: int = 1) -> None:
     """Raises QuotaExceeded, and takes nothing then."""
-    if not work.quota.take(account.id, month_of(now), images, plan.images_per_month):
+    if not work.quota.take(account.id, month_of(now), images, limit_of(account, plan)):
         raise QuotaExceeded
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from domain.formats import PictureFormat
     from domain.job_states import Job, Status
     from domain.sizing import Size, Sizing
+    from domain.subscriptions import Subscription
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Account:
     password_hash: str
     email_verified_at: datetime | None
     plan: str
+    images_per_month: int | None  # instead of the plan's; -1 is unlimited, as in the plans file
+    subscription: Subscription | None
     created_at: datetime
     updated_at: datetime
 
@@ -52,6 +55,7 @@ class Result:
 class Image:
     id: int
     account_id: int
+    batch_id: int | None
     filename: str
     original_key: str
     original_bytes: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, or_, select, update
@@ -12,12 +13,13 @@ from domain.formats import PictureFormat
 from domain.job_states import Job, Status
 from domain.records import Account, Image, NewImage, Result, Token
 from domain.sizing import Size, Sizing
+from domain.subscriptions import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Select
+    from sqlalchemy import Select, Table
     from sqlalchemy.engine import Connection, Row
 
 
@@ -48,7 +50,7 @@ class Accounts:
             )
             .returning(*tables.accounts.c)
         ).one()
-        return _account(row)
+        return _account(row, None)
 
     def get(self, account_id: int) -> Account | None:
         return self._one(tables.accounts.c.id == account_id)
@@ -76,8 +78,15 @@ class Accounts:
         )
 
     def _one(self, condition: Any) -> Account | None:
-        row = self._connection.execute(select(tables.accounts).where(condition)).one_or_none()
-        return None if row is None else _account(row)
+        row = self._connection.execute(
+            select(tables.accounts, tables.subscriptions)
+            .outerjoin(tables.subscriptions, tables.subscriptions.c.account_id == tables.accounts.c.id)
+            .where(condition)
+        ).one_or_none()
+        if row is None:
+            return None
+        account, subscription = _split(row, tables.accounts, tables.subscriptions)
+        return _account(account, subscription)
 
 
 class Tokens:
@@ -102,17 +111,15 @@ class Tokens:
 
     def with_account(self, token_id: int) -> tuple[Token, Account] | None:
         row = self._connection.execute(
-            select(tables.tokens, tables.accounts)
+            select(tables.tokens, tables.accounts, tables.subscriptions)
             .join(tables.accounts, tables.accounts.c.id == tables.tokens.c.account_id)
+            .outerjoin(tables.subscriptions, tables.subscriptions.c.account_id == tables.accounts.c.id)
             .where(tables.tokens.c.id == token_id)
         ).one_or_none()
         if row is None:
             return None
-        split = len(tables.tokens.c)
-        return (
-            _token(_Columns(tables.tokens, row[:split])),
-            _account(_Columns(tables.accounts, row[split:])),
-        )
+        token, account, subscription = _split(row, tables.tokens, tables.accounts, tables.subscriptions)
+        return _token(token), _account(account, subscription)
 
     def of_account(self, account_id: int) -> list[Token]:
         """The newest first."""
@@ -338,7 +345,13 @@ class _Columns:
         def __getattr__(self, name: str) -> Any: ...
 
 
-def _account(row: Row[Any] | _Columns) -> Account:
+def _split(row: Row[Any], *joined: Table) -> list[_Columns]:
+    """A joined row by table, in the order in which they were selected."""
+    values = iter(row)
+    return [_Columns(table, list(islice(values, len(table.c)))) for table in joined]
+
+
+def _account(row: Row[Any] | _Columns, subscription: _Columns | None) -> Account:
     return Account(
         id=row.id,
         name=row.name,
@@ -346,8 +359,21 @@ def _account(row: Row[Any] | _Columns) -> Account:
         password_hash=row.password_hash,
         email_verified_at=row.email_verified_at,
         plan=row.plan,
+        images_per_month=row.images_per_month,
+        # All of its columns are null where the outer join found none.
+        subscription=None if subscription is None or subscription.id is None else _subscription(subscription),
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def _subscription(row: _Columns) -> Subscription:
+    return Subscription(
+        id=row.id,
+        status=SubscriptionStatus(row.status),
+        trial_ends_at=row.trial_ends_at,
+        ends_at=row.ends_at,
+        created_at=row.created_at,
     )
 
 
@@ -371,6 +397,7 @@ def _image(row: Row[Any]) -> Image:
     return Image(
         id=row.id,
         account_id=row.account_id,
+        batch_id=row.batch_id,
         filename=row.original_filename,
         original_key=row.original_key,
         original_bytes=row.original_size,

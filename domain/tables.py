@@ -67,6 +67,7 @@ accounts = Table(
     Column("password_hash", Text, nullable=False),
     Column("email_verified_at", UtcDateTime),
     Column("plan", String(64), nullable=False),
+    Column("images_per_month", Integer),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     sqlite_autoincrement=True,
@@ -82,6 +83,40 @@ tokens = Table(
     Column("abilities", JSON, nullable=False),
     Column("last_used_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("status", String(16), nullable=False),
+    Column("trial_ends_at", UtcDateTime),
+    Column("ends_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(255)),
+    Column("status", String(20), nullable=False),
+    Column("total_images", Integer, nullable=False),
+    Column("completed_images", Integer, nullable=False),
+    Column("failed_images", Integer, nullable=False),
+    Column("scale_factor", Integer),
+    Column("target_width", Integer),
+    Column("target_height", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    # Page one of a list, with and without a filter.
+    Index("ix_batches_newest", "account_id", "created_at", "id"),
+    Index("ix_batches_newest_by_status", "account_id", "status", "created_at", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -117,6 +152,7 @@ images = Table(
     Column("quota_month", String(7), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("batch_id", Id, index=True),
     # Page one of a list, with and without a filter, and the reconciler's look at what waits.
     Index("ix_images_newest", "account_id", "created_at", "id"),
     Index("ix_images_newest_by_status", "account_id", "status", "created_at", "id"),

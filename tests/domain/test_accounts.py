@@ -15,10 +15,12 @@ from domain.accounts import normal_email
 from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
+    BatchesMissing,
     EmailNotVerified,
     FieldProblem,
     InvalidFields,
     LinkRefused,
+    SubscriptionLapsed,
     Unauthenticated,
     Unavailable,
     WrongCredentials,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.unit_of_work import Database
 
+_CURRENT = "subscription:current"
 FORM = {
     "name": "Jane Smith",
     "email": "jane@example.com",
@@ -393,14 +396,14 @@ def test_a_download_link_verifies_nobody(services: Services, registered: Account
 @pytest.mark.parametrize(
     ("plan", "verified", "expected"),
     [
-        ("free", False, []),
-        ("free", True, ["account:verified"]),
-        ("starter", True, ["account:verified", "plan:api_access", "plan:priority_support"]),
-        ("starter", False, ["plan:api_access", "plan:priority_support"]),
+        ("free", False, [_CURRENT]),
+        ("free", True, ["account:verified", _CURRENT]),
+        ("starter", True, ["account:verified", _CURRENT, "plan:api_access", "plan:priority_support"]),
+        ("starter", False, [_CURRENT, "plan:api_access", "plan:priority_support"]),
         (
             "professional",
             True,
-            ["account:verified", "plan:api_access", "plan:batches", "plan:priority_support"],
+            ["account:verified", _CURRENT, "plan:api_access", "plan:batches", "plan:priority_support"],
         ),
     ],
 )
@@ -412,7 +415,7 @@ def test_standing_is_abilities_verification_and_the_plans_features(
         found = work.tokens.with_account(1)
     assert found is not None
     principal = Principal(account, replace(found[0], abilities=("images:read",)))
-    assert accounts.standing(principal, services.plans) == ["images:read", *expected]
+    assert accounts.standing(services, principal) == ["images:read", *expected]
 
 
 # In the contract's order: whoever lacks two things hears of the first.
@@ -420,14 +423,18 @@ def test_standing_is_abilities_verification_and_the_plans_features(
     ("given", "refusal"),
     [
         ([], AbilityMissing),
-        (["account:verified", "plan:api_access"], AbilityMissing),
+        (["account:verified", _CURRENT, "plan:api_access", "plan:batches"], AbilityMissing),
         (["images:read"], EmailNotVerified),
-        (["images:read", "plan:api_access"], EmailNotVerified),
-        (["images:read", "account:verified"], ApiAccessMissing),
+        (["images:read", _CURRENT, "plan:api_access", "plan:batches"], EmailNotVerified),
+        (["images:read", "account:verified"], SubscriptionLapsed),
+        (["images:read", "account:verified", "plan:api_access", "plan:batches"], SubscriptionLapsed),
+        (["images:read", "account:verified", _CURRENT], ApiAccessMissing),
+        (["images:read", "account:verified", _CURRENT, "plan:batches"], ApiAccessMissing),
+        (["images:read", "account:verified", _CURRENT, "plan:api_access"], BatchesMissing),
     ],
 )
 def test_the_first_thing_that_is_missing_decides_what_is_said(
     given: list[str], refusal: type[Exception]
 ) -> None:
-    required = ["images:read", "account:verified", "plan:api_access"]
+    required = ["images:read", "account:verified", _CURRENT, "plan:api_access", "plan:batches"]
     assert type(accounts.refusal(required, given)) is refusal

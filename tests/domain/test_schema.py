@@ -35,7 +35,7 @@ def definitions(engine: Engine) -> dict[str, list[str]]:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
     return {
-        name: sorted(re.split(r",\s*\n|\n", re.sub(r"[ \t]+", " ", sql)))
+        name: sorted(part.strip() for part in re.split(r",\s+(?![^()]*\))|\n", re.sub(r"[ \t]+", " ", sql)))
         for name, sql in rows
         if not name.startswith(("alembic_", "sqlite_"))
     }
