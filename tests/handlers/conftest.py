@@ -582,10 +582,10 @@ class Work(Protocol):
 
 @pytest.fixture
 def work(server: Server) -> Work:
-    return _Work(server.services)
+    return WorkOf(server.services)
 
 
-class _Work:
+class WorkOf:
     def __init__(self, services: Services) -> None:
         self._services = services
 

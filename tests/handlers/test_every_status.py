@@ -1,0 +1,506 @@
+"""Every operation of the contract with every status that it can answer, each produced by a real request.
+
+Who adds an operation or a status to ``openapi.yaml`` adds its request here, or this fails.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from email import message_from_bytes
+from email.policy import default
+from typing import TYPE_CHECKING, Any
+
+import flask
+import pytest
+import yaml
+from redis import Redis
+
+from domain import images, tokens
+from domain.sizing import DEFAULT_SCALE_FACTOR
+from handlers.probe import probe
+from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, make_person, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.services import Services
+    from tests.handlers.conftest import InProcess, Person, Reply, Server, StartServer
+
+CONTRACT = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+PAGE = ROOT / "docs" / "coverage.md"
+NOBODYS_ID = 2**53 - 1
+
+# The table of contents of the documentation that this contract implements.
+DOCUMENTED = (
+    "POST /auth/register", "POST /auth/login", "POST /auth/logout", "POST /auth/revoke-all",
+    "POST /images/upscale", "GET /images/{id}", "GET /images", "GET /images/{id}/download",
+    "DELETE /images/{id}",
+    "GET /user", "GET /usage", "GET /user/tokens", "DELETE /user/tokens/{id}",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Operation:
+    method: str
+    path: str
+    id: str
+    document: dict[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def needs(self) -> list[str]:
+        """What the contract asks of the token and its account; empty for a public operation."""
+        return [need for asked in self.document["security"] for need in asked["bearerToken"]]
+
+    @property
+    def public(self) -> bool:
+        return not self.document["security"]
+
+    @property
+    def media_type(self) -> str:
+        (media_type,) = self.document["requestBody"]["content"]
+        return str(media_type)
+
+    @property
+    def statuses(self) -> list[int]:
+        return sorted(map(int, self.document["responses"]))
+
+
+OPERATIONS = {
+    operation["operationId"].removeprefix("handlers."): Operation(
+        method.upper(), path, operation["operationId"].removeprefix("handlers."), operation
+    )
+    for path, operations in CONTRACT["paths"].items()
+    for method, operation in operations.items()
+    if method in {"get", "post", "put", "patch", "delete"}
+}
+CASES = [(name, status) for name, operation in OPERATIONS.items() for status in operation.statuses]
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    token: str | None = None
+    json: dict[str, Any] | None = None
+    files: list[tuple[str, Any]] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def options(self) -> dict[str, Any]:
+        """As the client takes them."""
+        body = {"json": self.json} if self.files is None else {"files": self.files}
+        return {"token": self.token, "headers": self.headers, **(body if any(body.values()) else {})}
+
+
+@dataclass
+class World:
+    """A running server, and the ways to bring about what a request needs."""
+
+    server: Server
+    password_hash: str
+    people: int = 0
+
+    @property
+    def services(self) -> Services:
+        return replace(self.server.services, probe=probe)
+
+    def person(self, **options: Any) -> Person:
+        self.people += 1
+        email = f"person{self.people}@example.com"
+        return make_person(self.services, self.password_hash, **{"email": email, **options})
+
+    def pending(self, person: Person) -> int:
+        content = picture()
+        upload = images.Upload("x.png", io.BytesIO(content), len(content))
+        return images.submit(self.services, person.account, upload, images.Wish(DEFAULT_SCALE_FACTOR)).id
+
+    def completed(self, person: Person) -> int:
+        image_id = self.pending(person)
+        WorkOf(self.services).complete(image_id)
+        return image_id
+
+    def file_url(self, person: Person) -> str:
+        image = images.get(self.services, person.account, self.completed(person))
+        return images.download_url(self.services, image).removeprefix("/api")
+
+    def last_mail(self, to: str) -> str:
+        """Its text."""
+        mails = [
+            message_from_bytes(path.read_bytes(), policy=default)
+            for path in sorted((self.server.settings.data / "mail").glob("*.eml"))
+        ]
+        text: str = next(mail for mail in reversed(mails) if mail["To"] == to).get_content()
+        return text
+
+    def send(self, operation: Operation, request: Request) -> Reply:
+        with self.server.client() as client:
+            return client.request(operation.method, f"/api{request.path}", **request.options())
+
+
+# --- a request of each operation that is in order
+
+
+def _register(world: World) -> Request:
+    world.people += 1
+    fields = {
+        "name": "Jane Smith",
+        "email": f"new{world.people}@example.com",
+        "password": PASSWORD,
+        "password_confirmation": PASSWORD,
+    }
+    return Request("/auth/register", json=fields)
+
+
+def _verify_email(world: World) -> Request:
+    fields = _register(world).json
+    assert fields is not None
+    with world.server.client() as client:
+        assert client.post("/api/auth/register", json=fields).status == 201
+    link = re.search(r"/api(/auth/verify-email/\S+)", world.last_mail(fields["email"]))
+    assert link is not None
+    return Request(link[1])
+
+
+def _login(world: World) -> Request:
+    return Request("/auth/login", json={"email": world.person().email, "password": PASSWORD})
+
+
+def _upload(world: World) -> Request:
+    return Request("/images/upscale", world.person().token, files=[("image", ("x.png", picture()))])
+
+
+def _of_completed(suffix: str = "") -> Callable[[World], Request]:
+    def request(world: World) -> Request:
+        person = world.person()
+        return Request(f"/images/{world.completed(person)}{suffix}", person.token)
+
+    return request
+
+
+def _revoke_token(world: World) -> Request:
+    person = world.person()
+    return Request(f"/user/tokens/{person.token.partition('|')[0]}", person.token)
+
+
+def _as_somebody(path: str, **options: Any) -> Callable[[World], Request]:
+    return lambda world: Request(path, world.person().token, **options)
+
+
+def _as_nobody(path: str) -> Callable[[World], Request]:
+    return lambda _: Request(path)
+
+
+IN_ORDER: dict[str, Callable[[World], Request]] = {
+    "auth.register": _register,
+    "auth.verify_email": _verify_email,
+    "auth.login": _login,
+    "auth.logout": _as_somebody("/auth/logout"),
+    "auth.revoke_all": _as_somebody("/auth/revoke-all"),
+    "images.upscale": _upload,
+    "images.list_images": _as_somebody("/images"),
+    "images.get_image": _of_completed(),
+    "images.delete_image": _of_completed(),
+    "images.download_image": _of_completed("/download"),
+    "account.get_user": _as_somebody("/user"),
+    "account.list_tokens": _as_somebody("/user/tokens"),
+    "account.create_token": _as_somebody("/user/tokens", json={"name": "Laptop"}),
+    "account.revoke_token": _revoke_token,
+    "account.get_usage": _as_somebody("/usage"),
+    "plans.list_plans": _as_nobody("/plans"),
+    "files.get_profile_photo": _as_nobody("/profile-photos/JS"),
+    "files.get_file": lambda world: Request(world.file_url(world.person())),
+}
+
+
+# --- what is done to such a request for each status
+
+
+def _success(world: World, operation: Operation) -> Reply:
+    return world.send(operation, IN_ORDER[operation.id](world))
+
+
+def _malformed(world: World, operation: Operation) -> Reply:
+    request = IN_ORDER[operation.id](world)
+    headers = {"Content-Type": {"multipart/form-data": "multipart/form-data; boundary=b"}.get(
+        operation.media_type, operation.media_type
+    )}  # fmt: skip
+    with world.server.client() as client:
+        return client.post(f"/api{request.path}", token=request.token, headers=headers, data=b'{"')
+
+
+def _without_token(world: World, operation: Operation) -> Reply:
+    return world.send(operation, replace(IN_ORDER[operation.id](world), token=None))
+
+
+def _without_abilities(world: World, operation: Operation) -> Reply:
+    abilities = [ability for ability in tokens.ALL_ABILITIES if ability not in operation.needs]
+    other = world.person(abilities=abilities)
+    return world.send(operation, replace(IN_ORDER[operation.id](world), token=other.token))
+
+
+def _nobodys(world: World, operation: Operation) -> Reply:
+    request = IN_ORDER[operation.id](world)
+    return world.send(operation, replace(request, path=re.sub("[0-9]+", str(NOBODYS_ID), request.path)))
+
+
+def _too_large(world: World, operation: Operation) -> Reply:
+    request = IN_ORDER[operation.id](world)
+    length = operation.document["requestBody"]["x-uprez-max-bytes"] + 1
+    authorization = f"Authorization: Bearer {request.token}\n" if request.token else ""
+    with world.server.connect() as wire:
+        return wire.ask(
+            f"POST /api{request.path} HTTP/1.1\nHost: x\n{authorization}"
+            f"Content-Type: {operation.media_type}\nContent-Length: {length}"
+        )
+
+
+def _of_another_type(world: World, operation: Operation) -> Reply:
+    request = IN_ORDER[operation.id](world)
+    with world.server.client() as client:
+        headers = {"Content-Type": "text/plain"}
+        return client.post(f"/api{request.path}", token=request.token, headers=headers, data=b"text")
+
+
+def _with_a_wrong_field(world: World, operation: Operation) -> Reply:
+    request = IN_ORDER[operation.id](world)
+    if request.json is not None:
+        return world.send(operation, replace(request, json={**request.json, "unheard_of": 1}))
+    if request.files is not None:
+        return world.send(operation, replace(request, files=[*request.files, ("unheard_of", (None, "1"))]))
+    return world.send(operation, replace(request, path=f"{request.path}?page=0"))
+
+
+def _once_too_often(world: World, operation: Operation) -> Reply:
+    """Of a server where nobody has more than one request an hour."""
+    person = world.person(plan="once")
+    with world.server.client() as client:
+        client.get("/api/user", token=None if operation.public else person.token)
+    # Nothing of the request is looked at: it need not be in order.
+    path = re.sub("{.*?}", "1", operation.path)
+    return world.send(operation, Request(path, None if operation.public else person.token))
+
+
+def _crash(world: World, operation: Operation) -> Reply:
+    """A row that no release of ours has written."""
+    request = IN_ORDER[operation.id](world)
+    with closing(sqlite3.connect(world.server.settings.data / "uprez.sqlite3")) as database:
+        database.execute(
+            "INSERT INTO subscriptions (account_id, status, created_at)"
+            " SELECT id, 'unheard of', created_at FROM accounts ORDER BY id DESC LIMIT 1"
+        )
+        if operation.id in _BY_NEW_ADDRESS:
+            assert request.json is not None
+            database.execute(
+                "UPDATE accounts SET email = ? WHERE id = (SELECT max(id) FROM accounts)",
+                [request.json["email"]],
+            )
+        database.commit()
+    return world.send(operation, request)
+
+
+def _outage(world: World, operation: Operation) -> Reply:
+    """A database that has lost a table."""
+    request = IN_ORDER[operation.id](world)
+    with closing(sqlite3.connect(world.server.settings.data / "uprez.sqlite3")) as database:
+        database.execute("ALTER TABLE accounts RENAME TO lost")
+        try:
+            return world.send(operation, request)
+        finally:
+            database.execute("ALTER TABLE lost RENAME TO accounts")
+
+
+_BY_NEW_ADDRESS = {"auth.register"}
+FOR_STATUS: dict[int, Callable[[World, Operation], Reply]] = {
+    200: _success,
+    201: _success,
+    202: _success,
+    400: _malformed,
+    401: _without_token,
+    403: _without_abilities,
+    404: _nobodys,
+    413: _too_large,
+    415: _of_another_type,
+    422: _with_a_wrong_field,
+    429: _once_too_often,
+    500: _crash,
+    503: _outage,
+}
+
+
+# --- and what is particular
+
+
+def _download_of_a_pending_image(world: World, operation: Operation) -> Reply:
+    person = world.person()
+    return world.send(operation, Request(f"/images/{world.pending(person)}/download", person.token))
+
+
+def _login_with_a_wrong_password(world: World, operation: Operation) -> Reply:
+    fields = {"email": world.person().email, "password": "Wrong-Horse-9"}
+    return world.send(operation, Request("/auth/login", json=fields))
+
+
+def _login_before_verification(world: World, operation: Operation) -> Reply:
+    fields = {"email": world.person(verified=False).email, "password": PASSWORD}
+    return world.send(operation, Request("/auth/login", json=fields))
+
+
+def _changed_link(world: World, operation: Operation) -> Reply:
+    request = IN_ORDER[operation.id](world)
+    return world.send(operation, replace(request, path=f"{request.path}x"))
+
+
+def _verification_of_an_impossible_id(world: World, operation: Operation) -> Reply:
+    return world.send(operation, Request("/auth/verify-email/0/x"))
+
+
+def _picture_of_too_many_initials(world: World, operation: Operation) -> Reply:
+    return world.send(operation, Request("/profile-photos/TOOMANY"))
+
+
+def _file_that_was_deleted(world: World, operation: Operation) -> Reply:
+    person = world.person()
+    url = world.file_url(person)
+    (image,) = images.list_page(world.services, person.account, None, 1, 1).images
+    images.delete(world.services, person.account, image.id)
+    return world.send(operation, Request(url))
+
+
+def _file_with(headers: Callable[[Reply], dict[str, str]]) -> Callable[[World, Operation], Reply]:
+    def request(world: World, operation: Operation) -> Reply:
+        in_order = IN_ORDER[operation.id](world)
+        first = world.send(operation, in_order)
+        return world.send(operation, replace(in_order, headers=headers(first)))
+
+    return request
+
+
+def _file_that_cannot_be_opened(world: World, operation: Operation) -> Reply:
+    """A folder lies in its place."""
+    person = world.person()
+    url = world.file_url(person)
+    (image,) = images.list_page(world.services, person.account, None, 1, 1).images
+    assert image.result is not None
+    path = world.server.settings.data / "files" / image.result.key
+    path.unlink()
+    path.mkdir()
+    return world.send(operation, Request(url))
+
+
+PARTICULAR: dict[tuple[str, int], Callable[[World, Operation], Reply]] = {
+    ("images.download_image", 400): _download_of_a_pending_image,
+    ("auth.login", 401): _login_with_a_wrong_password,
+    ("auth.login", 403): _login_before_verification,
+    ("auth.verify_email", 403): _changed_link,
+    ("auth.verify_email", 404): _verification_of_an_impossible_id,
+    ("files.get_profile_photo", 404): _picture_of_too_many_initials,
+    ("files.get_file", 206): _file_with(lambda _: {"Range": "bytes=0-3"}),
+    ("files.get_file", 304): _file_with(lambda first: {"If-None-Match": first.headers["ETag"]}),
+    ("files.get_file", 403): _changed_link,
+    ("files.get_file", 404): _file_that_was_deleted,
+    ("files.get_file", 416): _file_with(lambda first: {"Range": f"bytes={len(first.body)}-"}),
+    ("files.get_file", 503): _file_that_cannot_be_opened,
+}
+CRASHES_IN_PROCESS = {"plans.list_plans", "files.get_profile_photo", "files.get_file"}
+"""They read no row, so nothing that lies in the database can make them crash."""
+
+
+# --- the walk
+
+
+@pytest.fixture(scope="module")
+def world(start_server: StartServer, password_hash: str) -> World:
+    return World(start_server(), password_hash)
+
+
+@pytest.fixture(scope="module")
+def strict_world(
+    start_server: StartServer, valkey: str, password_hash: str, tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    with Redis(unix_socket_path=valkey.removeprefix("unix://")) as client:
+        client.flushall()
+    plans = tmp_path_factory.mktemp("plans") / "plans.toml"
+    features = '["api_access", "batches"]'
+    plans.write_text(
+        f'[[plans]]\nid = 1\nname = "Once"\nslug = "once"\nprice = 0\nrequests_per_hour = 1\n'
+        f"images_per_month = 1\nmax_scale = 4\nfeatures = {features}\n"
+    )
+    server = start_server(
+        limits_url=f"redis+{valkey}", unauthenticated_per_hour=1, plans_file=plans, default_plan="once"
+    )
+    return World(server, password_hash)
+
+
+@pytest.mark.parametrize(("name", "status"), [case for case in CASES if case[1] not in {429, 500}])
+def test_every_status_is_answered_as_the_contract_has_it(world: World, name: str, status: int) -> None:
+    produce = PARTICULAR.get((name, status)) or FOR_STATUS[status]
+    assert produce(world, OPERATIONS[name]).status == status
+
+
+@pytest.mark.parametrize("name", [name for name, status in CASES if status == 429])
+def test_every_counted_operation_has_a_limit(strict_world: World, name: str) -> None:
+    assert _once_too_often(strict_world, OPERATIONS[name]).status == 429
+
+
+@pytest.mark.parametrize("name", [name for name, status in CASES if status == 500])
+def test_every_crash_is_an_envelope(
+    world: World, name: str, in_process: Callable[[Services], InProcess]
+) -> None:
+    operation = OPERATIONS[name]
+    if name not in CRASHES_IN_PROCESS:
+        assert _crash(world, operation).status == 500
+        return
+
+    def crash(_app: flask.Flask) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with flask.request_started.connected_to(crash):
+        path = f"/api{IN_ORDER[name](world).path}"
+        assert in_process(world.services).ask(operation.method, path).status == 500
+
+
+def test_the_contract_has_every_documented_operation_and_marks_the_others() -> None:
+    names = {operation.name for operation in OPERATIONS.values()}
+    extensions = {
+        operation.name
+        for operation in OPERATIONS.values()
+        if operation.document.get("x-uprez-extension") is True
+    }
+    assert names - extensions == set(DOCUMENTED)
+
+
+# With UPREZ_TEST_WRITE_DOCS=1 the page is written instead.
+def test_the_page_shows_what_was_walked() -> None:
+    text = PAGE.read_text("utf-8") if PAGE.exists() else ""
+    if os.environ.get("UPREZ_TEST_WRITE_DOCS"):
+        PAGE.write_text(_page(), "utf-8")
+        text = _page()
+    assert text == _page(), "make the page anew: UPREZ_TEST_WRITE_DOCS=1"
+
+
+def _page() -> str:
+    statuses = sorted({status for _, status in CASES})
+    documented = [operation for operation in OPERATIONS.values() if operation.name in DOCUMENTED]
+    documented.sort(key=lambda operation: DOCUMENTED.index(operation.name))
+    ours = [operation for operation in OPERATIONS.values() if operation.name not in DOCUMENTED]
+    lines = [
+        "# Coverage of the contract",
+        "",
+        "Each ✓ is an answer that a test has brought about with a request of its own and held against",
+        "`openapi.yaml`: envelope, headers, schema. The page is written by `tests/handlers/test_every_status.py`,",
+        "which fails when the contract has an operation or a status that no request produces.",
+    ]
+    for title, operations in (("The documented operations", documented), ("Extensions", ours)):
+        lines += ["", f"## {title}", "", f"| operation | {' | '.join(map(str, statuses))} |"]
+        lines.append(f"| --- |{' :-: |' * len(statuses)}")
+        for operation in operations:
+            marks = "|".join(" ✓ " if status in operation.statuses else " " for status in statuses)
+            lines.append(f"| `{operation.name}` |{marks}|")
+    return "\n".join(lines) + "\n"
