@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException as WerkzeugHTTPException
 from domain.errors import UprezError
 from handlers.bridge import FlaskBridge
 from handlers.contract import BASE_PATH, load_contract
+from handlers.cross_origin import CrossOrigin
 from handlers.edge import REQUEST_ID, Edge
 from handlers.envelope import Answer, TransportError, answer_to
 from handlers.hourly_limit import CountsStrangers
@@ -32,6 +33,8 @@ from handlers.security import bearer_handler, use_bearer_tokens
 from handlers.validation import BODY_VALIDATORS, StrictParameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from connexion.lifecycle import ConnexionRequest
     from starlette.types import ASGIApp
 
@@ -48,7 +51,12 @@ _MIDDLEWARES = [
 
 
 def create_app(
-    services: Services, *, threads: int, body_timeout_seconds: float, check_responses: bool = False
+    services: Services,
+    *,
+    threads: int,
+    body_timeout_seconds: float,
+    check_responses: bool = False,
+    cors_origins: Sequence[str] = (),
 ) -> ASGIApp:
     """The ASGI application; one for each process."""
     contract = load_contract()
@@ -82,7 +90,7 @@ def create_app(
         security_map={"bearer": bearer_handler(app.app, auth, services)},
     )
     add_health(app.app)
-    return Edge(app)
+    return CrossOrigin(Edge(app), cors_origins) if cors_origins else Edge(app)
 
 
 def _raise_further(error: WerkzeugHTTPException) -> None:

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     plans_file: Path = Field(DEFAULT_PLANS_FILE, description="TOML file of the plans.")
     default_plan: str = Field("free", description="Plan of a new account.")
     mail_from: str = Field("Uprez <uprez@localhost>", description="Sender of our mail.")
+    cors_origins: str | None = Field(
+        None,
+        pattern=r"^(\*|https?://[^/\s]+( https?://[^/\s]+)*)$",
+        description="Origins whose pages may call the API, with spaces between them, or *; by default none.",
+    )
     api_processes: int = Field(1, ge=1, le=64, description="API worker processes.")
     api_threads: int = Field(16, ge=1, le=256, description="Threads of one API process that run handlers.")
     body_timeout_seconds: float = Field(

@@ -91,6 +91,7 @@ def make_api(settings: Settings) -> ASGIApp:
         threads=settings.api_threads,
         body_timeout_seconds=settings.body_timeout_seconds,
         check_responses=settings.check_responses,
+        cors_origins=(settings.cors_origins or "").split(),
     )
 
 
