@@ -24,7 +24,8 @@ from running_service import Service, run_uprez
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
-EXAMPLES = os.environ.get("UPREZ_TEST_CONTRACT_EXAMPLES", "30")
+EXAMPLES = os.environ.get("UPREZ_TEST_CONTRACT_EXAMPLES", "200")
+SEEDS = os.environ.get("UPREZ_TEST_CONTRACT_SEEDS", "20261122 1 2").split()
 PASSWORD = "Correct1Horse"
 PLANS = """
 [[plans]]
@@ -69,10 +70,7 @@ def facts(service: Service) -> dict[str, Any]:
     requests.get(
         f"{service.api}/auth/verify-email/{account['id']}/{verification[1]}", timeout=10
     ).raise_for_status()
-    other = run_uprez(
-        "user", "create", "--email", "other@example.com", "--name", "Other", "--password", PASSWORD,
-        "--verified", "--data", str(service.folder),
-    )  # fmt: skip
+    other = _another(service, "other@example.com")
     headers = {"Authorization": f"Bearer {account['token']}"}
     image = requests.post(
         f"{service.api}/images/upscale", headers=headers, files={"image": ("a.png", _png())}, timeout=10
@@ -85,7 +83,8 @@ def facts(service: Service) -> dict[str, Any]:
         "api": service.api,
         "account_id": account["id"],
         "email": "kit@example.com",
-        "other_id": json.loads(other.stdout)["id"],
+        "other_id": other["id"],
+        "peer_token": _another(service, "peer@example.com")["token"],
         "database_url": f"sqlite:///{service.folder / 'uprez.sqlite3'}",
         "password": PASSWORD,
         "token": account["token"],
@@ -96,8 +95,10 @@ def facts(service: Service) -> dict[str, Any]:
     }
 
 
-def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path, seed: str) -> None:
     (tmp_path / "facts.json").write_text(json.dumps(facts))
+    (tmp_path / "users.json").write_text(json.dumps({"auth": _users(facts)}))
     reached = tmp_path / "reached.json"
     run = subprocess.run(
         [
@@ -110,7 +111,7 @@ def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) 
                 "run",
                 str(ROOT / "openapi.yaml"),
             ),
-            *("--checks", "all", "--url", facts["api"], "--max-examples", EXAMPLES, "--seed", "20261122"),
+            *("--checks", "all", "--url", facts["api"], "--max-examples", EXAMPLES, "--seed", seed),
         ],
         env={
             **os.environ,
@@ -119,6 +120,7 @@ def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) 
             "UPREZ_TEST_CONTRACT": str(ROOT / "openapi.yaml"),
             "UPREZ_TEST_CONTRACT_FACTS": str(tmp_path / "facts.json"),
             "UPREZ_TEST_CONTRACT_REACHED": str(reached),
+            "UPREZ_TEST_CONTRACT_USERS": str(tmp_path / "users.json"),
         },
         cwd=tmp_path,
         capture_output=True,
@@ -130,6 +132,23 @@ def test_every_answer_keeps_the_contract(facts: dict[str, Any], tmp_path: Path) 
     answered = {(method, path) for method, path, status, _ in json.loads(reached.read_text()) if status < 300}
     # A run in which nothing succeeded would have found nothing, and must not pass for a good one.
     assert _operations() <= answered, _operations() - answered
+
+
+def _another(service: Service, email: str) -> Any:
+    made = run_uprez(
+        "user", "create", "--email", email, "--name", "Another", "--password", PASSWORD,
+        "--verified", "--data", str(service.folder),
+    )  # fmt: skip
+    return json.loads(made.stdout)
+
+
+def _users(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """As Web Fuzzing Commons has them."""
+    tokens = {"kit": facts["token"], "peer": facts["peer_token"]}
+    return [
+        {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {token}"}]}
+        for name, token in tokens.items()
+    ]
 
 
 def _operations() -> set[tuple[str, str]]:
