@@ -4,6 +4,7 @@
        ▲ never back        │  ▲
                            │  └─claim again: the lease ran out, or the job was handed back
                            └──fail, or too many lost attempts──▶ failed
+       └───────────┴──cancel──▶ failed
 
 The attempt number is the fence: whoever was thought dead holds an old number, and nothing it says
 counts any more. The database takes a step only if the row still is what the step started from.
@@ -105,6 +106,11 @@ def complete(job: Job, attempt: int) -> Job:
 
 def fail(job: Job, attempt: int) -> Job:
     return replace(_held(job, attempt), status=Status.FAILED, lease_until=None)
+
+
+def cancel(job: Job) -> Job:
+    """Whoever is at work on it holds nothing any more."""
+    return replace(job, status=Status.FAILED, lease_until=None)
 
 
 def _held(job: Job, attempt: int) -> Job:

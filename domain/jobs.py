@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domain import job_states, quota
+from domain import batch_states, job_states, quota
 from domain.job_states import NotClaimable, StaleAttempt, Status
 
 if TYPE_CHECKING:
@@ -29,10 +29,13 @@ def claim(services: Services, image_id: int) -> Image:
         image = work.images.get(image_id)
         if image is None:
             raise NotClaimable
+        batch = work.batches.locked(image.batch_id)
         job = job_states.claim(image.job, now, services.rules.lease)
         failed = job.status is Status.FAILED
         if not work.images.step(image, job, now, error=LOST_SENTENCE if failed else None):
             raise NotClaimable
+        if batch is not None:
+            work.batches.step(batch, batch_states.image_moved(batch.state, job.status), now)
         if failed:
             quota.give_back(work, image)
             work.commit()
@@ -44,18 +47,19 @@ def claim(services: Services, image_id: int) -> Image:
 
 
 def renew(services: Services, image: Image, progress: int) -> bool:
-    """``progress`` in whole percent. False when the work is in vain: deleted, or another attempt has it."""
+    """``progress`` in whole percent. False when the work is in vain: deleted, cancelled, or another's."""
     now = services.clock.now()
     return _step(
         services,
         image,
         lambda job: job_states.renew(job, image.job.attempt, now, services.rules.lease),
         progress=progress,
+        may_end=False,
     )
 
 
 def hand_back(services: Services, image: Image) -> bool:
-    return _step(services, image, lambda job: job_states.hand_back(job, image.job.attempt))
+    return _step(services, image, lambda job: job_states.hand_back(job, image.job.attempt), may_end=False)
 
 
 def lose(services: Services, image: Image) -> bool:
@@ -81,18 +85,24 @@ def wake_sleepers(services: Services) -> int:
     now = services.clock.now()
     lately = now - services.rules.wake_again_after
     with services.database.reading() as work:
-        asleep = work.images.sleepers(now=now, woken_before=lately, limit=_HEAD_OF_THE_LINE)
+        asleep = {
+            image_id: in_batch
+            for in_batch in (False, True)
+            for image_id in work.images.sleepers(
+                now=now, woken_before=lately, limit=_HEAD_OF_THE_LINE, in_batch=in_batch
+            )
+        }
     if not asleep:
         return 0
     # Noted before they are told, and only if nobody else has: every worker has a reconciler.
     with services.database.writing() as work:
-        ours = work.images.woken(asleep, now, woken_before=lately)
+        ours = work.images.woken(list(asleep), now, woken_before=lately)
         work.commit()
     told = 0
-    for image_id in asleep:
+    for image_id, in_batch in asleep.items():
         if image_id not in ours:
             continue
-        if not services.queue.wake(image_id):
+        if not services.queue.wake(image_id, in_batch=in_batch):
             break  # the broker is down: the others would only wait for the same answer
         told += 1
     return told
@@ -107,10 +117,13 @@ def _step(
     result: Result | None = None,
     error: str | None = None,
     refund: bool = False,
+    may_end: bool = True,
 ) -> bool:
     """False, and nothing changed, when this attempt no longer counts."""
     now = services.clock.now()
     with services.database.writing() as work:
+        # The batch before its image, as everybody, where the step may be one that it counts.
+        batch = work.batches.locked(image.batch_id) if may_end else None
         current = work.images.get(image.id)
         if current is None:
             return False
@@ -119,11 +132,14 @@ def _step(
         except StaleAttempt:
             return False
         failed = job.status is Status.FAILED
-        if failed and refund:
-            quota.give_back(work, current)
         stepped = work.images.step(
             current, job, now, progress=progress, result=result, error=error if failed else None
         )
         if stepped:
+            if batch is not None:
+                work.batches.step(batch, batch_states.image_moved(batch.state, job.status), now)
+            # First the image, then the quota, as everybody: who took them crosswise would wait for each other.
+            if failed and refund:
+                quota.give_back(work, current)
             work.commit()
         return stepped

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from domain.batch_states import BatchState, BatchStatus
     from domain.formats import PictureFormat
     from domain.job_states import Job, Status
     from domain.sizing import Size, Sizing
@@ -75,6 +76,15 @@ class Image:
     def status(self) -> Status:
         return self.job.status
 
+    @property
+    def in_batch(self) -> bool:
+        return self.batch_id is not None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of its files in the store."""
+        return (self.original_key,) if self.result is None else (self.original_key, self.result.key)
+
 
 @dataclass(frozen=True)
 class NewImage:
@@ -89,3 +99,27 @@ class NewImage:
     sizing: Sizing
     api_request: bool
     quota_month: str
+    batch_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    id: int
+    account_id: int
+    name: str | None
+    state: BatchState
+    sizing: Sizing
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+    @property
+    def status(self) -> BatchStatus:
+        return self.state.status
+
+
+class WholeBatch(NamedTuple):
+    """A batch and those of its images that are still there, in the order in which they were sent."""
+
+    batch: Batch
+    images: list[Image]

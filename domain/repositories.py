@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from domain import tables
+from domain.batch_states import BatchState, BatchStatus
 from domain.formats import PictureFormat
 from domain.job_states import Job, Status
-from domain.records import Account, Image, NewImage, Result, Token
+from domain.records import Account, Batch, Image, NewImage, Result, Token, WholeBatch
 from domain.sizing import Size, Sizing
 from domain.subscriptions import Subscription, SubscriptionStatus
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Select, Table
+    from sqlalchemy import FromClause, Select
     from sqlalchemy.engine import Connection, Row
 
 
@@ -171,6 +172,7 @@ class Images:
                 target_height=new.sizing.target_height,
                 api_request=new.api_request,
                 quota_month=new.quota_month,
+                batch_id=new.batch_id,
                 progress=0,
                 woken_at=now,
                 created_at=now,
@@ -190,6 +192,25 @@ class Images:
         SQLite has only one writer, and needs no more than its BEGIN IMMEDIATE.
         """
         return self._one(select(tables.images).where(tables.images.c.id == image_id).with_for_update())
+
+    def locked_of(self, batch_id: int) -> list[Image]:
+        """As ``locked``, all that are left of a batch."""
+        rows = self._connection.execute(
+            select(tables.images)
+            .where(tables.images.c.batch_id == batch_id)
+            .order_by(tables.images.c.id)
+            .with_for_update()
+        )
+        return [_image(row) for row in rows]
+
+    def waiting(self, most: int) -> int:
+        """How many are pending; nobody counts beyond ``most``."""
+        pending: Select[Any] = select(literal_column("1")).where(
+            tables.images.c.status == Status.PENDING.value
+        )
+        return self._connection.execute(
+            select(func.count()).select_from(pending.limit(most).subquery())
+        ).scalar_one()
 
     def page(
         self, account_id: int, status: Status | None, *, limit: int, offset: int
@@ -258,8 +279,11 @@ class Images:
     def delete(self, image_id: int) -> None:
         self._connection.execute(delete(tables.images).where(tables.images.c.id == image_id))
 
-    def sleepers(self, *, now: datetime, woken_before: datetime, limit: int) -> list[int]:
-        """Ids of images nobody was told of lately, among the ``limit`` that have waited longest.
+    def delete_of(self, batch_id: int) -> None:
+        self._connection.execute(delete(tables.images).where(tables.images.c.batch_id == batch_id))
+
+    def sleepers(self, *, now: datetime, woken_before: datetime, limit: int, in_batch: bool) -> list[int]:
+        """Ids of images nobody was told of lately, among the ``limit`` that have waited longest in their line.
 
         Only the head of the line: the others' messages are in the queue behind these, and a second one
         for each, every time, would be all that the queue is busy with.
@@ -269,6 +293,7 @@ class Images:
             select(columns.id, columns.woken_at)
             .where(
                 columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
+                columns.batch_id.is_not(None) if in_batch else columns.batch_id.is_(None),
                 or_(columns.lease_until.is_(None), columns.lease_until <= now),
             )
             .order_by(columns.id)
@@ -296,6 +321,95 @@ class Images:
     def _one(self, statement: Select[Any]) -> Image | None:
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else _image(row)
+
+
+class Batches:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(
+        self, *, account_id: int, name: str | None, sizing: Sizing, state: BatchState, now: datetime
+    ) -> Batch:
+        row = self._connection.execute(
+            insert(tables.batches)
+            .values(
+                account_id=account_id,
+                name=name,
+                total_images=state.total,
+                scale_factor=sizing.scale_factor,
+                target_width=sizing.target_width,
+                target_height=sizing.target_height,
+                created_at=now,
+                updated_at=now,
+                **_batch_columns(state),
+            )
+            .returning(*tables.batches.c)
+        ).one()
+        return _batch(row)
+
+    def get(self, batch_id: int) -> WholeBatch | None:
+        found = self._with_images(select(tables.batches).where(tables.batches.c.id == batch_id))
+        return found[0] if found else None
+
+    def locked(self, batch_id: int | None) -> Batch | None:
+        """Held until this transaction ends, as ``Images.locked``; no batch for an image that is in none.
+
+        Whoever changes an image so that its batch counts it takes the batch first, then the image.
+        """
+        if batch_id is None:
+            return None
+        row = self._connection.execute(
+            select(tables.batches).where(tables.batches.c.id == batch_id).with_for_update()
+        ).one_or_none()
+        return None if row is None else _batch(row)
+
+    def page(
+        self, account_id: int, status: BatchStatus | None, *, limit: int, offset: int
+    ) -> tuple[list[WholeBatch], int]:
+        """The newest first, and how many there are in all."""
+        condition = [tables.batches.c.account_id == account_id]
+        if status is not None:
+            condition.append(tables.batches.c.status == status.value)
+        total = self._connection.execute(select(func.count()).where(*condition)).scalar_one()
+        chosen = (
+            select(tables.batches)
+            .where(*condition)
+            .order_by(tables.batches.c.created_at.desc(), tables.batches.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return self._with_images(chosen), total
+
+    def step(self, batch: Batch, state: BatchState, now: datetime) -> None:
+        """For a batch that is held."""
+        if state == batch.state:
+            return
+        self._connection.execute(
+            update(tables.batches)
+            .where(tables.batches.c.id == batch.id)
+            .values(
+                updated_at=now, completed_at=now if state.status.terminal else None, **_batch_columns(state)
+            )
+        )
+
+    def delete(self, batch_id: int) -> None:
+        self._connection.execute(delete(tables.batches).where(tables.batches.c.id == batch_id))
+
+    def _with_images(self, chosen: Select[Any]) -> list[WholeBatch]:
+        """One statement, so that counters and images are of the same moment."""
+        batches = chosen.subquery()
+        rows = self._connection.execute(
+            select(batches, tables.images)
+            .outerjoin(tables.images, tables.images.c.batch_id == batches.c.id)
+            .order_by(batches.c.created_at.desc(), batches.c.id.desc(), tables.images.c.id)
+        )
+        found: dict[int, WholeBatch] = {}
+        for row in rows:
+            batch, image = _split(row, batches, tables.images)
+            whole = found.setdefault(batch.id, WholeBatch(_batch(batch), []))
+            if image.id is not None:
+                whole.images.append(_image(image))
+        return list(found.values())
 
 
 class QuotaUsage:
@@ -337,7 +451,7 @@ class QuotaUsage:
 class _Columns:
     """One table's share of a joined row, by column name."""
 
-    def __init__(self, table: Any, values: Sequence[Any]) -> None:
+    def __init__(self, table: FromClause, values: Sequence[Any]) -> None:
         self.__dict__.update(zip(table.c.keys(), values, strict=True))
 
     if TYPE_CHECKING:
@@ -345,7 +459,7 @@ class _Columns:
         def __getattr__(self, name: str) -> Any: ...
 
 
-def _split(row: Row[Any], *joined: Table) -> list[_Columns]:
+def _split(row: Row[Any], *joined: FromClause) -> list[_Columns]:
     """A joined row by table, in the order in which they were selected."""
     values = iter(row)
     return [_Columns(table, list(islice(values, len(table.c)))) for table in joined]
@@ -389,7 +503,7 @@ def _token(row: Row[Any] | _Columns) -> Token:
     )
 
 
-def _image(row: Row[Any]) -> Image:
+def _image(row: Row[Any] | _Columns) -> Image:
     result = None
     if row.result_key is not None:
         size = Size(row.result_width, row.result_height)
@@ -413,6 +527,27 @@ def _image(row: Row[Any]) -> Image:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def _batch(row: Row[Any] | _Columns) -> Batch:
+    return Batch(
+        id=row.id,
+        account_id=row.account_id,
+        name=row.name,
+        state=BatchState(row.total_images, BatchStatus(row.status), row.completed_images, row.failed_images),
+        sizing=Sizing(row.scale_factor, row.target_width, row.target_height),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        completed_at=row.completed_at,
+    )
+
+
+def _batch_columns(state: BatchState) -> dict[str, Any]:
+    return {
+        "status": state.status.value,
+        "completed_images": state.completed,
+        "failed_images": state.failed,
+    }
 
 
 def _job_columns(job: Job) -> dict[str, Any]:

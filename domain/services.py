@@ -26,6 +26,7 @@ class Rules:
     unauthenticated_per_hour: int = 10
     max_upload_bytes: int = 10 * 1024 * 1024
     max_input_pixels: int = 40_000_000
+    max_waiting_images: int = 10_000
     result_caps: Caps = field(default_factory=Caps)
     lease: timedelta = timedelta(seconds=20)
     wake_again_after: timedelta = timedelta(seconds=15)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.errors import Unavailable, UprezError
-from domain.repositories import Accounts, Images, QuotaUsage, Tokens
+from domain.repositories import Accounts, Batches, Images, QuotaUsage, Tokens
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,6 +41,7 @@ class UnitOfWork:
     accounts: Accounts
     tokens: Tokens
     images: Images
+    batches: Batches
     quota: QuotaUsage
 
     def __init__(self, engine: Engine, *, writing: bool, wait: bool = True) -> None:
@@ -58,6 +59,7 @@ class UnitOfWork:
         self.accounts = Accounts(self._connection)
         self.tokens = Tokens(self._connection)
         self.images = Images(self._connection)
+        self.batches = Batches(self._connection)
         self.quota = QuotaUsage(self._connection)
         return self
 

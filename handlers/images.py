@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from domain import images
 from domain.job_states import Status
 from handlers import shapes
 from handlers.envelope import Body, success
 from handlers.paging import paged
-from handlers.request import origin, principal, services, submitted
-
-if TYPE_CHECKING:
-    from starlette.datastructures import UploadFile
+from handlers.request import origin, principal, services, submitted, uploads, wish
 
 
 def upscale() -> tuple[Body, int]:
-    form = submitted()
-    wish = images.Wish(
-        scale_factor=form.fields.get("scale_factor"),
-        target_width=form.fields.get("target_width"),
-        target_height=form.fields.get("target_height"),
-    )
-    image = images.submit(services(), principal().account, _upload(form.file("image")), wish, form.problems)
+    upload = next(iter(uploads("image")), None)
+    image = images.submit(services(), principal().account, upload, wish(), submitted().problems)
     return success("Image uploaded and queued for processing", shapes.accepted_image(image)), 202
 
 
@@ -48,7 +38,3 @@ def download_image(id: int) -> Body:  # noqa: A002
 def delete_image(id: int) -> Body:  # noqa: A002
     images.delete(services(), principal().account, id)
     return success("Image deleted successfully")
-
-
-def _upload(file: UploadFile | None) -> images.Upload | None:
-    return None if file is None else images.Upload(file.filename or "", file.file, file.size or 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import flask
 from connexion.context import context
 
+from domain.uploads import Upload, Wish
 from handlers.security import current_principal
 from handlers.validation import SUBMITTED
 
@@ -43,3 +44,16 @@ def client_address() -> str:
 def submitted() -> Submitted:
     """The body: fields that keep the contract's schema, files, and the problems of the rest."""
     return cast("Submitted", context[SUBMITTED])
+
+
+def uploads(field: str) -> list[Upload]:
+    """The files of this field, unless something is wrong with the field as a whole."""
+    return [
+        Upload(file.filename or "", file.file, file.size or 0) for file in submitted().files.get(field, [])
+    ]
+
+
+def wish() -> Wish:
+    """The sizing fields that keep the contract's schema."""
+    fields = submitted().fields
+    return Wish(fields.get("scale_factor"), fields.get("target_width"), fields.get("target_height"))

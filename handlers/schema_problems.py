@@ -81,6 +81,8 @@ def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
             rule, facts = "max_characters", {"maximum": value}
         case "minItems" if value == 1:
             rule, facts = "filled", {}
+        case "maxItems":
+            rule, facts = "max_items", {"maximum": value}
         case "enum":
             rule, facts = "one_of", {"allowed": ", ".join(map(str, value))}
         case _:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from domain.errors import FieldProblem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from domain.errors import FieldProblem
 
 _SENTENCES = {
     # the form of a field, as the contract's schemas have it
@@ -29,6 +29,7 @@ _SENTENCES = {
     "max_characters": "The {label} must not be greater than {maximum} characters.",
     "one_of": "The {label} must be one of: {allowed}.",
     "each_of": "The {label} must each be one of: {allowed}.",
+    "max_items": "The {label} field must not have more than {maximum} items.",
     "filled": "The {label} must not be empty.",
     "format": "The {label} is not in the right form.",
     # accounts
@@ -45,6 +46,7 @@ _SENTENCES = {
     "excluded_by_target": "The {label} cannot be used with target_width or target_height.",
     "larger_than_original": "The {label} must be larger than the original ({side} pixels).",
     "within_plan_scale": "The {label} must not be greater than {maximum}, the most that your plan allows here.",
+    "unfit": "The {label} does not fit: {because}",
     "result_side": "The {label} asks for a result with a side over {maximum} pixels.",
     "result_pixels": "The {label} asks for a result of more than {maximum} pixels.",
 }
@@ -55,8 +57,15 @@ def field_errors(problems: Iterable[FieldProblem]) -> dict[str, list[str]]:
     sentences: dict[str, list[str]] = {}
     for problem in problems:
         of_field = sentences.setdefault(problem.field, [])
-        label = problem.field.replace("_", " ")
-        sentence = _SENTENCES[problem.rule].format(label=label, **problem.facts)
+        sentence = _sentence(problem)
         if sentence not in of_field:
             of_field.append(sentence)
     return sentences
+
+
+def _sentence(problem: FieldProblem) -> str:
+    facts = {
+        name: _sentence(fact) if isinstance(fact, FieldProblem) else fact
+        for name, fact in problem.facts.items()
+    }
+    return _SENTENCES[problem.rule].format(label=problem.field.replace("_", " "), **facts)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from domain.plans import Plan
     from domain.quota import Usage
-    from domain.records import Account, Image, Token
+    from domain.records import Account, Batch, Image, Token, WholeBatch
     from domain.services import Services
     from domain.sizing import Size
     from domain.tokens import Issued
@@ -40,6 +40,7 @@ def accepted_image(image: Image) -> dict[str, Any]:
     """An image as it is right after its upload."""
     return {
         "id": image.id,
+        **_batch_of(image),
         "original_filename": image.filename,
         "original_size": image.original_bytes,
         "original_size_human": size_for_people(image.original_bytes),
@@ -60,6 +61,7 @@ def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
     result = image.result
     return {
         "id": image.id,
+        **_batch_of(image),
         "original_filename": image.filename,
         "original_path": f"images/{image.original_key}",
         "upscaled_path": f"images/{result.key}" if result else None,
@@ -85,6 +87,16 @@ def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
         "created_at": time_text(image.created_at),
         "updated_at": time_text(image.updated_at),
     }
+
+
+def accepted_batch(whole: WholeBatch) -> dict[str, Any]:
+    """A batch as it is right after its upload."""
+    return _batch(whole.batch, [accepted_image(image) for image in whole.images])
+
+
+def batch(services: Services, origin: str, whole: WholeBatch) -> dict[str, Any]:
+    """A batch with everything that is known of each image that is left of it."""
+    return _batch(whole.batch, [full_image(services, origin, image) for image in whole.images])
 
 
 def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
@@ -159,6 +171,30 @@ def initials(name: str) -> str:
 def absolute(origin: str, url: str) -> str:
     """Our own links get the origin under which the client reached us; a store's are absolute already."""
     return f"{origin}{url}" if url.startswith("/") else url
+
+
+def _batch(batch: Batch, shown_images: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "status": batch.status.value,
+        "total_images": batch.state.total,
+        "completed_images": batch.state.completed,
+        "failed_images": batch.state.failed,
+        "scale_factor": batch.sizing.scale_factor,
+        "target_width": batch.sizing.target_width,
+        "target_height": batch.sizing.target_height,
+        "progress": batch.state.progress,
+        "images": shown_images,
+        "created_at": time_text(batch.created_at),
+        "updated_at": time_text(batch.updated_at),
+        "completed_at": time_text(batch.completed_at),
+    }
+
+
+def _batch_of(image: Image) -> dict[str, int]:
+    """Only an image that is in a batch speaks of one."""
+    return {} if image.batch_id is None else {"batch_id": image.batch_id}
 
 
 def _dimensions(size: Size | None, between: str) -> str | None:

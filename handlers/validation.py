@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
 
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 SUBMITTED = "uprez_submitted"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _OF_LENGTH = {"min_characters", "max_characters"}
-_MAX_FILES = 32
-"""In one form: more than any operation takes, few enough to be kept open."""
+_KEPT_FILES = 32
+"""Of one form: more than any operation takes, few enough to be kept open."""
+_MAX_FILES = 1000
+"""In one form: beyond those that are kept they are only counted, so that the answer names their field."""
+_MANY = "[]"
+"""Ends the name of a form field that takes several values; its problems are reported without it."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,6 @@ class Submitted:
     files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
     problems: list[FieldProblem] = field(default_factory=list)
     all_files: Mapping[str, list[UploadFile]] = field(default_factory=dict)  # to be closed in the end
-
-    def file(self, name: str) -> UploadFile | None:
-        return next(iter(self.files.get(name, [])), None)
 
 
 class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion is untyped
@@ -113,9 +114,13 @@ class _KeepsWhatItFound:
                 name: value for name, value in members.items() if name not in wrong and name not in files
             },
             files={name: uploads for name, uploads in files.items() if name not in wrong},
-            problems=problems,
+            problems=[self._as_reported(problem) for problem in problems],
             all_files=files,
         )
+
+    def _as_reported(self, problem: FieldProblem) -> FieldProblem:
+        known = problem.field in self._schema.get("properties", {})
+        return replace(problem, field=problem.field.removesuffix(_MANY)) if known else problem
 
 
 class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: ignore[misc]
@@ -127,6 +132,13 @@ class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: igno
         if not isinstance(body, dict):
             return Submitted(problems=[FieldProblem(WHOLE_BODY, "object")])
         return self._sort_out(body, {}, [])
+
+
+class _OneTooMany(UploadFile):
+    """A file that is counted and not kept."""
+
+    async def write(self, data: bytes) -> None:
+        self.size = (self.size or 0) + len(data)
 
 
 class _StrictMultipart(MultiPartParser):
@@ -146,6 +158,12 @@ class _StrictMultipart(MultiPartParser):
     @_charset.setter
     def _charset(self, _chosen_by_client: str) -> None:
         pass
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        file = self._current_part.file
+        if file is not None and self._current_files > _KEPT_FILES:
+            self._current_part.file = _OneTooMany(file.file, size=0, filename=file.filename)
 
     def on_part_end(self) -> None:
         if self._current_part.file is None:

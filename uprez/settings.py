@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     max_output_pixels: int = Field(
         268_435_456, ge=1, le=268_435_456, description="Largest result, in pixels."
     )
+    max_waiting_images: int = Field(
+        10_000,
+        ge=20,
+        le=1_000_000,
+        description="With so many images waiting for a worker, uploads answer 503.",
+    )
     lease_seconds: float = Field(
         20, ge=5, le=3600, description="After this silence, in seconds, a worker's image goes to another."
     )
@@ -169,6 +175,7 @@ class Settings(BaseSettings):
             unauthenticated_per_hour=self.unauthenticated_per_hour,
             max_upload_bytes=self.max_upload_kilobytes * 1024,
             max_input_pixels=self.max_input_pixels,
+            max_waiting_images=self.max_waiting_images,
             result_caps=Caps(max_pixels=self.max_output_pixels),
             lease=timedelta(seconds=self.lease_seconds),
             wake_again_after=timedelta(seconds=self.wake_seconds),

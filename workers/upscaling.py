@@ -100,7 +100,7 @@ class Upscaling:
         except EngineCancelled:
             if self._stopping.is_set():
                 self._hand_back(image)
-            # Otherwise the image is deleted, or another attempt has it.
+            # Otherwise the image is deleted, its batch cancelled, or another attempt has it.
         except EngineLost as reason:
             _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
             self._lose(image)
@@ -172,10 +172,10 @@ class Upscaling:
         """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""
         with suppress(Unavailable):
             if jobs.hand_back(self._services, image):
-                self._services.queue.wake(image.id)
+                self._services.queue.wake(image.id, in_batch=image.in_batch)
 
     def _lose(self, image: Image) -> None:
         """Tried again at once; the message that brought us here will not come a second time."""
         with suppress(Unavailable):
             if jobs.lose(self._services, image):
-                self._services.queue.wake(image.id)
+                self._services.queue.wake(image.id, in_batch=image.in_batch)

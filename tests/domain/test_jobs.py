@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from domain import images, jobs
+from domain import images, jobs, uploads
 from domain.job_states import NotClaimable, Status
 from domain.repositories import Images
 from domain.services import Rules
@@ -396,7 +396,7 @@ def test_the_longest_asleep_are_woken_first_until_all_are_awake(
     account = make_account("professional")
     made = []
     for _ in range(130):
-        made.append(images.submit(services, account, make_upload(), images.Wish()).id)
+        made.append(images.submit(services, account, make_upload(), uploads.Wish()).id)
         clock.advance(timedelta(milliseconds=1))
     queue.broken = False
     clock.advance(services.rules.wake_again_after)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from domain import accounts, images, jobs, tables
+from domain import accounts, images, jobs, tables, uploads
 from domain.errors import NotFound
 from domain.job_states import Job, NotClaimable, Status
 from domain.records import Image, Result
@@ -76,7 +76,7 @@ class ManyWorkers(RuleBasedStateMachine):
     def __init__(
         self,
         make_services: Callable[[], Services],
-        make_upload: Callable[[], images.Upload],
+        make_upload: Callable[[], uploads.Upload],
         stored_keys: Callable[[], list[str]],
     ) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class ManyWorkers(RuleBasedStateMachine):
     @precondition(lambda self: len(self.expected) < 4)
     @rule(target=image_ids)
     def submit(self) -> int:
-        image = images.submit(self.services, self.account, self.make_upload(), images.Wish())
+        image = images.submit(self.services, self.account, self.make_upload(), uploads.Wish())
         self.expected[image.id] = Expected(month=f"{self.now:%Y-%m}", woken_at=self.now)
         assert self.queue.take() == [image.id]
         return image.id
@@ -257,7 +257,7 @@ class ManyWorkers(RuleBasedStateMachine):
 def test_jobs_keep_their_rules_whatever_their_workers_do(
     make_services: Any,
     new_database: Callable[[], Database],
-    make_upload: Callable[[], images.Upload],
+    make_upload: Callable[[], uploads.Upload],
     stored_keys: Callable[[], list[str]],
 ) -> None:
     def fresh() -> Services:

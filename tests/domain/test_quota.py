@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import images, quota
+from domain import images, quota, uploads
 from domain.errors import QuotaExceeded
 from domain.quota import Usage
 
@@ -97,8 +97,8 @@ def test_every_account_has_its_own(
 ) -> None:
     first, second = make_account("free"), make_account("free")
     for _ in range(2):
-        images.submit(services, first, make_upload(), images.Wish())
-    images.submit(services, second, make_upload(), images.Wish())
+        images.submit(services, first, make_upload(), uploads.Wish())
+    images.submit(services, second, make_upload(), uploads.Wish())
     assert (used(first), used(second)) == (2, 1)
 
 
@@ -120,12 +120,12 @@ def test_the_next_month_is_fresh(
     account = make_account("free")
     clock.set(datetime(2026, 11, 30, 23, 59, 59, 999_999, tzinfo=UTC))
     for _ in range(2):
-        images.submit(services, account, make_upload(), images.Wish())
+        images.submit(services, account, make_upload(), uploads.Wish())
     with pytest.raises(QuotaExceeded):
-        images.submit(services, account, make_upload(), images.Wish())
+        images.submit(services, account, make_upload(), uploads.Wish())
     clock.advance(timedelta(microseconds=1))
     assert used(account) == 0
-    assert images.submit(services, account, make_upload(), images.Wish()).quota_month == "2026-12"
+    assert images.submit(services, account, make_upload(), uploads.Wish()).quota_month == "2026-12"
     assert used(account) == 1
 
 
@@ -134,9 +134,9 @@ def test_what_is_given_back_goes_to_the_month_it_was_taken_from(
     services: Services, make_account: Any, make_upload: Any, clock: Any
 ) -> None:
     account = make_account("free")
-    old = images.submit(services, account, make_upload(), images.Wish())
+    old = images.submit(services, account, make_upload(), uploads.Wish())
     clock.set(datetime(2026, 12, 1, tzinfo=UTC))
-    images.submit(services, account, make_upload(), images.Wish())
+    images.submit(services, account, make_upload(), uploads.Wish())
     images.delete(services, account, old.id)
     with services.database.reading() as work:
         assert work.quota.used(account.id, "2026-11") == 0
@@ -167,7 +167,7 @@ def test_usage_tells_what_the_plan_of_today_allows(
 ) -> None:
     account = make_account("professional")
     for _ in range(3):
-        images.submit(services, account, make_upload(), images.Wish())
+        images.submit(services, account, make_upload(), uploads.Wish())
     with services.database.reading() as work:
         assert quota.usage(work, account, plans["professional"], clock.now()) == Usage(3, 250)
         downgraded = quota.usage(work, account, plans["free"], clock.now())
@@ -179,21 +179,21 @@ def test_usage_tells_what_the_plan_of_today_allows(
 
 
 def all_at_once(
-    makers: list[Services], account: Account, make_upload: Any, uploads: int
+    makers: list[Services], account: Account, make_upload: Any, count: int
 ) -> tuple[list[Image], int]:
     """The images that were accepted and how many were refused; each upload on a thread of its own."""
-    start = Barrier(uploads)
+    start = Barrier(count)
 
     def submit(number: int) -> Image | None:
         upload = make_upload()
         start.wait()
         try:
-            return images.submit(makers[number % len(makers)], account, upload, images.Wish())
+            return images.submit(makers[number % len(makers)], account, upload, uploads.Wish())
         except QuotaExceeded:
             return None
 
-    with ThreadPoolExecutor(uploads) as threads:
-        answers = list(threads.map(submit, range(uploads)))
+    with ThreadPoolExecutor(count) as threads:
+        answers = list(threads.map(submit, range(count)))
     return [image for image in answers if image is not None], answers.count(None)
 
 
@@ -205,7 +205,7 @@ def test_of_a_hundred_uploads_at_once_with_ten_left_exactly_ten_are_accepted(
     used: Callable[[Account], int],
 ) -> None:
     services, account = make_services(), make_account("starter")
-    earlier = [images.submit(services, account, make_upload(), images.Wish()) for _ in range(15)]
+    earlier = [images.submit(services, account, make_upload(), uploads.Wish()) for _ in range(15)]
     accepted, refused = all_at_once([services], account, make_upload, 100)
     assert (len(accepted), refused) == (10, 90)
     assert used(account) == 25
@@ -235,7 +235,7 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
     used: Callable[[Account], int],
 ) -> None:
     account = make_account("starter")
-    doomed = [images.submit(services, account, make_upload(), images.Wish()) for _ in range(10)]
+    doomed = [images.submit(services, account, make_upload(), uploads.Wish()) for _ in range(10)]
     start = Barrier(20)
 
     def delete(image: Image) -> None:
@@ -244,7 +244,7 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
 
     def submit(_number: int) -> None:
         start.wait()
-        images.submit(services, account, make_upload(), images.Wish())
+        images.submit(services, account, make_upload(), uploads.Wish())
 
     with ThreadPoolExecutor(20) as threads:
         done = [threads.submit(delete, image) for image in doomed]

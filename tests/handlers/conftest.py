@@ -402,9 +402,17 @@ class Client:
         parts.append(("image", (filename, content, media_type)))
         return self.post("/api/images/upscale", token=token, files=parts)
 
-    def form(self, token: str, parts: Sequence[tuple[str, Any]]) -> Reply:
+    def upload_batch(
+        self, token: str, contents: Sequence[bytes], fields: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Files under ``images[]``, called photo0.png and so on, and the given fields."""
+        parts: list[Any] = [(name, (None, value)) for name, value in (fields or {}).items()]
+        parts += [("images[]", (f"photo{number}.png", content)) for number, content in enumerate(contents)]
+        return self.form(token, parts, "/api/batches")
+
+    def form(self, token: str, parts: Sequence[tuple[str, Any]], path: str = "/api/images/upscale") -> Reply:
         """A multipart form of exactly these parts, as requests takes them."""
-        return self.post("/api/images/upscale", token=token, files=list(parts))
+        return self.post(path, token=token, files=list(parts))
 
 
 class Wire:

@@ -13,7 +13,7 @@ import flask
 import pytest
 from sqlalchemy import update
 
-from domain import images, quota, tables
+from domain import images, quota, tables, uploads
 from domain.errors import Unavailable
 from domain.stores.local import LocalFiles
 from domain.unit_of_work import Database
@@ -63,8 +63,8 @@ def form(content: bytes) -> tuple[dict[str, str], bytes]:
 
 
 def stored_image(services: Services, owner: Person, png: bytes) -> int:
-    upload = images.Upload("x.png", io.BytesIO(png), len(png))
-    return images.submit(services, owner.account, upload, images.Wish()).id
+    upload = uploads.Upload("x.png", io.BytesIO(png), len(png))
+    return images.submit(services, owner.account, upload, uploads.Wish()).id
 
 
 # --- crashes

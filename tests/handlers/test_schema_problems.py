@@ -67,7 +67,7 @@ def test_a_list_of_endlessly_many_wrong_items_is_not_looked_through_to_its_end()
         ({"type": "array", "items": {"enum": ["a", "b"]}}, ["c", "a"], "each_of", {"allowed": "a, b"}),
         ({"type": "array", "minItems": 1}, [], "filled", {}),
         ({"type": "array", "minItems": 2}, [1], "format", {}),
-        ({"type": "array", "maxItems": 1}, [1, 2], "format", {}),
+        ({"type": "array", "maxItems": 1}, [1, 2], "max_items", {"maximum": 1}),
     ],
 )
 def test_a_broken_rule_has_a_name_and_a_sentence(

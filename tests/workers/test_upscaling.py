@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image as Picture
 
-from domain import images, jobs
+from domain import images, jobs, uploads
 from domain.errors import Unavailable
 from domain.formats import PictureFormat
 from domain.job_states import Status
@@ -44,8 +44,8 @@ def png(crop: Picture.Image) -> bytes:
 @pytest.fixture
 def submit(real_services: Services, account: Account) -> Callable[[bytes], Image]:
     def submit(content: bytes) -> Image:
-        upload = images.Upload("photo.png", io.BytesIO(content), len(content))
-        return images.submit(real_services, account, upload, images.Wish())
+        upload = uploads.Upload("photo.png", io.BytesIO(content), len(content))
+        return images.submit(real_services, account, upload, uploads.Wish())
 
     return submit
 

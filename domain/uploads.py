@@ -1,0 +1,193 @@
+"""From files that a client sent to rows that wait for a worker: all of them, or nothing at all."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from domain import quota
+from domain.errors import FieldProblem, InvalidFields, PictureError, Unavailable, UprezError
+from domain.records import NewImage
+from domain.sizing import Sizing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from domain.plans import Plan
+    from domain.ports import PictureFacts
+    from domain.records import Account, Batch, Image
+    from domain.services import Services
+    from domain.unit_of_work import UnitOfWork
+
+_log = logging.getLogger(__name__)
+MAX_FILENAME = 255
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file as it came; the name is whatever the client says."""
+
+    filename: str
+    content: BinaryIO
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The sizing fields that were sent and well-formed."""
+
+    scale_factor: int | None = None
+    target_width: int | None = None
+    target_height: int | None = None
+
+
+class Original(NamedTuple):
+    """An upload that was found in order."""
+
+    upload: Upload
+    facts: PictureFacts
+
+
+def check(
+    services: Services, plan: Plan, uploads: Mapping[str, Upload], wish: Wish, known: Sequence[FieldProblem]
+) -> tuple[Sizing, list[Original]]:
+    """What was asked for, and the files, which come under the names that their problems are reported under.
+
+    Raises InvalidFields with ``known`` and everything else that is wrong; a missing file is the contract's
+    business.
+    """
+    originals: dict[str, Original] = {}
+    problems = [*known]
+    for field, upload in uploads.items():
+        try:
+            originals[field] = Original(upload, _examined(services, upload, field))
+        except InvalidFields as refused:
+            problems += refused.problems
+    # Of the default nobody hears who asked for something else and was not understood.
+    unheard = wish == Wish() and any(problem.field in vars(wish) for problem in known)
+    try:
+        sizing = Sizing.asked(wish.scale_factor, wish.target_width, wish.target_height)
+    except InvalidFields as refused:
+        raise InvalidFields([*problems, *refused.problems]) from None
+    if not unheard:
+        problems += _unfit(services, plan, sizing, originals)
+    if problems or not originals:
+        raise InvalidFields(problems)
+    return sizing, list(originals.values())
+
+
+@contextmanager
+def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
+    """The files by the keys under which they lie; when anything fails before the end, none of them stays."""
+    files: dict[str, Original] = {}
+    try:
+        for original in originals:
+            key = f"originals/{services.chance.letters(32)}{original.facts.picture_format.extension}"
+            services.store.put(key, original.upload.content)
+            files[key] = original
+        yield files
+    except BaseException:
+        delete_files(services, files)
+        raise
+
+
+def admit(
+    services: Services,
+    work: UnitOfWork,
+    account: Account,
+    files: Mapping[str, Original],
+    sizing: Sizing,
+    batch: Batch | None = None,
+) -> list[Image]:
+    """Pending rows for stored files, with their quota taken.
+
+    Raises QuotaExceeded, and Unavailable where too many wait already.
+    """
+    now, rules = services.clock.now(), services.rules
+    quota.take(work, account, services.plans[account.plan], now, len(files))
+    if work.images.waiting(rules.max_waiting_images) + len(files) > rules.max_waiting_images:
+        raise Unavailable(f"{rules.max_waiting_images} images wait already.")
+    return [
+        work.images.add(
+            NewImage(
+                account_id=account.id,
+                filename=clean_filename(upload.filename),
+                original_key=key,
+                original_bytes=upload.bytes,
+                original_size=facts.size,
+                picture_format=facts.picture_format,
+                sizing=sizing,
+                api_request=True,
+                quota_month=quota.month_of(now),
+                batch_id=None if batch is None else batch.id,
+            ),
+            now,
+        )
+        for key, (upload, facts) in files.items()
+    ]
+
+
+def delete_files(services: Services, keys: Iterable[str]) -> None:
+    """Nobody sees them any more; one that cannot be deleted is a matter of the log."""
+    for key in keys:
+        try:
+            services.store.delete(key)
+        except UprezError:
+            _log.exception("The object %s could not be deleted; it is nobody's now.", key)
+
+
+def clean_filename(name: str) -> str:
+    """A name to show and to download under, never a path: the last part, without control characters."""
+    last = re.split(r"[/\\]", name)[-1]
+    printable = "".join(letter for letter in last if not _is_control(letter))
+    cleaned = unicodedata.normalize("NFC", printable).strip(" .") or "image"
+    stem, dot, extension = cleaned.rpartition(".")
+    if len(cleaned) > MAX_FILENAME and dot and len(extension) < 8:  # noqa: PLR2004  # the longest extension worth keeping
+        return f"{stem[: MAX_FILENAME - len(extension) - 1]}.{extension}"
+    return cleaned[:MAX_FILENAME].rstrip(" .")
+
+
+def _is_control(letter: str) -> bool:
+    """Also what only steers how text is shown, as right-to-left does, and breaks of lines and paragraphs."""
+    category = unicodedata.category(letter)
+    return category[0] == "C" or category in {"Zl", "Zp"}
+
+
+def _examined(services: Services, upload: Upload, field: str) -> PictureFacts:
+    """Raises InvalidFields."""
+    rules = services.rules
+    if upload.bytes > rules.max_upload_bytes:
+        raise InvalidFields(
+            [FieldProblem(field, "max_kilobytes", {"maximum": rules.max_upload_bytes // 1024})]
+        )
+    try:
+        facts = services.probe(upload.content)
+    except PictureError:
+        raise InvalidFields([FieldProblem(field, "picture")]) from None
+    if facts.size.pixels > rules.max_input_pixels:
+        raise InvalidFields([FieldProblem(field, "max_pixels", {"maximum": rules.max_input_pixels})])
+    return facts
+
+
+def _unfit(
+    services: Services, plan: Plan, sizing: Sizing, originals: Mapping[str, Original]
+) -> list[FieldProblem]:
+    """What no file goes with is wrong with the wish; what only some do not go with is wrong with them."""
+    found = [
+        (field, problem)
+        for field, (_, facts) in originals.items()
+        for problem in sizing.problems(
+            facts.size, plan.max_scale, services.rules.result_caps.for_format(facts.picture_format)
+        )
+    ]
+    kinds = [(problem.field, problem.rule) for _, problem in found]
+    return [
+        problem
+        if kinds.count((problem.field, problem.rule)) == len(originals)
+        else FieldProblem(field, "unfit", {"because": problem})
+        for field, problem in found
+    ]
