@@ -20,8 +20,8 @@ import pytest
 import yaml
 from redis import Redis
 
-from domain import images, tokens
-from domain.sizing import DEFAULT_SCALE_FACTOR
+from domain import batches, images, tokens
+from domain.uploads import Upload, Wish
 from handlers.probe import probe
 from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, make_person, picture
 
@@ -40,6 +40,7 @@ DOCUMENTED = (
     "POST /auth/register", "POST /auth/login", "POST /auth/logout", "POST /auth/revoke-all",
     "POST /images/upscale", "GET /images/{id}", "GET /images", "GET /images/{id}/download",
     "DELETE /images/{id}",
+    "POST /batches", "GET /batches/{id}", "GET /batches", "DELETE /batches/{id}",
     "GET /user", "GET /usage", "GET /user/tokens", "DELETE /user/tokens/{id}",
 )  # fmt: skip
 
@@ -117,9 +118,10 @@ class World:
         return make_person(self.services, self.password_hash, **{"email": email, **options})
 
     def pending(self, person: Person) -> int:
-        content = picture()
-        upload = images.Upload("x.png", io.BytesIO(content), len(content))
-        return images.submit(self.services, person.account, upload, images.Wish(DEFAULT_SCALE_FACTOR)).id
+        return images.submit(self.services, person.account, _upload(), Wish()).id
+
+    def batch(self, person: Person) -> int:
+        return batches.submit(self.services, person.account, [_upload(), _upload()], Wish()).batch.id
 
     def completed(self, person: Person) -> int:
         image_id = self.pending(person)
@@ -142,6 +144,11 @@ class World:
     def send(self, operation: Operation, request: Request) -> Reply:
         with self.server.client() as client:
             return client.request(operation.method, f"/api{request.path}", **request.options())
+
+
+def _upload() -> Upload:
+    content = picture()
+    return Upload("x.png", io.BytesIO(content), len(content))
 
 
 # --- a request of each operation that is in order
@@ -172,8 +179,18 @@ def _login(world: World) -> Request:
     return Request("/auth/login", json={"email": world.person().email, "password": PASSWORD})
 
 
-def _upload(world: World) -> Request:
+def _send_picture(world: World) -> Request:
     return Request("/images/upscale", world.person().token, files=[("image", ("x.png", picture()))])
+
+
+def _send_pictures(world: World) -> Request:
+    files = [("images[]", ("x.png", picture())), ("images[]", ("y.jpg", picture("JPEG")))]
+    return Request("/batches", world.person().token, files=files)
+
+
+def _of_batch(world: World) -> Request:
+    person = world.person()
+    return Request(f"/batches/{world.batch(person)}", person.token)
 
 
 def _of_completed(suffix: str = "") -> Callable[[World], Request]:
@@ -203,11 +220,15 @@ IN_ORDER: dict[str, Callable[[World], Request]] = {
     "auth.login": _login,
     "auth.logout": _as_somebody("/auth/logout"),
     "auth.revoke_all": _as_somebody("/auth/revoke-all"),
-    "images.upscale": _upload,
+    "images.upscale": _send_picture,
     "images.list_images": _as_somebody("/images"),
     "images.get_image": _of_completed(),
     "images.delete_image": _of_completed(),
     "images.download_image": _of_completed("/download"),
+    "batches.create_batch": _send_pictures,
+    "batches.list_batches": _as_somebody("/batches"),
+    "batches.get_batch": _of_batch,
+    "batches.delete_batch": _of_batch,
     "account.get_user": _as_somebody("/user"),
     "account.list_tokens": _as_somebody("/user/tokens"),
     "account.create_token": _as_somebody("/user/tokens", json={"name": "Laptop"}),
