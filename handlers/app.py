@@ -27,6 +27,7 @@ from handlers.hourly_limit import CountsStrangers
 from handlers.json_text import JsonText, json_bytes
 from handlers.middleware import BodyLimits, LimitHeaders, Methods
 from handlers.operator import add_health
+from handlers.reference import add_reference
 from handlers.request import SERVICES
 from handlers.response_check import BodyCheck
 from handlers.security import bearer_handler, use_bearer_tokens
@@ -90,6 +91,7 @@ def create_app(
         security_map={"bearer": bearer_handler(app.app, auth, services)},
     )
     add_health(app.app)
+    add_reference(app.app, contract)
     return CrossOrigin(Edge(app), cors_origins) if cors_origins else Edge(app)
 
 

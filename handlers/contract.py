@@ -19,6 +19,8 @@ BASE_PATH = "/api"
 METHOD = "uprez_method"
 """Where the scope's extensions have the method that was sent; everything routes HEAD as GET."""
 _METHODS = ("get", "post", "put", "patch", "delete")
+JSON_PATH, YAML_PATH = "/openapi.json", "/openapi.yaml"
+"""Where the contract itself is to be had, below /api. It does not describe that."""
 _FILES = (Path(__file__).with_name("openapi.yaml"), Path(__file__).parent.parent / "openapi.yaml")
 """Within the wheel, and beside the packages in a checkout."""
 
@@ -38,11 +40,14 @@ class BodyRules:
 
 
 class Contract:
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.document = document
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.document: dict[str, Any] = yaml.safe_load(text)
 
     def allowed_methods(self, path: str) -> list[str]:
         """The methods of the resource at this path (below /api); empty if there is no such resource."""
+        if path in {JSON_PATH, YAML_PATH}:
+            return ["GET", "HEAD"]
         for pattern, methods in self._paths:
             if pattern.match(path):
                 return methods
@@ -128,4 +133,4 @@ class Contract:
 
 def load_contract() -> Contract:
     path = next(path for path in _FILES if path.exists())
-    return Contract(yaml.safe_load(path.read_text("utf-8")))
+    return Contract(path.read_text("utf-8"))

@@ -85,6 +85,8 @@ class Checker:
 
     # What any request can meet; described once in the contract, not under each operation.
     _ANYWHERE = frozenset({400, 404, 405, 408, 431})
+    # Outside the contract, and no envelopes.
+    _REFERENCE = frozenset({"/api/openapi.json", "/api/openapi.yaml", "/docs", "/docs/redoc.js"})
     _SOFTWARE = re.compile("uvicorn|gunicorn|connexion|starlette|flask|werkzeug|python", re.IGNORECASE)
 
     def __init__(self) -> None:
@@ -104,6 +106,8 @@ class Checker:
         operation = operations.get("get" if method == "HEAD" else method.lower(), {})
         documented = self._documented(method, path, operation, reply.status)
         self._check_every(method, reply)
+        if target in self._REFERENCE and reply.status in {200, 304}:
+            return reply
         if documented is None:
             outside = not target.startswith("/api/") or method == "OPTIONS"
             assert outside or reply.status in self._ANYWHERE, (

@@ -59,7 +59,7 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
     [
         (
             "handlers.app, handlers.probe, handlers.server, workers.broker, uprez.wiring",
-            {"ncnn", "numpy", "workers.supervisor"},
+            {"flask_openapi", "ncnn", "numpy", "workers.supervisor"},
         ),
         (
             "workers.process, workers.supervisor, uprez.wiring",

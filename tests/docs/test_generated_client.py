@@ -1,0 +1,80 @@
+"""The Python client that a generator makes of the served contract goes the whole way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.docs.conftest import Customer, Run, Town
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = "http://127.0.0.1:8000"
+
+WAY = """
+import os
+import sys
+import time
+from pathlib import Path
+
+from uprez_client import AuthenticatedClient
+from uprez_client.api.files import handlers_files_get_file as fetch
+from uprez_client.api.images import handlers_images_delete_image as delete
+from uprez_client.api.images import handlers_images_download_image as download
+from uprez_client.api.images import handlers_images_get_image as follow
+from uprez_client.api.images import handlers_images_upscale as upscale
+from uprez_client.models import Error, ImageStatus, Upload, ValidationError
+from uprez_client.types import File
+
+with AuthenticatedClient(sys.argv[1], os.environ["UPREZ_TOKEN"]) as client:
+    with open("photo.jpg", "rb") as photo:
+        wrong = Upload(File(photo, "photo.jpg"), scale_factor=2, target_width=180)
+        refused = upscale.sync(client=client, body=wrong)
+    assert isinstance(refused, ValidationError)
+    assert "scale_factor" in refused.errors.additional_properties
+
+    with open("photo.jpg", "rb") as photo:
+        image = upscale.sync(client=client, body=Upload(File(photo, "photo.jpg"), target_width=180)).data
+    while image.status not in (ImageStatus.COMPLETED, ImageStatus.FAILED):
+        time.sleep(0.1)
+        image = follow.sync(image.id, client=client).data
+    key = download.sync(image.id, client=client).data.download_url.rpartition("/")[2]
+    Path("result.jpg").write_bytes(fetch.sync(key, client=client).payload.read())
+
+    assert delete.sync(image.id, client=client).success
+    assert isinstance(follow.sync(image.id, client=client), Error)
+    print(image.upscaled_dimensions, image.original_filename)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(town: Town, photo: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the README's command has made a client; the command is the reader's, but for the address."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"<!-- run: client -->\n```sh\n(.*?)```", readme, re.DOTALL)
+    made = tmp_path_factory.mktemp("client")
+    (made / "docs").symlink_to(ROOT / "docs")
+    (made / "photo.jpg").symlink_to(photo)
+
+    done = run("bash", "-eu", "-c", code.replace(ADDRESS, town.origin), cwd=made)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "arning" not in done.stdout + done.stderr
+    return made
+
+
+def test_a_generated_client_uploads_follows_fetches_and_deletes(
+    folder: Path, customer: Customer, run: Run
+) -> None:
+    (folder / "way.py").write_text(WAY)
+
+    done = run("python", "-W", "error", "way.py", customer.api, cwd=folder, UPREZ_TOKEN=customer.token)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "180x150 photo.jpg\n"
+    with Image.open(folder / "result.jpg") as result:
+        assert (result.format, result.size) == ("JPEG", (180, 150))

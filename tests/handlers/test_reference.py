@@ -1,0 +1,85 @@
+"""The contract as it is served, and the pages that show it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from tests.handlers.conftest import Client
+
+CONTRACT = (Path(__file__).parents[2] / "openapi.yaml").read_bytes()
+MEDIA_TYPES = {
+    "/api/openapi.json": "application/json",
+    "/api/openapi.yaml": "application/yaml",
+    "/docs": "text/html; charset=utf-8",
+    "/docs/redoc.js": "text/javascript; charset=utf-8",
+}
+every_document = pytest.mark.parametrize("path", MEDIA_TYPES)
+
+
+def test_the_contract_is_served_as_it_was_written(client: Client) -> None:
+    assert client.get("/api/openapi.yaml").body == CONTRACT
+    assert json.loads(client.get("/api/openapi.json").body) == yaml.safe_load(CONTRACT)
+
+
+@every_document
+def test_a_document_needs_no_token_and_costs_no_request(client: Client, path: str) -> None:
+    reply = client.get(path)
+
+    assert (reply.status, reply.headers["Content-Type"]) == (200, MEDIA_TYPES[path])
+    assert not [name for name in reply.headers if "RateLimit" in name]
+
+
+@every_document
+def test_who_has_a_document_does_not_fetch_it_again(client: Client, path: str) -> None:
+    etag = client.get(path).headers["ETag"]
+
+    for known in (etag, f'"another", W/{etag}', "*"):
+        again = client.get(path, headers={"If-None-Match": known})
+        assert (again.status, again.headers["ETag"]) == (304, etag)
+        assert again.headers["Cache-Control"] == "no-cache"
+    assert client.get(path, headers={"If-None-Match": '"another"'}).status == 200
+
+
+@every_document
+def test_head_tells_what_get_would(client: Client, path: str) -> None:
+    head, get = client.request("HEAD", path), client.get(path)
+
+    assert head.status == 200
+    for name in ("Content-Type", "Content-Length", "ETag"):
+        assert head.headers[name] == get.headers[name]
+
+
+@every_document
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_a_document_is_only_looked_at(client: Client, path: str, method: str) -> None:
+    reply = client.request(method, path)
+
+    assert reply.status == 405
+    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", ["/api/openapi", "/api/openapi.json/x", "/api/openapi.yml", "/docs/x"])
+def test_nothing_lies_beside_the_documents(client: Client, path: str) -> None:
+    assert client.get(path).status == 404
+
+
+# The policy is what keeps a browser from any other host, whatever Redoc's script may ask for.
+def test_the_pages_load_nothing_from_another_host(client: Client) -> None:
+    page = client.get("/docs")
+    policy = dict(
+        directive.split(" ", 1) for directive in page.headers["Content-Security-Policy"].split("; ")
+    )
+
+    assert b"//" not in page.body
+    assert policy["default-src"] == "'none'"
+    sources = {source for value in policy.values() for source in value.split()}
+    hashes = {source for source in sources if re.fullmatch(r"'sha256-[\w+/]{43}='", source)}
+    assert sources - hashes == {"'none'", "'self'", "'unsafe-inline'", "data:"}
+    assert policy["script-src"].split() == ["'self'", *hashes]
