@@ -17,16 +17,25 @@ from handlers.json_text import json_bytes
 if TYPE_CHECKING:
     from handlers.contract import Contract
 
-# Without the option Redoc would report to its makers.
+# Redoc would report to its makers otherwise. It shows no sample whose label is not in the list.
 _START = """
 import { init } from "./docs/redoc.js";
-init("./api/openapi.json", { disableTelemetry: true }, document.getElementById("redoc"));
+const languages = [
+  { lang: "curl" },
+  { lang: "Python", label: "Python (requests)" },
+  { lang: "JavaScript", label: "JavaScript (fetch)" },
+  { lang: "PHP", label: "PHP (curl)" },
+  { lang: "Payload" },
+];
+const options = { disableTelemetry: true, codeSamples: { languages } };
+init("./api/openapi.json", options, document.getElementById("redoc"));
 """
 _PAGE = f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Uprez API</title>
+<link rel="icon" href="data:,">
 <style>body {{ margin: 0 }}</style>
 <noscript>These pages need JavaScript. The same stands in <a href="./api/openapi.yaml">openapi.yaml</a>.</noscript>
 <div id="redoc"></div>
