@@ -104,13 +104,17 @@ class Customer:
             image: int = self.data("POST", "/images/upscale", files={"image": file})["id"]
         return image
 
-    def finished_image(self, photo: Path) -> dict[str, Any]:
-        path = f"/images/{self.upload(photo)}"
-        while (image := self.data("GET", path))["status"] != "completed":
-            assert image["status"] != "failed", image
+    def upload_batch(self, photo: Path) -> int:
+        batch: int = self.data("POST", "/batches", files={"images[]": photo.read_bytes()})["id"]
+        return batch
+
+    def finished(self, path: str) -> dict[str, Any]:
+        """The image or batch once it is completed."""
+        while (work := self.data("GET", path))["status"] != "completed":
+            assert work["status"] in {"pending", "processing"}, work
             time.sleep(0.1)
-        finished: dict[str, Any] = image
-        return finished
+        completed: dict[str, Any] = work
+        return completed
 
 
 @dataclass

@@ -57,6 +57,10 @@ NEEDED = {
 }
 
 
+ID = r'(?:^|"data":{"id":)(\d+)'
+"""As the samples print it: by itself, or within the answer."""
+
+
 @dataclass
 class Scene:
     """Where a sample runs: in a folder with a photo, against a service where it has an account."""
@@ -106,8 +110,23 @@ def uploaded(scene: Scene) -> Environment:
     return {**token(scene), "UPREZ_IMAGE_ID": str(scene.customer.upload(scene.photo))}
 
 
+def uploaded_batch(scene: Scene) -> Environment:
+    return {**token(scene), "UPREZ_BATCH_ID": str(scene.customer.upload_batch(scene.photo))}
+
+
+def finished_batch(scene: Scene) -> Environment:
+    environment = uploaded_batch(scene)
+    scene.customer.finished(f"/batches/{environment['UPREZ_BATCH_ID']}")
+    return environment
+
+
+def two_photos(scene: Scene) -> Environment:
+    shutil.copy(scene.photo, scene.folder / "photo2.jpg")
+    return token(scene)
+
+
 def finished(scene: Scene) -> Environment:
-    image = scene.customer.finished_image(scene.photo)
+    image = scene.customer.finished(f"/images/{scene.customer.upload(scene.photo)}")
     return {
         **token(scene),
         "UPREZ_IMAGE_ID": str(image["id"]),
@@ -153,17 +172,33 @@ def ends_the_token(scene: Scene, environment: Environment) -> None:
 
 
 def uploads(scene: Scene, _environment: Environment) -> None:
-    image = scene.customer.data("GET", "/images/" + scene.found(r'(?:^|"data":{"id":)(\d+)'))
+    image = scene.customer.data("GET", "/images/" + scene.found(ID))
     assert (image["original_filename"], image["scale_factor"]) == ("photo.jpg", 2)
+
+
+def uploads_batch(scene: Scene, _environment: Environment) -> None:
+    batch = scene.customer.data("GET", "/batches/" + scene.found(ID))
+    names = {image["original_filename"] for image in batch["images"]}
+    assert (batch["name"], names) == ("Product photos", {"photo.jpg", "photo2.jpg"})
 
 
 def follows(scene: Scene, _environment: Environment) -> None:
     assert re.search(r'(?:^|"status":")completed', scene.printed, re.MULTILINE)
 
 
+def follows_batch(scene: Scene, _environment: Environment) -> None:
+    """The one in the shell looks once, the others until it is completed."""
+    assert re.search(r'^completed|"status":"(pending|processing|completed)"', scene.printed, re.MULTILINE)
+
+
 def deletes(scene: Scene, environment: Environment) -> None:
     scene.says_success()
     assert scene.customer.ask("GET", f"/images/{environment['UPREZ_IMAGE_ID']}").status_code == 404
+
+
+def deletes_batch(scene: Scene, environment: Environment) -> None:
+    scene.says_success()
+    assert scene.customer.ask("GET", f"/batches/{environment['UPREZ_BATCH_ID']}").status_code == 404
 
 
 def draws(scene: Scene, _environment: Environment) -> None:
@@ -192,6 +227,10 @@ CASES = {
     "GET /images/{id}": Case(uploaded, follows),
     "DELETE /images/{id}": Case(uploaded, deletes),
     "GET /images/{id}/download": Case(finished, succeeds),
+    "POST /batches": Case(two_photos, uploads_batch),
+    "GET /batches": Case(token, succeeds),
+    "GET /batches/{id}": Case(uploaded_batch, follows_batch),
+    "DELETE /batches/{id}": Case(finished_batch, deletes_batch),
     "GET /user": Case(token, succeeds),
     "GET /user/tokens": Case(token, succeeds),
     "POST /user/tokens": Case(token, prints_a_token),

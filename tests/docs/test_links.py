@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,25 @@ def test_links_lead_from_the_upload_to_the_end(customer: Customer, photo: Path) 
     way = Way(customer, "handlers.images.upscale", files={"image": ("photo.jpg", photo.read_bytes())})
 
     way.follow("status")
-    while way.body["data"]["status"] != "completed":
-        way.ask()
+    way.wait()
     way.follow("download")
     assert way.body["data"]["download_url"]
     way.follow("delete")
     assert way.operation == "handlers.images.delete_image"
     way.ask()
     assert way.status == 404
+
+
+def test_links_lead_from_a_batch_to_an_image(customer: Customer, photo: Path) -> None:
+    way = Way(customer, "handlers.batches.create_batch", files={"images[]": photo.read_bytes()})
+
+    way.follow("status")
+    way.wait()
+    batch = way.body["data"]["id"]
+    way.follow("image")
+    assert way.body["data"]["batch_id"] == batch
+    way.follow("download")
+    assert way.body["data"]["download_url"]
 
 
 class Way:
@@ -48,6 +60,12 @@ class Way:
         answer = self._customer.ask(method, path.format(**self._parameters), **sent)
         self.status, self.body = answer.status_code, answer.json()
 
+    def wait(self) -> None:
+        while self.body["data"]["status"] != "completed":
+            assert self.body["data"]["status"] in {"pending", "processing"}
+            time.sleep(0.1)
+            self.ask()
+
     def follow(self, name: str) -> None:
         link = OPERATIONS[self.operation][2]["responses"][str(self.status)]["links"][name]
         self._parameters = {
@@ -62,6 +80,6 @@ class Way:
         if source == "$response.body":
             value = self.body
             for name in rest.split("/"):
-                value = value[name]
+                value = value[int(name) if isinstance(value, list) else name]
             return value
         return self._parameters[expression.removeprefix("$request.path.")]
