@@ -12,6 +12,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from tests.docs.conftest import Customer, Run, Town
 
+pytest.importorskip("openapi_python_client", reason="the group docs is not installed")
+
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8000"
 
