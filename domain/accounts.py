@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from email_validator import EmailNotValidError, validate_email
@@ -17,21 +18,25 @@ from domain.errors import (
     FieldProblem,
     InvalidFields,
     LinkRefused,
+    NotFound,
     Refused,
     SubscriptionLapsed,
     Unavailable,
     WrongCredentials,
 )
 from domain.passwords import password_problems
-from domain.plans import API_ACCESS, BATCHES
+from domain.plans import API_ACCESS, BATCHES, PlansError
 from domain.ports import Mail
+from domain.subscriptions import SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from domain.plans import Plans
     from domain.records import Account
     from domain.services import Services
     from domain.tokens import Principal
+    from domain.unit_of_work import Database
 
 _log = logging.getLogger(__name__)
 _VERIFY_EMAIL = "verify-email"
@@ -83,8 +88,12 @@ def create(
     plan: str,
     device_name: str,
     verified: bool = False,
+    subscribed: bool = False,
 ) -> tuple[Account, str]:
-    """Raises InvalidFields when somebody else was quicker with the same address."""
+    """``subscribed`` gives it an active subscription, if its plan costs something.
+
+    Raises InvalidFields when somebody else was quicker with the same address.
+    """
     now = services.clock.now()
     try:
         with services.database.writing() as work:
@@ -96,6 +105,9 @@ def create(
                 verified_at=now if verified else None,
                 now=now,
             )
+            if subscribed and not services.plans[plan].is_free:
+                subscription = work.subscriptions.put(account.id, SubscriptionStatus.ACTIVE, now=now)
+                account = replace(account, subscription=subscription)
             token = tokens.issue(work, services.chance, account, device_name, now)
             work.commit()
     except IntegrityError:
@@ -180,10 +192,32 @@ def standing(services: Services, principal: Principal) -> list[str]:
     if account.email_verified_at is not None:
         given.append("account:verified")
     # A plan that costs nothing, or that the operator gave without a subscription, cannot lapse.
-    if plan.price == 0 or subscription is None or subscription.is_active(services.clock.now()):
+    if plan.is_free or subscription is None or subscription.is_active(services.clock.now()):
         given.append("subscription:current")
     given += [f"plan:{feature}" for feature in plan.features]
     return given
+
+
+def named(services: Services, email: str) -> Account:
+    """The account of this address. Raises NotFound."""
+    known_as = normal_email(email)
+    with services.database.reading() as work:
+        account = None if known_as is None else work.accounts.by_email(known_as)
+    if account is None:
+        raise NotFound(f"There is no account for {email}.")
+    return account
+
+
+def require_plans(database: Database, plans: Plans) -> None:
+    """Raises PlansError when accounts are on a plan that there is not: each of their requests would crash."""
+    with database.reading() as work:
+        held = work.accounts.count_by_plan()
+    missing = [f"{slug!r} (accounts: {count})" for slug, count in held.items() if slug not in plans]
+    if missing:
+        raise PlansError(
+            f"The plans file lacks what accounts are on: {', '.join(missing)}. Put it back, or move each of them "
+            "with: uprez user plan EMAIL PLAN"
+        )
 
 
 def refusal(required: Iterable[str], given: Iterable[str]) -> Refused:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from domain import schema
+from domain import accounts, schema
 from domain.links import LinkSigner
 from domain.mailers.folder import MailFolder
 from domain.passwords import Passwords
@@ -64,6 +64,17 @@ def prepare_embedded(settings: Settings) -> None:
         return
     with FileLock(settings.data / "migrate.lock"):
         migrate(settings)
+
+
+def require_usable_accounts(settings: Settings) -> None:
+    """Raises PlansError for accounts on plans that there are not, SchemaError for a database that is not ours."""
+    plans = load_plans(settings.plans_file)
+    database = Database(settings.resolved_database_url)
+    try:
+        schema.require_current(database)
+        accounts.require_plans(database, plans)
+    finally:
+        database.close()
 
 
 def migrate(settings: Settings) -> None:

@@ -16,7 +16,19 @@ from PIL import Image
 from running_service import Service
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COMMANDS = ["serve", "upscale", "doctor", "demo", "api", "worker", "user create", "db upgrade"]
+COMMANDS = [
+    "serve",
+    "upscale",
+    "doctor",
+    "demo",
+    "api",
+    "worker",
+    "user create",
+    "user plan",
+    "user subscription",
+    "user quota",
+    "db upgrade",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
