@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
-from domain import login_attempts, tokens
+from domain import login_attempts, mail_requests, tokens
 from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
@@ -21,7 +21,6 @@ from domain.errors import (
     NotFound,
     Refused,
     SubscriptionLapsed,
-    Unavailable,
     WrongCredentials,
 )
 from domain.passwords import password_problems
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from domain.tokens import Principal
     from domain.unit_of_work import Database
 
-_log = logging.getLogger(__name__)
 _VERIFY_EMAIL = "verify-email"
 _REFUSALS: Mapping[str, type[Refused]] = {
     "account:verified": EmailNotVerified,
@@ -71,11 +69,9 @@ def register(
         plan=plan,
         device_name=device_name,
     )
-    try:
-        send_verification(services, account)
-    except Unavailable:
-        # The account is there: an error would make its owner try again, and hear that the address is taken.
-        _log.exception("Account %d has no verification mail.", account.id)
+    # The account is there, whatever becomes of the mail: an error would make its owner try again, and hear that
+    # the address is taken.
+    services.later(partial(send_verification, services, account))
     return account, token
 
 
@@ -134,6 +130,11 @@ def log_in(
         raise EmailNotVerified
     now = services.clock.now()
     with services.database.writing() as work:
+        work.accounts.lock(account.id)
+        current = work.accounts.get(account.id)
+        # Or a login with the old password could outlive the reset that ended it a moment ago.
+        if current is None or current.password_hash != account.password_hash:
+            raise WrongCredentials
         token = tokens.issue(work, services.chance, account, device_name, now)
         work.commit()
     return account, token
@@ -151,6 +152,13 @@ def revoke_all(services: Services, account: Account) -> None:
         work.accounts.lock(account.id)
         work.tokens.delete_all(account.id)
         work.commit()
+
+
+def request_verification(services: Services, email: str, client: str) -> None:
+    """A new link is on its way if the address waits to be verified; nothing here tells, neither result nor time."""
+    known_as = normal_email(email)
+    if known_as is not None and mail_requests.admitted(services, _VERIFY_EMAIL, known_as, client):
+        services.later(partial(_send_another_verification, services, known_as))
 
 
 def send_verification(services: Services, account: Account) -> None:
@@ -236,6 +244,13 @@ def normal_email(email: str | None) -> str | None:
     except EmailNotValidError:
         return None
     return f"{checked.local_part}@{checked.ascii_domain}".lower()
+
+
+def _send_another_verification(services: Services, email: str) -> None:
+    with services.database.reading() as work:
+        account = work.accounts.by_email(email)
+    if account is not None and account.email_verified_at is None:
+        send_verification(services, account)
 
 
 def _registration_problems(

@@ -78,6 +78,9 @@ class Accounts:
             .values(email_verified_at=now, updated_at=now)
         )
 
+    def set_password(self, account_id: int, password_hash: str, now: datetime) -> None:
+        self._set(account_id, password_hash=password_hash, updated_at=now)
+
     def set_plan(self, account_id: int, plan: str, now: datetime) -> None:
         self._set(account_id, plan=plan, updated_at=now)
 
