@@ -28,7 +28,9 @@ class MailFolder:
         path = self._folder / f"{self._clock.now():%Y%m%dT%H%M%S.%f}-{self._chance.letters(6)}.eml"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(message.as_bytes())
+            unfinished = path.with_suffix(".part")  # whoever looks for mail finds whole ones
+            unfinished.write_bytes(message.as_bytes())
+            unfinished.rename(path)
         except OSError as reason:
             raise Unavailable(f"The mail could not be written: {reason}") from reason
         _log.info("Mail written: %s", path)
