@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
-from domain import login_attempts, tokens
+from domain import login_attempts, mail_requests, tokens
 from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
@@ -17,23 +18,25 @@ from domain.errors import (
     FieldProblem,
     InvalidFields,
     LinkRefused,
+    NotFound,
     Refused,
     SubscriptionLapsed,
-    Unavailable,
     WrongCredentials,
 )
 from domain.passwords import password_problems
-from domain.plans import API_ACCESS, BATCHES
+from domain.plans import API_ACCESS, BATCHES, PlansError
 from domain.ports import Mail
+from domain.subscriptions import SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from domain.plans import Plans
     from domain.records import Account
     from domain.services import Services
     from domain.tokens import Principal
+    from domain.unit_of_work import Database
 
-_log = logging.getLogger(__name__)
 _VERIFY_EMAIL = "verify-email"
 _REFUSALS: Mapping[str, type[Refused]] = {
     "account:verified": EmailNotVerified,
@@ -66,11 +69,9 @@ def register(
         plan=plan,
         device_name=device_name,
     )
-    try:
-        send_verification(services, account)
-    except Unavailable:
-        # The account is there: an error would make its owner try again, and hear that the address is taken.
-        _log.exception("Account %d has no verification mail.", account.id)
+    # The account is there, whatever becomes of the mail: an error would make its owner try again, and hear that
+    # the address is taken.
+    services.later(partial(send_verification, services, account))
     return account, token
 
 
@@ -83,8 +84,12 @@ def create(
     plan: str,
     device_name: str,
     verified: bool = False,
+    subscribed: bool = False,
 ) -> tuple[Account, str]:
-    """Raises InvalidFields when somebody else was quicker with the same address."""
+    """``subscribed`` gives it an active subscription, if its plan costs something.
+
+    Raises InvalidFields when somebody else was quicker with the same address.
+    """
     now = services.clock.now()
     try:
         with services.database.writing() as work:
@@ -96,6 +101,9 @@ def create(
                 verified_at=now if verified else None,
                 now=now,
             )
+            if subscribed and not services.plans[plan].is_free:
+                subscription = work.subscriptions.put(account.id, SubscriptionStatus.ACTIVE, now=now)
+                account = replace(account, subscription=subscription)
             token = tokens.issue(work, services.chance, account, device_name, now)
             work.commit()
     except IntegrityError:
@@ -122,6 +130,11 @@ def log_in(
         raise EmailNotVerified
     now = services.clock.now()
     with services.database.writing() as work:
+        work.accounts.lock(account.id)
+        current = work.accounts.get(account.id)
+        # Or a login with the old password could outlive the reset that ended it a moment ago.
+        if current is None or current.password_hash != account.password_hash:
+            raise WrongCredentials
         token = tokens.issue(work, services.chance, account, device_name, now)
         work.commit()
     return account, token
@@ -139,6 +152,13 @@ def revoke_all(services: Services, account: Account) -> None:
         work.accounts.lock(account.id)
         work.tokens.delete_all(account.id)
         work.commit()
+
+
+def request_verification(services: Services, email: str, client: str) -> None:
+    """A new link is on its way if the address waits to be verified; nothing here tells, neither result nor time."""
+    known_as = normal_email(email)
+    if known_as is not None and mail_requests.admitted(services, _VERIFY_EMAIL, known_as, client):
+        services.later(partial(_send_another_verification, services, known_as))
 
 
 def send_verification(services: Services, account: Account) -> None:
@@ -180,10 +200,32 @@ def standing(services: Services, principal: Principal) -> list[str]:
     if account.email_verified_at is not None:
         given.append("account:verified")
     # A plan that costs nothing, or that the operator gave without a subscription, cannot lapse.
-    if plan.price == 0 or subscription is None or subscription.is_active(services.clock.now()):
+    if plan.is_free or subscription is None or subscription.is_active(services.clock.now()):
         given.append("subscription:current")
     given += [f"plan:{feature}" for feature in plan.features]
     return given
+
+
+def named(services: Services, email: str) -> Account:
+    """The account of this address. Raises NotFound."""
+    known_as = normal_email(email)
+    with services.database.reading() as work:
+        account = None if known_as is None else work.accounts.by_email(known_as)
+    if account is None:
+        raise NotFound(f"There is no account for {email}.")
+    return account
+
+
+def require_plans(database: Database, plans: Plans) -> None:
+    """Raises PlansError when accounts are on a plan that there is not: each of their requests would crash."""
+    with database.reading() as work:
+        held = work.accounts.count_by_plan()
+    missing = [f"{slug!r} (accounts: {count})" for slug, count in held.items() if slug not in plans]
+    if missing:
+        raise PlansError(
+            f"The plans file lacks what accounts are on: {', '.join(missing)}. Put it back, or move each of them "
+            "with: uprez user plan EMAIL PLAN"
+        )
 
 
 def refusal(required: Iterable[str], given: Iterable[str]) -> Refused:
@@ -202,6 +244,13 @@ def normal_email(email: str | None) -> str | None:
     except EmailNotValidError:
         return None
     return f"{checked.local_part}@{checked.ascii_domain}".lower()
+
+
+def _send_another_verification(services: Services, email: str) -> None:
+    with services.database.reading() as work:
+        account = work.accounts.by_email(email)
+    if account is not None and account.email_verified_at is None:
+        send_verification(services, account)
 
 
 def _registration_problems(

@@ -50,6 +50,10 @@ class Plan:
         names = ("requests_per_hour", "images_per_month", "max_scale")
         return tuple(Limit(name, getattr(self, name)) for name in names)
 
+    @property
+    def is_free(self) -> bool:
+        return self.price == 0
+
 
 class Plans:
     def __init__(self, plans: Iterable[Plan]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from domain.formats import PictureFormat
@@ -79,6 +80,11 @@ class Mail(NamedTuple):
 class Mailer(Protocol):
     def send(self, mail: Mail) -> None:
         """Raises Unavailable when the mail cannot leave."""
+
+
+class Later(Protocol):
+    def __call__(self, work: Callable[[], None], /) -> None:
+        """Does the work when nobody waits for it, or drops it with a log line. Never raises."""
 
 
 class PictureFacts(NamedTuple):

@@ -55,6 +55,13 @@ def limit_of(account: Account, plan: Plan) -> int | None:
     return None if account.images_per_month == UNLIMITED else account.images_per_month
 
 
+def set_limit(services: Services, account: Account, images_per_month: int | None) -> None:
+    """Gives the account a number of its own from the next request on, ``UNLIMITED``, or None for that of its plan."""
+    with services.database.writing() as work:
+        work.accounts.set_images_per_month(account.id, images_per_month, services.clock.now())
+        work.commit()
+
+
 def this_month(services: Services, account: Account) -> Usage:
     plan = services.plans[account.plan]
     with services.database.reading() as work:

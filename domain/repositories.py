@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import FromClause, Select
+    from sqlalchemy import FromClause, Select, Table
     from sqlalchemy.engine import Connection, Row
 
 
@@ -78,6 +78,26 @@ class Accounts:
             .values(email_verified_at=now, updated_at=now)
         )
 
+    def set_password(self, account_id: int, password_hash: str, now: datetime) -> None:
+        self._set(account_id, password_hash=password_hash, updated_at=now)
+
+    def set_plan(self, account_id: int, plan: str, now: datetime) -> None:
+        self._set(account_id, plan=plan, updated_at=now)
+
+    def set_images_per_month(self, account_id: int, images: int | None, now: datetime) -> None:
+        self._set(account_id, images_per_month=images, updated_at=now)
+
+    def count_by_plan(self) -> dict[str, int]:
+        """How many accounts each plan has that anybody is on."""
+        plan = tables.accounts.c.plan
+        rows = self._connection.execute(select(plan, func.count()).group_by(plan).order_by(plan))
+        return {row[0]: row[1] for row in rows}
+
+    def _set(self, account_id: int, **values: Any) -> None:
+        self._connection.execute(
+            update(tables.accounts).where(tables.accounts.c.id == account_id).values(values)
+        )
+
     def _one(self, condition: Any) -> Account | None:
         row = self._connection.execute(
             select(tables.accounts, tables.subscriptions)
@@ -88,6 +108,28 @@ class Accounts:
             return None
         account, subscription = _split(row, tables.accounts, tables.subscriptions)
         return _account(account, subscription)
+
+
+class Subscriptions:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def put(
+        self,
+        account_id: int,
+        status: SubscriptionStatus,
+        *,
+        trial_ends_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        now: datetime,
+    ) -> Subscription:
+        """The account's one subscription: made if there is none, otherwise changed."""
+        says = {"status": status.value, "trial_ends_at": trial_ends_at, "ends_at": ends_at}
+        row = _insert_into(self._connection, tables.subscriptions).values(
+            account_id=account_id, created_at=now, **says
+        )
+        put = row.on_conflict_do_update(index_elements=["account_id"], set_=says)
+        return _subscription(self._connection.execute(put.returning(*tables.subscriptions.c)).one())
 
 
 class Tokens:
@@ -427,8 +469,9 @@ class QuotaUsage:
         """One conditional upsert, so that no two requests can both have the last image."""
         if limit is not None and images > limit:
             return False  # the condition below guards the update only, not the first insert
-        dialect: Any = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        row = dialect.insert(tables.quota_usage).values(account_id=account_id, month=month, used=images)
+        row = _insert_into(self._connection, tables.quota_usage).values(
+            account_id=account_id, month=month, used=images
+        )
         used = tables.quota_usage.c.used
         taken = self._connection.execute(
             row.on_conflict_do_update(
@@ -446,6 +489,12 @@ class QuotaUsage:
             .where(columns.account_id == account_id, columns.month == month, columns.used >= images)
             .values(used=columns.used - images)
         )
+
+
+def _insert_into(connection: Connection, table: Table) -> Any:
+    """An insert that can say what happens to a row that is there already, in the dialect of the database."""
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
 class _Columns:
@@ -481,7 +530,7 @@ def _account(row: Row[Any] | _Columns, subscription: _Columns | None) -> Account
     )
 
 
-def _subscription(row: _Columns) -> Subscription:
+def _subscription(row: Row[Any] | _Columns) -> Subscription:
     return Subscription(
         id=row.id,
         status=SubscriptionStatus(row.status),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from domain.links import LinkSigner
     from domain.passwords import Passwords
     from domain.plans import Plans
-    from domain.ports import Chance, Clock, Mailer, ObjectStore, Probe, Queue, RequestCounter
+    from domain.ports import Chance, Clock, Later, Mailer, ObjectStore, Probe, Queue, RequestCounter
     from domain.unit_of_work import Database
 
 
@@ -32,6 +32,7 @@ class Rules:
     wake_again_after: timedelta = timedelta(seconds=15)
     download_link_lifetime: timedelta = timedelta(hours=1)
     verification_link_lifetime: timedelta = timedelta(hours=24)
+    reset_link_lifetime: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Services:
     chance: Chance
     probe: Probe
     counter: RequestCounter
+    later: Later
     plans: Plans
     links: LinkSigner
     passwords: Passwords

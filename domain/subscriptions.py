@@ -1,4 +1,4 @@
-"""Subscriptions: what an operator has said of an account's payment, and what that means today."""
+"""Subscriptions: what an operator says of an account's payment, and what that means today."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from domain.records import Account
+    from domain.services import Services
 
 
 class SubscriptionStatus(StrEnum):
@@ -41,7 +44,47 @@ class Subscription:
             SubscriptionStatus.TRIAL,
         } or self.is_on_grace_period(now)
 
+    def is_on_trial(self, now: datetime) -> bool:
+        return self.at(now) is SubscriptionStatus.TRIAL
+
     def is_on_grace_period(self, now: datetime) -> bool:
         """Cancelled, and paid for until an end that is still to come."""
         cancelled = self.status is SubscriptionStatus.CANCELLED
         return cancelled and self.ends_at is not None and self.ends_at > now
+
+
+def change_plan(services: Services, account: Account, slug: str) -> None:
+    """Puts the account on the plan, from the next request on.
+
+    A plan that costs something comes with an active subscription without an end. One that costs nothing
+    needs none: what was still running is cancelled, and over. Raises PlansError for a slug that there is not.
+    """
+    plan, now = services.plans[slug], services.clock.now()
+    with services.database.writing() as work:
+        work.accounts.set_plan(account.id, plan.slug, now)
+        if not plan.is_free:
+            work.subscriptions.put(account.id, SubscriptionStatus.ACTIVE, now=now)
+        elif account.subscription is not None and account.subscription.is_active(now):
+            work.subscriptions.put(account.id, SubscriptionStatus.CANCELLED, ends_at=now, now=now)
+        work.commit()
+
+
+def set_status(
+    services: Services, account: Account, status: SubscriptionStatus, end: datetime | None = None
+) -> None:
+    """What the operator says holds from the next request on; an account without a subscription gets one.
+
+    ``end`` is the end of the trial, or of the subscription; without one, what is cancelled or lapsed ends now.
+    """
+    now = services.clock.now()
+    trial_ends_at = ends_at = None
+    match status:
+        case SubscriptionStatus.TRIAL:
+            trial_ends_at = end
+        case SubscriptionStatus.ACTIVE:
+            ends_at = end
+        case SubscriptionStatus.CANCELLED | SubscriptionStatus.LAPSED:
+            ends_at = end or now
+    with services.database.writing() as work:
+        work.subscriptions.put(account.id, status, trial_ends_at=trial_ends_at, ends_at=ends_at, now=now)
+        work.commit()

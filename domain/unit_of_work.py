@@ -16,7 +16,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.errors import Unavailable, UprezError
-from domain.repositories import Accounts, Batches, Images, QuotaUsage, Tokens
+from domain.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,6 +39,7 @@ class UnitOfWork:
     """
 
     accounts: Accounts
+    subscriptions: Subscriptions
     tokens: Tokens
     images: Images
     batches: Batches
@@ -57,6 +58,7 @@ class UnitOfWork:
             self._close()
             raise Unavailable from reason
         self.accounts = Accounts(self._connection)
+        self.subscriptions = Subscriptions(self._connection)
         self.tokens = Tokens(self._connection)
         self.images = Images(self._connection)
         self.batches = Batches(self._connection)

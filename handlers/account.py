@@ -1,4 +1,4 @@
-"""/user and /usage: who am I, which tokens speak for me, and what have I used."""
+"""/user, /usage and /subscription: who am I, which tokens speak for me, what have I used and paid for."""
 
 from __future__ import annotations
 
@@ -36,4 +36,16 @@ def get_usage() -> Body:
     used = quota.this_month(services(), account)
     return success(
         "Usage statistics retrieved successfully", shapes.usage(used, services().plans[account.plan])
+    )
+
+
+def get_subscription() -> Body:
+    account, now = principal().account, services().clock.now()
+    plan = services().plans[account.plan]
+    return success(
+        "Subscription details retrieved successfully",
+        {
+            "subscription": account.subscription and shapes.subscription(account.subscription, now),
+            "plan": shapes.subscribed_plan(account, plan),
+        },
     )

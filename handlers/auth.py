@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 
-from domain import accounts
+from domain import accounts, password_reset
 from domain.errors import InvalidFields
 from handlers import shapes
 from handlers.envelope import Body, success
@@ -28,9 +28,7 @@ def register() -> tuple[Body, int]:
 
 
 def login() -> Body:
-    form = submitted()
-    if form.problems:
-        raise InvalidFields(form.problems)
+    form = _faultless()
     email, password = form.fields["email"], form.fields["password"]
     account, token = accounts.log_in(services(), email, password, _device_name(form), client_address())
     return success("Login successful", _account_with_token(account, token))
@@ -51,6 +49,29 @@ def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the con
     if flask.request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return verified_page()
     return flask.jsonify(success("Email verified successfully"))
+
+
+def resend_verification() -> Body:
+    accounts.request_verification(services(), _faultless().fields["email"], client_address())
+    return success("If the address waits to be verified, a mail with a new link is on its way.")
+
+
+def forgot_password() -> Body:
+    password_reset.request(services(), _faultless().fields["email"], client_address())
+    return success("If the address has an account, a mail with a reset token is on its way.")
+
+
+def reset_password() -> Body:
+    form = submitted()
+    password_reset.reset(services(), form.fields, form.problems)
+    return success("Password reset successfully. All tokens are revoked.")
+
+
+def _faultless() -> Submitted:
+    form = submitted()
+    if form.problems:
+        raise InvalidFields(form.problems)
+    return form
 
 
 def _device_name(form: Submitted) -> str:

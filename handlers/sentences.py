@@ -38,6 +38,7 @@ _SENTENCES = {
     "confirmed": "The {label} confirmation does not match.",
     "mixed_case": "The {label} must contain at least one uppercase and one lowercase letter.",
     "number_in": "The {label} must contain at least one number.",
+    "unusable": "The {label} is invalid or has expired.",
     "among_own": "The {label} must be among those of the token that asks: {held}.",
     # pictures and sizes
     "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",

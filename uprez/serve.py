@@ -26,7 +26,7 @@ from redis.retry import Retry
 
 from domain.errors import UprezError
 from uprez.settings import child_environment, make_data_folder, unix_url, worker_ready_file
-from uprez.wiring import make_services, prepare_embedded
+from uprez.wiring import make_services, prepare_embedded, require_usable_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,6 +118,7 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
         _sweep(settings)
         prepare_embedded(settings)
         settings = settings.model_copy(update={"port": _free_port(settings.host, settings.port)})
+        require_usable_accounts(settings)
         services = make_services(settings)  # finds out what is wrong before anything is started
         with services.database.reading() as work:
             first_start = work.accounts.count() == 0

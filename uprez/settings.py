@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 from domain.errors import UprezError
+from domain.mailers.message import sender_domain
+from domain.mailers.smtp import SmtpServer
 from domain.plans import DEFAULT_PLANS_FILE
 from domain.services import Rules
 from domain.sizing import Caps
@@ -67,6 +69,11 @@ class Settings(BaseSettings):
     )
     plans_file: Path = Field(DEFAULT_PLANS_FILE, description="TOML file of the plans.")
     default_plan: str = Field("free", description="Plan of a new account.")
+    mail_url: str | None = Field(
+        None,
+        description="Server that takes our mail: smtp://, smtp+starttls:// or smtps://, then user:password@host:port "
+        "or only the host; by default mail is written to files in the data folder.",
+    )
     mail_from: str = Field("Uprez <uprez@localhost>", description="Sender of our mail.")
     cors_origins: str | None = Field(
         None,
@@ -105,6 +112,9 @@ class Settings(BaseSettings):
     verification_link_seconds: int = Field(
         86_400, ge=60, le=2_592_000, description="Life of a link that verifies an address, in seconds."
     )
+    reset_link_seconds: int = Field(
+        3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
+    )
     model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
     device: str = Field("auto", pattern=r"^(auto|cpu|vulkan:\d+)$", description="auto, cpu or vulkan:N.")
     tile_threads: int = Field(
@@ -127,6 +137,19 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("mail_url")
+    @classmethod
+    def _of_a_mail_server(cls, url: str | None) -> str | None:
+        if url is not None:
+            SmtpServer.from_url(url)
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _one_address(cls, sender: str) -> str:
+        sender_domain(sender)
+        return sender
 
     @property
     def origin(self) -> str:
@@ -181,6 +204,7 @@ class Settings(BaseSettings):
             wake_again_after=timedelta(seconds=self.wake_seconds),
             download_link_lifetime=timedelta(seconds=self.download_link_seconds),
             verification_link_lifetime=timedelta(seconds=self.verification_link_seconds),
+            reset_link_lifetime=timedelta(seconds=self.reset_link_seconds),
         )
 
     def environment(self) -> dict[str, str]:

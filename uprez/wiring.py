@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from domain import schema
+from domain import accounts, schema
+from domain.later import AfterTheAnswer, at_once
 from domain.links import LinkSigner
 from domain.mailers.folder import MailFolder
+from domain.mailers.smtp import SmtpMailer, SmtpServer
 from domain.passwords import Passwords
 from domain.plans import load_plans
 from domain.services import Services
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from domain.ports import PictureFacts, Probe, RequestCounter, Window
+    from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter, Window
     from uprez.settings import Settings
     from workers.supervisor import EngineChild
 
 
 def make_services(
-    settings: Settings, probe: Probe | None = None, counter: RequestCounter | None = None
+    settings: Settings,
+    probe: Probe | None = None,
+    counter: RequestCounter | None = None,
+    later: Later = at_once,
 ) -> Services:
     """Raises PlansError, BrokerError; connects to nothing yet."""
     plans = load_plans(settings.plans_file)
@@ -45,16 +50,23 @@ def make_services(
         database=Database(settings.resolved_database_url),
         store=LocalFiles(settings.data / "files", links),
         queue=BrokerQueue(make_broker(settings.resolved_broker_url)),
-        mailer=MailFolder(settings.data / "mail", settings.mail_from, clock, chance),
+        mailer=_mailer(settings, clock, chance),
         clock=clock,
         chance=chance,
         probe=probe if probe is not None else _no_probe,
         counter=counter if counter is not None else _CountsNothing(),
+        later=later,
         plans=plans,
         links=links,
         passwords=Passwords(),
         rules=settings.rules(),
     )
+
+
+def _mailer(settings: Settings, clock: Clock, chance: Chance) -> Mailer:
+    if settings.mail_url is not None:
+        return SmtpMailer(SmtpServer.from_url(settings.mail_url), settings.mail_from, clock, chance)
+    return MailFolder(settings.data / "mail", settings.mail_from, clock, chance)
 
 
 def prepare_embedded(settings: Settings) -> None:
@@ -64,6 +76,17 @@ def prepare_embedded(settings: Settings) -> None:
         return
     with FileLock(settings.data / "migrate.lock"):
         migrate(settings)
+
+
+def require_usable_accounts(settings: Settings) -> None:
+    """Raises PlansError for accounts on plans that there are not, SchemaError for a database that is not ours."""
+    plans = load_plans(settings.plans_file)
+    database = Database(settings.resolved_database_url)
+    try:
+        schema.require_current(database)
+        accounts.require_plans(database, plans)
+    finally:
+        database.close()
 
 
 def migrate(settings: Settings) -> None:
@@ -84,7 +107,7 @@ def make_api(settings: Settings) -> ASGIApp:
     spool = settings.data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
-    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url))
+    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url), AfterTheAnswer())
     schema.require_current(services.database)
     return create_app(
         services,

@@ -87,6 +87,7 @@ def facts(service: Service) -> dict[str, Any]:
         "peer_token": _another(service, "peer@example.com")["token"],
         "database_url": f"sqlite:///{service.folder / 'uprez.sqlite3'}",
         "password": PASSWORD,
+        "secret_key": (service.folder / "secret.key").read_text("ascii").strip(),
         "token": account["token"],
         "token_id": int(account["token"].partition("|")[0]),
         "image_id": image["id"],

@@ -150,15 +150,21 @@ class Town:
         requests.get(self.link_in_mail_to(customer.email), timeout=30).raise_for_status()
         return customer
 
-    def mails_to(self, email: str) -> list[str]:
-        """The texts, oldest first."""
-        mails = [
-            message_from_bytes(path.read_bytes(), policy=default)
-            for path in sorted(
-                (self.service.folder / "mail").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns
-            )
-        ]
-        return [mail.get_content() for mail in mails if mail["To"] == email]
+    def mails_to(self, email: str, count: int = 1) -> list[str]:
+        """The texts, oldest first; waits for so many, which follow their answers."""
+        deadline = time.monotonic() + 30
+        while True:
+            mails = [
+                message_from_bytes(path.read_bytes(), policy=default)
+                for path in sorted(
+                    (self.service.folder / "mail").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns
+                )
+            ]
+            texts = [mail.get_content() for mail in mails if mail["To"] == email]
+            if len(texts) >= count:
+                return texts
+            assert time.monotonic() < deadline, f"{len(texts)} of {count} mails came."
+            time.sleep(0.05)
 
     def link_in_mail_to(self, email: str) -> str:
         (link,) = re.findall(r"http\S+", self.mails_to(email)[-1])

@@ -143,6 +143,17 @@ def registered(scene: Scene) -> Environment:
     return {**credentials(email), "UPREZ_VERIFICATION_LINK": scene.town.link_in_mail_to(email)}
 
 
+def waiting(scene: Scene) -> Environment:
+    return credentials(scene.town.registered().email)
+
+
+def forgetful(scene: Scene) -> Environment:
+    somebody = scene.town.customer()
+    somebody.ask("POST", "/auth/forgot-password", json={"email": somebody.email}).raise_for_status()
+    (reset_token,) = re.findall(r"\S{80,}", scene.town.mails_to(somebody.email, count=2)[-1])
+    return {**credentials(somebody.email), "UPREZ_TOKEN": somebody.token, "UPREZ_RESET_TOKEN": reset_token}
+
+
 def credentials(email: str) -> Environment:
     return {"UPREZ_EMAIL": email, "UPREZ_PASSWORD": PASSWORD}
 
@@ -160,6 +171,11 @@ def verifies(scene: Scene, environment: Environment) -> None:
     scene.says_success()
     login = {"email": environment["UPREZ_EMAIL"], "password": environment["UPREZ_PASSWORD"]}
     assert scene.customer.data("POST", "/auth/login", json=login)["user"]["email_verified_at"]
+
+
+def gets_another_mail(scene: Scene, environment: Environment) -> None:
+    scene.says_success()
+    assert len(scene.town.mails_to(environment["UPREZ_EMAIL"], count=2)) == 2
 
 
 def prints_a_token(scene: Scene, _environment: Environment) -> None:
@@ -219,6 +235,9 @@ def status_with(scene: Scene, some_token: str) -> int:
 CASES = {
     "POST /auth/register": Case(stranger, registers),
     "GET /auth/verify-email/{id}/{hash}": Case(registered, verifies),
+    "POST /auth/resend-verification": Case(waiting, gets_another_mail),
+    "POST /auth/forgot-password": Case(waiting, gets_another_mail),
+    "POST /auth/reset-password": Case(forgetful, ends_the_token),
     "POST /auth/login": Case(lambda scene: credentials(scene.customer.email), prints_a_token),
     "POST /auth/logout": Case(token_to_end, ends_the_token),
     "POST /auth/revoke-all": Case(token_to_end, ends_the_token),
@@ -236,6 +255,7 @@ CASES = {
     "POST /user/tokens": Case(token, prints_a_token),
     "DELETE /user/tokens/{id}": Case(other_token, ends_the_token),
     "GET /usage": Case(token, succeeds),
+    "GET /subscription": Case(token, succeeds),
     "GET /plans": Case(nothing, succeeds),
     "GET /profile-photos/{initials}": Case(nothing, draws),
     "GET /files/{key}": Case(finished, downloads),

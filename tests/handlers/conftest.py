@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from email import message_from_bytes
+from email.policy import default as email_policy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -235,6 +237,20 @@ class Server:
 
     def client(self) -> Client:
         return Client(self)
+
+    def mails_to(self, email: str, count: int = 1) -> list[str]:
+        """The texts of the mails to this address, the newest last; waits for so many, which follow their answers."""
+        deadline = time.monotonic() + _SOCKET_SECONDS
+        while True:
+            mails = [
+                message_from_bytes(path.read_bytes(), policy=email_policy)
+                for path in sorted((self.settings.data / "mail").glob("*.eml"))
+            ]
+            texts = [str(mail.get_content()) for mail in mails if mail["To"] == email]
+            if len(texts) >= count:
+                return texts
+            assert time.monotonic() < deadline, f"{len(texts)} of {count} mails came."
+            threading.Event().wait(0.05)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from email import message_from_bytes
-from email.policy import default as email_policy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,13 +28,8 @@ def registration(**changes: object) -> dict[str, object]:
 
 
 def mailed_link(server: Server, email: str) -> str:
-    """The path of the verification link in the mail to this address."""
-    mails = [
-        message_from_bytes(path.read_bytes(), policy=email_policy)
-        for path in (server.settings.data / "mail").iterdir()
-    ]
-    (mail,) = [mail for mail in mails if mail["To"] == email]
-    text = mail.get_content()
+    """The path of the verification link in the one mail to this address."""
+    (text,) = server.mails_to(email)
     (link,) = re.findall(r"https?://\S+", text)
     assert link.startswith(server.settings.origin)
     return str(link.removeprefix(server.settings.origin))

@@ -6,13 +6,13 @@ Who adds an operation or a status to ``openapi.yaml`` adds its request here, or 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from email import message_from_bytes
-from email.policy import default
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -20,7 +20,7 @@ import pytest
 import yaml
 from redis import Redis
 
-from domain import batches, images, tokens
+from domain import batches, images, password_reset, tokens
 from domain.uploads import Upload, Wish
 from handlers.probe import probe
 from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, make_person, picture
@@ -41,7 +41,7 @@ DOCUMENTED = (
     "POST /images/upscale", "GET /images/{id}", "GET /images", "GET /images/{id}/download",
     "DELETE /images/{id}",
     "POST /batches", "GET /batches/{id}", "GET /batches", "DELETE /batches/{id}",
-    "GET /user", "GET /usage", "GET /user/tokens", "DELETE /user/tokens/{id}",
+    "GET /user", "GET /usage", "GET /subscription", "GET /user/tokens", "DELETE /user/tokens/{id}",
 )  # fmt: skip
 
 
@@ -132,15 +132,6 @@ class World:
         image = images.get(self.services, person.account, self.completed(person))
         return images.download_url(self.services, image).removeprefix("/api")
 
-    def last_mail(self, to: str) -> str:
-        """Its text."""
-        mails = [
-            message_from_bytes(path.read_bytes(), policy=default)
-            for path in sorted((self.server.settings.data / "mail").glob("*.eml"))
-        ]
-        text: str = next(mail for mail in reversed(mails) if mail["To"] == to).get_content()
-        return text
-
     def send(self, operation: Operation, request: Request) -> Reply:
         with self.server.client() as client:
             return client.request(operation.method, f"/api{request.path}", **request.options())
@@ -170,13 +161,25 @@ def _verify_email(world: World) -> Request:
     assert fields is not None
     with world.server.client() as client:
         assert client.post("/api/auth/register", json=fields).status == 201
-    link = re.search(r"/api(/auth/verify-email/\S+)", world.last_mail(fields["email"]))
+    link = re.search(r"/api(/auth/verify-email/\S+)", world.server.mails_to(fields["email"])[-1])
     assert link is not None
     return Request(link[1])
 
 
 def _login(world: World) -> Request:
     return Request("/auth/login", json={"email": world.person().email, "password": PASSWORD})
+
+
+def _reset_password(world: World) -> Request:
+    account, services = world.person().account, world.services
+    token = password_reset.token_for(services.links, account, services.clock.now() + timedelta(hours=1))
+    fields = {
+        "email": account.email,
+        "token": token,
+        "password": PASSWORD,
+        "password_confirmation": PASSWORD,
+    }
+    return Request("/auth/reset-password", json=fields)
 
 
 def _send_picture(world: World) -> Request:
@@ -210,13 +213,16 @@ def _as_somebody(path: str, **options: Any) -> Callable[[World], Request]:
     return lambda world: Request(path, world.person().token, **options)
 
 
-def _as_nobody(path: str) -> Callable[[World], Request]:
-    return lambda _: Request(path)
+def _as_nobody(path: str, **options: Any) -> Callable[[World], Request]:
+    return lambda _: Request(path, **options)
 
 
 IN_ORDER: dict[str, Callable[[World], Request]] = {
     "auth.register": _register,
     "auth.verify_email": _verify_email,
+    "auth.resend_verification": _as_nobody("/auth/resend-verification", json={"email": "x@example.com"}),
+    "auth.forgot_password": _as_nobody("/auth/forgot-password", json={"email": "x@example.com"}),
+    "auth.reset_password": _reset_password,
     "auth.login": _login,
     "auth.logout": _as_somebody("/auth/logout"),
     "auth.revoke_all": _as_somebody("/auth/revoke-all"),
@@ -234,6 +240,7 @@ IN_ORDER: dict[str, Callable[[World], Request]] = {
     "account.create_token": _as_somebody("/user/tokens", json={"name": "Laptop"}),
     "account.revoke_token": _revoke_token,
     "account.get_usage": _as_somebody("/usage"),
+    "account.get_subscription": _as_somebody("/subscription"),
     "plans.list_plans": _as_nobody("/plans"),
     "files.get_profile_photo": _as_nobody("/profile-photos/JS"),
     "files.get_file": lambda world: Request(world.file_url(world.person())),
@@ -429,7 +436,10 @@ PARTICULAR: dict[tuple[str, int], Callable[[World, Operation], Reply]] = {
     ("files.get_file", 416): _file_with(lambda first: {"Range": f"bytes={len(first.body)}-"}),
     ("files.get_file", 503): _file_that_cannot_be_opened,
 }
-CRASHES_IN_PROCESS = {"plans.list_plans", "files.get_profile_photo", "files.get_file"}
+CRASHES_IN_PROCESS = {
+    "auth.resend_verification", "auth.forgot_password",
+    "plans.list_plans", "files.get_profile_photo", "files.get_file",
+}  # fmt: skip
 """They read no row, so nothing that lies in the database can make them crash."""
 
 
@@ -483,8 +493,14 @@ def test_every_crash_is_an_envelope(
         raise RuntimeError("a fault of ours")
 
     with flask.request_started.connected_to(crash):
-        path = f"/api{IN_ORDER[name](world).path}"
-        assert in_process(world.services).ask(operation.method, path).status == 500
+        request = IN_ORDER[name](world)
+        reply = in_process(world.services).ask(
+            operation.method,
+            f"/api{request.path}",
+            {"Content-Type": "application/json"},
+            json.dumps(request.json).encode() if request.json else b"",
+        )
+        assert reply.status == 500
 
 
 def test_the_contract_has_every_documented_operation_and_marks_the_others() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from domain import accounts, quota, subscriptions, tokens
+from domain.plans import Plans
+from domain.subscriptions import SubscriptionStatus
+
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePerson, Person, Server, Wire
+    from collections.abc import Callable
+
+    from domain.services import Services
+    from tests.handlers.conftest import Client, InProcess, MakePerson, Person, Server, Wire
 
 UPLOAD = "/api/images/upscale"
 TOO_LARGE = 12 * 1024 * 1024
@@ -39,6 +47,65 @@ def test_a_refusal_comes_before_size_and_type(
     )
 
     assert reply.status == 403
+
+
+def test_of_several_refusals_the_first_in_the_contracts_order_is_said(
+    client: Client, server: Server, person: MakePerson, png: bytes
+) -> None:
+    """Ability, address, subscription, plan, quota: what is put right makes room for the next."""
+    services = server.services
+    weak = person(abilities=["user:read"], verified=False, plan="starter")
+    said = []
+
+    def ask(token: str) -> None:
+        reply = client.upload(token, png)
+        said.append((reply.status, reply.message))
+
+    subscriptions.set_status(services, weak.account, SubscriptionStatus.LAPSED)
+    quota.set_limit(services, weak.account, 0)
+    ask(weak.token)
+    with services.database.writing() as work:
+        strong = tokens.issue(work, services.chance, weak.account, "tests", services.clock.now())
+        work.commit()
+    ask(strong)
+    with services.database.writing() as work:
+        work.accounts.verify_email(weak.account.id, services.clock.now())
+        work.commit()
+    ask(strong)
+    subscriptions.change_plan(services, accounts.named(services, weak.email), "free")
+    ask(strong)
+    subscriptions.change_plan(services, accounts.named(services, weak.email), "starter")
+    ask(strong)
+    quota.set_limit(services, weak.account, 1)
+    ask(strong)
+
+    assert said == [
+        (403, "This token does not have the ability that this operation needs."),
+        (403, "Your email address is not verified."),
+        (403, "Your subscription has lapsed."),
+        (403, "Your plan does not include API access."),
+        (403, "Your monthly image quota is exceeded."),
+        (202, "Image uploaded and queued for processing"),
+    ]
+
+
+# Free costs nothing, and cannot lapse; a paid plan without API access can, and that is said first.
+def test_a_lapsed_subscription_comes_before_a_plan_without_api_access(
+    client: Client, server: Server, person: MakePerson, in_process: Callable[[Services], InProcess]
+) -> None:
+    services = server.services
+    jane = person(plan="starter")
+    plans = Plans([replace(services.plans["starter"], features=())])
+    app = in_process(replace(services, plans=plans))
+    bearer = {"Authorization": f"Bearer {jane.token}"}
+    subscriptions.set_status(services, jane.account, SubscriptionStatus.LAPSED)
+
+    lapsed = app.ask("GET", "/api/images", bearer)
+    subscriptions.set_status(services, jane.account, SubscriptionStatus.ACTIVE)
+    paid = app.ask("GET", "/api/images", bearer)
+
+    assert lapsed.message == "Your subscription has lapsed."
+    assert paid.message == "Your plan does not include API access."
 
 
 def test_size_comes_before_type(wire: Wire, jane: Person) -> None:

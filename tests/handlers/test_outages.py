@@ -132,6 +132,19 @@ def without_database(services: Services, tmp_path: Path) -> Iterator[Services]:
     gone.close()
 
 
+# Asking for mail touches nothing but the counters, so that an outage tells as little as everything else.
+@pytest.mark.parametrize("path", ["/api/auth/forgot-password", "/api/auth/resend-verification"])
+def test_without_its_database_the_service_takes_note_of_who_asks_for_mail(
+    without_database: Services, in_process: RunInProcess, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    reply = in_process(without_database).ask("POST", path, headers, b'{"email": "jane@example.com"}')
+
+    assert reply.status == 200
+    assert "could not be done" in caplog.text
+
+
 def test_without_its_database_the_service_is_unavailable(
     without_database: Services, owner: Person, in_process: RunInProcess
 ) -> None:

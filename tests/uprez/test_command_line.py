@@ -16,7 +16,19 @@ from PIL import Image
 from running_service import Service
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COMMANDS = ["serve", "upscale", "doctor", "demo", "api", "worker", "user create", "db upgrade"]
+COMMANDS = [
+    "serve",
+    "upscale",
+    "doctor",
+    "demo",
+    "api",
+    "worker",
+    "user create",
+    "user plan",
+    "user subscription",
+    "user quota",
+    "db upgrade",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -132,6 +144,7 @@ def test_a_service_without_an_engine_does_not_say_that_it_is_ready(uprez: Run, t
         ("UPREZ_DATABASE_URL", "postgres://me:hunter2@localhost/x", "UPREZ_DATABASE_URL|pip install"),
         ("UPREZ_DATABASE_URL", "no url", "UPREZ_DATABASE_URL is no URL"),
         ("UPREZ_BROKER_URL", "kafka://me:hunter2@localhost", "UPREZ_BROKER_URL must begin with"),
+        ("UPREZ_MAIL_URL", "http://me:hunter2@localhost", "UPREZ_MAIL_URL cannot be what it is: .*smtp://"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(

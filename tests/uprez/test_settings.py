@@ -74,6 +74,9 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),
+        ("UPREZ_MAIL_FROM", "nobody"),
+        ("UPREZ_MAIL_FROM", "one@example.com, two@example.com"),
+        ("UPREZ_RESET_LINK_SECONDS", "59"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_its_reason(
@@ -86,7 +89,7 @@ def test_a_setting_that_cannot_be_is_named_with_its_reason(
 
 
 # A key or a URL with a password is not repeated on the console.
-@pytest.mark.parametrize("variable", ["UPREZ_SECRET_KEY"])
+@pytest.mark.parametrize("variable", ["UPREZ_SECRET_KEY", "UPREZ_MAIL_URL"])
 def test_what_is_secret_is_refused_without_being_shown(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ def api() -> None:
 
     settings = load_settings()
     log_to_stderr(settings)
+    wiring.require_usable_accounts(settings)  # here it is a sentence, in a worker a traceback
     serve_api(
         lambda: wiring.make_api(settings),
         host=settings.host,

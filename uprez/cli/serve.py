@@ -31,7 +31,8 @@ def serve(
 
 def _say_where(settings: Settings, first_start: bool) -> None:
     typer.echo(f"Uprez is ready at {settings.origin}/api")
-    typer.echo(f"Data: {settings.data} (mail: {settings.data / 'mail'})")
+    mail = f" (mail: {settings.data / 'mail'})" if settings.mail_url is None else ""
+    typer.echo(f"Data: {settings.data}{mail}")
     if first_start:
         typer.echo(
             "\nNobody has an account yet. Make one, and a token for it, in another shell:\n\n"

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from domain import accounts, schema
+from domain import accounts, quota, schema, subscriptions
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
+from domain.plans import UNLIMITED
+from domain.services import Services
+from domain.subscriptions import SubscriptionStatus
 from domain.system import SystemChance
+from handlers import shapes
 from uprez import wiring
 from uprez.cli.options import DataFolder
-from uprez.settings import load_settings
+from uprez.settings import Settings, load_settings
 
 app = typer.Typer(help="Accounts.", no_args_is_help=True)
 _TOKEN_NAME = "uprez user create"  # noqa: S105  # the name it is listed under
+
+
+def _instant(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no time such as 2026-12-31 or 2026-12-31T18:00:00Z.") from None
+
+
+def _images_per_month(text: str) -> int | None:
+    words = {"unlimited": UNLIMITED, "plan": None}
+    if text in words:
+        return words[text]
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise typer.BadParameter(f"{text!r} is no whole number of images, unlimited or plan.")
+    return int(text)
+
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Address of the account.", show_default=False)]
 
 
 @app.callback()
@@ -39,11 +65,12 @@ def create(
     ] = False,
     data: DataFolder = None,
 ) -> None:
-    """Make an account and a token for it; prints one JSON object."""
+    """Make an account and a token for it; prints one JSON object.
+
+    On a plan that costs something it has an active subscription, as if by `uprez user plan`.
+    """
     settings = load_settings(data=data, default_plan=plan)
-    wiring.prepare_embedded(settings)
-    services = wiring.make_services(settings)
-    schema.require_current(services.database)
+    services = _services(settings)
     made = None if password else _make_password()
     chosen = password or made or ""
     known_as = accounts.normal_email(email)
@@ -60,12 +87,97 @@ def create(
         plan=settings.default_plan,
         device_name=_TOKEN_NAME,
         verified=verified,
+        subscribed=True,
     )
     shown = {"id": account.id, "email": account.email, "plan": account.plan, "token": token}
     # First what cannot be had a second time.
     typer.echo(json.dumps(shown | ({"password": made} if made else {})))
     if not verified:
         accounts.send_verification(services, account)
+
+
+@app.command("plan")
+def change_plan(
+    email: Email,
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Slug of the plan.", show_default=False)],
+    data: DataFolder = None,
+) -> None:
+    """Put an account on a plan; prints one JSON object.
+
+    A plan that costs something comes with an active subscription without an end. With one that costs nothing,
+    a subscription that still runs is cancelled and over.
+    """
+    services = _services(load_settings(data=data))
+    subscriptions.change_plan(services, accounts.named(services, email), plan)
+    _show(services, email)
+
+
+@app.command("subscription")
+def set_subscription(
+    email: Email,
+    status: Annotated[SubscriptionStatus, typer.Option(help="What holds from now on.", show_default=False)],
+    ends_at: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_instant,
+            metavar="ISO-8601",
+            help="When it ends or ended: needed for a trial, and now for one that is cancelled or lapsed, unless "
+            "given. UTC, unless it names another zone.",
+        ),
+    ] = None,
+    data: DataFolder = None,
+) -> None:
+    """Say where an account's subscription stands; prints one JSON object.
+
+    One that is cancelled counts until its end. A trial and an active one lapse at theirs.
+    """
+    services = _services(load_settings(data=data))
+    if status is SubscriptionStatus.TRIAL and ends_at is None:
+        raise typer.BadParameter("A trial has an end: say when with --ends-at.")
+    if status is SubscriptionStatus.LAPSED and ends_at is not None and ends_at > services.clock.now():
+        raise typer.BadParameter("What has lapsed has ended: --ends-at cannot be in the future.")
+    subscriptions.set_status(services, accounts.named(services, email), status, ends_at)
+    _show(services, email)
+
+
+@app.command("quota")
+def set_quota(
+    email: Email,
+    images: Annotated[
+        str,
+        typer.Argument(
+            metavar="N|unlimited|plan",
+            help="Images a month for this account alone, or those of its plan again.",
+            show_default=False,
+        ),
+    ],
+    data: DataFolder = None,
+) -> None:
+    """Give an account a monthly quota of its own; prints one JSON object."""
+    services = _services(load_settings(data=data))
+    quota.set_limit(services, accounts.named(services, email), _images_per_month(images))
+    _show(services, email)
+
+
+def _services(settings: Settings) -> Services:
+    wiring.prepare_embedded(settings)
+    services = wiring.make_services(settings)
+    schema.require_current(services.database)
+    return services
+
+
+def _show(services: Services, email: str) -> None:
+    """What holds from the next request on."""
+    account = accounts.named(services, email)
+    subscription = account.subscription
+    shown = {
+        "id": account.id,
+        "email": account.email,
+        "plan": account.plan,
+        "images_per_month": quota.limit_of(account, services.plans[account.plan]),
+        "subscription": subscription and shapes.subscription(subscription, services.clock.now()),
+    }
+    typer.echo(json.dumps(shown))
 
 
 def _make_password() -> str:

@@ -1,0 +1,58 @@
+"""Work that no answer waits for: finding out whom to write to, and sending the mail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+
+from domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+_THREADS = 4
+_AFTER_SECONDS = 0.25
+"""By then the answer has left, also on a loaded machine: a handler without work takes milliseconds."""
+_MOST_WAITING = 1000
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """For commands and workers, where nobody's waiting tells anything. What fails is logged, never raised."""
+    try:
+        work()
+    except Unavailable as reason:
+        _log.error("What was left for later could not be done: %r", reason)  # an outage, no crash
+    except Exception:  # noqa: BLE001  # nobody is there to hear of it
+        _log.exception("What was left for later failed.")
+
+
+class AfterTheAnswer:
+    """Does the work on threads of its own, a moment after it was handed over.
+
+    How long an answer takes must not tell whether an address has an account. So a request does the same for
+    every address and hands the rest over. The moment matters: looking up, signing and writing a mail on another
+    thread would slow the very request down that is being answered, by milliseconds that can be measured.
+
+    What waits when the process ends is still done; what was killed is asked for again by whoever misses it.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="later")
+        self._room = BoundedSemaphore(_MOST_WAITING)
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        if not self._room.acquire(blocking=False):
+            _log.error("A mail is not sent: %d wait already.", _MOST_WAITING)
+            return
+        self._pool.submit(self._run, work, time.monotonic() + _AFTER_SECONDS)
+
+    def _run(self, work: Callable[[], None], due: float) -> None:
+        try:
+            time.sleep(max(0.0, due - time.monotonic()))
+            at_once(work)
+        finally:
+            self._room.release()

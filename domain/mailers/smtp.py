@@ -1,0 +1,77 @@
+"""Mail by SMTP (RFC 5321), with the standard library's client."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from domain.errors import Unavailable
+from domain.mailers.message import MessageWriter
+
+if TYPE_CHECKING:
+    from domain.ports import Chance, Clock, Mail
+
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+"""By scheme: in the clear, in the clear until STARTTLS (RFC 3207), and TLS from the first byte (RFC 8314)."""
+_TIMEOUT_SECONDS = 10
+"""For each step of the conversation."""
+
+
+@dataclass(frozen=True)
+class SmtpServer:
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> SmtpServer:
+        """Raises ValueError, which repeats nothing of the URL: it may hold a password."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("It is no URL.") from None
+        if parts.scheme not in _PORTS:
+            raise ValueError(f"It must begin with one of: {', '.join(f'{scheme}://' for scheme in _PORTS)}.")
+        if not host or port == 0:
+            raise ValueError("It must name a host, and a port above 0 if any.")
+        if parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise ValueError(
+                "Nothing can follow the host. In a password, write / as %2F, ? as %3F, # as %23."
+            )
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if bool(user) != bool(password) or not (user + password).isascii():
+            raise ValueError("User and password come together or not at all, both in ASCII.")
+        return cls(parts.scheme, host, port or _PORTS[parts.scheme], user, password)
+
+
+class SmtpMailer:
+    """A conversation for each mail: ours are few, and a kept connection is closed by most servers."""
+
+    def __init__(self, server: SmtpServer, sender: str, clock: Clock, chance: Chance) -> None:
+        self._server = server
+        self._writer = MessageWriter(sender, clock, chance, seven_bit=True)
+
+    def send(self, mail: Mail) -> None:
+        message = self._writer.write(mail)
+        try:
+            with self._connect() as client:
+                if self._server.scheme == "smtp+starttls":
+                    client.starttls(context=ssl.create_default_context())
+                if self._server.user:
+                    client.login(self._server.user, self._server.password)
+                client.send_message(message)
+        except OSError as reason:  # smtplib's and ssl's errors are among them
+            raise Unavailable(f"The mail could not be sent: {reason}") from reason
+
+    def _connect(self) -> smtplib.SMTP:
+        address = (self._server.host, self._server.port)
+        if self._server.scheme == "smtps":
+            context = ssl.create_default_context()
+            return smtplib.SMTP_SSL(*address, timeout=_TIMEOUT_SECONDS, context=context)
+        return smtplib.SMTP(*address, timeout=_TIMEOUT_SECONDS)

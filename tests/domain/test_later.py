@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from domain import later
+from domain.errors import Unavailable
+from domain.later import AfterTheAnswer, at_once
+
+
+def test_work_is_done_on_another_thread_and_nobody_waits_for_it() -> None:
+    done, released = threading.Event(), threading.Event()
+    seen: list[threading.Thread] = []
+
+    def work() -> None:
+        assert released.wait(10)
+        seen.append(threading.current_thread())
+        done.set()
+
+    AfterTheAnswer()(work)
+    released.set()  # only reached because the call above did not wait
+
+    assert done.wait(10)
+    assert seen != [threading.current_thread()]
+
+
+# The request whose answer must tell nothing is over by then.
+def test_work_does_not_begin_with_the_request_that_asked_for_it() -> None:
+    begun: list[float] = []
+    done = threading.Event()
+
+    def work() -> None:
+        begun.append(time.monotonic())
+        done.set()
+
+    asked = time.monotonic()
+    AfterTheAnswer()(work)
+
+    assert done.wait(10)
+    assert begun[0] - asked >= later._AFTER_SECONDS
+
+
+@pytest.mark.parametrize("error", [Unavailable, RuntimeError])
+def test_what_fails_is_logged_and_the_next_is_done(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    done = threading.Event()
+
+    def fail() -> None:
+        raise error("The server is down.")
+
+    at_once(fail)
+    assert "The server is down." in caplog.text
+
+    afterwards = AfterTheAnswer()
+    for _ in range(later._THREADS):
+        afterwards(fail)
+    afterwards(done.set)
+    assert done.wait(10)
+
+
+def test_no_more_waits_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(later, "_MOST_WAITING", 2)
+    released, done = threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        released.wait(10)
+        done.release()
+
+    afterwards = AfterTheAnswer()
+    for _ in range(3):
+        afterwards(work)
+    assert "A mail is not sent: 2 wait already." in caplog.text
+
+    released.set()
+    assert done.acquire(timeout=10)
+    assert done.acquire(timeout=10)
+    assert not done.acquire(blocking=False)
+
+
+def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "_MOST_WAITING", 1)
+    monkeypatch.setattr(later, "_AFTER_SECONDS", 0.0)
+    afterwards = AfterTheAnswer()
+    for _ in range(5):
+        done = threading.Event()
+        deadline = time.monotonic() + 10
+        # Room is made a moment after the work is done.
+        while not done.is_set() and time.monotonic() < deadline:
+            afterwards(done.set)
+            done.wait(0.01)
+        assert done.is_set()
