@@ -52,7 +52,7 @@ def submit(
         images = uploads.admit(services, work, account, stored, sizing, batch)
         work.commit()
     for image in images:
-        services.queue.wake(image.id, in_batch=True)
+        services.queue.wake(image.id)
     return WholeBatch(batch, images)
 
 

@@ -48,7 +48,7 @@ def submit(
     with uploads.stored(services, originals) as files, services.database.writing() as work:
         (image,) = uploads.admit(services, work, account, files, sizing)
         work.commit()
-    services.queue.wake(image.id, in_batch=False)
+    services.queue.wake(image.id)
     return image
 
 

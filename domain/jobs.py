@@ -8,7 +8,7 @@ from domain import batch_states, job_states, quota
 from domain.job_states import NotClaimable, StaleAttempt, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from domain.job_states import Job
     from domain.records import Image, Result
@@ -44,6 +44,19 @@ def claim(services: Services, image_id: int) -> Image:
         assert claimed is not None
         work.commit()
     return claimed
+
+
+def goes_before(services: Services, image_id: int, tried: Collection[int]) -> int | None:
+    """The single image whose turn it is before this one's, which is of a batch; None when there is none.
+
+    However many a batch has, nobody waits for more of them than are at work already. Those in ``tried`` had
+    their turn.
+    """
+    with services.database.reading() as work:
+        image = work.images.get(image_id)
+        if image is None or image.batch_id is None:
+            return None
+        return work.images.first_single(now=services.clock.now(), but_not=tried)
 
 
 def renew(services: Services, image: Image, progress: int) -> bool:
@@ -85,24 +98,18 @@ def wake_sleepers(services: Services) -> int:
     now = services.clock.now()
     lately = now - services.rules.wake_again_after
     with services.database.reading() as work:
-        asleep = {
-            image_id: in_batch
-            for in_batch in (False, True)
-            for image_id in work.images.sleepers(
-                now=now, woken_before=lately, limit=_HEAD_OF_THE_LINE, in_batch=in_batch
-            )
-        }
+        asleep = work.images.sleepers(now=now, woken_before=lately, limit=_HEAD_OF_THE_LINE)
     if not asleep:
         return 0
     # Noted before they are told, and only if nobody else has: every worker has a reconciler.
     with services.database.writing() as work:
-        ours = work.images.woken(list(asleep), now, woken_before=lately)
+        ours = work.images.woken(asleep, now, woken_before=lately)
         work.commit()
     told = 0
-    for image_id, in_batch in asleep.items():
+    for image_id in asleep:
         if image_id not in ours:
             continue
-        if not services.queue.wake(image_id, in_batch=in_batch):
+        if not services.queue.wake(image_id):
             break  # the broker is down: the others would only wait for the same answer
         told += 1
     return told

@@ -25,11 +25,9 @@ class Chance(Protocol):
 
 
 class Queue(Protocol):
-    def wake(self, image_id: int, *, in_batch: bool) -> bool:
+    def wake(self, image_id: int) -> bool:
         """Tells a worker to look at the row; False if that could not be said (the row waits, a
         reconciler says it again). Never raises: the row is the truth, this is only a wake-up.
-
-        Images of batches stand in a line of their own, behind which no single image has to wait.
         """
 
 

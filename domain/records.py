@@ -77,10 +77,6 @@ class Image:
         return self.job.status
 
     @property
-    def in_batch(self) -> bool:
-        return self.batch_id is not None
-
-    @property
     def keys(self) -> tuple[str, ...]:
         """Of its files in the store."""
         return (self.original_key,) if self.result is None else (self.original_key, self.result.key)

@@ -17,10 +17,10 @@ from domain.sizing import Size, Sizing
 from domain.subscriptions import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from sqlalchemy import FromClause, Select, Table
+    from sqlalchemy import ColumnElement, FromClause, Select, Table
     from sqlalchemy.engine import Connection, Row
 
 
@@ -324,8 +324,8 @@ class Images:
     def delete_of(self, batch_id: int) -> None:
         self._connection.execute(delete(tables.images).where(tables.images.c.batch_id == batch_id))
 
-    def sleepers(self, *, now: datetime, woken_before: datetime, limit: int, in_batch: bool) -> list[int]:
-        """Ids of images nobody was told of lately, among the ``limit`` that have waited longest in their line.
+    def sleepers(self, *, now: datetime, woken_before: datetime, limit: int) -> list[int]:
+        """Ids of images nobody was told of lately, among the ``limit`` that have waited longest.
 
         Only the head of the line: the others' messages are in the queue behind these, and a second one
         for each, every time, would be all that the queue is busy with.
@@ -333,11 +333,7 @@ class Images:
         columns = tables.images.c
         head = (
             select(columns.id, columns.woken_at)
-            .where(
-                columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
-                columns.batch_id.is_not(None) if in_batch else columns.batch_id.is_(None),
-                or_(columns.lease_until.is_(None), columns.lease_until <= now),
-            )
+            .where(*_claimable(now))
             .order_by(columns.id)
             .limit(limit)
             .subquery()
@@ -347,6 +343,18 @@ class Images:
                 select(head.c.id).where(head.c.woken_at <= woken_before).order_by(head.c.id)
             ).scalars()
         )
+
+    def first_single(self, *, now: datetime, but_not: Collection[int]) -> int | None:
+        """The id of the image outside of batches that has waited longest."""
+        columns = tables.images.c
+        # As an expression: by the index of batches SQLite would walk through all that ever were in none.
+        in_no_batch = func.coalesce(columns.batch_id, 0) == 0
+        return self._connection.execute(
+            select(columns.id)
+            .where(*_claimable(now), in_no_batch, columns.id.not_in(but_not))
+            .order_by(columns.id)
+            .limit(1)
+        ).scalar_one_or_none()
 
     def woken(self, image_ids: Sequence[int], now: datetime, *, woken_before: datetime) -> set[int]:
         """Notes it for those that still had not been told lately; their ids."""
@@ -597,6 +605,15 @@ def _batch_columns(state: BatchState) -> dict[str, Any]:
         "completed_images": state.completed,
         "failed_images": state.failed,
     }
+
+
+def _claimable(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """As ``job_states.is_claimable`` has it."""
+    columns = tables.images.c
+    return (
+        columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
+        or_(columns.lease_until.is_(None), columns.lease_until <= now),
+    )
 
 
 def _job_columns(job: Job) -> dict[str, Any]:

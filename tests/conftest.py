@@ -89,20 +89,17 @@ class FakeChance:
 
 
 class FakeQueue:
-    """Remembers who was woken, and in which line; while it is ``broken``, it hears nothing."""
+    """Remembers who was woken; while it is ``broken``, it hears nothing."""
 
     def __init__(self) -> None:
         self.woken: list[int] = []
-        self.of_batches: set[int] = set()
         self.broken = False
         self.asked = 0
 
-    def wake(self, image_id: int, *, in_batch: bool) -> bool:
+    def wake(self, image_id: int) -> bool:
         self.asked += 1
         if not self.broken:
             self.woken.append(image_id)
-            if in_batch:
-                self.of_batches.add(image_id)
         return not self.broken
 
     def take(self) -> list[int]:
@@ -198,7 +195,7 @@ def chance() -> FakeChance:
 
 @pytest.fixture
 def queue() -> FakeQueue:
-    """``woken``, ``of_batches``, ``take()``, and ``broken`` to set."""
+    """``woken``, ``take()``, and ``broken`` to set."""
     return FakeQueue()
 
 

@@ -1,4 +1,4 @@
-"""The queue's side of a job: thin actors that say which image is meant."""
+"""The queue's side of a job: a thin actor that says which image is meant."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dramatiq
 
-from workers.broker import BATCHES_QUEUE, IMAGES_QUEUE, UPSCALE_ACTOR, UPSCALE_OF_BATCH_ACTOR
+from workers.broker import IMAGES_QUEUE, UPSCALE_ACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +20,5 @@ def declare_actors(broker: Broker, upscale: Callable[[int], None]) -> None:
     def upscale_image(image_id: int) -> None:
         upscale(image_id)
 
-    # A lower number goes first among what this process has fetched.
-    for priority, name, queue in (
-        (0, UPSCALE_ACTOR, IMAGES_QUEUE),
-        (1, UPSCALE_OF_BATCH_ACTOR, BATCHES_QUEUE),
-    ):
-        dramatiq.actor(broker=broker, actor_name=name, queue_name=queue, priority=priority)(upscale_image)
+    declare = dramatiq.actor(broker=broker, actor_name=UPSCALE_ACTOR, queue_name=IMAGES_QUEUE)
+    declare(upscale_image)

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 IMAGES_QUEUE = "images"
-BATCHES_QUEUE = "batches"
-"""Of the images of batches: twenty of them must not stand before somebody's single one."""
 UPSCALE_ACTOR = "upscale_image"
-UPSCALE_OF_BATCH_ACTOR = "upscale_image_of_batch"
 _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 5
 """Dramatiq polls, so no command takes long; a server that hangs must not hang whoever uploads."""
@@ -65,8 +62,7 @@ def make_broker(url: str) -> Broker:
         raise BrokerError(
             "UPREZ_BROKER_URL must begin with redis://, rediss://, unix://, amqp:// or amqps://"
         )
-    for queue in (IMAGES_QUEUE, BATCHES_QUEUE):
-        broker.declare_queue(queue)
+    broker.declare_queue(IMAGES_QUEUE)
     return broker
 
 
@@ -76,13 +72,9 @@ class BrokerQueue:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def wake(self, image_id: int, *, in_batch: bool) -> bool:
+    def wake(self, image_id: int) -> bool:
         message: dramatiq.Message[None] = dramatiq.Message(
-            queue_name=BATCHES_QUEUE if in_batch else IMAGES_QUEUE,
-            actor_name=UPSCALE_OF_BATCH_ACTOR if in_batch else UPSCALE_ACTOR,
-            args=(image_id,),
-            kwargs={},
-            options={},
+            queue_name=IMAGES_QUEUE, actor_name=UPSCALE_ACTOR, args=(image_id,), kwargs={}, options={}
         )
         try:
             self._broker.enqueue(message)

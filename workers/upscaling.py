@@ -58,7 +58,23 @@ class Upscaling:
             self._idle.put(engine)
 
     def upscale(self, image_id: int) -> None:
-        """Ends with the row finished, claimable again, or somebody else's; raises nothing of ours."""
+        """The image, and before it, if it is of a batch, every single one that waits; raises nothing of ours.
+
+        Rows are asked, not queues: what a queue has handed out already, here or elsewhere, is in no order.
+        """
+        before: list[int] = []
+        with suppress(Unavailable):
+            while not self._ends and (single := jobs.goes_before(self._services, image_id, before)):
+                before.append(single)
+                self._upscale(single)
+        self._upscale(image_id)
+
+    @property
+    def _ends(self) -> bool:
+        return self._stopping.is_set() or self.broken_by is not None
+
+    def _upscale(self, image_id: int) -> None:
+        """Ends with the row finished, claimable again, or somebody else's."""
         try:
             image = jobs.claim(self._services, image_id)
         except NotClaimable:
@@ -172,10 +188,10 @@ class Upscaling:
         """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""
         with suppress(Unavailable):
             if jobs.hand_back(self._services, image):
-                self._services.queue.wake(image.id, in_batch=image.in_batch)
+                self._services.queue.wake(image.id)
 
     def _lose(self, image: Image) -> None:
         """Tried again at once; the message that brought us here will not come a second time."""
         with suppress(Unavailable):
             if jobs.lose(self._services, image):
-                self._services.queue.wake(image.id, in_batch=image.in_batch)
+                self._services.queue.wake(image.id)

@@ -138,7 +138,7 @@ def test_whoever_is_told_finds_the_row(
     found = []
 
     class LookingQueue:
-        def wake(self, image_id: int, *, in_batch: bool) -> bool:
+        def wake(self, image_id: int) -> bool:
             found.append(read_image(image_id))
             return True
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Self
 
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 
-from domain.repositories import Images
+from domain.repositories import Batches, Images
+from domain.unit_of_work import Database
 
 
 class Recorder:
@@ -33,3 +36,26 @@ def test_looking_at_an_image_holds_nobody_up() -> None:
     connection: Any = Recorder()
     assert Images(connection).get(1) is None
     assert "FOR UPDATE" not in str(connection.statement.compile(dialect=postgresql.dialect()))
+
+
+# Whoever counts an image of a batch reads the counters first: two that end at once would both count from
+# the same number.
+def test_a_locked_batch_is_held_and_no_image_needs_one() -> None:
+    connection: Any = Recorder()
+    assert Batches(connection).locked(None) is None
+    assert not hasattr(connection, "statement")
+    assert Batches(connection).locked(1) is None
+    assert str(connection.statement.compile(dialect=postgresql.dialect())).endswith(" FOR UPDATE")
+
+
+# Workers ask this before every image of a batch, whatever else the table holds.
+def test_looking_for_a_single_image_reads_only_what_is_unfinished(database: Database) -> None:
+    with database.engine.connect() as connection:
+        asked: list[str] = []
+        event.listen(
+            connection, "before_cursor_execute", lambda _c, _cursor, statement, *_: asked.append(statement)
+        )
+        Images(connection).first_single(now=datetime(2026, 11, 22, tzinfo=UTC), but_not=[1])
+        parameters = ("pending", "processing", "2026-11-22", 0, 0, 1, 1, 0)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}", parameters)
+        assert "ix_images_unfinished (status=?)" in str(plan.all())

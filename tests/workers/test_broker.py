@@ -27,7 +27,7 @@ def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
     worker.start()
     try:
         api_side = make_broker(valkey)
-        assert BrokerQueue(api_side).wake(42, in_batch=False) is True
+        assert BrokerQueue(api_side).wake(42) is True
         assert arrived.wait(10)
     finally:
         worker.stop()
@@ -40,7 +40,7 @@ def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
 def test_a_broker_that_is_down_is_a_wake_up_less_and_no_error(tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).wake(1, in_batch=False) is False
+    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).wake(1) is False
     assert time.monotonic() - begun < 5
 
 
@@ -54,4 +54,4 @@ def test_rabbitmq_confirms_what_it_took() -> None:
     broker = make_broker("amqp://guest:guest@127.0.0.1:1")
 
     assert broker.confirm_delivery is True
-    assert BrokerQueue(broker).wake(1, in_batch=False) is False
+    assert BrokerQueue(broker).wake(1) is False

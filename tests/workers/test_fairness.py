@@ -1,0 +1,138 @@
+"""A batch of twenty, then a single image: with a real queue, real rows and the worker as it runs."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from domain import batches, images
+from domain.formats import PictureFormat
+from domain.records import Account
+from domain.services import Services
+from domain.sizing import Size
+from domain.uploads import Upload, Wish
+from workers.broker import BrokerQueue, make_broker
+from workers.engine.protocol import EngineResult
+from workers.process import run_worker
+from workers.supervisor import EngineJob
+
+PATIENCE_SECONDS = 20
+
+
+class Gate:
+    """What its engines have begun, in order; each ends its work when it is let."""
+
+    def __init__(self) -> None:
+        self.begun: SimpleQueue[str] = SimpleQueue()
+        self.permits = threading.Semaphore(0)
+
+    def next(self) -> str:
+        return self.begun.get(timeout=PATIENCE_SECONDS)
+
+
+class GatedEngine:
+    """Says what is in a file, and copies it when it is let."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def upscale(self, job: EngineJob, *_: object, **__: object) -> EngineResult:
+        self._gate.begun.put(job.source.read_text().splitlines()[1])
+        assert self._gate.permits.acquire(timeout=PATIENCE_SECONDS)
+        job.target.write_bytes(job.source.read_bytes())
+        return EngineResult(Size(8, 6), Size(16, 12), PictureFormat.PNG, "gated", "cpu", 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+def picture(label: str) -> Upload:
+    content = f"PICTURE png 8 6\n{label}".encode()
+    return Upload("photo.png", io.BytesIO(content), len(content))
+
+
+@pytest.fixture
+def queued_services(make_services: Callable[..., Services], valkey: str) -> Iterator[Services]:
+    broker = make_broker(valkey)
+    broker.flush_all()
+    yield make_services(queue=BrokerQueue(broker))
+    broker.close()
+
+
+@pytest.fixture
+def start_worker(
+    queued_services: Services, valkey: str, tmp_path: Path
+) -> Iterator[Callable[[Gate, int], None]]:
+    """A worker with so many engines behind a gate."""
+    stop = threading.Event()
+    gates: list[Gate] = []
+    workers: list[threading.Thread] = []
+
+    def start(gate: Gate, engines: int) -> None:
+        gates.append(gate)
+        arguments: Any = (
+            queued_services,
+            make_broker(valkey),
+            [GatedEngine(gate) for _ in range(engines)],
+            tmp_path / "work",
+            stop,
+            8,
+        )
+        workers.append(threading.Thread(target=run_worker, args=arguments))
+        workers[-1].start()
+
+    yield start
+    stop.set()
+    for gate in gates:
+        gate.permits.release(100)
+    for worker in workers:
+        worker.join()
+
+
+# Whoever comes after a batch waits for what is at work already, and for nothing else of it: neither how fast
+# the queue is looked at nor what a worker has fetched of it may matter.
+@pytest.mark.parametrize("engines", [1, 2])
+def test_single_images_wait_for_no_more_of_a_batch_than_is_at_work(
+    queued_services: Services,
+    make_account: Callable[..., Account],
+    start_worker: Callable[[Gate, int], None],
+    engines: int,
+) -> None:
+    account, gate = make_account("professional"), Gate()
+    batches.submit(queued_services, account, [picture(f"batch {number}") for number in range(20)], Wish())
+    start_worker(gate, engines)
+    at_work = [gate.next() for _ in range(engines)]
+    for number in range(3):
+        images.submit(queued_services, account, picture(f"single {number}"), Wish())
+
+    gate.permits.release(23)
+    after = [gate.next() for _ in range(23 - engines)]
+
+    assert all(label.startswith("batch") for label in at_work)
+    # What was claimed last may say so first, where there is more than one to say it.
+    assert set(after[: 2 + engines]) >= {"single 0", "single 1", "single 2"}
+    # Nobody was forgotten for it, and nobody had two turns.
+    assert len(set(at_work + after)) == 23
+
+
+def test_the_images_of_a_batch_go_in_the_order_in_which_they_were_sent(
+    queued_services: Services,
+    make_account: Callable[..., Account],
+    start_worker: Callable[[Gate, int], None],
+) -> None:
+    gate = Gate()
+    labels = [f"batch {number}" for number in range(5)]
+    batches.submit(
+        queued_services, make_account("professional"), [picture(label) for label in labels], Wish()
+    )
+    gate.permits.release(5)
+
+    start_worker(gate, 1)
+
+    assert [gate.next() for _ in range(5)] == labels
