@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from math import ceil
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _WRITING = "uprez_writing"
 _WAITING = "uprez_waiting"
+_PATIENCE = "uprez_patience"
 _BUSY_SECONDS = 4
 """How long a transaction waits for a connection, for SQLite's one writer, for a row that another holds on
 PostgreSQL and for any one answer of it: a client is to hear 503 within five seconds.
@@ -144,7 +146,7 @@ def _make_sqlite_behave(engine: Engine) -> None:
     def _set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
         for pragma in (
-            f"busy_timeout = {_BUSY_SECONDS * 1000}",
+            f"busy_timeout = {_BUSY_SECONDS * 1000}",  # for the next one already
             "journal_mode = WAL",
             "synchronous = NORMAL",
             "foreign_keys = ON",
@@ -155,8 +157,16 @@ def _make_sqlite_behave(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         patience = _BUSY_SECONDS * 1000 if options.get(_WAITING, True) else 0
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}").close()
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITING, True) else "BEGIN")
+        # On the driver's own connection: as statements of SQLAlchemy's, these cost more than what they begin.
+        driver: Any = connection.connection.driver_connection
+        begin = "BEGIN IMMEDIATE" if options.get(_WRITING, True) else "BEGIN"
+        try:
+            if connection.info.get(_PATIENCE) != patience:
+                driver.execute(f"PRAGMA busy_timeout = {patience}")
+                connection.info[_PATIENCE] = patience
+            driver.execute(begin)
+        except sqlite3.OperationalError as reason:
+            raise OperationalError(begin, None, reason) from reason
 
 
 def _make_postgresql_hurry(engine: Engine) -> None:
