@@ -27,6 +27,7 @@ from handlers.hourly_limit import CountsStrangers
 from handlers.json_text import json_bytes
 from handlers.middleware import BodyLimits, LimitHeaders, Methods
 from handlers.operator import add_health
+from handlers.proxies import TrustedProxies
 from handlers.reference import add_reference
 from handlers.request import SERVICES
 from handlers.response_check import BodyCheck
@@ -62,6 +63,7 @@ def create_app(
     body_timeout_seconds: float,
     check_responses: bool = False,
     cors_origins: Sequence[str] = (),
+    trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
     """The ASGI application; one for each process."""
     contract, pool = load_contract(), Threads(threads)
@@ -106,7 +108,8 @@ def create_app(
     )
     add_health(app.app)
     add_reference(app.app, contract)
-    return CrossOrigin(Edge(app), cors_origins) if cors_origins else Edge(app)
+    whole: ASGIApp = CrossOrigin(Edge(app), cors_origins) if cors_origins else Edge(app)
+    return TrustedProxies(whole, trusted_proxies) if trusted_proxies else whole
 
 
 def _add_api(app: Flask, specification: Specification, **options: Any) -> DirectApi:

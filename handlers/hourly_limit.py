@@ -42,7 +42,7 @@ def limit_headers(context: Mapping[str, Any]) -> dict[str, str]:
 
 
 def client_address(scope: Mapping[str, Any]) -> str:
-    """The other end of the connection; whatever a header says is not believed."""
+    """The other end of the connection, or whom a trusted proxy there speaks for."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 

@@ -74,6 +74,8 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),
+        ("UPREZ_TRUSTED_PROXIES", "proxy.example.com"),
+        ("UPREZ_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.1/8"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_its_reason(
