@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from domain.plans import Plan
     from domain.records import Account, Image
     from domain.services import Services
+    from domain.tokens import Principal
     from domain.unit_of_work import UnitOfWork
 
 
@@ -66,6 +67,12 @@ def this_month(services: Services, account: Account) -> Usage:
     plan = services.plans[account.plan]
     with services.database.reading() as work:
         return usage(work, account, plan, services.clock.now())
+
+
+def when_asked(services: Services, principal: Principal) -> Usage:
+    """As it was when it was found out who asks; whoever changes it since wants ``this_month``."""
+    account = principal.account
+    return Usage(principal.used_this_month, limit_of(account, services.plans[account.plan]))
 
 
 def usage(work: UnitOfWork, account: Account, plan: Plan, now: datetime) -> Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from domain import tables
@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, FromClause, Select, Table
     from sqlalchemy.engine import Connection, Row
+
+# Every request asks these. To put a statement together takes longer than to run it.
+_TOKEN_WITH_ACCOUNT = (
+    select(tables.tokens, tables.accounts, tables.subscriptions, tables.quota_usage.c.used)
+    .join(tables.accounts, tables.accounts.c.id == tables.tokens.c.account_id)
+    .outerjoin(tables.subscriptions, tables.subscriptions.c.account_id == tables.accounts.c.id)
+    .outerjoin(
+        tables.quota_usage,
+        and_(
+            tables.quota_usage.c.account_id == tables.accounts.c.id,
+            tables.quota_usage.c.month == bindparam("month"),
+        ),
+    )
+    .where(tables.tokens.c.id == bindparam("token"))
+)
+_IMAGE = select(tables.images).where(tables.images.c.id == bindparam("image"))
 
 
 class Accounts:
@@ -152,17 +168,14 @@ class Tokens:
         ).one()
         return _token(row)
 
-    def with_account(self, token_id: int) -> tuple[Token, Account] | None:
-        row = self._connection.execute(
-            select(tables.tokens, tables.accounts, tables.subscriptions)
-            .join(tables.accounts, tables.accounts.c.id == tables.tokens.c.account_id)
-            .outerjoin(tables.subscriptions, tables.subscriptions.c.account_id == tables.accounts.c.id)
-            .where(tables.tokens.c.id == token_id)
-        ).one_or_none()
+    def with_account(self, token_id: int, month: str = "") -> tuple[Token, Account, int] | None:
+        """And how much of the quota of ``month`` the account has used."""
+        row = self._connection.execute(_TOKEN_WITH_ACCOUNT, {"token": token_id, "month": month}).one_or_none()
         if row is None:
             return None
-        token, account, subscription = _split(row, tables.tokens, tables.accounts, tables.subscriptions)
-        return _token(token), _account(account, subscription)
+        *columns, used = row
+        token, account, subscription = _split(columns, tables.tokens, tables.accounts, tables.subscriptions)
+        return _token(token), _account(account, subscription), used or 0
 
     def of_account(self, account_id: int) -> list[Token]:
         """The newest first."""
@@ -226,7 +239,8 @@ class Images:
         return _image(row)
 
     def get(self, image_id: int) -> Image | None:
-        return self._one(select(tables.images).where(tables.images.c.id == image_id))
+        row = self._connection.execute(_IMAGE, {"image": image_id}).one_or_none()
+        return None if row is None else _image(row)
 
     def locked(self, image_id: int) -> Image | None:
         """As ``get``, and nobody else changes it before this transaction ends.
@@ -516,7 +530,7 @@ class _Columns:
         def __getattr__(self, name: str) -> Any: ...
 
 
-def _split(row: Row[Any], *joined: FromClause) -> list[_Columns]:
+def _split(row: Sequence[Any], *joined: FromClause) -> list[_Columns]:
     """A joined row by table, in the order in which they were selected."""
     values = iter(row)
     return [_Columns(table, list(islice(values, len(table.c)))) for table in joined]

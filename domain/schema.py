@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Unavailable, UprezError
@@ -33,6 +34,9 @@ def upgrade(database: Database) -> None:
     config = _config()
     with _begun(database) as connection:
         config.attributes["connection"] = connection
+        if connection.dialect.name == "postgresql":
+            # An index on a large table takes longer than any client would wait.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
         command.upgrade(config, "head")
         connection.commit()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from domain import quota
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Principal:
 
     account: Account
     token: Token
+    used_this_month: int = 0  # of the monthly quota, when it was found out who asks
 
 
 class Issued(NamedTuple):
@@ -100,13 +102,13 @@ def authenticate(database: Database, plain: str, now: datetime) -> Principal:
     """Raises Unauthenticated; a malformed token is told from a wrong one by nothing."""
     token_id, secret = _parse(plain)
     with database.reading() as work:
-        found = work.tokens.with_account(token_id)
+        found = work.tokens.with_account(token_id, quota.month_of(now))
     if found is None or not hmac.compare_digest(found[0].secret_sha256, _digest(secret)):
         raise Unauthenticated
-    token, account = found
+    token, account, used = found
     if token.last_used_at is None or now - token.last_used_at >= _TOUCH_EVERY:
         _touch(database, token, now)
-    return Principal(account, token)
+    return Principal(account, token, used)
 
 
 def _add(

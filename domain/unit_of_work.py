@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from math import ceil
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import create_engine, event, make_url, text
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
 _WRITING = "uprez_writing"
 _WAITING = "uprez_waiting"
+_PATIENCE = "uprez_patience"
 _BUSY_SECONDS = 4
-"""How long a transaction waits for a connection, and for SQLite's one writer: a client is to hear 503
-within five seconds.
+"""How long a transaction waits for a connection, for SQLite's one writer, for a row that another holds on
+PostgreSQL and for any one answer of it: a client is to hear 503 within five seconds.
 """
 _UNBOUNDED = 0
 
@@ -97,7 +100,7 @@ class Database:
         # A server has only so many connections to share. A file has as many as there are threads, so
         # that readers never stand behind writers that wait for the lock.
         file = _backend(url) == "sqlite"
-        usual = {"pool_size": _UNBOUNDED} if file else {"pool_timeout": _BUSY_SECONDS, "pool_pre_ping": True}
+        usual: dict[str, Any] = {"pool_size": _UNBOUNDED} if file else _server_options()
         try:
             self.engine = create_engine(url, **{**usual, **options})
         except (ImportError, NoSuchModuleError):
@@ -105,8 +108,10 @@ class Database:
                 "The database's driver is not installed. For PostgreSQL: pip install 'uprez[postgres]', "
                 "and a URL that begins with postgresql+psycopg://"
             ) from None
-        if self.engine.dialect.name == "sqlite":
+        if file:
             _make_sqlite_behave(self.engine)
+        else:
+            _make_postgresql_hurry(self.engine)
 
     def reading(self) -> UnitOfWork:
         return UnitOfWork(self.engine, writing=False)
@@ -117,6 +122,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _server_options() -> dict[str, Any]:
+    # PostgreSQL itself waits for ever, and TCP for a quarter of an hour until it believes that nobody is there.
+    timeouts = {"connect_timeout": ceil(_BUSY_SECONDS), "tcp_user_timeout": int(_BUSY_SECONDS * 1000)}
+    return {"pool_timeout": _BUSY_SECONDS, "pool_pre_ping": True, "connect_args": timeouts}
 
 
 def _backend(url: str) -> str:
@@ -137,7 +148,7 @@ def _make_sqlite_behave(engine: Engine) -> None:
     def _set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
         for pragma in (
-            f"busy_timeout = {_BUSY_SECONDS * 1000}",
+            f"busy_timeout = {_BUSY_SECONDS * 1000}",  # for the next one already
             "journal_mode = WAL",
             "synchronous = NORMAL",
             "foreign_keys = ON",
@@ -148,5 +159,32 @@ def _make_sqlite_behave(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         patience = _BUSY_SECONDS * 1000 if options.get(_WAITING, True) else 0
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}").close()
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITING, True) else "BEGIN")
+        # On the driver's own connection: as statements of SQLAlchemy's, these cost more than what they begin.
+        driver: Any = connection.connection.driver_connection
+        begin = "BEGIN IMMEDIATE" if options.get(_WRITING, True) else "BEGIN"
+        try:
+            if connection.info.get(_PATIENCE) != patience:
+                driver.execute(f"PRAGMA busy_timeout = {patience}")
+                connection.info[_PATIENCE] = patience
+            driver.execute(begin)
+        except sqlite3.OperationalError as reason:
+            raise OperationalError(begin, None, reason) from reason
+
+
+def _make_postgresql_hurry(engine: Engine) -> None:
+    """Nobody waits longer than a client would, and who asks for a lock without waiting has it or not.
+
+    Said on the connection, not in its options, which may be the operator's and which poolers refuse.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            for name in ("lock_timeout", "statement_timeout"):
+                cursor.execute(f"SET {name} = '{_BUSY_SECONDS * 1000}ms'")
+        connection.commit()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get(_WAITING, True):
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '1ms'").close()  # 0 would be for ever

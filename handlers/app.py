@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import connexion
 from connexion.datastructures import MediaTypeDict
 from connexion.exceptions import ProblemException
-from connexion.jsonifier import Jsonifier
 from connexion.lifecycle import ConnexionResponse
 from connexion.middleware import ConnexionMiddleware, MiddlewarePosition
 from connexion.middleware.response_validation import ResponseValidationMiddleware
@@ -24,19 +24,24 @@ from handlers.cross_origin import CrossOrigin
 from handlers.edge import REQUEST_ID, Edge
 from handlers.envelope import Answer, TransportError, answer_to
 from handlers.hourly_limit import CountsStrangers
-from handlers.json_text import JsonText, json_bytes
+from handlers.json_text import json_bytes
 from handlers.middleware import BodyLimits, LimitHeaders, Methods
 from handlers.operator import add_health
+from handlers.proxies import TrustedProxies
 from handlers.reference import add_reference
 from handlers.request import SERVICES
 from handlers.response_check import BodyCheck
 from handlers.security import bearer_handler, use_bearer_tokens
+from handlers.threads import OneHop, Threads
 from handlers.validation import BODY_VALIDATORS, StrictParameters
+from handlers.views import DirectApi, OurJson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from connexion.lifecycle import ConnexionRequest
+    from connexion.spec import Specification
+    from flask import Flask
     from starlette.types import ASGIApp
 
     from domain.services import Services
@@ -58,23 +63,35 @@ def create_app(
     body_timeout_seconds: float,
     check_responses: bool = False,
     cors_origins: Sequence[str] = (),
+    trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
     """The ASGI application; one for each process."""
-    contract = load_contract()
+    contract, pool = load_contract(), Threads(threads)
     app = connexion.FlaskApp(__name__, middlewares=list(_MIDDLEWARES), server_args={"static_folder": None})
     app.app.extensions[SERVICES] = services
-    app.app.json.compact = True
-    app._middleware_app.asgi_app = FlaskBridge(app.app.wsgi_app, threads)  # noqa: SLF001  # no other way in
+    app.app.json = OurJson(app.app)
+    inner = app._middleware_app  # noqa: SLF001  # no other way in
+    inner.asgi_app = FlaskBridge(app.app.wsgi_app, pool)
+    inner.add_api = partial(_add_api, app.app)
     auth = use_bearer_tokens(app.app, services)
     app.app.register_error_handler(WerkzeugHTTPException, _raise_further)
     for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
         app.add_error_handler(kind, _answer)
     app.add_middleware(
-        LimitHeaders, MiddlewarePosition.BEFORE_EXCEPTION, contract=contract, services=services
+        LimitHeaders,
+        MiddlewarePosition.BEFORE_EXCEPTION,
+        contract=contract,
+        services=services,
+        threads=pool,
     )
     app.add_middleware(
-        CountsStrangers, MiddlewarePosition.BEFORE_SECURITY, contract=contract, services=services
+        CountsStrangers,
+        MiddlewarePosition.BEFORE_SECURITY,
+        contract=contract,
+        services=services,
+        threads=pool,
     )
+    app.add_middleware(OneHop, MiddlewarePosition.BEFORE_SECURITY, contract=contract, threads=pool)
     app.add_middleware(Methods, MiddlewarePosition.BEFORE_ROUTING, contract=contract)
     app.add_middleware(
         BodyLimits,
@@ -85,14 +102,20 @@ def create_app(
     app.add_api(
         contract.document,
         base_path=BASE_PATH,
-        jsonifier=Jsonifier(JsonText),
         validate_responses=check_responses,
         validator_map={"parameter": StrictParameters, "body": MediaTypeDict(BODY_VALIDATORS)},
-        security_map={"bearer": bearer_handler(app.app, auth, services)},
+        security_map={"bearer": bearer_handler(app.app, auth, services, pool)},
     )
     add_health(app.app)
     add_reference(app.app, contract)
-    return CrossOrigin(Edge(app), cors_origins) if cors_origins else Edge(app)
+    whole: ASGIApp = CrossOrigin(Edge(app), cors_origins) if cors_origins else Edge(app)
+    return TrustedProxies(whole, trusted_proxies) if trusted_proxies else whole
+
+
+def _add_api(app: Flask, specification: Specification, **options: Any) -> DirectApi:
+    api = DirectApi(specification, **options)
+    app.register_blueprint(api.blueprint)
+    return api
 
 
 def _raise_further(error: WerkzeugHTTPException) -> None:

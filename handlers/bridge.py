@@ -7,9 +7,6 @@ threads, and has ten of them. Bodies are read before they come here, or not at a
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +21,17 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from handlers.threads import Threads
+
 _END: Any = object()
 _FILE_CHUNK_BYTES = 256 * 1024
 """Each chunk of a file costs a hop to a thread and back."""
 
 
 class FlaskBridge:
-    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], threads: int) -> None:
+    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], threads: Threads) -> None:
         self.app = wsgi_app
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="handler")
+        self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,7 +41,7 @@ class FlaskBridge:
         environ["CONTENT_LENGTH"] = "0"  # what was sent where no body belongs stays unread
         environ.pop("HTTP_UPGRADE", None)  # to werkzeug a WebSocket, for which there is no route
         environ["wsgi.file_wrapper"] = lambda file, _size: FileWrapper(file, _FILE_CHUNK_BYTES)
-        answer = await self._on_thread(_Answer, self.app, environ)
+        answer = await self._threads.run(_Answer, self.app, environ)
         try:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             if answer.second is _END:
@@ -51,7 +50,7 @@ class FlaskBridge:
                 await self._stream(answer, receive, send)
         finally:
             if answer.second is not _END:
-                await self._on_thread(answer.close)
+                await self._threads.run(answer.close)
 
     async def _stream(self, answer: _Answer, receive: Receive, send: Send) -> None:
         """Until the client goes away: what is sent after that, the server drops without a word."""
@@ -62,14 +61,10 @@ class FlaskBridge:
                 if leaving.done() and leaving.result():
                     return
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                chunk, following = following, await self._on_thread(next, answer.rest, _END)
+                chunk, following = following, await self._threads.run(next, answer.rest, _END)
             await send({"type": "http.response.body", "body": chunk})
         finally:
             leaving.cancel()
-
-    async def _on_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        call = partial(contextvars.copy_context().run, function, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 async def _has_left(receive: Receive) -> bool:

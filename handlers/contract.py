@@ -56,6 +56,10 @@ class Contract:
     def body_rules(self, operation_id: str) -> BodyRules:
         return self._body_rules[operation_id]
 
+    def is_small(self, operation_id: str) -> bool:
+        """Whether neither the request nor any answer has more to it than headers and JSON."""
+        return operation_id in self._small_operations
+
     def shows_quota(self, operation_id: str) -> bool:
         """Whether the answers of this operation carry the monthly quota."""
         return operation_id in self._quota_operations
@@ -70,6 +74,18 @@ class Contract:
             operation["operationId"]
             for _, _, operation in self._operations
             if not operation["security"] and not operation.get("x-uprez-uncounted", False)
+        }
+
+    @cached_property
+    def _small_operations(self) -> set[str]:
+        return {
+            operation["operationId"]
+            for _, _, operation in self._operations
+            if "requestBody" not in operation
+            and all(
+                set(self._resolve(response).get("content", {})) <= {"application/json"}
+                for response in operation["responses"].values()
+            )
         }
 
     @cached_property

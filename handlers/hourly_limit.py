@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from starlette.concurrency import run_in_threadpool
-
 from domain import hourly_limit
 from handlers.contract import operation_id
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.tokens import Principal
     from handlers.contract import Contract
+    from handlers.threads import Threads
 
 _WINDOW = "uprez_hourly_window"
 
@@ -43,7 +42,7 @@ def limit_headers(context: Mapping[str, Any]) -> dict[str, str]:
 
 
 def client_address(scope: Mapping[str, Any]) -> str:
-    """The other end of the connection; whatever a header says is not believed."""
+    """The other end of the connection, or whom a trusted proxy there speaks for."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 
@@ -51,14 +50,15 @@ def client_address(scope: Mapping[str, Any]) -> str:
 class CountsStrangers:
     """Counts requests for operations that ask for no token; the others are counted when it was looked at."""
 
-    def __init__(self, app: ASGIApp, contract: Contract, services: Services) -> None:
+    def __init__(self, app: ASGIApp, contract: Contract, services: Services, threads: Threads) -> None:
         self._app = app
         self._contract = contract
         self._services = services
+        self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = operation_id(scope)
         if operation is not None and self._contract.counts_by_address(operation):
             context = scope["extensions"]["connexion_context"]
-            await run_in_threadpool(count_request, self._services, context, None, client_address(scope))
+            await self._threads.run(count_request, self._services, context, None, client_address(scope))
         await self._app(scope, receive, send)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 
 from domain import quota
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.tokens import Principal
     from handlers.contract import BodyRules, Contract
+    from handlers.threads import Threads
 
 
 _log = logging.getLogger(__name__)
@@ -93,10 +93,11 @@ class LimitHeaders:
     operations, errors too, once it is known who asks.
     """
 
-    def __init__(self, app: ASGIApp, contract: Contract, services: Services) -> None:
+    def __init__(self, app: ASGIApp, contract: Contract, services: Services, threads: Threads) -> None:
         self._app = app
         self._contract = contract
         self._services = services
+        self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_limits(message: Message) -> None:
@@ -107,7 +108,7 @@ class LimitHeaders:
                 principal, operation = context.get(PRINCIPAL), operation_id(scope)
                 if principal is not None and operation and self._contract.shows_quota(operation):
                     try:
-                        headers.update(await run_in_threadpool(self._quota, principal))
+                        headers.update(await self._quota(principal, scope["method"]))
                     except Unavailable:
                         # The answer was made before and stands; its headers are all that is missing.
                         request_id = scope["extensions"][REQUEST_ID]
@@ -116,8 +117,11 @@ class LimitHeaders:
 
         await self._app(scope, receive, send_with_limits if scope["type"] == "http" else send)
 
-    def _quota(self, principal: Principal) -> dict[str, str]:
-        usage = quota.this_month(self._services, principal.account)
+    async def _quota(self, principal: Principal, method: str) -> dict[str, str]:
+        if method == "GET":  # which uses nothing up
+            usage = quota.when_asked(self._services, principal)
+        else:
+            usage = await self._threads.run(quota.this_month, self._services, principal.account)
         if usage.limit is None:
             return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
         return {"X-RateLimit-Limit": str(usage.limit), "X-RateLimit-Remaining": str(usage.remaining)}

@@ -115,7 +115,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._unfinished_bytes = 0
         super().on_headers_complete()
         if self.cycle is not None:  # its task has not run yet
-            self.cycle.transport = cast("Any", _LingeringTransport(self))
+            self.cycle.transport = cast("Any", _ExchangeTransport(self))
+
+    def on_response_complete(self) -> None:
+        transport = cast("_ExchangeTransport", self.cycle.transport)
+        transport.flush()
+        super().on_response_complete()
 
     def _await_header(self) -> None:
         """From now on, if not already: a client that sends a byte now and then gains nothing."""
@@ -156,17 +161,36 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
 
-class _LingeringTransport:
-    """The transport as one exchange sees it: closing before the body is read is done gently."""
+class _ExchangeTransport:
+    """The transport as one exchange sees it: closing before the body is read is done gently, and an answer's
+    header leaves with the beginning of its body, as one packet and one call of the system.
+    """
 
     def __init__(self, protocol: EnvelopeProtocol) -> None:
         self._protocol = protocol
         self._cycle = protocol.cycle
+        self._header: bytes | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._protocol.transport, name)
 
+    def write(self, data: bytes) -> None:
+        if self._header is None and self._cycle.response_started:
+            self._header = data
+        elif self._header:
+            self._protocol.transport.writelines([self._header, data])
+            self._header = b""
+        else:
+            self._protocol.transport.write(data)
+
+    def flush(self) -> None:
+        """The header, where no body followed it."""
+        if self._header:
+            self._protocol.transport.write(self._header)
+            self._header = b""
+
     def close(self) -> None:
+        self.flush()
         if self._cycle.more_body and not self._protocol.transport.is_closing():
             self._protocol.linger()
         else:

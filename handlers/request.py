@@ -37,7 +37,7 @@ def principal() -> Principal:
 
 
 def client_address() -> str:
-    """The address at the other end of the connection; whatever a header says is not believed."""
+    """The address at the other end of the connection, or whom a trusted proxy there speaks for."""
     return flask.request.remote_addr or "unknown"
 
 

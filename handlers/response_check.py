@@ -6,7 +6,7 @@ HEAD has no body that could be checked.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from connexion.middleware.response_validation import (
     ResponseValidationAPI,
@@ -18,7 +18,7 @@ from handlers.contract import METHOD
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class _Operation(ResponseValidationOperation):  # type: ignore[misc]  # Connexion is untyped
@@ -32,7 +32,9 @@ class _Operation(ResponseValidationOperation):  # type: ignore[misc]  # Connexio
 
 
 class _Api(ResponseValidationAPI):  # type: ignore[misc]
-    def make_operation(self, operation: AbstractOperation) -> _Operation:
+    def make_operation(self, operation: AbstractOperation) -> ASGIApp:
+        if not self.validate_responses:
+            return cast("ASGIApp", self.next_app)
         return _Operation(self.next_app, operation=operation, validator_map=self.validator_map)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import flask
 from connexion.security import AbstractSecurityHandler
 from flask_httpauth import HTTPTokenAuth
-from starlette.concurrency import run_in_threadpool
 from werkzeug.datastructures import Authorization
 
 from domain import accounts, tokens
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from domain.services import Services
     from domain.tokens import Principal
+    from handlers.threads import Threads
 
 SCHEME = "Bearer"
 PRINCIPAL = "uprez_principal"
@@ -61,7 +61,7 @@ def use_bearer_tokens(app: flask.Flask, services: Services) -> HTTPTokenAuth:
 
 
 def bearer_handler(
-    app: flask.Flask, auth: HTTPTokenAuth, services: Services
+    app: flask.Flask, auth: HTTPTokenAuth, services: Services, threads: Threads
 ) -> type[AbstractSecurityHandler]:
     """The class that Connexion makes an instance of for every operation with a bearer requirement."""
 
@@ -85,9 +85,7 @@ def bearer_handler(
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 header = request.headers.get("Authorization")
                 scope = request.scope
-                principal = await run_in_threadpool(
-                    check, header, required, _context(scope), client_address(scope)
-                )
+                principal = await threads.run(check, header, required, _context(scope), client_address(scope))
                 return {"sub": principal.account.id}
 
             return verify

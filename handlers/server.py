@@ -25,7 +25,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
         "ws": "none",
         "lifespan": "off",
         "server_header": False,
-        "proxy_headers": False,  # X-Forwarded-For is believed from nobody
+        "proxy_headers": False,  # handlers/proxies.py knows whom to believe
         "timeout_notify": _NOTIFY_SECONDS,
     }
 

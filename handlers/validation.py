@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
 SUBMITTED = "uprez_submitted"
+QUERY = "uprez_query"
+"""Where the request's context has the values of the query's parameters, and the contract's defaults."""
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _OF_LENGTH = {"min_characters", "max_characters"}
 _KEPT_FILES = 32
@@ -63,12 +65,11 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
             name = parameter["name"]
             if value_problems(_validator(parameter["schema"]), name, values[name]):
                 raise NotFound
-        problems = self._query_problems(scope["query_string"])
-        if problems:
-            raise InvalidFields(problems)
+        scope["extensions"]["connexion_context"][QUERY] = self._query(scope["query_string"])
 
-    def _query_problems(self, query_string: bytes) -> list[FieldProblem]:
+    def _query(self, query_string: bytes) -> dict[str, Any]:
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+        query: dict[str, Any] = {}
         problems: list[FieldProblem] = []
         for parameter in self.parameters.get("query", []):
             name, schema = parameter["name"], parameter["schema"]
@@ -76,10 +77,15 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
             if len(values) > 1:
                 problems.append(FieldProblem(name, "repeated"))
             elif values:
-                problems += value_problems(_validator(schema), name, from_text(values[0], schema))
+                query[name] = from_text(values[0], schema)
+                problems += value_problems(_validator(schema), name, query[name])
             elif parameter.get("required"):
                 problems.append(FieldProblem(name, "required"))
-        return problems
+            elif "default" in schema:
+                query[name] = schema["default"]
+        if problems:
+            raise InvalidFields(problems)
+        return query
 
 
 class _KeepsWhatItFound:
@@ -256,8 +262,16 @@ def _is_empty(part: UploadFile | str) -> bool:
     return not part
 
 
+_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+"""By the schema's identity, which the schema beside it keeps from being another's."""
+
+
 def _validator(schema: Mapping[str, Any]) -> Any:
-    return Draft4RequestValidator(schema)
+    # There are as many as the contract has; making one costs more than most values that it is for.
+    known = _validators.get(id(schema))
+    if known is None:
+        known = _validators[id(schema)] = (schema, Draft4RequestValidator(schema))
+    return known[1]
 
 
 def _without_body(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

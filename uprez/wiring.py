@@ -115,6 +115,7 @@ def make_api(settings: Settings) -> ASGIApp:
         body_timeout_seconds=settings.body_timeout_seconds,
         check_responses=settings.check_responses,
         cors_origins=(settings.cors_origins or "").split(),
+        trusted_proxies=settings.trusted_proxy_list,
     )
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.stores.local import LocalFiles
 
+pytestmark = pytest.mark.both_databases
+
 
 def problems_of(
     services: Services, account: Account, upload: Upload | None, wish: Wish, *known: FieldProblem

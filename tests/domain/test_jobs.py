@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
-from domain import images, jobs, uploads
+from domain import images, jobs, quota, uploads
 from domain.job_states import NotClaimable, Status
 from domain.repositories import Images
 from domain.services import Rules
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from domain.records import Account, Image, Result
     from domain.services import Services
     from domain.unit_of_work import Database
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -303,6 +307,38 @@ def test_two_claims_that_find_the_image_lost_give_its_quota_back_once(
         with pytest.raises(NotClaimable):
             jobs.claim(services, image.id)
     assert used(account) == 1
+
+
+# One gives the image up while another finds its lease run out: both need the row and the quota, and each
+# would have what the other waits for, if they took them in another order.
+@pytest.mark.postgresql
+def test_whoever_fails_an_image_takes_its_row_before_its_quota(
+    services: Services, image: Image, account: Account, used: Callable[[Account], int]
+) -> None:
+    claimed = jobs.claim(services, image.id)
+    with ThreadPoolExecutor(1) as thread:
+        with services.database.writing() as work:
+            work.images.locked(image.id)
+            late = thread.submit(jobs.fail, services, claimed, "No.", refund=True)
+            await_somebody_who_waits(services.database)
+            quota.give_back(work, image)
+            work.images.delete(image.id)
+            work.commit()
+        assert late.result() is False
+    assert used(account) == 0
+
+
+def await_somebody_who_waits(database: Database) -> None:
+    """Until some session of this database waits for a lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with database.engine.connect() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
+    raise AssertionError("nobody waits")
 
 
 # --- waking

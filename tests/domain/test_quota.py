@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.unit_of_work import Database
 
+pytestmark = pytest.mark.both_databases
+
 
 def a_plan(plans: Plans, images_per_month: int | None) -> Plan:
     return replace(plans["starter"], images_per_month=images_per_month)

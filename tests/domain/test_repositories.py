@@ -15,7 +15,7 @@ class Recorder:
 
     statement: Any
 
-    def execute(self, statement: Any) -> Self:
+    def execute(self, statement: Any, parameters: Any = None) -> Self:
         self.statement = statement
         return self
 

@@ -8,30 +8,32 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import event, inspect, text
 
-from domain import schema
+from domain import schema, unit_of_work
 from domain.errors import Unavailable
 from domain.schema import SchemaError
 from domain.tables import metadata
 from domain.unit_of_work import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Database]:
+def empty(new_url: Callable[[], str]) -> Iterator[Database]:
     """A database without any table."""
-    database = Database(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    database = Database(new_url())
     yield database
     database.close()
 
 
-def definitions(engine: Engine) -> dict[str, list[str]]:
-    """Name → what SQLite was told, in an order of its own, for every table and index of ours."""
+def definitions(engine: Engine) -> dict[str, Any]:
+    """Name → what the database knows of it, in an order of its own, for every table and index of ours."""
+    if engine.dialect.name != "sqlite":
+        return _inspected(engine)
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
     return {
@@ -41,6 +43,25 @@ def definitions(engine: Engine) -> dict[str, list[str]]:
     }
 
 
+def _inspected(engine: Engine) -> dict[str, Any]:
+    found = inspect(engine)
+    return {
+        name: {
+            "columns": sorted(
+                (each["name"], str(each["type"]), each["nullable"], each.get("identity"), each["default"])
+                for each in found.get_columns(name)
+            ),
+            "key": found.get_pk_constraint(name),
+            "references": sorted(map(str, found.get_foreign_keys(name))),
+            "unique": sorted(map(str, found.get_unique_constraints(name))),
+            "indexes": sorted(map(str, found.get_indexes(name))),
+        }
+        for name in found.get_table_names()
+        if not name.startswith("alembic_")
+    }
+
+
+@pytest.mark.both_databases
 def test_the_migrations_make_exactly_the_tables_that_the_code_speaks_to(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(
@@ -50,16 +71,35 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_speaks_to(database
 
 
 # What Alembic does not compare: AUTOINCREMENT, names of keys, ON DELETE.
-def test_the_migrations_tell_sqlite_the_same_as_the_tables_would(database: Database, tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'created.sqlite3'}")
-    metadata.create_all(engine)
-    created, migrated = definitions(engine), definitions(database.engine)
-    engine.dispose()
+@pytest.mark.both_databases
+def test_the_migrations_tell_the_database_the_same_as_the_tables_would(
+    database: Database, empty: Database
+) -> None:
+    metadata.create_all(empty.engine)
+    created, migrated = definitions(empty.engine), definitions(database.engine)
     assert migrated.keys() == created.keys()
     for name, lines in created.items():
         assert migrated[name] == lines
 
 
+# Everybody waits for a short time only, but an index on a large table takes as long as it takes.
+def test_a_migration_may_take_its_time(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
+    database = Database(postgres.new_database())
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _dawdle(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        if "CREATE TABLE images" in statement:
+            cursor.execute("SELECT pg_sleep(0.2)")
+
+    schema.upgrade(database)
+    schema.require_current(database)
+    with database.engine.connect() as connection:  # the same one, from the pool
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "50ms"
+    database.close()
+
+
+@pytest.mark.both_databases
 def test_a_database_that_is_up_to_date_is_accepted_and_left_alone(database: Database, account: Any) -> None:
     before = definitions(database.engine)
     schema.require_current(database)
@@ -70,6 +110,7 @@ def test_a_database_that_is_up_to_date_is_accepted_and_left_alone(database: Data
         assert work.accounts.get(account.id) == account
 
 
+@pytest.mark.both_databases
 def test_an_empty_database_is_refused_with_what_to_do(empty: Database) -> None:
     with pytest.raises(SchemaError, match=r"is at schema none, .* needs \d{4}\. Run: uprez db upgrade"):
         schema.require_current(empty)
@@ -78,6 +119,7 @@ def test_an_empty_database_is_refused_with_what_to_do(empty: Database) -> None:
 
 
 # As after a step back to an older release: it must not write into tables that it does not know.
+@pytest.mark.both_databases
 def test_the_schema_of_a_later_release_is_refused(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -95,6 +137,7 @@ def test_a_database_that_cannot_be_reached_is_an_outage(tmp_path: Path) -> None:
 
 
 # A migration that fails half-way must leave the database as it was, to be tried again.
+@pytest.mark.both_databases
 def test_a_migration_that_fails_changes_nothing(empty: Database) -> None:
     with empty.engine.begin() as connection:
         connection.execute(text("CREATE TABLE quota_usage (mine INTEGER)"))

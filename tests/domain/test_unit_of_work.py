@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -9,10 +10,10 @@ from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
-from domain import unit_of_work
+from domain import tables, unit_of_work
 from domain.errors import NotFound, Unavailable
 from domain.unit_of_work import Database
 
@@ -45,6 +46,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- all or nothing
 
 
+@pytest.mark.both_databases
 def test_what_is_committed_stays(database: Database, open_again: Callable[[], Database]) -> None:
     with database.writing() as work:
         add(work)
@@ -53,6 +55,7 @@ def test_what_is_committed_stays(database: Database, open_again: Callable[[], Da
     assert count(open_again()) == 1
 
 
+@pytest.mark.both_databases
 def test_what_is_not_committed_is_undone(database: Database) -> None:
     with database.writing() as work:
         add(work)
@@ -60,6 +63,7 @@ def test_what_is_not_committed_is_undone(database: Database) -> None:
     assert count(database) == 0
 
 
+@pytest.mark.both_databases
 def test_what_was_begun_before_an_error_is_undone_and_the_error_is_passed_on(database: Database) -> None:
     def refuse() -> None:
         with database.writing() as work:
@@ -71,6 +75,7 @@ def test_what_was_begun_before_an_error_is_undone_and_the_error_is_passed_on(dat
     assert count(database) == 0
 
 
+@pytest.mark.both_databases
 def test_what_comes_after_the_commit_is_a_story_of_its_own(database: Database) -> None:
     with database.writing() as work:
         add(work)
@@ -79,6 +84,7 @@ def test_what_comes_after_the_commit_is_a_story_of_its_own(database: Database) -
     assert count(database) == 1
 
 
+@pytest.mark.both_databases
 def test_a_broken_rule_of_the_tables_is_no_outage(database: Database) -> None:
     with database.writing() as work:
         add(work)
@@ -92,6 +98,7 @@ def test_a_broken_rule_of_the_tables_is_no_outage(database: Database) -> None:
 # --- several at once
 
 
+@pytest.mark.both_databases
 def test_readers_are_not_blocked_by_a_writer_and_see_nothing_half_done(
     database: Database, open_again: Callable[[], Database], impatient: None
 ) -> None:
@@ -248,6 +255,7 @@ def test_a_refusal_keeps_no_connection(
     assert count(other) == 0
 
 
+@pytest.mark.both_databases
 def test_a_pool_with_no_connection_left_is_an_outage(open_again: Callable[..., Database]) -> None:
     database = open_again(pool_size=1, max_overflow=0, pool_timeout=0.05)
     with database.reading():
@@ -285,3 +293,81 @@ def test_closing_leaves_one_file_and_the_database_opens_again(tmp_path: Path, ne
     database.close()
     assert [path.name for path in tmp_path.iterdir()] == [Path(database.engine.url.database).name]
     assert count(database) == 1
+
+
+# --- a server
+
+
+def hold(work: UnitOfWork, account: Account) -> None:
+    work._connection.execute(
+        update(tables.accounts).where(tables.accounts.c.id == account.id).values(name="Held")
+    )
+
+
+@pytest.mark.postgresql
+def test_a_row_that_another_holds_is_waited_for_no_longer_than_a_client_would(
+    database: Database, open_again: Callable[[], Database], impatient: None
+) -> None:
+    with database.writing() as work:
+        account = add(work)
+        work.commit()
+    other = open_again()
+    with database.writing() as holder:
+        hold(holder, account)
+        began = time.monotonic()
+        with pytest.raises(Unavailable), other.writing() as work:
+            work.accounts.lock(account.id)
+        assert 0.05 <= time.monotonic() - began < 4
+        holder.commit()
+    with other.writing() as work:
+        work.accounts.lock(account.id)
+        assert work.accounts.get(account.id).name == "Held"
+
+
+@pytest.mark.postgresql
+def test_a_row_that_is_not_worth_waiting_for_is_not_waited_for(database: Database) -> None:
+    with database.writing() as work:
+        account = add(work)
+        work.commit()
+    with database.writing() as holder:
+        hold(holder, account)
+        began = time.monotonic()
+        with pytest.raises(Unavailable), database.writing(wait=False) as work:
+            work.accounts.lock(account.id)
+        assert time.monotonic() - began < unit_of_work._BUSY_SECONDS / 4
+    with database.writing(wait=False) as work:
+        work.accounts.lock(account.id)
+
+
+@pytest.mark.postgresql
+def test_no_answer_is_waited_for_longer_than_a_client_would(database: Database) -> None:
+    with database.reading() as work:
+        for name in ("lock_timeout", "statement_timeout"):
+            said = work._connection.execute(text(f"SHOW {name}")).scalar_one()
+            assert said == f"{unit_of_work._BUSY_SECONDS}s"
+
+
+@pytest.mark.postgresql
+def test_an_answer_that_never_comes_is_an_outage(open_again: Callable[[], Database], impatient: None) -> None:
+    database = open_again()
+    with pytest.raises(Unavailable), database.reading() as work:
+        work._connection.execute(text("SELECT pg_sleep(60)"))
+    assert count(database) == 0
+
+
+# What a machine in trouble, or a firewall, does: the connection stands, and nobody ever says a word.
+def test_a_server_that_says_nothing_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 2)  # the least that libpq knows
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = Database(f"postgresql+psycopg://postgres@127.0.0.1:{port}/uprez")
+        with pytest.raises(Unavailable), database.reading():
+            pytest.fail("Nobody is there.")
+        database.close()
+
+
+@pytest.mark.postgresql
+def test_sessions_that_a_restart_has_ended_are_not_used_again(database: Database, postgres: Any) -> None:
+    assert count(database) == 0
+    postgres.end_sessions(database.engine.url.database)
+    assert count(database) == 0

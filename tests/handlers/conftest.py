@@ -595,9 +595,9 @@ def jane(person: MakePerson) -> Person:
 
 
 @pytest.fixture
-def make_owner(password_hash: str) -> Callable[[Services], Person]:
+def make_owner(password_hash: str) -> Callable[..., Person]:
     """The same in an installation of the test's own."""
-    return lambda services: make_person(services, password_hash)
+    return lambda services, **options: make_person(services, password_hash, **options)
 
 
 class Work(Protocol):

@@ -10,6 +10,7 @@ import pytest
 from domain.errors import UprezError
 from handlers.bridge import FlaskBridge
 from handlers.contract import METHOD
+from handlers.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def exchange(app: Endless, incoming: list[Message | Exception], method: str = "G
         "headers": [],
         "extensions": {METHOD: method},
     }
-    asyncio.run(FlaskBridge(app, 1)(scope, receive, send))
+    asyncio.run(FlaskBridge(app, Threads(1))(scope, receive, send))
     return sent
 
 

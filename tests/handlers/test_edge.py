@@ -39,7 +39,6 @@ UNKNOWN = [
     "/static/x",
     "/static/../openapi.yaml",
     "/openapi.json",
-    "/api/openapi.json",
     "/api/ui",
     "/api/ui/",
     "/favicon.ico",

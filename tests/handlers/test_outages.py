@@ -188,7 +188,7 @@ def test_an_answer_stands_without_its_quota_and_the_log_says_so(
 
     monkeypatch.setattr(quota, "usage", usage)
 
-    reply = in_process(services).ask("GET", "/api/images/1", bearer(owner))
+    reply = in_process(services).ask("DELETE", "/api/images/1", bearer(owner))
 
     assert reply.status == 404
     assert "X-RateLimit-Limit" not in reply.headers

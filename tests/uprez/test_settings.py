@@ -77,6 +77,8 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_MAIL_FROM", "nobody"),
         ("UPREZ_MAIL_FROM", "one@example.com, two@example.com"),
         ("UPREZ_RESET_LINK_SECONDS", "59"),
+        ("UPREZ_TRUSTED_PROXIES", "proxy.example.com"),
+        ("UPREZ_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.1/8"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_its_reason(

