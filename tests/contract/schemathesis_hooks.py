@@ -20,6 +20,7 @@ import yaml
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator
 from PIL import Image
+from schemathesis.transport.serialization import Binary
 
 from domain import password_reset, tokens
 from domain.links import LinkSigner
@@ -31,7 +32,12 @@ REACHED = Path(os.environ["UPREZ_TEST_CONTRACT_REACHED"])
 _FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
 _OURS = f"Bearer {FACTS['token']}"
 _END_THEIR_TOKEN = {"/auth/logout", "/auth/revoke-all"}
-_ONE_TOKEN = "/user/tokens/{id}"
+_KNOWN_IDS = {
+    "/user/tokens/{id}": FACTS["token_id"],
+    "/images/{id}": FACTS["image_id"],
+    "/images/{id}/download": FACTS["image_id"],
+    "/batches/{id}": FACTS["batch_id"],
+}
 _ANSWERS_WITHOUT_ENVELOPE = {"/files/{key}", "/profile-photos/{initials}"}
 
 _CONTRACT = yaml.safe_load(Path(os.environ["UPREZ_TEST_CONTRACT"]).read_text("utf-8"))
@@ -65,7 +71,7 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
     if "hash" in known and len(str(known["hash"])) % 2:
         known |= {"id": FACTS["account_id"], "hash": FACTS["verification_hash"]}
     elif "hash" not in known and isinstance(known.get("id"), int) and known["id"] % 2:
-        known["id"] = FACTS["token_id" if context.operation.path == _ONE_TOKEN else "image_id"]
+        known["id"] = _KNOWN_IDS[context.operation.path]
     elif "key" in known and len(str(known["key"])) % 2:
         known["key"] = FACTS["file_key"]
     return known
@@ -85,19 +91,21 @@ def map_body(context: Any, body: Any) -> Any:
 
 
 @schemathesis.hook
-def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
+def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     # An operation that ends the token that asks, or all of its account, has a third account's each time.
     if case.operation.path in _END_THEIR_TOKEN and (case.headers or {}).get("Authorization") == _OURS:
         case.headers["Authorization"] = f"Bearer {_others_token()}"
-    # The image that the others look at stays, and the token that they ask with; one of its own goes instead.
-    # As text: "1" in a path is the id 1.
-    if case.operation.method != "delete":
-        return
-    asked = str(case.path_parameters.get("id"))
-    if case.operation.path == "/images/{id}" and asked == str(FACTS["image_id"]):
-        case.path_parameters["id"] = _new_image()
-    if case.operation.path == _ONE_TOKEN and asked == str(FACTS["token_id"]):
-        case.path_parameters["id"] = _new_token()
+    # The media type of a part is taken for that of the whole list; what is meant is one of several pictures.
+    pictures = case.body.get("images[]") if isinstance(case.body, dict) else None
+    if isinstance(pictures, bytes | Binary) and case.meta.generation.mode.is_positive:
+        picture = pictures if isinstance(pictures, bytes) else pictures.data
+        texts = [(name, (None, str(value))) for name, value in case.body.items() if value is not pictures]
+        kwargs["files"] = [*texts, *[("images[]", ("picture", picture))] * 2]
+    # What the others look at stays, and the token that they ask with; one of its own goes instead. As text: "1"
+    # in a path is the id 1.
+    path = case.operation.path
+    if case.operation.method == "delete" and str(case.path_parameters.get("id")) == str(_KNOWN_IDS[path]):
+        case.path_parameters["id"] = _MAKE_ANOTHER[path]()
 
 
 @schemathesis.check
@@ -149,8 +157,15 @@ def _new_image() -> int:
     return _new("/images/upscale", files={"image": ("own.png", _picture("png", 2, 7))})
 
 
+def _new_batch() -> int:
+    return _new("/batches", files={"images[]": ("own.png", _picture("png", 2, 7))})
+
+
 def _new_token() -> int:
     return _new("/user/tokens", json={"name": "to be revoked"})
+
+
+_MAKE_ANOTHER = {"/images/{id}": _new_image, "/batches/{id}": _new_batch, "/user/tokens/{id}": _new_token}
 
 
 def _new(path: str, **body: Any) -> int:

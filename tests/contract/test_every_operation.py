@@ -36,7 +36,7 @@ price = 0
 requests_per_hour = 1000000
 images_per_month = -1
 max_scale = 4
-features = ["api_access"]
+features = ["api_access", "batches"]
 """
 
 
@@ -57,7 +57,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def facts(service: Service) -> dict[str, Any]:
-    """An account with a finished image: what generated requests cannot guess."""
+    """An account with a finished image and a batch: what generated requests cannot guess."""
     made = run_uprez(
         "user", "create", "--email", "kit@example.com", "--name", "Kit", "--password", PASSWORD,
         "--data", str(service.folder),
@@ -79,6 +79,9 @@ def facts(service: Service) -> dict[str, Any]:
     while (image := requests.get(url, headers=headers, timeout=10).json()["data"])["status"] != "completed":
         assert image["status"] != "failed"
         time.sleep(0.1)
+    batch = requests.post(
+        f"{service.api}/batches", headers=headers, files={"images[]": ("b.png", _png())}, timeout=10
+    ).json()["data"]
     return {
         "api": service.api,
         "account_id": account["id"],
@@ -91,6 +94,7 @@ def facts(service: Service) -> dict[str, Any]:
         "token": account["token"],
         "token_id": int(account["token"].partition("|")[0]),
         "image_id": image["id"],
+        "batch_id": batch["id"],
         "file_key": image["download_url"].rpartition("/")[2],
         "verification_hash": verification[1],
     }

@@ -240,6 +240,21 @@ def test_an_upload_takes_no_memory(
     assert growth.most < 10 * MIB
 
 
+# Two hundred megabytes, streamed from the socket to the spool and from there to the store.
+def test_a_full_batch_takes_little_memory(
+    client: Client, server: Server, jane: Person, picture: MakePicture
+) -> None:
+    content = picture("JPEG")
+    content += bytes(10 * MIB - len(content))
+    assert client.upload_batch(jane.token, [content] * 20).status == 202  # what is loaded once is not counted
+
+    with growth_of(server) as growth:
+        reply = client.upload_batch(jane.token, [content] * 20)
+
+    assert reply.status == 202
+    assert growth.most < 20 * MIB
+
+
 class growth_of:  # noqa: N801  # reads as a function
     """By how much the server's memory grows within the block, at most, in bytes."""
 
