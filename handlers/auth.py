@@ -39,7 +39,7 @@ def logout() -> Body:
     return success("Logout successful")
 
 
-def revoke_all() -> Body:
+def revoke_all_tokens() -> Body:
     accounts.revoke_all(services(), principal().account)
     return success("All tokens revoked successfully")
 

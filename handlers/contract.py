@@ -28,7 +28,8 @@ _FILES = (Path(__file__).with_name("openapi.yaml"), Path(__file__).parent.parent
 def operation_id(scope: Mapping[str, Any]) -> str | None:
     """The operation that Connexion routed this request to; None outside the contract."""
     found = scope.get("extensions", {}).get("connexion_routing", {}).get("operation_id")
-    return None if found is None else str(found)
+    # It is the function's whole name there; the contract has the module beside it.
+    return None if found is None else str(found).rpartition(".")[2]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from handlers.paging import paged
 from handlers.request import origin, principal, services, submitted, uploads, wish
 
 
-def upscale() -> tuple[Body, int]:
+def upscale_image() -> tuple[Body, int]:
     upload = next(iter(uploads("image")), None)
     image = images.submit(services(), principal().account, upload, wish(), submitted().problems)
     return success("Image uploaded and queued for processing", shapes.accepted_image(image)), 202

@@ -24,11 +24,11 @@ import time
 from pathlib import Path
 
 from uprez_client import AuthenticatedClient
-from uprez_client.api.files import handlers_files_get_file as fetch
-from uprez_client.api.images import handlers_images_delete_image as delete
-from uprez_client.api.images import handlers_images_download_image as download
-from uprez_client.api.images import handlers_images_get_image as follow
-from uprez_client.api.images import handlers_images_upscale as upscale
+from uprez_client.api.files import get_file as fetch
+from uprez_client.api.images import delete_image as delete
+from uprez_client.api.images import download_image as download
+from uprez_client.api.images import get_image as follow
+from uprez_client.api.images import upscale_image as upscale
 from uprez_client.models import Error, ImageStatus, Upload, ValidationError
 from uprez_client.types import File
 

@@ -42,7 +42,7 @@ def test_redocly_recommends_nothing(tool: Tool) -> None:
     ("written", "harmed", "rule"),
     [
         ("  license:\n    name: MIT\n", "  x-license:\n    name: MIT\n", "info-license"),
-        ("operationId: handlers.auth.logout\n", "operationId: handlers.auth.login\n", "operation-operationId-unique"),
+        ("operationId: logout\n", "operationId: login\n", "operation-operationId-unique"),
         ("      summary: Get a token\n", "", "operation-summary"),
         ("security: []\n", "", "security-defined"),
     ],

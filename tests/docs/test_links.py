@@ -22,20 +22,20 @@ OPERATIONS = {
 
 
 def test_links_lead_from_the_upload_to_the_end(customer: Customer, photo: Path) -> None:
-    way = Way(customer, "handlers.images.upscale", files={"image": ("photo.jpg", photo.read_bytes())})
+    way = Way(customer, "upscale_image", files={"image": ("photo.jpg", photo.read_bytes())})
 
     way.follow("status")
     way.wait()
     way.follow("download")
     assert way.body["data"]["download_url"]
     way.follow("delete")
-    assert way.operation == "handlers.images.delete_image"
+    assert way.operation == "delete_image"
     way.ask()
     assert way.status == 404
 
 
 def test_links_lead_from_a_batch_to_an_image(customer: Customer, photo: Path) -> None:
-    way = Way(customer, "handlers.batches.create_batch", files={"images[]": photo.read_bytes()})
+    way = Way(customer, "create_batch", files={"images[]": photo.read_bytes()})
 
     way.follow("status")
     way.wait()

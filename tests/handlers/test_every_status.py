@@ -76,9 +76,7 @@ class Operation:
 
 
 OPERATIONS = {
-    operation["operationId"].removeprefix("handlers."): Operation(
-        method.upper(), path, operation["operationId"].removeprefix("handlers."), operation
-    )
+    operation["operationId"]: Operation(method.upper(), path, operation["operationId"], operation)
     for path, operations in CONTRACT["paths"].items()
     for method, operation in operations.items()
     if method in {"get", "post", "put", "patch", "delete"}
@@ -218,32 +216,32 @@ def _as_nobody(path: str, **options: Any) -> Callable[[World], Request]:
 
 
 IN_ORDER: dict[str, Callable[[World], Request]] = {
-    "auth.register": _register,
-    "auth.verify_email": _verify_email,
-    "auth.resend_verification": _as_nobody("/auth/resend-verification", json={"email": "x@example.com"}),
-    "auth.forgot_password": _as_nobody("/auth/forgot-password", json={"email": "x@example.com"}),
-    "auth.reset_password": _reset_password,
-    "auth.login": _login,
-    "auth.logout": _as_somebody("/auth/logout"),
-    "auth.revoke_all": _as_somebody("/auth/revoke-all"),
-    "images.upscale": _send_picture,
-    "images.list_images": _as_somebody("/images"),
-    "images.get_image": _of_completed(),
-    "images.delete_image": _of_completed(),
-    "images.download_image": _of_completed("/download"),
-    "batches.create_batch": _send_pictures,
-    "batches.list_batches": _as_somebody("/batches"),
-    "batches.get_batch": _of_batch,
-    "batches.delete_batch": _of_batch,
-    "account.get_user": _as_somebody("/user"),
-    "account.list_tokens": _as_somebody("/user/tokens"),
-    "account.create_token": _as_somebody("/user/tokens", json={"name": "Laptop"}),
-    "account.revoke_token": _revoke_token,
-    "account.get_usage": _as_somebody("/usage"),
-    "account.get_subscription": _as_somebody("/subscription"),
-    "plans.list_plans": _as_nobody("/plans"),
-    "files.get_profile_photo": _as_nobody("/profile-photos/JS"),
-    "files.get_file": lambda world: Request(world.file_url(world.person())),
+    "register": _register,
+    "verify_email": _verify_email,
+    "resend_verification": _as_nobody("/auth/resend-verification", json={"email": "x@example.com"}),
+    "forgot_password": _as_nobody("/auth/forgot-password", json={"email": "x@example.com"}),
+    "reset_password": _reset_password,
+    "login": _login,
+    "logout": _as_somebody("/auth/logout"),
+    "revoke_all_tokens": _as_somebody("/auth/revoke-all"),
+    "upscale_image": _send_picture,
+    "list_images": _as_somebody("/images"),
+    "get_image": _of_completed(),
+    "delete_image": _of_completed(),
+    "download_image": _of_completed("/download"),
+    "create_batch": _send_pictures,
+    "list_batches": _as_somebody("/batches"),
+    "get_batch": _of_batch,
+    "delete_batch": _of_batch,
+    "get_user": _as_somebody("/user"),
+    "list_tokens": _as_somebody("/user/tokens"),
+    "create_token": _as_somebody("/user/tokens", json={"name": "Laptop"}),
+    "revoke_token": _revoke_token,
+    "get_usage": _as_somebody("/usage"),
+    "get_subscription": _as_somebody("/subscription"),
+    "list_plans": _as_nobody("/plans"),
+    "get_profile_photo": _as_nobody("/profile-photos/JS"),
+    "get_file": lambda world: Request(world.file_url(world.person())),
 }
 
 
@@ -344,7 +342,7 @@ def _outage(world: World, operation: Operation) -> Reply:
             database.execute("ALTER TABLE lost RENAME TO accounts")
 
 
-_BY_NEW_ADDRESS = {"auth.register"}
+_BY_NEW_ADDRESS = {"register"}
 FOR_STATUS: dict[int, Callable[[World, Operation], Reply]] = {
     200: _success,
     201: _success,
@@ -423,22 +421,22 @@ def _file_that_cannot_be_opened(world: World, operation: Operation) -> Reply:
 
 
 PARTICULAR: dict[tuple[str, int], Callable[[World, Operation], Reply]] = {
-    ("images.download_image", 400): _download_of_a_pending_image,
-    ("auth.login", 401): _login_with_a_wrong_password,
-    ("auth.login", 403): _login_before_verification,
-    ("auth.verify_email", 403): _changed_link,
-    ("auth.verify_email", 404): _verification_of_an_impossible_id,
-    ("files.get_profile_photo", 404): _picture_of_too_many_initials,
-    ("files.get_file", 206): _file_with(lambda _: {"Range": "bytes=0-3"}),
-    ("files.get_file", 304): _file_with(lambda first: {"If-None-Match": first.headers["ETag"]}),
-    ("files.get_file", 403): _changed_link,
-    ("files.get_file", 404): _file_that_was_deleted,
-    ("files.get_file", 416): _file_with(lambda first: {"Range": f"bytes={len(first.body)}-"}),
-    ("files.get_file", 503): _file_that_cannot_be_opened,
+    ("download_image", 400): _download_of_a_pending_image,
+    ("login", 401): _login_with_a_wrong_password,
+    ("login", 403): _login_before_verification,
+    ("verify_email", 403): _changed_link,
+    ("verify_email", 404): _verification_of_an_impossible_id,
+    ("get_profile_photo", 404): _picture_of_too_many_initials,
+    ("get_file", 206): _file_with(lambda _: {"Range": "bytes=0-3"}),
+    ("get_file", 304): _file_with(lambda first: {"If-None-Match": first.headers["ETag"]}),
+    ("get_file", 403): _changed_link,
+    ("get_file", 404): _file_that_was_deleted,
+    ("get_file", 416): _file_with(lambda first: {"Range": f"bytes={len(first.body)}-"}),
+    ("get_file", 503): _file_that_cannot_be_opened,
 }
 CRASHES_IN_PROCESS = {
-    "auth.resend_verification", "auth.forgot_password",
-    "plans.list_plans", "files.get_profile_photo", "files.get_file",
+    "resend_verification", "forgot_password",
+    "list_plans", "get_profile_photo", "get_file",
 }  # fmt: skip
 """They read no row, so nothing that lies in the database can make them crash."""
 
@@ -457,7 +455,7 @@ def strict_world(
 ) -> World:
     with Redis(unix_socket_path=valkey.removeprefix("unix://")) as client:
         client.flushall()
-    plans = tmp_path_factory.mktemp("plans") / "plans.toml"
+    plans = tmp_path_factory.mktemp("plans") / "toml"
     features = '["api_access", "batches"]'
     plans.write_text(
         f'[[plans]]\nid = 1\nname = "Once"\nslug = "once"\nprice = 0\nrequests_per_hour = 1\n'

@@ -60,7 +60,7 @@ def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_fro
     assert answered == "MainThread"
 
 
-@pytest.mark.parametrize("operation", ["upscale", "get_file"])
+@pytest.mark.parametrize("operation", ["upscale_image", "get_file"])
 def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str) -> None:
     (((here, there), _),) = answers(operation, naming)
 
