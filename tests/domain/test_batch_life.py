@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.unit_of_work import Database
 
+pytestmark = pytest.mark.both_databases
+
 
 @dataclass
 class ExpectedImage:
@@ -250,6 +252,7 @@ class BatchLife(RuleBasedStateMachine):
 
 
 def test_batches_keep_their_rules_whatever_becomes_of_their_images(
+    backend: str,
     make_services: Any,
     new_database: Callable[[], Database],
     make_upload: Callable[[], Upload],
@@ -258,7 +261,7 @@ def test_batches_keep_their_rules_whatever_becomes_of_their_images(
     run_state_machine_as_test(
         partial(BatchLife, lambda: make_services(database=new_database()), make_upload, stored_keys),
         settings=settings(
-            max_examples=30,
+            max_examples=30 if backend == "sqlite" else 8,  # each on a database of its own
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

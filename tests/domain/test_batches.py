@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.unit_of_work import Database
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def account(make_account: Any) -> Account:

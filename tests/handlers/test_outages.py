@@ -359,3 +359,21 @@ def test_an_upload_is_accepted_while_the_broker_is_down(client: Client, jane: Pe
 
     assert reply.status == 202
     assert reply.seconds < 3
+
+
+def test_while_too_many_images_wait_uploads_are_asked_to_come_again(
+    services: Services, owner: Person, in_process: RunInProcess, png: bytes
+) -> None:
+    stored_image(services, owner, png)
+    headers, body = form(png)
+    app = in_process(replace(services, rules=replace(services.rules, max_waiting_images=1)))
+
+    for path, sent in (
+        ("/api/images/upscale", body),
+        ("/api/batches", body.replace(b'name="image"', b'name="images[]"')),
+    ):
+        reply = app.ask("POST", path, {**headers, **bearer(owner)}, sent)
+
+        assert (reply.status, reply.json) == (503, UNAVAILABLE)
+        assert int(reply.headers["Retry-After"]) > 0
+        assert reply.headers["X-RateLimit-Remaining"] == "999"
