@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 UPLOAD = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))["paths"]["/images/upscale"]["post"]
 SAMPLES = {sample["label"]: sample["source"].rstrip("\n") for sample in UPLOAD["x-codeSamples"]}
-OPERATION = "#/images/handlers.images.upscale"
+OPERATION = "#/images/upscale_image"
 EMBLEM = "https://cdn.redoc.ly/redoc/logo-mini-full.svg"
 """The one thing that Redoc's script asks another host for; the policy of the page refuses it."""
 
