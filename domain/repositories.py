@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from domain import tables
@@ -210,6 +223,29 @@ class Tokens:
 class Images:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._moved: Counter[tuple[int, str]] = Counter()
+
+    def settle(self) -> None:
+        """Counts what has come, moved and gone; the last word of a transaction.
+
+        Many need the same few rows, so that they are held for a moment only, and taken in one order.
+        """
+        moved = [
+            {"account_id": account_id, "status": status, "images": images}
+            for (account_id, status), images in sorted(self._moved.items())
+            if images
+        ]
+        self._moved.clear()
+        if not moved:
+            return
+        new = _insert_into(self._connection, tables.image_counts).values(moved)
+        columns = tables.image_counts.c
+        self._connection.execute(
+            new.on_conflict_do_update(
+                index_elements=["account_id", "status"],
+                set_={"images": columns.images + new.excluded.images},
+            )
+        )
 
     def add(self, new: NewImage, now: datetime) -> Image:
         row = self._connection.execute(
@@ -236,6 +272,7 @@ class Images:
             )
             .returning(*tables.images.c)
         ).one()
+        self._moved[new.account_id, Status.PENDING.value] += 1
         return _image(row)
 
     def get(self, image_id: int) -> Image | None:
@@ -261,9 +298,7 @@ class Images:
 
     def waiting(self, most: int) -> int:
         """How many are pending; nobody counts beyond ``most``."""
-        pending: Select[Any] = select(literal_column("1")).where(
-            tables.images.c.status == Status.PENDING.value
-        )
+        pending = select(tables.images.c.id).where(text(tables.WAITING))
         return self._connection.execute(
             select(func.count()).select_from(pending.limit(most).subquery())
         ).scalar_one()
@@ -272,10 +307,14 @@ class Images:
         self, account_id: int, status: Status | None, *, limit: int, offset: int
     ) -> tuple[list[Image], int]:
         """The newest first, and how many there are in all."""
-        condition = [tables.images.c.account_id == account_id]
+        counts, columns = tables.image_counts.c, tables.images.c
+        condition, counted = [columns.account_id == account_id], [counts.account_id == account_id]
         if status is not None:
-            condition.append(tables.images.c.status == status.value)
-        total = self._connection.execute(select(func.count()).where(*condition)).scalar_one()
+            condition.append(columns.status == status.value)
+            counted.append(counts.status == status.value)
+        total = self._connection.execute(
+            select(func.coalesce(func.sum(counts.images), 0)).where(*counted)
+        ).scalar_one()
         rows = self._connection.execute(
             select(tables.images)
             .where(*condition)
@@ -283,7 +322,7 @@ class Images:
             .limit(limit)
             .offset(offset)
         )
-        return [_image(row) for row in rows], total
+        return [_image(row) for row in rows], int(total)
 
     def step(
         self,
@@ -330,13 +369,25 @@ class Images:
             )
             .values(values)
         )
-        return changed.rowcount == 1
+        if changed.rowcount != 1:
+            return False
+        self._moved[image.account_id, image.status.value] -= 1
+        self._moved[image.account_id, job.status.value] += 1
+        return True
 
     def delete(self, image_id: int) -> None:
-        self._connection.execute(delete(tables.images).where(tables.images.c.id == image_id))
+        self._delete(tables.images.c.id == image_id)
 
     def delete_of(self, batch_id: int) -> None:
-        self._connection.execute(delete(tables.images).where(tables.images.c.batch_id == batch_id))
+        self._delete(tables.images.c.batch_id == batch_id)
+
+    def _delete(self, condition: Any) -> None:
+        columns = tables.images.c
+        gone = self._connection.execute(
+            delete(tables.images).where(condition).returning(columns.account_id, columns.status)
+        )
+        for account_id, status in gone:
+            self._moved[account_id, status] -= 1
 
     def sleepers(self, *, now: datetime, woken_before: datetime, limit: int) -> list[int]:
         """Ids of images nobody was told of lately, among the ``limit`` that have waited longest.
@@ -361,8 +412,7 @@ class Images:
     def first_single(self, *, now: datetime, but_not: Collection[int]) -> int | None:
         """The id of the image outside of batches that has waited longest."""
         columns = tables.images.c
-        # As an expression: by the index of batches SQLite would walk through all that ever were in none.
-        in_no_batch = func.coalesce(columns.batch_id, 0) == 0
+        in_no_batch = columns.batch_id.is_(None)
         return self._connection.execute(
             select(columns.id)
             .where(*_claimable(now), in_no_batch, columns.id.not_in(but_not))
@@ -625,7 +675,7 @@ def _claimable(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """As ``job_states.is_claimable`` has it."""
     columns = tables.images.c
     return (
-        columns.status.in_([Status.PENDING.value, Status.PROCESSING.value]),
+        literal_column(tables.UNFINISHED, Boolean),
         or_(columns.lease_until.is_(None), columns.lease_until <= now),
     )
 

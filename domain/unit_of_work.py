@@ -69,6 +69,7 @@ class UnitOfWork:
         return self
 
     def commit(self) -> None:
+        self.images.settle()
         self._connection.commit()
 
     def ping(self) -> None:

@@ -246,6 +246,14 @@ class ManyWorkers(RuleBasedStateMachine):
             ]
 
     @invariant()
+    def lists_know_how_many_there_are(self) -> None:
+        listed = images.list_page(self.services, self.account, None, 1, 100)
+        assert listed.total == len(listed.images)
+        for status in Status:
+            listed = images.list_page(self.services, self.account, status, 1, 100)
+            assert listed.total == len(listed.images)
+
+    @invariant()
     def quota_is_what_was_submitted_less_what_was_given_back(self) -> None:
         owed: dict[str, int] = {}
         for expected in self.expected.values():
