@@ -7,13 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    Boolean,
     and_,
     bindparam,
     delete,
     func,
     insert,
-    literal_column,
     or_,
     select,
     text,
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, FromClause, Select, Table
+    from sqlalchemy import ColumnElement, FromClause, Select, Table, TextClause
     from sqlalchemy.engine import Connection, Row
 
 # Every request asks these. To put a statement together takes longer than to run it.
@@ -671,11 +669,11 @@ def _batch_columns(state: BatchState) -> dict[str, Any]:
     }
 
 
-def _claimable(now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _claimable(now: datetime) -> tuple[ColumnElement[bool] | TextClause, ...]:
     """As ``job_states.is_claimable`` has it."""
     columns = tables.images.c
     return (
-        literal_column(tables.UNFINISHED, Boolean),
+        text(tables.UNFINISHED),
         or_(columns.lease_until.is_(None), columns.lease_until <= now),
     )
 
