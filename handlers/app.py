@@ -91,7 +91,7 @@ def create_app(
         services=services,
         threads=pool,
     )
-    app.add_middleware(OneHop, MiddlewarePosition.BEFORE_SECURITY, contract=contract, threads=pool)
+    app.add_middleware(OneHop, MiddlewarePosition.BEFORE_SECURITY, contract=contract)
     app.add_middleware(Methods, MiddlewarePosition.BEFORE_ROUTING, contract=contract)
     app.add_middleware(
         BodyLimits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +50,7 @@ class Contract:
         """The methods of the resource at this path (below /api); empty if there is no such resource."""
         if path in {JSON_PATH, YAML_PATH}:
             return ["GET", "HEAD"]
-        for pattern, methods in self._paths:
+        for pattern, methods in self._paths.get(path.count("/"), ()):
             if pattern.match(path):
                 return methods
         return []
@@ -58,7 +59,7 @@ class Contract:
         return self._body_rules[operation_id]
 
     def is_small(self, operation_id: str) -> bool:
-        """Whether neither the request nor any answer has more to it than headers and JSON."""
+        """Whether it only reads, and neither the request nor any answer has more to it than headers and JSON."""
         return operation_id in self._small_operations
 
     def shows_quota(self, operation_id: str) -> bool:
@@ -81,8 +82,8 @@ class Contract:
     def _small_operations(self) -> set[str]:
         return {
             operation["operationId"]
-            for _, _, operation in self._operations
-            if "requestBody" not in operation
+            for _, method, operation in self._operations
+            if method == "get"
             and all(
                 set(self._resolve(response).get("content", {})) <= {"application/json"}
                 for response in operation["responses"].values()
@@ -99,7 +100,8 @@ class Contract:
         ]
 
     @cached_property
-    def _paths(self) -> list[tuple[re.Pattern[str], list[str]]]:
+    def _paths(self) -> Mapping[int, list[tuple[re.Pattern[str], list[str]]]]:
+        """By the number of slashes: a parameter holds none."""
         paths: dict[str, tuple[re.Pattern[str], list[str]]] = {}
         for path, method, operation in self._operations:
             if path not in paths:
@@ -110,7 +112,10 @@ class Contract:
                 }
                 paths[path] = compile_path(starlettify_path(path, types))[0], []
             paths[path][1].extend(["GET", "HEAD"] if method == "get" else [method.upper()])
-        return list(paths.values())
+        by_slashes = defaultdict(list)
+        for path, found in paths.items():
+            by_slashes[path.count("/")].append(found)
+        return by_slashes
 
     @cached_property
     def _body_rules(self) -> dict[str, BodyRules]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlers.contract import operation_id
 
@@ -21,33 +23,63 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
 T = TypeVar("T")
 
+_SMALL_THREADS = 4
+"""Enough to wait for a database elsewhere. Sixteen spend a quarter of their time handing each other the
+interpreter's lock.
+"""
+
 _on_thread: ContextVar[bool] = ContextVar("uprez_on_thread", default=False)
 
 
 class Threads:
+    """A ThreadPoolExecutor would do, and spend more on its locks and futures than a statement costs."""
+
     def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="handler")
+        self._waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"handler-{number}", daemon=True).start()
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """In the context of whoever calls; at once where that is on a thread already."""
         if _on_thread.get():
             return function(*arguments, **named)
-        call: Callable[[], T] = partial(copy_context().run, function, *arguments, **named)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        context = copy_context()
+
+        def call() -> None:
+            try:
+                settle = partial(answer.set_result, context.run(function, *arguments, **named))
+            except BaseException as error:  # noqa: BLE001  # it is raised where the answer is awaited
+                settle = partial(answer.set_exception, error)
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+                loop.call_soon_threadsafe(_settle, answer, settle)
+
+        self._waiting.put(call)
+        return await answer
+
+    def _work(self) -> None:
+        while True:
+            self._waiting.get()()
+
+
+def _settle(answer: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    if not answer.done():  # whoever asked may have been cancelled
+        settle()
 
 
 class OneHop:
     """Runs a small request on one thread from its token to its answer: each way to a thread and back costs as
     much as a statement, and under load every one of them waits for the interpreter's lock.
 
-    Small is what has no body to wait for and no file to send. Nothing in between needs the event loop then,
-    so that the layers behind this one are run through without it.
+    Small is what only reads, and has no file to send: nobody's body or lock is waited for. Nothing in between
+    needs the event loop then, so that the layers behind this one are run through without it.
     """
 
-    def __init__(self, app: ASGIApp, contract: Contract, threads: Threads) -> None:
+    def __init__(self, app: ASGIApp, contract: Contract) -> None:
         self._app = app
         self._contract = contract
-        self._threads = threads
+        self._threads = Threads(_SMALL_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = operation_id(scope)

@@ -7,7 +7,6 @@ the domain adds its own findings and the client hears everything in one 422.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
@@ -59,8 +58,11 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
         """Raises NotFound for a path that no resource can have, InvalidFields for the query."""
         values = scope["path_params"]
         # Each parameter is a segment of its own. An id with zeros before it was read and stands there differently.
-        if Counter(map(str, values.values())) - Counter(scope["path"].split("/")):
-            raise NotFound
+        segments = scope["path"].split("/")
+        for value in map(str, values.values()):
+            if value not in segments:
+                raise NotFound
+            segments.remove(value)
         for parameter in self.parameters.get("path", []):
             name = parameter["name"]
             if value_problems(_validator(parameter["schema"]), name, values[name]):

@@ -37,7 +37,7 @@ def answers(operation: str, app: Any) -> list[Any]:
         raise AssertionError("nobody asks for a body")
 
     threads = Threads(1)
-    asyncio.run(OneHop(app(threads), load_contract(), threads)(scope_of(operation), receive, send))
+    asyncio.run(OneHop(app(threads), load_contract())(scope_of(operation), receive, send))
     return sent
 
 
