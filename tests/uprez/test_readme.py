@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -76,6 +80,60 @@ def test_the_way_in_python(folder: Path, service: Service, token: str) -> None:
     assert shell("python way.py", folder, UPREZ_TOKEN=token).stdout == "180x150\n"
     with Image.open(folder / "result.jpg") as result:
         assert result.size == (180, 150)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_batch_with_curl(folder: Path, service: Service, token: str) -> None:
+    code = block("batch").replace(ADDRESS, service.api.removesuffix("/api"))
+
+    batch = json.loads(shell(code, folder, UPREZ_TOKEN=token).stdout)["data"]
+
+    deadline = time.monotonic() + 60
+    while batch["status"] in {"pending", "processing"} and time.monotonic() < deadline:
+        time.sleep(0.1)
+        batch = requests.get(
+            f"{service.api}/batches/{batch['id']}", headers={"Authorization": f"Bearer {token}"}, timeout=30
+        ).json()["data"]
+    assert (batch["status"], batch["completed_images"], batch["progress"]) == ("completed", 2, 100)
+
+
+def test_what_an_operator_says_of_an_account(folder: Path, service: Service) -> None:
+    bearer = {"Authorization": f"Bearer {service.new_token('anna@example.com', plan='free')}"}
+    code = block("operator").replace("you@example.com", "anna@example.com")
+
+    shell(code, folder, UPREZ_DATA=str(service.folder))
+
+    def shown(path: str) -> dict[str, Any]:
+        answer = requests.get(f"{service.api}/{path}", headers=bearer, timeout=30).json()
+        return dict(answer["data"])
+
+    subscription = shown("subscription")
+    assert shown("usage")["image_uploads"]["limit"] == 12_500
+    assert subscription["plan"]["slug"] == "enterprise"
+    assert subscription["subscription"]["status"] == "cancelled"
+    assert subscription["subscription"]["ends_at"] == "2030-12-31T00:00:00.000000Z"
+
+
+# A service does what these lines say; that they can be read would not be enough.
+def test_the_settings_of_a_service_for_others(folder: Path, new_service: Callable[..., Service]) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    lines = shell(block("settings") + "\nenv", folder).stdout.splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line.startswith("UPREZ_"))
+    settings["UPREZ_UNAUTHENTICATED_PER_HOUR"] = "1"
+
+    service = new_service("--port", str(port), **settings).start()
+
+    def plans(client: str) -> requests.Response:
+        headers = {"X-Forwarded-For": client, "Origin": "https://app.example.com"}
+        return requests.get(f"http://127.0.0.1:{port}/api/plans", headers=headers, timeout=30)
+
+    assert service.api == "https://uprez.example.com/api"
+    answer = plans("203.0.113.7")
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert [plans(client).status_code for client in ("203.0.113.7", "203.0.113.8")] == [429, 200]
 
 
 def test_the_engine_alone(folder: Path) -> None:
