@@ -13,6 +13,7 @@ from handlers.json_text import json_bytes
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -29,6 +30,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _header_bytes = 0
     _unfinished_bytes = 0
     _lingering = False
+    _running: RequestResponseCycle | None = None
+    """The exchange whose turn it is. uvicorn only knows the newest, which may wait behind others."""
+    _refusal: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -36,10 +40,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting_header()
+        self.pipeline.clear()
+        self._give_up_running()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering:
+        if self._lingering or self._refusal is not None:
             return
         if self._unfinished_bytes > MAX_HEADER_BYTES:
             # A header (or trailer) that never ends: the parser keeps all of it and never says a word.
@@ -75,15 +81,20 @@ class EnvelopeProtocol(HttpToolsProtocol):
             raise ValueError("The header is too large.")
 
     def _refuse(self, status: int) -> None:
-        """Answers, also instead of what was being answered, and ends the connection."""
-        exchange = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
-        if exchange is not None and not exchange.response_complete:
-            exchange.disconnected = True
-            exchange.message_event.set()
-            if exchange.response_started:
+        """Answers what cannot be read, and ends the connection; requests that came whole before it go first."""
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()  # the newest, which was being read
+        if self._is_answering() and not self._running_is_read():
+            self._give_up_running()
+            if self._running is not None and self._running.response_started:
                 self.transport.close()
                 return
-        self.pipeline.clear()
+        elif self._is_answering():
+            self._refusal = status
+            return
+        self._write_refusal(status)
+
+    def _write_refusal(self, status: int) -> None:
         body = json_bytes(status_answer(status).body)
         self.transport.write(
             b"".join(
@@ -109,18 +120,22 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._unfinished_bytes = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._refusal is not None and not self._is_answering() and not self.transport.is_closing():
+            self._write_refusal(self._refusal)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_headers_complete(self) -> None:
         self._header_begun = False
         self._stop_awaiting_header()
         self._unfinished_bytes = 0
         super().on_headers_complete()
         if self.cycle is not None:  # its task has not run yet
-            self.cycle.transport = cast("Any", _ExchangeTransport(self))
-
-    def on_response_complete(self) -> None:
-        transport = cast("_ExchangeTransport", self.cycle.transport)
-        transport.flush()
-        super().on_response_complete()
+            self.cycle.transport = cast("Any", _LingeringTransport(self))
 
     def _await_header(self) -> None:
         """From now on, if not already: a client that sends a byte now and then gains nothing."""
@@ -144,8 +159,15 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _is_answering(self) -> bool:
-        exchange = cast("RequestResponseCycle | None", self.cycle)
-        return exchange is not None and not exchange.response_complete
+        return self._running is not None and not self._running.response_complete
+
+    def _running_is_read(self) -> bool:
+        return self._running is not None and not self._running.more_body
+
+    def _give_up_running(self) -> None:
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def linger(self) -> None:
         """Says that nothing more comes, and reads what the client still sends into nothing for a while.
@@ -161,36 +183,21 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
 
-class _ExchangeTransport:
-    """The transport as one exchange sees it: closing before the body is read is done gently, and an answer's
-    header leaves with the beginning of its body, as one packet and one call of the system.
-    """
+class _LingeringTransport:
+    """The transport as one exchange sees it: closing before the body is read is done gently."""
 
     def __init__(self, protocol: EnvelopeProtocol) -> None:
         self._protocol = protocol
         self._cycle = protocol.cycle
-        self._header: bytes | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._protocol.transport, name)
 
     def write(self, data: bytes) -> None:
-        if self._header is None and self._cycle.response_started:
-            self._header = data
-        elif self._header:
-            self._protocol.transport.writelines([self._header, data])
-            self._header = b""
-        else:
+        if not self._protocol.transport.is_closing():  # uvloop is angry at whoever writes then
             self._protocol.transport.write(data)
 
-    def flush(self) -> None:
-        """The header, where no body followed it."""
-        if self._header:
-            self._protocol.transport.write(self._header)
-            self._header = b""
-
     def close(self) -> None:
-        self.flush()
         if self._cycle.more_body and not self._protocol.transport.is_closing():
             self._protocol.linger()
         else:

@@ -152,6 +152,40 @@ def test_requests_sent_at_once_are_answered_in_their_order(wire: Wire) -> None:
     assert statuses == [200, 401] * 3
 
 
+# Each answer is that of its own request, also where one has a header alone.
+def test_a_head_among_requests_sent_at_once_gets_its_own_answer(wire: Wire) -> None:
+    asked = [
+        ("HEAD", "/api/user"),
+        ("GET", "/api/nowhere"),
+        ("HEAD", "/health/live"),
+        ("GET", "/health/live"),
+    ]
+    wire.send(b"".join(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for method, path in asked))
+
+    assert [wire.reply(method, path).status for method, path in asked] == [401, 404, 200, 200]
+
+
+# Otherwise a client would read «malformed» for a request that was carried out.
+def test_what_came_whole_before_garbage_is_answered_first(wire: Wire, server: Server, jane: Person) -> None:
+    token = jane.token
+    revoke = f"DELETE /api/user/tokens/{token.partition('|')[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    wire.send(revoke.encode() + GET + b"\r\n" + MALFORMED["garbage"])
+
+    assert wire.reply("DELETE", "/api/user/tokens/1").status == 200
+    assert wire.reply("GET", "/health/live").status == 200
+    assert wire.reply().status == 400
+    assert wire.is_closed()
+
+
+# What this leaves behind is seen in the log of the server, which the tests look through in the end.
+def test_clients_that_leave_with_requests_in_line_break_nothing(server: Server, client: Client) -> None:
+    for _ in range(20):
+        with server.connect() as wire:
+            wire.send(b"GET /api/plans HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
+
+    assert client.get("/health/live").status == 200
+
+
 @pytest.mark.parametrize(
     "head",
     [
