@@ -31,7 +31,7 @@ from handlers.proxies import TrustedProxies
 from handlers.reference import add_reference
 from handlers.request import SERVICES
 from handlers.response_check import BodyCheck
-from handlers.security import bearer_handler, use_bearer_tokens
+from handlers.security import bearer_handler, use_bearer_tokens, who_asks
 from handlers.threads import OneHop, Threads
 from handlers.validation import BODY_VALIDATORS, StrictParameters
 from handlers.views import DirectApi, OurJson
@@ -90,6 +90,7 @@ def create_app(
         contract=contract,
         services=services,
         threads=pool,
+        who_asks=partial(who_asks, app.app, auth),
     )
     app.add_middleware(OneHop, MiddlewarePosition.BEFORE_SECURITY, contract=contract)
     app.add_middleware(Methods, MiddlewarePosition.BEFORE_ROUTING, contract=contract)

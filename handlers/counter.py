@@ -36,24 +36,24 @@ class LimitsCounter:
         self._ends: dict[str, float] = {}
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
-        name = f"{_PREFIX}/{key}/{seconds}"
+        name = f"{_PREFIX}/{key}"
         try:
             hits = self._storage.incr(name, seconds)
-            return self._window(name, limit, hits, began=hits == 1)
+            return self._window(name, limit, hits, seconds, began=hits == 1)
         except StorageError as reason:
             _log_out_of_reach(reason)
             return None
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
-        name = f"{_PREFIX}/{key}/{seconds}"
+        name = f"{_PREFIX}/{key}"
         try:
             hits = self._storage.get(name)
-            return self._window(name, limit, hits, began=hits == 0)
+            return self._window(name, limit, hits, seconds, began=hits == 0)
         except StorageError as reason:
             _log_out_of_reach(reason)
             return None
 
-    def _window(self, name: str, limit: int, hits: int, *, began: bool) -> Window:
+    def _window(self, name: str, limit: int, hits: int, seconds: int, *, began: bool) -> Window:
         now = time.time()
         end = 0.0 if began else self._ends.get(name, 0.0)
         if end <= now:
@@ -61,7 +61,8 @@ class LimitsCounter:
             if len(self._ends) >= _REMEMBERED_ENDS:
                 self._ends.clear()
             self._ends[name] = end
-        return Window(limit, max(0, limit - hits), max(1, math.ceil(end - now)), exceeded=hits > limit)
+        resets = min(seconds, max(1, math.ceil(end - now)))
+        return Window(limit, max(0, limit - hits), resets, exceeded=hits > limit)
 
 
 def _storage(url: str) -> Storage:

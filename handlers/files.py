@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import flask
 
 from domain.errors import LinkRefused, NotFound, Unavailable
@@ -9,6 +11,8 @@ from domain.formats import PictureFormat
 from domain.stores.local import LocalFiles, SignedFile
 from handlers.pages import initials_picture
 from handlers.request import services
+
+_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII)
 
 
 def get_file(key: str) -> flask.Response:
@@ -18,6 +22,10 @@ def get_file(key: str) -> flask.Response:
         raise LinkRefused
     # The contract does not know If-Match; werkzeug would answer 412 with the whole file behind it.
     flask.request.environ.pop("HTTP_IF_MATCH", None)
+    if not _RANGE.fullmatch(flask.request.headers.get("Range", "")):
+        flask.request.environ.pop(
+            "HTTP_RANGE", None
+        )  # unknown units and several ranges may be ignored (RFC 9110, 14.2)
     try:
         response = _attachment(store.read_url(key, services().clock.now()))
     except FileNotFoundError:

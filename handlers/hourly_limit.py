@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starlette.datastructures import Headers
+
 from domain import hourly_limit
 from handlers.contract import operation_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -48,10 +50,21 @@ def client_address(scope: Mapping[str, Any]) -> str:
 
 
 class CountsStrangers:
-    """Counts requests for operations that ask for no token; the others are counted when it was looked at."""
+    """Counts requests for operations that ask for no token; the others are counted when it was looked at.
 
-    def __init__(self, app: ASGIApp, contract: Contract, services: Services, threads: Threads) -> None:
+    Whoever brings a valid token nevertheless is no stranger: ``who_asks`` says so from the Authorization header.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        contract: Contract,
+        services: Services,
+        threads: Threads,
+        who_asks: Callable[[str | None], Principal | None],
+    ) -> None:
         self._app = app
+        self._who_asks = who_asks
         self._contract = contract
         self._services = services
         self._threads = threads
@@ -59,6 +72,10 @@ class CountsStrangers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = operation_id(scope)
         if operation is not None and self._contract.counts_by_address(operation):
-            context = scope["extensions"]["connexion_context"]
-            await self._threads.run(count_request, self._services, context, None, client_address(scope))
+            await self._threads.run(self._count, scope)
         await self._app(scope, receive, send)
+
+    def _count(self, scope: Scope) -> None:
+        principal = self._who_asks(Headers(scope=scope).get("Authorization"))
+        context = scope["extensions"]["connexion_context"]
+        count_request(self._services, context, principal, client_address(scope))

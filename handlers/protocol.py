@@ -25,6 +25,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
     header_seconds = 10.0
     """How long a header may take, and a new connection until its first request; uvicorn knows no bound."""
 
+    write_seconds = 60.0
+    """How long a client may read nothing of what fills its buffers, and hold a file and a connection for it."""
+
+    _write_timer: asyncio.TimerHandle | None = None
     _header_timer: asyncio.TimerHandle | None = None
     _header_begun = False
     _header_bytes = 0
@@ -40,6 +44,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting_header()
+        self._stop_awaiting_reader()
         self.pipeline.clear()
         self._give_up_running()
         super().connection_lost(exc)
@@ -56,6 +61,14 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if not self._is_answering() and not self._lingering:
             # Bytes that begin no request, as empty lines do: they have stopped uvicorn's timer for idleness.
             self._await_header()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_awaiting_reader()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         self._header_bytes = 0
@@ -141,6 +154,11 @@ class EnvelopeProtocol(HttpToolsProtocol):
         """From now on, if not already: a client that sends a byte now and then gains nothing."""
         if self._header_timer is None:
             self._header_timer = self.loop.call_later(self.header_seconds, self._header_is_late)
+
+    def _stop_awaiting_reader(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _stop_awaiting_header(self) -> None:
         if self._header_timer is not None:

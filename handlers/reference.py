@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import distribution
 from pathlib import Path
@@ -57,20 +56,20 @@ _CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
-@dataclass(frozen=True)
 class _Document:
     """A view of unchanging content, which a client that has it need not fetch again."""
 
-    media_type: str
-    content: bytes
+    def __init__(self, media_type: str, content: bytes) -> None:
+        self.media_type = media_type
+        self.content = content
+        self._etag = sha256(content).hexdigest()
 
     def __call__(self) -> flask.Response:
-        etag = sha256(self.content).hexdigest()
-        if flask.request.if_none_match.contains_weak(etag):
+        if flask.request.if_none_match.contains_weak(self._etag):
             response = flask.Response(status=304)
         else:
             response = flask.Response(self.content, content_type=self.media_type)
-        response.set_etag(etag)
+        response.set_etag(self._etag)
         response.headers["Cache-Control"] = "no-cache"
         response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
         return response

@@ -60,6 +60,14 @@ def use_bearer_tokens(app: flask.Flask, services: Services) -> HTTPTokenAuth:
     return auth
 
 
+def who_asks(app: flask.Flask, auth: HTTPTokenAuth, header: str | None) -> Principal | None:
+    """Where no token is needed: None without a valid one."""
+    if header is None:
+        return None
+    with app.app_context():
+        return cast("Principal | None", auth.authenticate(_bearer(header), None))
+
+
 def bearer_handler(
     app: flask.Flask, auth: HTTPTokenAuth, services: Services, threads: Threads
 ) -> type[AbstractSecurityHandler]:

@@ -36,6 +36,8 @@ _KEPT_FILES = 32
 """Of one form: more than any operation takes, few enough to be kept open."""
 _MAX_FILES = 1000
 """In one form: beyond those that are kept they are only counted, so that the answer names their field."""
+_MAX_TEXT_BYTES = 64 * 1024
+"""Of all texts in one form, which are kept in memory: as much as a JSON body may have."""
 _MANY = "[]"
 """Ends the name of a form field that takes several values; its problems are reported without it."""
 
@@ -156,6 +158,7 @@ class _StrictMultipart(MultiPartParser):
     # megabyte and its thousand parts, a few slow clients would hold gigabytes.
     spool_max_size = 64 * 1024
 
+    _text_bytes = 0
     _ended = False
 
     @property
@@ -172,6 +175,13 @@ class _StrictMultipart(MultiPartParser):
         file = self._current_part.file
         if file is not None and self._current_files > _KEPT_FILES:
             self._current_part.file = _OneTooMany(file.file, size=0, filename=file.filename)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._text_bytes += end - start
+            if self._text_bytes > _MAX_TEXT_BYTES:
+                raise MultiPartException("The texts of the form are too large.")
+        super().on_part_data(data, start, end)
 
     def on_part_end(self) -> None:
         if self._current_part.file is None:

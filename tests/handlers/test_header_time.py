@@ -1,9 +1,10 @@
-"""A header has to come within a time, whatever else a client does; here in one process, with a short time."""
+"""A header has to come within a time, and an answer has to be read; here in one process, with short times."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,10 +25,21 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 class Impatient(EnvelopeProtocol):
     header_seconds = SECONDS
+    write_seconds = SECONDS
 
 
-async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+LARGE = 64 * 1024 * 1024
+
+
+async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
     """In half as much again as a header has."""
+    if scope["path"] == "/large":
+        length = str(LARGE).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        for _ in range(64):
+            await send({"type": "http.response.body", "body": bytes(LARGE // 64), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
     await asyncio.sleep(SECONDS * 1.5)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -114,5 +126,27 @@ def test_the_start_of_a_second_request_does_not_cost_the_answer_to_the_first() -
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
         writer.write(b"\r\n")
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+    talk(conversation)
+
+
+def test_whoever_reads_nothing_of_a_large_answer_is_left() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(REQUEST.replace(b"/ ", b"/large "))
+        received = len(await reader.readexactly(1000))
+        await asyncio.sleep(SECONDS * 4)  # without reading on: the buffers in between are full
+        with suppress(ConnectionResetError):
+            while part := await reader.read(65536):
+                received += len(part)
+        assert received < LARGE
+
+    talk(conversation)
+
+
+def test_a_large_answer_that_is_read_comes_whole() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(REQUEST.replace(b"/ ", b"/large "))
+        await reader.readuntil(b"\r\n\r\n")
+        assert len(await reader.readexactly(LARGE)) == LARGE
 
     talk(conversation)

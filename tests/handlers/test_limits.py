@@ -86,6 +86,20 @@ def test_an_account_has_its_own_and_signed_links_cost_nothing(
     assert reply.headers["RateLimit"].startswith('"hour";r=9999;')
 
 
+def test_whoever_brings_a_valid_token_is_no_stranger_where_none_is_needed(
+    strict_server: Strict, make_owner: Callable[..., Any]
+) -> None:
+    server = strict_server(unauthenticated_per_hour=1)
+    jane = make_owner(server.services)
+    with server.client() as client:
+        mine = [client.get("/api/plans", token=jane.token) for _ in range(3)]
+        strangers = [client.get("/api/plans", token=token).status for token in (None, "1|wrong")]
+
+    assert [reply.status for reply in mine] == [200, 200, 200]
+    assert mine[-1].headers["RateLimit"].startswith('"hour";r=9997;')
+    assert strangers == [200, 429]
+
+
 # The refusal for the limit comes before the one for what the account may not do.
 def test_the_limit_goes_before_what_is_forbidden(
     strict_server: Strict, make_owner: Callable[..., Any], tiny_plans: Path

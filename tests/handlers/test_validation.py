@@ -230,6 +230,14 @@ def test_a_form_of_very_many_fields_is_refused(client: Client, jane: Person, cou
     assert post_form(client, jane, texts).status == status
 
 
+# They are kept in memory, as the texts of a JSON body are.
+@pytest.mark.parametrize(("size", "status"), [(6_000, 422), (7_000, 400)])
+def test_texts_of_a_form_are_bounded_together(client: Client, jane: Person, size: int, status: int) -> None:
+    texts = b"".join(text_part(f"x{number}", b"1" * size) for number in range(10)) + b"--b--\r\n"
+
+    assert post_form(client, jane, texts).status == status
+
+
 # Beyond the first few they are only counted; that there is one too many is said of the field all the same.
 @pytest.mark.parametrize(("count", "status"), [(32, 422), (33, 422), (1000, 422), (1001, 400)])
 def test_a_form_of_very_many_files_is_refused(client: Client, jane: Person, count: int, status: int) -> None:
