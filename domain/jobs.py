@@ -86,6 +86,14 @@ def complete(services: Services, image: Image, result: Result) -> bool:
     return _step(services, image, lambda job: job_states.complete(job, image.job.attempt), result=result)
 
 
+def has_result(services: Services, image: Image, result: Result) -> bool:
+    """Whether the row names this very result, which a COMMIT may have put there whose answer was lost."""
+    with services.database.writing() as work:
+        # Held, and so waited for: where writers are many, that COMMIT may still be under way.
+        current = work.images.locked(image.id)
+    return current is not None and current.result is not None and current.result.key == result.key
+
+
 def fail(services: Services, image: Image, sentence: str, *, refund: bool) -> bool:
     """``refund`` when the file was not to blame."""
     return _step(

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from domain import quota
-from domain.errors import FieldProblem, InvalidFields, PictureError, Unavailable, UprezError
+from domain.errors import (
+    CommitUnanswered,
+    FieldProblem,
+    InvalidFields,
+    PictureError,
+    Unavailable,
+    UprezError,
+)
 from domain.records import NewImage
 from domain.sizing import Sizing
 
@@ -82,7 +89,10 @@ def check(
 
 @contextmanager
 def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
-    """The files by the keys under which they lie; when anything fails before the end, none of them stays."""
+    """The files by the keys under which they lie; when anything fails before the end, none of them stays.
+
+    Except where rows that name them may have been committed: rather a file that is nobody's than a row without.
+    """
     files: dict[str, Original] = {}
     try:
         for original in originals:
@@ -90,6 +100,9 @@ def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[s
             services.store.put(key, original.upload.content)
             files[key] = original
         yield files
+    except CommitUnanswered:
+        _log.warning("Whether they were accepted is not known; these may be nobody's: %s", ", ".join(files))
+        raise
     except BaseException:
         delete_files(services, files)
         raise

@@ -168,21 +168,31 @@ class Upscaling:
             return True  # the lease may outlast a short outage; finishing will tell
 
     def _finish(self, image: Image, result: Result) -> None:
-        """What took minutes is not thrown away for a database that is busy for seconds."""
+        """The result's file stays where the row names it, or may name it, and nowhere else."""
+        completed = self._complete(image, result)
+        if not completed:
+            # What one try is told may be due to another, whose COMMIT held and whose answer was lost.
+            try:
+                named = jobs.has_result(self._services, image, result)
+            except Unavailable:
+                _log.warning("Image %d: its result %s stays, and may be nobody's.", image.id, result.key)
+                raise
+            if not named:
+                self._services.store.delete(result.key)  # nobody may ever see it
+                if completed is None:
+                    raise Unavailable("the database does not answer")
+                return
+        _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
+
+    def _complete(self, image: Image, result: Result) -> bool | None:
+        """None if the database never answered: minutes of work are not thrown away for one that is busy for seconds."""
         for patience in _FINISH_AGAIN_SECONDS:
             try:
-                completed = jobs.complete(self._services, image, result)
+                return jobs.complete(self._services, image, result)
             except Unavailable:
                 _log.warning("Image %d: its result waits for the database.", image.id)
                 self._stopping.wait(patience)
-                continue
-            if completed:
-                _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
-            else:
-                self._services.store.delete(result.key)  # too late: nobody may ever see it
-            return
-        self._services.store.delete(result.key)
-        raise Unavailable("the database does not answer")
+        return None
 
     def _hand_back(self, image: Image) -> None:
         """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""

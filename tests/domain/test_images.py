@@ -215,6 +215,25 @@ def test_an_outage_of_the_database_leaves_no_file(
     nothing_stored(account)
 
 
+# The rows may be there, and who deleted their files would have taken pictures in and lost them.
+@pytest.mark.both_databases
+def test_files_whose_rows_may_have_been_committed_stay(
+    services: Services,
+    account: Account,
+    make_upload: Any,
+    break_commits: Callable[..., None],
+    stored_keys: Callable[[], list[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    break_commits(1, hold=True)
+    with pytest.raises(Unavailable):
+        images.submit(services, account, make_upload(), Wish())
+    ((image,), total) = images.list_page(services, account, None, 1, 15)
+    assert total == 1
+    assert stored_keys() == [image.original_key]
+    assert f"may be nobody's: {image.original_key}" in caplog.text
+
+
 # The store fails too, just when the file is to be taken back: the client still hears what was the matter.
 def test_a_file_that_cannot_be_taken_back_does_not_hide_the_reason(
     make_services: Any,
