@@ -75,6 +75,8 @@ class Upscaling:
 
     def _upscale(self, image_id: int) -> None:
         """Ends with the row finished, claimable again, or somebody else's."""
+        if self._ends:
+            return  # another worker's reconciler wakes it again
         try:
             image = jobs.claim(self._services, image_id)
         except NotClaimable:

@@ -239,14 +239,39 @@ def test_a_worker_that_stops_hands_its_image_back_at_once(
 ) -> None:
     image = submit(png)
     queue.take()
-    upscaling = upscaling_with(engine)
-    upscaling.stop()
+
+    class Interrupted:
+        def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
+            upscaling.stop()
+            return engine.upscale(*arguments, **callbacks)
+
+        def close(self) -> None:
+            pass
+
+    upscaling = upscaling_with(Interrupted())
 
     upscaling.upscale(image.id)
 
     waiting = row(real_services, image)
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
     assert queue.take() == [image.id]
+
+
+# A message that comes late would only claim the row, wait for an engine and hand the image back.
+@pytest.mark.parametrize("why", ["told to", "its engine is gone"])
+def test_a_worker_that_stops_begins_nothing(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, why: str
+) -> None:
+    upscaling = upscaling_with(BrokenEngine(EngineUnusable("The card is gone.")))
+    if why == "told to":
+        upscaling.stop()
+    else:
+        upscaling.upscale(submit(png).id)
+    image = submit(png)
+
+    upscaling.upscale(image.id)
+
+    assert row(real_services, image) == image
 
 
 # The zombie's result must never be seen, and must not lie around either.
