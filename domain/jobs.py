@@ -8,7 +8,7 @@ from domain import batch_states, job_states, quota
 from domain.job_states import NotClaimable, StaleAttempt, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from domain.job_states import Job
     from domain.records import Image, Result
@@ -46,17 +46,16 @@ def claim(services: Services, image_id: int) -> Image:
     return claimed
 
 
-def goes_before(services: Services, image_id: int, tried: Collection[int]) -> int | None:
-    """The single image whose turn it is before this one's, which is of a batch; None when there is none.
+def go_before(services: Services, image_id: int) -> list[int]:
+    """The single images whose turn it is before this one's, which is of a batch; none before a single one.
 
-    However many a batch has, nobody waits for more of them than are at work already. Those in ``tried`` had
-    their turn.
+    However many a batch has, nobody waits for more than one of them on each worker.
     """
     with services.database.reading() as work:
         image = work.images.get(image_id)
         if image is None or image.batch_id is None:
-            return None
-        return work.images.first_single(now=services.clock.now(), but_not=tried)
+            return []
+        return work.images.singles(now=services.clock.now())
 
 
 def renew(services: Services, image: Image, progress: int) -> bool:

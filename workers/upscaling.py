@@ -58,16 +58,16 @@ class Upscaling:
             self._idle.put(engine)
 
     def upscale(self, image_id: int) -> None:
-        """The image, and before it, if it is of a batch, every single one that waits; raises nothing of ours.
+        """The image, and before it, if it is of a batch, every single one that waits now; raises nothing of ours.
 
         Rows are asked, not queues: what a queue has handed out already, here or elsewhere, is in no order.
+        Those that come meanwhile wait for the next time: as long as they come, no batch would have its turn.
         """
         before: list[int] = []
         with suppress(Unavailable):
-            while not self._ends and (single := jobs.goes_before(self._services, image_id, before)):
-                before.append(single)
-                self._upscale(single)
-        self._upscale(image_id)
+            before = jobs.go_before(self._services, image_id)
+        for each in [*before, image_id]:
+            self._upscale(each)
 
     @property
     def _ends(self) -> bool:

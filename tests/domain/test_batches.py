@@ -400,14 +400,12 @@ def test_single_images_go_before_those_of_batches_the_longest_waiting_first(
     services: Services, batch_of: Any, single: Callable[[], Image]
 ) -> None:
     first, *_ = batch_of(3).images
-    assert jobs.goes_before(services, first.id, []) is None
+    assert jobs.go_before(services, first.id) == []
     ids = [single().id for _ in range(2)]
-    assert jobs.goes_before(services, first.id, []) == ids[0]
-    assert jobs.goes_before(services, first.id, ids[:1]) == ids[1]
-    assert jobs.goes_before(services, first.id, ids) is None
+    assert jobs.go_before(services, first.id) == ids
     # Between single ones the queue decides, and what is gone waits for nobody.
-    assert jobs.goes_before(services, ids[1], []) is None
-    assert jobs.goes_before(services, 4711, []) is None
+    assert jobs.go_before(services, ids[1]) == []
+    assert jobs.go_before(services, 4711) == []
 
 
 def test_only_what_waits_goes_before(
@@ -416,6 +414,6 @@ def test_only_what_waits_goes_before(
     (first,) = batch_of(1).images
     at_work, done = (jobs.claim(services, single().id) for _ in range(2))
     jobs.complete(services, done, result_of(done))
-    assert jobs.goes_before(services, first.id, []) is None
+    assert jobs.go_before(services, first.id) == []
     clock.advance(services.rules.lease)
-    assert jobs.goes_before(services, first.id, []) == at_work.id
+    assert jobs.go_before(services, first.id) == [at_work.id]
