@@ -419,12 +419,16 @@ class Images:
     def woken(self, image_ids: Sequence[int], now: datetime, *, woken_before: datetime) -> set[int]:
         """Notes it for those that still had not been told lately; their ids."""
         columns = tables.images.c
+        # One that is held needs no waking; who waited for it with others in hand would be in a deadlock.
+        asleep = (
+            select(columns.id)
+            .where(columns.id.in_(image_ids), columns.woken_at <= woken_before)
+            .order_by(columns.id)
+            .with_for_update(skip_locked=True)
+        )
         return set(
             self._connection.execute(
-                update(tables.images)
-                .where(columns.id.in_(image_ids), columns.woken_at <= woken_before)
-                .values(woken_at=now)
-                .returning(columns.id)
+                update(tables.images).where(columns.id.in_(asleep)).values(woken_at=now).returning(columns.id)
             ).scalars()
         )
 
