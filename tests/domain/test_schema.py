@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from domain import schema, unit_of_work
 from domain.errors import Unavailable
@@ -97,6 +99,30 @@ def test_a_migration_may_take_its_time(postgres: Any, monkeypatch: pytest.Monkey
     with database.engine.connect() as connection:  # the same one, from the pool
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "50ms"
     database.close()
+
+
+# What another process wrote after the count would be missing from it for ever.
+def test_nobody_writes_images_while_they_are_counted(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
+    url = postgres.new_database()
+    database, another = Database(url), Database(url)
+    with database.engine.begin() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    counted = []
+
+    @event.listens_for(database.engine, "after_cursor_execute")
+    def _write(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if "INSERT INTO image_counts" in statement:
+            counted.append(statement)
+            with another.engine.begin() as connection, pytest.raises(OperationalError, match="timeout"):
+                connection.execute(text("UPDATE images SET status = 'failed'"))
+
+    schema.upgrade(database)
+    assert len(counted) == 1
+    database.close()
+    another.close()
 
 
 @pytest.mark.both_databases
