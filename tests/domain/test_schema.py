@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
+
+ROOT = Path(schema.__file__).parents[1]
 
 
 @pytest.fixture
@@ -98,6 +103,44 @@ def test_a_migration_may_take_its_time(postgres: Any, monkeypatch: pytest.Monkey
     schema.require_current(database)
     with database.engine.connect() as connection:  # the same one, from the pool
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "50ms"
+    database.close()
+
+
+_UPGRADE = """
+import sys
+from domain import schema, unit_of_work
+unit_of_work._BUSY_SECONDS = 0.05
+schema.upgrade(unit_of_work.Database(sys.argv[1]))
+"""
+
+
+# Several machines that start at once: each would make the same tables.
+def test_of_two_upgrades_at_once_one_waits_for_the_other(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
+    url = postgres.new_database()
+    database = Database(url)
+    others: list[subprocess.Popen[bytes]] = []
+    patience = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _meet(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        if "CREATE TABLE images" not in statement:
+            return
+        patience.append(cursor.connection.execute("SHOW lock_timeout").fetchone())
+        others.append(subprocess.Popen([sys.executable, "-c", _UPGRADE, url], cwd=ROOT))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        deadline = time.monotonic() + 20
+        while cursor.execute(waiting).fetchone() == (0,):
+            assert time.monotonic() < deadline, "nobody waits"
+        cursor.execute("SELECT pg_sleep(0.2)")  # for longer than anybody waits for a table
+
+    schema.upgrade(database)
+    (other,) = others
+    assert other.wait() == 0
+    schema.require_current(database)
+    assert patience == [("50ms",)]
     database.close()
 
 
