@@ -46,14 +46,12 @@ def image_moved(state: BatchState, status: Status) -> BatchState:
     """One image of an unfinished batch was claimed or has ended: ``status`` is what it is now."""
     assert not state.status.terminal, state
     match status:
-        case Status.PROCESSING:
-            return replace(state, status=BatchStatus.PROCESSING)
         case Status.COMPLETED:
             return _ended(replace(state, completed=state.completed + 1))
         case Status.FAILED:
             return _ended(replace(state, failed=state.failed + 1))
-        case Status.PENDING:
-            return state
+        case _:
+            return replace(state, status=BatchStatus.PROCESSING)
 
 
 def cancel(state: BatchState) -> BatchState:

@@ -73,26 +73,26 @@ def list_page(
 
 
 def remove(services: Services, account: Account, batch_id: int) -> bool:
-    """True: it was at its end and is gone, images and files included. False: it was not, and is cancelled now.
+    """True: it was at its end and is gone, images and files included. False: it was not, and is at its end now.
 
     Raises NotFound.
     """
-    get(services, account, batch_id)
+    # Whoever asks to cancel, even twice at once, or as the last image ends, is not to lose what is finished.
+    gone = get(services, account, batch_id).batch.status.terminal
     with services.database.writing() as work:
-        # Read again: its last image may have ended since, or another request deleted it.
         batch = work.batches.locked(batch_id)
         if batch is None:
             raise NotFound
         images = work.images.locked_of(batch_id)
-        if batch.status.terminal:
+        if gone:
             work.images.delete_of(batch_id)
             work.batches.delete(batch_id)
-        else:
+        elif not batch.status.terminal:
             _cancel(work, batch, images, services.clock.now())
         work.commit()
-    if batch.status.terminal:
+    if gone:
         uploads.delete_files(services, [key for image in images for key in image.keys])
-    return batch.status.terminal
+    return gone
 
 
 def _cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetime) -> None:

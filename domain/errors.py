@@ -17,6 +17,7 @@ UprezError
 ├── NotFound                    nothing there, or nothing of this account's
 ├── NotDownloadable             the image exists and has no result (yet)
 ├── Unavailable                 something we need is not there at the moment
+│   └── CommitUnanswered        nobody knows whether the transaction held
 └── PictureError                the worker cannot read or write this picture
 """
 
@@ -117,6 +118,10 @@ class NotDownloadable(UprezError):
 
 class Unavailable(UprezError):
     code = "unavailable"
+
+
+class CommitUnanswered(Unavailable):
+    code = "commit_unanswered"
 
 
 class PictureError(UprezError):

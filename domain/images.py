@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain import batch_states, quota, uploads
 from domain.errors import NotDownloadable, NotFound
-from domain.formats import format_named
+from domain.filenames import download_filename
 from domain.job_states import Status
-from domain.uploads import MAX_FILENAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,14 +95,3 @@ def delete(services: Services, account: Account, image_id: int) -> None:
             quota.give_back(work, current)
         work.commit()
     uploads.delete_files(services, current.keys)
-
-
-def download_filename(image: Image) -> str:
-    """The client's own name; its extension put right where the content says otherwise."""
-    name = PurePosixPath(image.filename)
-    named = format_named(image.filename)
-    if named is image.picture_format:
-        return image.filename
-    stem = image.filename if named is None else name.stem
-    extension = image.picture_format.extension
-    return f"{stem[: MAX_FILENAME - len(extension)]}{extension}"

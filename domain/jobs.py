@@ -8,7 +8,7 @@ from domain import batch_states, job_states, quota
 from domain.job_states import NotClaimable, StaleAttempt, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from domain.job_states import Job
     from domain.records import Image, Result
@@ -46,17 +46,16 @@ def claim(services: Services, image_id: int) -> Image:
     return claimed
 
 
-def goes_before(services: Services, image_id: int, tried: Collection[int]) -> int | None:
-    """The single image whose turn it is before this one's, which is of a batch; None when there is none.
+def go_before(services: Services, image_id: int) -> list[int]:
+    """The single images whose turn it is before this one's, which is of a batch; none before a single one.
 
-    However many a batch has, nobody waits for more of them than are at work already. Those in ``tried`` had
-    their turn.
+    However many a batch has, nobody waits for more than one of them on each worker.
     """
     with services.database.reading() as work:
         image = work.images.get(image_id)
         if image is None or image.batch_id is None:
-            return None
-        return work.images.first_single(now=services.clock.now(), but_not=tried)
+            return []
+        return work.images.singles(now=services.clock.now())
 
 
 def renew(services: Services, image: Image, progress: int) -> bool:
@@ -84,6 +83,14 @@ def lose(services: Services, image: Image) -> bool:
 
 def complete(services: Services, image: Image, result: Result) -> bool:
     return _step(services, image, lambda job: job_states.complete(job, image.job.attempt), result=result)
+
+
+def has_result(services: Services, image: Image, result: Result) -> bool:
+    """Whether the row names this very result, which a COMMIT may have put there whose answer was lost."""
+    with services.database.writing() as work:
+        # Held, and so waited for: where writers are many, that COMMIT may still be under way.
+        current = work.images.locked(image.id)
+    return current is not None and current.result is not None and current.result.key == result.key
 
 
 def fail(services: Services, image: Image, sentence: str, *, refund: bool) -> bool:

@@ -28,7 +28,7 @@ from domain.sizing import Size, Sizing
 from domain.subscriptions import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, FromClause, Select, Table, TextClause
@@ -407,26 +407,28 @@ class Images:
             ).scalars()
         )
 
-    def first_single(self, *, now: datetime, but_not: Collection[int]) -> int | None:
-        """The id of the image outside of batches that has waited longest."""
+    def singles(self, *, now: datetime) -> list[int]:
+        """The ids of the images outside of batches that wait, the longest first."""
         columns = tables.images.c
-        in_no_batch = columns.batch_id.is_(None)
-        return self._connection.execute(
-            select(columns.id)
-            .where(*_claimable(now), in_no_batch, columns.id.not_in(but_not))
-            .order_by(columns.id)
-            .limit(1)
-        ).scalar_one_or_none()
+        return list(
+            self._connection.execute(
+                select(columns.id).where(*_claimable(now), columns.batch_id.is_(None)).order_by(columns.id)
+            ).scalars()
+        )
 
     def woken(self, image_ids: Sequence[int], now: datetime, *, woken_before: datetime) -> set[int]:
         """Notes it for those that still had not been told lately; their ids."""
         columns = tables.images.c
+        # One that is held needs no waking; who waited for it with others in hand would be in a deadlock.
+        asleep = (
+            select(columns.id)
+            .where(columns.id.in_(image_ids), columns.woken_at <= woken_before)
+            .order_by(columns.id)
+            .with_for_update(skip_locked=True)
+        )
         return set(
             self._connection.execute(
-                update(tables.images)
-                .where(columns.id.in_(image_ids), columns.woken_at <= woken_before)
-                .values(woken_at=now)
-                .returning(columns.id)
+                update(tables.images).where(columns.id.in_(asleep)).values(woken_at=now).returning(columns.id)
             ).scalars()
         )
 

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Unavailable, UprezError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from domain.unit_of_work import Database
+
+_UPGRADE_LOCK = 0x55505245  # «UPRE»: any number that nobody else who uses this database takes
 
 
 class SchemaError(UprezError):
@@ -37,6 +39,7 @@ def upgrade(database: Database) -> None:
         if connection.dialect.name == "postgresql":
             # An index on a large table takes longer than any client would wait.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            _wait_for_the_turn(connection)
         command.upgrade(config, "head")
         connection.commit()
 
@@ -50,6 +53,17 @@ def require_current(database: Database) -> None:
         raise SchemaError(
             f"The database is at schema {found or 'none'}, this release needs {wanted}. Run: uprez db upgrade"
         )
+
+
+def _wait_for_the_turn(connection: Connection) -> None:
+    """One upgrade at a time, until its transaction ends; the next one finds nothing left to do.
+
+    For another upgrade one waits as long as it takes, for a table no longer than anybody.
+    """
+    patience = connection.execute(text("SHOW lock_timeout")).scalar_one()
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+    connection.execute(select(func.set_config("lock_timeout", patience, True)))
 
 
 @contextmanager

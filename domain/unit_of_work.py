@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.errors import Unavailable, UprezError
+from domain.errors import CommitUnanswered, Unavailable, UprezError
 from domain.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _BUSY_SECONDS = 4
 PostgreSQL and for any one answer of it: a client is to hear 503 within five seconds.
 """
 _UNBOUNDED = 0
+_OUTAGES = (OperationalError, InternalError, InterfaceError)
+"""A lost connection, a locked file, a server that became read-only."""
 
 
 class UnitOfWork:
@@ -69,8 +71,13 @@ class UnitOfWork:
         return self
 
     def commit(self) -> None:
+        """Raises CommitUnanswered: the database may have done it, or be about to, and only its answer be lost."""
         self.images.settle()
-        self._connection.commit()
+        try:
+            self._connection.commit()
+        except _OUTAGES as reason:
+            self._connection.invalidate()  # it may be in the midst of this transaction, and is no use to others
+            raise CommitUnanswered from reason
 
     def ping(self) -> None:
         """Raises Unavailable on leaving if the database does not answer."""
@@ -80,8 +87,7 @@ class UnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
-        # A lost connection, a locked file, a server that became read-only.
-        if isinstance(error, OperationalError | InternalError | InterfaceError):
+        if isinstance(error, _OUTAGES):
             raise Unavailable from error
 
     def _close(self) -> None:

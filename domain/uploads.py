@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
-import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from domain import quota
-from domain.errors import FieldProblem, InvalidFields, PictureError, Unavailable, UprezError
+from domain.errors import (
+    CommitUnanswered,
+    FieldProblem,
+    InvalidFields,
+    PictureError,
+    Unavailable,
+    UprezError,
+)
+from domain.filenames import clean_filename
 from domain.records import NewImage
 from domain.sizing import Sizing
 
@@ -24,7 +30,6 @@ if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
 
 _log = logging.getLogger(__name__)
-MAX_FILENAME = 255
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,10 @@ def check(
 
 @contextmanager
 def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
-    """The files by the keys under which they lie; when anything fails before the end, none of them stays."""
+    """The files by the keys under which they lie; when anything fails before the end, none of them stays.
+
+    Except where rows that name them may have been committed: rather a file that is nobody's than a row without.
+    """
     files: dict[str, Original] = {}
     try:
         for original in originals:
@@ -90,6 +98,9 @@ def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[s
             services.store.put(key, original.upload.content)
             files[key] = original
         yield files
+    except CommitUnanswered:
+        _log.warning("Whether they were accepted is not known; these may be nobody's: %s", ", ".join(files))
+        raise
     except BaseException:
         delete_files(services, files)
         raise
@@ -138,23 +149,6 @@ def delete_files(services: Services, keys: Iterable[str]) -> None:
             services.store.delete(key)
         except UprezError:
             _log.exception("The object %s could not be deleted; it is nobody's now.", key)
-
-
-def clean_filename(name: str) -> str:
-    """A name to show and to download under, never a path: the last part, without control characters."""
-    last = re.split(r"[/\\]", name)[-1]
-    printable = "".join(letter for letter in last if not _is_control(letter))
-    cleaned = unicodedata.normalize("NFC", printable).strip(" .") or "image"
-    stem, dot, extension = cleaned.rpartition(".")
-    if len(cleaned) > MAX_FILENAME and dot and len(extension) < 8:  # noqa: PLR2004  # the longest extension worth keeping
-        return f"{stem[: MAX_FILENAME - len(extension) - 1]}.{extension}"
-    return cleaned[:MAX_FILENAME].rstrip(" .")
-
-
-def _is_control(letter: str) -> bool:
-    """Also what only steers how text is shown, as right-to-left does, and breaks of lines and paragraphs."""
-    category = unicodedata.category(letter)
-    return category[0] == "C" or category in {"Zl", "Zp"}
 
 
 def _examined(services: Services, upload: Upload, field: str) -> PictureFacts:

@@ -14,7 +14,7 @@ import string
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import pytest
 from argon2 import PasswordHasher
@@ -319,6 +319,26 @@ def open_again(database: Database) -> Iterator[Callable[..., Database]]:
     yield make
     for other in made:
         other.close()
+
+
+@pytest.fixture
+def break_commits(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The next so many COMMITs seem to fail: they hold and only their answers are lost, or they do not hold."""
+
+    def break_next(count: int, *, hold: bool) -> None:
+        dialect = database.engine.dialect
+        commit, left = dialect.do_commit, iter(range(count))
+
+        def lose_the_answer(connection: Any) -> None:
+            broken = next(left, None) is not None
+            if hold or not broken:
+                commit(connection)
+            if broken:
+                raise dialect.loaded_dbapi.OperationalError("The connection was lost.")
+
+        monkeypatch.setattr(dialect, "do_commit", lose_the_answer)
+
+    return break_next
 
 
 @pytest.fixture

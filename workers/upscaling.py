@@ -58,16 +58,16 @@ class Upscaling:
             self._idle.put(engine)
 
     def upscale(self, image_id: int) -> None:
-        """The image, and before it, if it is of a batch, every single one that waits; raises nothing of ours.
+        """The image, and before it, if it is of a batch, every single one that waits now; raises nothing of ours.
 
         Rows are asked, not queues: what a queue has handed out already, here or elsewhere, is in no order.
+        Those that come meanwhile wait for the next time: as long as they come, no batch would have its turn.
         """
         before: list[int] = []
         with suppress(Unavailable):
-            while not self._ends and (single := jobs.goes_before(self._services, image_id, before)):
-                before.append(single)
-                self._upscale(single)
-        self._upscale(image_id)
+            before = jobs.go_before(self._services, image_id)
+        for each in [*before, image_id]:
+            self._upscale(each)
 
     @property
     def _ends(self) -> bool:
@@ -75,6 +75,8 @@ class Upscaling:
 
     def _upscale(self, image_id: int) -> None:
         """Ends with the row finished, claimable again, or somebody else's."""
+        if self._ends:
+            return  # another worker's reconciler wakes it again
         try:
             image = jobs.claim(self._services, image_id)
         except NotClaimable:
@@ -168,21 +170,31 @@ class Upscaling:
             return True  # the lease may outlast a short outage; finishing will tell
 
     def _finish(self, image: Image, result: Result) -> None:
-        """What took minutes is not thrown away for a database that is busy for seconds."""
+        """The result's file stays where the row names it, or may name it, and nowhere else."""
+        completed = self._complete(image, result)
+        if not completed:
+            # What one try is told may be due to another, whose COMMIT held and whose answer was lost.
+            try:
+                named = jobs.has_result(self._services, image, result)
+            except Unavailable:
+                _log.warning("Image %d: its result %s stays, and may be nobody's.", image.id, result.key)
+                raise
+            if not named:
+                self._services.store.delete(result.key)  # nobody may ever see it
+                if completed is None:
+                    raise Unavailable("the database does not answer")
+                return
+        _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
+
+    def _complete(self, image: Image, result: Result) -> bool | None:
+        """None if the database never answered: minutes of work are not thrown away for one that is busy for seconds."""
         for patience in _FINISH_AGAIN_SECONDS:
             try:
-                completed = jobs.complete(self._services, image, result)
+                return jobs.complete(self._services, image, result)
             except Unavailable:
                 _log.warning("Image %d: its result waits for the database.", image.id)
                 self._stopping.wait(patience)
-                continue
-            if completed:
-                _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
-            else:
-                self._services.store.delete(result.key)  # too late: nobody may ever see it
-            return
-        self._services.store.delete(result.key)
-        raise Unavailable("the database does not answer")
+        return None
 
     def _hand_back(self, image: Image) -> None:
         """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""

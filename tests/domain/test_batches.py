@@ -333,6 +333,41 @@ def test_a_cancelled_batch_can_be_deleted_and_leaves_nothing(
         batches.remove(services, account, batch.id)
 
 
+# Both saw it at work; the one that comes second finds it cancelled, or ended, and would delete what is finished.
+@pytest.mark.parametrize("meanwhile", ["cancelled", "ended"])
+def test_who_cancels_a_batch_that_comes_to_its_end_meanwhile_deletes_nothing(
+    services: Services,
+    account: Account,
+    batch_of: Any,
+    result_of: Any,
+    read_image: Callable[[int], Image],
+    stored_keys: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: str,
+) -> None:
+    batch, (first, second) = batch_of(2)
+    done, at_work = jobs.claim(services, first.id), jobs.claim(services, second.id)
+    jobs.complete(services, done, result_of(done))
+    result = result_of(at_work)
+    look = batches.get
+
+    def look_before_it_ends(*arguments: Any) -> WholeBatch:
+        monkeypatch.setattr(batches, "get", look)
+        seen = look(*arguments)
+        if meanwhile == "cancelled":
+            assert batches.remove(services, account, batch.id) is False
+        else:
+            assert jobs.complete(services, at_work, result)
+        return seen
+
+    monkeypatch.setattr(batches, "get", look_before_it_ends)
+    assert batches.remove(services, account, batch.id) is False
+
+    assert batches.get(services, account, batch.id).batch.status.terminal
+    assert read_image(first.id).status is Status.COMPLETED
+    assert len(stored_keys()) == 4
+
+
 # Everybody takes the rows in one order: where writers do not wait for each other, two who took them crosswise
 # would wait for each other.
 @pytest.mark.parametrize("operation", ["claim", "lose", "complete", "fail", "delete", "cancel"])
@@ -400,14 +435,12 @@ def test_single_images_go_before_those_of_batches_the_longest_waiting_first(
     services: Services, batch_of: Any, single: Callable[[], Image]
 ) -> None:
     first, *_ = batch_of(3).images
-    assert jobs.goes_before(services, first.id, []) is None
+    assert jobs.go_before(services, first.id) == []
     ids = [single().id for _ in range(2)]
-    assert jobs.goes_before(services, first.id, []) == ids[0]
-    assert jobs.goes_before(services, first.id, ids[:1]) == ids[1]
-    assert jobs.goes_before(services, first.id, ids) is None
+    assert jobs.go_before(services, first.id) == ids
     # Between single ones the queue decides, and what is gone waits for nobody.
-    assert jobs.goes_before(services, ids[1], []) is None
-    assert jobs.goes_before(services, 4711, []) is None
+    assert jobs.go_before(services, ids[1]) == []
+    assert jobs.go_before(services, 4711) == []
 
 
 def test_only_what_waits_goes_before(
@@ -416,6 +449,6 @@ def test_only_what_waits_goes_before(
     (first,) = batch_of(1).images
     at_work, done = (jobs.claim(services, single().id) for _ in range(2))
     jobs.complete(services, done, result_of(done))
-    assert jobs.goes_before(services, first.id, []) is None
+    assert jobs.go_before(services, first.id) == []
     clock.advance(services.rules.lease)
-    assert jobs.goes_before(services, first.id, []) == at_work.id
+    assert jobs.go_before(services, first.id) == [at_work.id]

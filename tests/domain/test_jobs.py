@@ -480,6 +480,22 @@ def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
     assert queue.take() == [image.id]
 
 
+# Who cancels a batch holds its images one after the other: waiting for them with some in hand is a deadlock.
+@pytest.mark.postgresql
+def test_an_image_that_somebody_holds_is_not_waited_for_and_not_woken(
+    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+) -> None:
+    first, held, last = (submitted().id for _ in range(3))
+    queue.take()
+    clock.advance(services.rules.wake_again_after)
+    with services.database.writing() as work:
+        work.images.locked(held)
+        assert jobs.wake_sleepers(services) == 2
+    assert queue.take() == [first, last]
+    assert jobs.wake_sleepers(services) == 1
+    assert queue.take() == [held]
+
+
 # A message for every waiting image, every time, would soon be all that the queue is busy with.
 def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
     services: Services, submitted: Callable[[], Image], queue: Any, clock: Any

@@ -117,11 +117,11 @@ def test_those_that_wait_are_counted_off_an_index(explained: Callable[..., list[
     assert "ix_images_waiting" in plan
 
 
-def test_the_reconciler_and_a_worker_look_at_the_head_of_the_line(
+def test_the_reconciler_and_a_worker_read_the_line_off_an_index(
     explained: Callable[..., list[str]],
 ) -> None:
     (line,) = explained(lambda work: work.images.sleepers(now=NOW, woken_before=NOW, limit=10))
-    (single,) = explained(lambda work: work.images.first_single(now=NOW, but_not=[1, 2]))
+    (single,) = explained(lambda work: work.images.singles(now=NOW))
     for plan in (line, single):
         assert_reads_what_it_needs(plan, "ix_images_line")
 
@@ -129,7 +129,7 @@ def test_the_reconciler_and_a_worker_look_at_the_head_of_the_line(
 def test_the_head_of_the_line_is_a_few_rows_and_the_total_is_right(many: Database) -> None:
     with many.reading() as work:
         head = work.images.sleepers(now=NOW, woken_before=NOW, limit=10)
-        assert work.images.first_single(now=NOW, but_not=[]) in head
+        assert work.images.singles(now=NOW)[0] in head
         pages = [work.images.page(account, None, limit=15, offset=0) for account in (1, 2)]
         failed = work.images.page(1, Status.FAILED, limit=15, offset=0)
 

@@ -49,13 +49,12 @@ def test_a_locked_batch_is_held_and_no_image_needs_one() -> None:
 
 
 # Workers ask this before every image of a batch, whatever else the table holds.
-def test_looking_for_a_single_image_reads_only_what_is_unfinished(database: Database) -> None:
+def test_looking_for_single_images_reads_only_what_is_unfinished(database: Database) -> None:
     with database.engine.connect() as connection:
         asked: list[str] = []
         event.listen(
             connection, "before_cursor_execute", lambda _c, _cursor, statement, *_: asked.append(statement)
         )
-        Images(connection).first_single(now=datetime(2026, 11, 22, tzinfo=UTC), but_not=[1])
-        parameters = ("2026-11-22", 1, 1, 0)
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}", parameters)
+        Images(connection).singles(now=datetime(2026, 11, 22, tzinfo=UTC))
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}", ("2026-11-22",))
         assert "USING INDEX ix_images_line" in str(plan.all())

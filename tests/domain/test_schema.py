@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from domain import schema, unit_of_work
 from domain.errors import Unavailable
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
+
+ROOT = Path(schema.__file__).parents[1]
 
 
 @pytest.fixture
@@ -97,6 +104,68 @@ def test_a_migration_may_take_its_time(postgres: Any, monkeypatch: pytest.Monkey
     with database.engine.connect() as connection:  # the same one, from the pool
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "50ms"
     database.close()
+
+
+_UPGRADE = """
+import sys
+from domain import schema, unit_of_work
+unit_of_work._BUSY_SECONDS = 0.05
+schema.upgrade(unit_of_work.Database(sys.argv[1]))
+"""
+
+
+# Several machines that start at once: each would make the same tables.
+def test_of_two_upgrades_at_once_one_waits_for_the_other(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
+    url = postgres.new_database()
+    database = Database(url)
+    others: list[subprocess.Popen[bytes]] = []
+    patience = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _meet(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        if "CREATE TABLE images" not in statement:
+            return
+        patience.append(cursor.connection.execute("SHOW lock_timeout").fetchone())
+        others.append(subprocess.Popen([sys.executable, "-c", _UPGRADE, url], cwd=ROOT))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        deadline = time.monotonic() + 20
+        while cursor.execute(waiting).fetchone() == (0,):
+            assert time.monotonic() < deadline, "nobody waits"
+        cursor.execute("SELECT pg_sleep(0.2)")  # for longer than anybody waits for a table
+
+    schema.upgrade(database)
+    (other,) = others
+    assert other.wait() == 0
+    schema.require_current(database)
+    assert patience == [("50ms",)]
+    database.close()
+
+
+# What another process wrote after the count would be missing from it for ever.
+def test_nobody_writes_images_while_they_are_counted(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
+    url = postgres.new_database()
+    database, another = Database(url), Database(url)
+    with database.engine.begin() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    counted = []
+
+    @event.listens_for(database.engine, "after_cursor_execute")
+    def _write(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if "INSERT INTO image_counts" in statement:
+            counted.append(statement)
+            with another.engine.begin() as connection, pytest.raises(OperationalError, match="timeout"):
+                connection.execute(text("UPDATE images SET status = 'failed'"))
+
+    schema.upgrade(database)
+    assert len(counted) == 1
+    database.close()
+    another.close()
 
 
 @pytest.mark.both_databases

@@ -14,7 +14,7 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from domain import tables, unit_of_work
-from domain.errors import NotFound, Unavailable
+from domain.errors import CommitUnanswered, NotFound, Unavailable
 from domain.unit_of_work import Database
 
 if TYPE_CHECKING:
@@ -53,6 +53,19 @@ def test_what_is_committed_stays(database: Database, open_again: Callable[[], Da
         work.commit()
     assert count(database) == 1
     assert count(open_again()) == 1
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_commit_without_an_answer_says_so(
+    database: Database, break_commits: Callable[..., None], hold: bool
+) -> None:
+    break_commits(1, hold=hold)
+    with database.writing() as work:
+        add(work)
+        with pytest.raises(CommitUnanswered):
+            work.commit()
+    assert count(database) == hold
 
 
 @pytest.mark.both_databases

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +120,28 @@ def test_single_images_wait_for_no_more_of_a_batch_than_is_at_work(
     assert set(after[: 2 + engines]) >= {"single 0", "single 1", "single 2"}
     # Nobody was forgotten for it, and nobody had two turns.
     assert len(set(at_work + after)) == 23
+
+
+# One of them waits at any time, so whoever let all of them go first would never get to the batch.
+def test_single_images_that_never_end_hold_no_batch_back(
+    queued_services: Services,
+    make_account: Callable[..., Account],
+    start_worker: Callable[[Gate, int], None],
+) -> None:
+    account, gate = make_account("professional"), Gate()
+    singles = (picture(f"single {number}") for number in itertools.count())
+    batches.submit(queued_services, account, [picture(f"batch {number}") for number in range(3)], Wish())
+    images.submit(queued_services, account, next(singles), Wish())
+    start_worker(gate, 1)
+
+    begun = []
+    for _ in range(6):
+        begun.append(gate.next())
+        if begun[-1].startswith("single"):
+            images.submit(queued_services, account, next(singles), Wish())
+        gate.permits.release()
+
+    assert begun == ["single 0", "batch 0", "single 1", "batch 1", "single 2", "batch 2"]
 
 
 def test_the_images_of_a_batch_go_in_the_order_in_which_they_were_sent(

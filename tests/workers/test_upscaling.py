@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image as Picture
@@ -18,7 +19,9 @@ from domain.ports import PictureFacts
 from domain.records import Account, Image
 from domain.services import Services
 from domain.sizing import Size, Sizing
+from workers import upscaling
 from workers.engine.errors import EngineLost, EngineUnusable
+from workers.engine.protocol import EngineResult
 from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
 
@@ -76,6 +79,21 @@ class BrokenEngine:
 
     def upscale(self, *_: object, **__: object) -> None:
         raise self._error
+
+    def close(self) -> None:
+        pass
+
+
+class InstantEngine:
+    """Makes a result of nothing; ``meanwhile`` is what happens while it works."""
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self._meanwhile = meanwhile
+
+    def upscale(self, job: EngineJob, **_: object) -> EngineResult:
+        self._meanwhile()
+        job.target.write_bytes(b"a result")
+        return EngineResult(Size(48, 40), Size(96, 80), PictureFormat.PNG, "instant", "cpu", 0.0)
 
     def close(self) -> None:
         pass
@@ -221,14 +239,39 @@ def test_a_worker_that_stops_hands_its_image_back_at_once(
 ) -> None:
     image = submit(png)
     queue.take()
-    upscaling = upscaling_with(engine)
-    upscaling.stop()
+
+    class Interrupted:
+        def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
+            upscaling.stop()
+            return engine.upscale(*arguments, **callbacks)
+
+        def close(self) -> None:
+            pass
+
+    upscaling = upscaling_with(Interrupted())
 
     upscaling.upscale(image.id)
 
     waiting = row(real_services, image)
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
     assert queue.take() == [image.id]
+
+
+# A message that comes late would only claim the row, wait for an engine and hand the image back.
+@pytest.mark.parametrize("why", ["told to", "its engine is gone"])
+def test_a_worker_that_stops_begins_nothing(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, why: str
+) -> None:
+    upscaling = upscaling_with(BrokenEngine(EngineUnusable("The card is gone.")))
+    if why == "told to":
+        upscaling.stop()
+    else:
+        upscaling.upscale(submit(png).id)
+    image = submit(png)
+
+    upscaling.upscale(image.id)
+
+    assert row(real_services, image) == image
 
 
 # The zombie's result must never be seen, and must not lie around either.
@@ -260,6 +303,83 @@ def test_the_result_of_a_stale_attempt_is_thrown_away(
     current = row(real_services, image)
     assert (current.status, current.job.attempt, current.result) == (Status.PROCESSING, 2, None)
     assert stored_keys() == [image.original_key]
+
+
+# The first answer is lost although the row was written; the next try, if it gets through, is told «too late».
+@pytest.mark.both_databases
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_result_that_was_written_without_an_answer_stays(
+    real_services: Services,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    break_commits: Callable[..., None],
+    stored_keys: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+) -> None:
+    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    image = submit(png)
+    complete = jobs.complete
+    tries = iter(range(lost))
+
+    def complete_unheard(*arguments: Any) -> bool:
+        match next(tries, None):
+            case 0:
+                break_commits(1, hold=True)
+            case int():
+                raise Unavailable
+        return complete(*arguments)
+
+    monkeypatch.setattr(jobs, "complete", complete_unheard)
+    upscaling_with(InstantEngine()).upscale(image.id)
+
+    done = row(real_services, image)
+    assert done.result is not None
+    assert stored_keys() == sorted([image.original_key, done.result.key])
+
+
+@pytest.mark.both_databases
+def test_a_result_that_cannot_be_written_is_thrown_away_and_its_image_handed_back(
+    real_services: Services,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    break_commits: Callable[..., None],
+    stored_keys: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    image = submit(png)
+
+    upscaling_with(InstantEngine(lambda: break_commits(3, hold=False))).upscale(image.id)
+
+    waiting = row(real_services, image)
+    assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
+    assert stored_keys() == [image.original_key]
+
+
+def test_a_result_of_which_nothing_can_be_learned_stays(
+    real_services: Services,
+    submit: Any,
+    png: bytes,
+    upscaling_with: Any,
+    stored_keys: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def writing() -> NoReturn:
+        raise Unavailable
+
+    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    image = submit(png)
+    lose_the_database = partial(monkeypatch.setattr, real_services.database, "writing", writing)
+
+    upscaling_with(InstantEngine(lose_the_database)).upscale(image.id)
+
+    (original, result) = stored_keys()
+    assert original == image.original_key
+    assert f"its result {result} stays" in caplog.text
 
 
 def test_a_late_message_does_nothing(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.uploads import clean_filename
+from domain.filenames import clean_filename, download_filename
+from domain.formats import PictureFormat
 
 
 @pytest.mark.parametrize(
@@ -78,3 +81,36 @@ def test_no_name_is_ever_unclean(name: str) -> None:
     assert cleaned == cleaned.strip(" .")
     assert clean_filename(cleaned) == cleaned
     cleaned.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("filename", "picture_format", "downloaded"),
+    [
+        ("photo.png", PictureFormat.PNG, "photo.png"),
+        ("photo.png", PictureFormat.BMP, "photo.bmp"),
+        ("photo.PNG", PictureFormat.BMP, "photo.bmp"),
+        ("photo.JPG", PictureFormat.JPEG, "photo.JPG"),
+        ("photo.jpeg", PictureFormat.JPEG, "photo.jpeg"),
+        ("photo.jfif", PictureFormat.JPEG, "photo.jfif"),
+        ("photo.tif", PictureFormat.TIFF, "photo.tif"),
+        ("photo.jpg", PictureFormat.WEBP, "photo.webp"),
+        ("photo", PictureFormat.GIF, "photo.gif"),
+        ("holiday 12.8.2026", PictureFormat.JPEG, "holiday 12.8.2026.jpg"),
+        ("archive.tar.gz", PictureFormat.PNG, "archive.tar.gz.png"),
+        ("evil.html", PictureFormat.GIF, "evil.html.gif"),
+        ("png", PictureFormat.PNG, "png.png"),
+        ("photo.png.jpg", PictureFormat.PNG, "photo.png.png"),
+        ("image", PictureFormat.TIFF, "image.tiff"),
+    ],
+)
+def test_a_downloads_extension_says_what_the_content_is(
+    submitted: Any, filename: str, picture_format: PictureFormat, downloaded: str
+) -> None:
+    image = replace(submitted(), filename=filename, picture_format=picture_format)
+    assert download_filename(image) == downloaded
+
+
+# Most file systems hold 255: a name that filled the table must leave room for the extension it gets.
+def test_a_downloads_name_with_its_new_extension_is_still_short_enough(submitted: Any) -> None:
+    image = replace(submitted(), filename="a" * 255, picture_format=PictureFormat.TIFF)
+    assert download_filename(image) == "a" * 250 + ".tiff"
