@@ -141,7 +141,9 @@ def log_in(
 
 
 def log_out(services: Services, principal: Principal) -> None:
+    """Ends the token, which gives out no other one from then on."""
     with services.database.writing() as work:
+        work.accounts.lock(principal.account.id)
         work.tokens.delete(principal.token.id)
         work.commit()
 
