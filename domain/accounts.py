@@ -118,14 +118,16 @@ def log_in(
 
     ``address`` is the client's.
     """
-    login_attempts.require_patience(services, address, email)
     known_as = normal_email(email)
+    guessed = known_as or email.strip().lower()  # or the spellings of one address would have a bound each
+    login_attempts.require_patience(services, address, guessed)
     with services.database.reading() as work:
         account = None if known_as is None else work.accounts.by_email(known_as)
     if not services.passwords.matches(password, account.password_hash if account else None):
-        login_attempts.note_failure(services, address, email)
+        login_attempts.note_failure(services, address, guessed)
         raise WrongCredentials
     assert account is not None
+    login_attempts.require_patience(services, address, guessed)
     if account.email_verified_at is None:
         raise EmailNotVerified
     now = services.clock.now()

@@ -14,6 +14,7 @@ import string
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import pytest
@@ -127,11 +128,13 @@ class FakeCounter:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._windows: dict[str, tuple[datetime, int]] = {}
+        self._lock = Lock()
         self.broken = False
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
-        end, count = self._window(key, seconds)
-        self._windows[key] = (end, count + 1)
+        with self._lock:
+            end, count = self._window(key, seconds)
+            self._windows[key] = (end, count + 1)
         return self._shown(key, limit, seconds, exceeded=count + 1 > limit)
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
