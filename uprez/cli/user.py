@@ -74,7 +74,7 @@ def create(
     made = None if password else _make_password()
     chosen = password or made or ""
     known_as = accounts.normal_email(email)
-    problems = [*password_problems(chosen, None)]
+    problems = [*accounts.name_problems(name), *password_problems(chosen, None)]
     if known_as is None:
         problems.append(FieldProblem("email", "email"))
     if problems or known_as is None:
