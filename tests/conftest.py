@@ -132,18 +132,21 @@ class FakeCounter:
         self.broken = False
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
+        return None if self.broken else self.hit_here(key, limit, seconds)
+
+    def look(self, key: str, limit: int, seconds: int) -> Window | None:
+        return None if self.broken else self._shown(key, limit, seconds, exceeded=False)
+
+    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
         with self._lock:
             end, count = self._window(key, seconds)
             self._windows[key] = (end, count + 1)
         return self._shown(key, limit, seconds, exceeded=count + 1 > limit)
 
-    def look(self, key: str, limit: int, seconds: int) -> Window | None:
-        return self._shown(key, limit, seconds, exceeded=False)
-
-    def _shown(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window | None:
+    def _shown(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window:
         end, count = self._window(key, seconds)
         left = int((end - self._clock.now()).total_seconds())
-        return None if self.broken else Window(limit, max(0, limit - count), left, exceeded)
+        return Window(limit, max(0, limit - count), left, exceeded)
 
     def _window(self, key: str, seconds: int) -> tuple[datetime, int]:
         now = self._clock.now()

@@ -15,6 +15,7 @@ from domain.mailers.folder import MailFolder
 from domain.mailers.smtp import SmtpMailer, SmtpServer
 from domain.passwords import Passwords
 from domain.plans import load_plans
+from domain.ports import Window
 from domain.services import Services
 from domain.stores.local import LocalFiles
 from domain.system import SystemChance, SystemClock
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import threading
     from typing import BinaryIO
 
-    from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter, Window
+    from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter
     from handlers.server import Api
     from uprez.settings import Settings
     from workers.supervisor import EngineChild
@@ -166,6 +167,9 @@ class _CountsNothing:
         return None
 
     look = hit
+
+    def hit_here(self, _key: str, limit: int, seconds: int) -> Window:
+        return Window(limit, limit, seconds, exceeded=False)
 
 
 def _no_probe(_content: BinaryIO) -> PictureFacts:
