@@ -75,6 +75,7 @@ def test_a_plan_is_changed_and_paid_for_with_one_word(user: User, email: str) ->
     assert paid["subscription"]["status"] == "active"
     assert (free["plan"], free["subscription"]["status"]) == ("free", "cancelled")
     assert free["subscription"]["is_active"] is False
+    assert (paid["previous_subscription"], free["previous_subscription"]) == (None, paid["subscription"])
 
 
 # As one that is put there afterwards.

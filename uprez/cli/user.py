@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED
 from domain.services import Services
-from domain.subscriptions import SubscriptionStatus
+from domain.subscriptions import Subscription, SubscriptionStatus
 from domain.system import SystemChance
 from handlers import shapes
 from uprez import wiring
@@ -104,12 +104,13 @@ def change_plan(
 ) -> None:
     """Put an account on a plan; prints one JSON object.
 
-    A plan that costs something comes with an active subscription without an end. With one that costs nothing,
-    a subscription that still runs is cancelled and over.
+    A plan that costs something comes with an active subscription without an end: it takes a cancellation back and
+    ends a trial. With one that costs nothing, a subscription that still runs is cancelled and over. What there was
+    before is printed as `previous_subscription`.
     """
     services = _services(load_settings(data=data))
-    subscriptions.change_plan(services, accounts.named(services, email), plan)
-    _show(services, email)
+    previous = subscriptions.change_plan(services, accounts.named(services, email), plan)
+    _show(services, email, previous_subscription=_subscription(services, previous))
 
 
 @app.command("subscription")
@@ -166,16 +167,20 @@ def _services(settings: Settings) -> Services:
     return services
 
 
-def _show(services: Services, email: str) -> None:
+def _subscription(services: Services, subscription: Subscription | None) -> dict[str, Any] | None:
+    return None if subscription is None else shapes.subscription(subscription, services.clock.now())
+
+
+def _show(services: Services, email: str, **more: object) -> None:
     """What holds from the next request on."""
     account = accounts.named(services, email)
-    subscription = account.subscription
     shown = {
         "id": account.id,
         "email": account.email,
         "plan": account.plan,
         "images_per_month": quota.limit_of(account, services.plans[account.plan]),
-        "subscription": subscription and shapes.subscription(subscription, services.clock.now()),
+        "subscription": _subscription(services, account.subscription),
+        **more,
     }
     typer.echo(json.dumps(shown))
 
