@@ -13,6 +13,7 @@ from domain import accounts, quota, schema, subscriptions
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED
+from domain.records import Account
 from domain.services import Services
 from domain.subscriptions import Subscription, SubscriptionStatus
 from domain.system import SystemChance
@@ -137,7 +138,7 @@ def set_subscription(
         raise typer.BadParameter("A trial has an end: say when with --ends-at.")
     if status is SubscriptionStatus.LAPSED and ends_at is not None and ends_at > services.clock.now():
         raise typer.BadParameter("What has lapsed has ended: --ends-at cannot be in the future.")
-    subscriptions.set_status(services, accounts.named(services, email), status, ends_at)
+    subscriptions.set_status(services, _on_a_plan(services, email), status, ends_at)
     _show(services, email)
 
 
@@ -156,7 +157,7 @@ def set_quota(
 ) -> None:
     """Give an account a monthly quota of its own; prints one JSON object."""
     services = _services(load_settings(data=data))
-    quota.set_limit(services, accounts.named(services, email), _images_per_month(images))
+    quota.set_limit(services, _on_a_plan(services, email), _images_per_month(images))
     _show(services, email)
 
 
@@ -165,6 +166,13 @@ def _services(settings: Settings) -> Services:
     services = wiring.make_services(settings)
     schema.require_current(services.database)
     return services
+
+
+def _on_a_plan(services: Services, email: str) -> Account:
+    """Raises NotFound, and PlansError before anything is written for an account whose plan the file lacks."""
+    account = accounts.named(services, email)
+    services.plans[account.plan]
+    return account
 
 
 def _subscription(services: Services, subscription: Subscription | None) -> dict[str, Any] | None:
