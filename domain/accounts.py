@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from domain.unit_of_work import Database
 
 _VERIFY_EMAIL = "verify-email"
+_NOT_IN_A_LINE = {"Cc", "Zl", "Zp"}
+"""Categories of control characters and line breaks; `Registration.name` in the contract has them one by one."""
 _REFUSALS: Mapping[str, type[Refused]] = {
     "account:verified": EmailNotVerified,
     "subscription:current": SubscriptionLapsed,
@@ -48,9 +51,14 @@ _REFUSALS: Mapping[str, type[Refused]] = {
 
 
 def register(
-    services: Services, fields: Mapping[str, Any], device_name: str, known: Sequence[FieldProblem] = ()
+    services: Services,
+    fields: Mapping[str, Any],
+    device_name: str,
+    client: str,
+    known: Sequence[FieldProblem] = (),
 ) -> tuple[Account, str]:
-    """The new account and its first token; a verification mail is on its way, if mail can leave at all.
+    """The new account and its first token; a verification mail is on its way, if mail can leave at all and this
+    client has not asked for too many.
 
     ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
     Raises InvalidFields with all of them and ours.
@@ -71,7 +79,8 @@ def register(
     )
     # The account is there, whatever becomes of the mail: an error would make its owner try again, and hear that
     # the address is taken.
-    services.later(partial(send_verification, services, account))
+    if mail_requests.admitted(services, _VERIFY_EMAIL, email, client):
+        services.later(partial(send_verification, services, account))
     return account, token
 
 
@@ -118,14 +127,16 @@ def log_in(
 
     ``address`` is the client's.
     """
-    login_attempts.require_patience(services, address, email)
     known_as = normal_email(email)
+    guessed = known_as or email.strip().lower()  # or the spellings of one address would have a bound each
+    login_attempts.require_patience(services, address, guessed)
     with services.database.reading() as work:
         account = None if known_as is None else work.accounts.by_email(known_as)
     if not services.passwords.matches(password, account.password_hash if account else None):
-        login_attempts.note_failure(services, address, email)
+        login_attempts.note_failure(services, address, guessed)
         raise WrongCredentials
     assert account is not None
+    login_attempts.require_patience(services, address, guessed)
     if account.email_verified_at is None:
         raise EmailNotVerified
     now = services.clock.now()
@@ -141,7 +152,9 @@ def log_in(
 
 
 def log_out(services: Services, principal: Principal) -> None:
+    """Ends the token, which gives out no other one from then on."""
     with services.database.writing() as work:
+        work.accounts.lock(principal.account.id)
         work.tokens.delete(principal.token.id)
         work.commit()
 
@@ -162,7 +175,10 @@ def request_verification(services: Services, email: str, client: str) -> None:
 
 
 def send_verification(services: Services, account: Account) -> None:
-    """Raises Unavailable."""
+    """Raises Unavailable.
+
+    Whoever registers may name anybody's address: nothing of what he wrote besides goes there in our name.
+    """
     expires_at = services.clock.now() + services.rules.verification_link_lifetime
     signed = services.links.sign(_VERIFY_EMAIL, {"id": account.id, "email": account.email}, expires_at)
     link = f"{services.rules.origin}/api/auth/verify-email/{account.id}/{signed}"
@@ -171,7 +187,7 @@ def send_verification(services: Services, account: Account) -> None:
             to=account.email,
             subject="Please verify your e-mail address",
             text=(
-                f"Hello {account.name},\n\n"
+                "Hello,\n\n"
                 f"open this link to verify your e-mail address for Uprez:\n\n{link}\n\n"
                 f"It is good until {expires_at:%Y-%m-%d %H:%M} UTC. "
                 "If you did not ask for an account, ignore this mail.\n"
@@ -246,6 +262,11 @@ def normal_email(email: str | None) -> str | None:
     return f"{checked.local_part}@{checked.ascii_domain}".lower()
 
 
+def name_problems(name: str) -> Iterable[FieldProblem]:
+    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in name):
+        yield FieldProblem("name", "characters")
+
+
 def _send_another_verification(services: Services, email: str) -> None:
     with services.database.reading() as work:
         account = work.accounts.by_email(email)
@@ -256,6 +277,8 @@ def _send_another_verification(services: Services, email: str) -> None:
 def _registration_problems(
     services: Services, fields: Mapping[str, Any], email: str | None
 ) -> Iterable[FieldProblem]:
+    if "name" in fields:
+        yield from name_problems(fields["name"])
     if "email" in fields:
         if email is None:
             yield FieldProblem("email", "email")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
+from threading import Condition
 from typing import TYPE_CHECKING
 
 from domain.errors import Unavailable
@@ -37,22 +37,48 @@ class AfterTheAnswer:
     every address and hands the rest over. The moment matters: looking up, signing and writing a mail on another
     thread would slow the very request down that is being answered, by milliseconds that can be measured.
 
-    What waits when the process ends is still done; what was killed is asked for again by whoever misses it.
+    What waits when the service stops is done before ``close`` returns, if it is given the time. What is cut off,
+    or killed, is asked for again by whoever misses it.
     """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="later")
-        self._room = BoundedSemaphore(_MOST_WAITING)
+        self._waiting: set[object] = set()  # a ticket for each, until it is done
+        self._changed = Condition()
 
     def __call__(self, work: Callable[[], None]) -> None:
-        if not self._room.acquire(blocking=False):
-            _log.error("A mail is not sent: %d wait already.", _MOST_WAITING)
-            return
-        self._pool.submit(self._run, work, time.monotonic() + _AFTER_SECONDS)
-
-    def _run(self, work: Callable[[], None], due: float) -> None:
+        ticket = object()
+        with self._changed:
+            if len(self._waiting) >= _MOST_WAITING:
+                _log.error("A mail is not sent: %d wait already.", _MOST_WAITING)
+                return
+            self._waiting.add(ticket)
         try:
-            time.sleep(max(0.0, due - time.monotonic()))
+            self._pool.submit(self._run, ticket, work, time.monotonic() + _AFTER_SECONDS)
+        except RuntimeError as reason:  # closed, or no thread can be started
+            self._forget(ticket)
+            _log.error("A mail is not sent: %s", reason)
+
+    def close(self, seconds: float) -> None:
+        """Waits so long for what is left to do, and gives the rest up with a log line; nothing is taken any more."""
+        self._pool.shutdown(wait=False)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting, seconds)
+            left = len(self._waiting)
+            self._waiting.clear()
+        if left:
+            _log.error("Mails not sent, because the service stops: %d", left)
+
+    def _run(self, ticket: object, work: Callable[[], None], due: float) -> None:
+        time.sleep(max(0.0, due - time.monotonic()))
+        if ticket not in self._waiting:
+            return  # given up, and said so
+        try:
             at_once(work)
         finally:
-            self._room.release()
+            self._forget(ticket)
+
+    def _forget(self, ticket: object) -> None:
+        with self._changed:
+            self._waiting.discard(ticket)
+            self._changed.notify_all()

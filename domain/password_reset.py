@@ -71,12 +71,14 @@ def _send_token(services: Services, email: str) -> None:
     if account is None:
         return
     expires_at = services.clock.now() + services.rules.reset_link_lifetime
+    # Until its owner has proved it, the address may be anybody's, and the name a message to him.
+    greeting = "Hello" if account.email_verified_at is None else f"Hello {account.name}"
     services.mailer.send(
         Mail(
             to=account.email,
             subject="Your new password",
             text=(
-                f"Hello {account.name},\n\n"
+                f"{greeting},\n\n"
                 "somebody, we hope you, asked for a new password for your account at Uprez. "
                 f"With this token it can be set:\n\n{token_for(services.links, account, expires_at)}\n\n"
                 "Send it as token, with your email, the new password and password_confirmation, as JSON by POST to\n\n"

@@ -68,6 +68,9 @@ class RequestCounter(Protocol):
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None: ...
 
+    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
+        """Counts in this process alone: for what stays bounded when the counters are out of reach."""
+
 
 class Mail(NamedTuple):
     to: str

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from domain.errors import NotFound
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -53,20 +55,26 @@ class Subscription:
         return cancelled and self.ends_at is not None and self.ends_at > now
 
 
-def change_plan(services: Services, account: Account, slug: str) -> None:
-    """Puts the account on the plan, from the next request on.
+def change_plan(services: Services, account: Account, slug: str) -> Subscription | None:
+    """Puts the account on the plan, from the next request on; the subscription that it had until then.
 
-    A plan that costs something comes with an active subscription without an end. One that costs nothing
-    needs none: what was still running is cancelled, and over. Raises PlansError for a slug that there is not.
+    A plan that costs something comes with an active subscription without an end, also where one was cancelled or
+    on trial. One that costs nothing needs none: what was still running is cancelled, and over.
+    Raises PlansError for a slug that there is not, NotFound for an account that is gone.
     """
     plan, now = services.plans[slug], services.clock.now()
     with services.database.writing() as work:
+        work.accounts.lock(account.id)
+        current = work.accounts.get(account.id)  # what the caller read may have been changed since
+        if current is None:
+            raise NotFound
         work.accounts.set_plan(account.id, plan.slug, now)
         if not plan.is_free:
             work.subscriptions.put(account.id, SubscriptionStatus.ACTIVE, now=now)
-        elif account.subscription is not None and account.subscription.is_active(now):
+        elif current.subscription is not None and current.subscription.is_active(now):
             work.subscriptions.put(account.id, SubscriptionStatus.CANCELLED, ends_at=now, now=now)
         work.commit()
+    return current.subscription
 
 
 def set_status(
@@ -86,5 +94,6 @@ def set_status(
         case SubscriptionStatus.CANCELLED | SubscriptionStatus.LAPSED:
             ends_at = end or now
     with services.database.writing() as work:
+        work.accounts.lock(account.id)
         work.subscriptions.put(account.id, status, trial_ends_at=trial_ends_at, ends_at=ends_at, now=now)
         work.commit()

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def register() -> tuple[Body, int]:
     form = submitted()
-    account, token = accounts.register(services(), form.fields, _device_name(form), form.problems)
+    account, token = accounts.register(
+        services(), form.fields, _device_name(form), client_address(), form.problems
+    )
     return success(
         "Registration successful. Please verify your email to access all features.",
         _account_with_token(account, token),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from limits.errors import StorageError
@@ -52,6 +53,15 @@ class LimitsCounter:
         except StorageError as reason:
             _log_out_of_reach(reason)
             return None
+
+    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
+        window = self._here.hit(key, limit, seconds)
+        assert window is not None  # memory is never out of reach
+        return window
+
+    @cached_property
+    def _here(self) -> LimitsCounter:
+        return LimitsCounter("memory://")
 
     def _window(self, name: str, limit: int, hits: int, seconds: int, *, began: bool) -> Window:
         now = time.time()

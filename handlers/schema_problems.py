@@ -18,6 +18,9 @@ WHOLE_BODY = "body"
 _ENOUGH = 1000
 """So many problems are listed: a list in 64 KiB of JSON has room for more than a second's worth of wrong items."""
 
+_NO_CONTROLS = r"^[^\u0000-\u001F"
+"""So begin the contract's patterns of text in one line."""
+
 
 def object_problems(validator: Validator, members: Mapping[str, Any]) -> list[FieldProblem]:
     problems: list[FieldProblem] = []
@@ -73,10 +76,8 @@ def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
             rule, facts = "between", {"minimum": schema["minimum"], "maximum": schema["maximum"]}
         case "minimum" | "maximum" as bound:
             rule, facts = bound, {bound: value}
-        case "minLength" if error.instance:
-            rule, facts = "min_characters", {"minimum": value}
         case "minLength":
-            rule, facts = "required", {}
+            rule, facts = ("min_characters", {"minimum": value}) if error.instance else ("required", {})
         case "maxLength":
             rule, facts = "max_characters", {"maximum": value}
         case "minItems" if value == 1:
@@ -85,6 +86,8 @@ def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
             rule, facts = "max_items", {"maximum": value}
         case "enum":
             rule, facts = "one_of", {"allowed": ", ".join(map(str, value))}
+        case "pattern" if value.startswith(_NO_CONTROLS):
+            rule, facts = "characters", {}
         case _:
             rule, facts = "format", {}
     return rule, facts

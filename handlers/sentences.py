@@ -31,6 +31,7 @@ _SENTENCES = {
     "each_of": "The {label} must each be one of: {allowed}.",
     "max_items": "The {label} field must not have more than {maximum} items.",
     "filled": "The {label} must not be empty.",
+    "characters": "The {label} must not contain line breaks or other control characters.",
     "format": "The {label} is not in the right form.",
     # accounts
     "email": "The {label} must be a valid email address.",

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+import sys
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from uvicorn import Server
 from uvicorn_worker import UvicornWorker
 
 from handlers.protocol import EnvelopeProtocol
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from starlette.types import ASGIApp
+    from uvicorn import Config
 
 _NOTIFY_SECONDS = 1
+_END_SECONDS = 1
+"""Of the grace, for the process to end by itself before it is killed."""
+_LEAST_CLOSING_SECONDS = 1
+"""Of the grace, for ``Api.close``, however long requests take."""
+
+
+class Api(NamedTuple):
+    app: ASGIApp
+    close: Callable[[float], None]
+    """Called when nobody is served any more; has so many seconds."""
+
+
+class _Server(Server):
+    """Closes what it served, before the signal that stopped it is raised once more and ends the process."""
+
+    def __init__(self, config: Config, close: Callable[[float], None], grace_seconds: int) -> None:
+        super().__init__(config)
+        self._close = close
+        self._closing_at_most = grace_seconds - _END_SECONDS
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        deadline = time.monotonic() + self._closing_at_most
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            await asyncio.to_thread(self._close, max(0.0, deadline - time.monotonic()))
 
 
 class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
@@ -29,6 +61,17 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
         "timeout_notify": _NOTIFY_SECONDS,
     }
 
+    async def _serve(self) -> None:
+        """As it was, with a server of ours."""
+        self.config.app = self.wsgi
+        grace = self.cfg.graceful_timeout
+        self.config.timeout_graceful_shutdown = max(1, grace - _END_SECONDS - _LEAST_CLOSING_SECONDS)
+        server = _Server(self.config, self.app.close, grace)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
     async def callback_notify(self) -> None:
         await super().callback_notify()
         if os.getppid() != self.ppid:
@@ -37,10 +80,12 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
 
 
 class ApiServer(BaseApplication):  # type: ignore[misc]  # untyped
-    """``make_app`` runs in each worker process, after the fork."""
+    """``make_api`` runs in each worker process, after the fork."""
 
-    def __init__(self, make_app: Callable[[], ASGIApp], **options: Any) -> None:
-        self._make_app = make_app
+    close: Callable[[float], None]
+
+    def __init__(self, make_api: Callable[[], Api], **options: Any) -> None:
+        self._make_api = make_api
         self._options = options
         super().__init__()
 
@@ -49,11 +94,12 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # untyped
             self.cfg.set(name, value)
 
     def load(self) -> ASGIApp:
-        return self._make_app()
+        app, self.close = self._make_api()
+        return app
 
 
 def serve_api(
-    make_app: Callable[[], ASGIApp],
+    make_api: Callable[[], Api],
     *,
     host: str,
     port: int,
@@ -63,7 +109,7 @@ def serve_api(
 ) -> None:
     """Serves until SIGTERM or SIGINT; never returns."""
     ApiServer(
-        make_app,
+        make_api,
         bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         workers=processes,
         worker_class=ApiWorker,

@@ -14,6 +14,7 @@ import string
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import pytest
@@ -127,20 +128,25 @@ class FakeCounter:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._windows: dict[str, tuple[datetime, int]] = {}
+        self._lock = Lock()
         self.broken = False
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
-        end, count = self._window(key, seconds)
-        self._windows[key] = (end, count + 1)
-        return self._shown(key, limit, seconds, exceeded=count + 1 > limit)
+        return None if self.broken else self.hit_here(key, limit, seconds)
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
-        return self._shown(key, limit, seconds, exceeded=False)
+        return None if self.broken else self._shown(key, limit, seconds, exceeded=False)
 
-    def _shown(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window | None:
+    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
+        with self._lock:
+            end, count = self._window(key, seconds)
+            self._windows[key] = (end, count + 1)
+        return self._shown(key, limit, seconds, exceeded=count + 1 > limit)
+
+    def _shown(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window:
         end, count = self._window(key, seconds)
         left = int((end - self._clock.now()).total_seconds())
-        return None if self.broken else Window(limit, max(0, limit - count), left, exceeded)
+        return Window(limit, max(0, limit - count), left, exceeded)
 
     def _window(self, key: str, seconds: int) -> tuple[datetime, int]:
         now = self._clock.now()

@@ -15,6 +15,7 @@ from domain.mailers.folder import MailFolder
 from domain.mailers.smtp import SmtpMailer, SmtpServer
 from domain.passwords import Passwords
 from domain.plans import load_plans
+from domain.ports import Window
 from domain.services import Services
 from domain.stores.local import LocalFiles
 from domain.system import SystemChance, SystemClock
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     import threading
     from typing import BinaryIO
 
-    from starlette.types import ASGIApp
-
-    from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter, Window
+    from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter
+    from handlers.server import Api
     from uprez.settings import Settings
     from workers.supervisor import EngineChild
 
@@ -97,19 +97,21 @@ def migrate(settings: Settings) -> None:
         database.close()
 
 
-def make_api(settings: Settings) -> ASGIApp:
+def make_api(settings: Settings) -> Api:
     """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
     from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
     from handlers.counter import LimitsCounter  # noqa: PLC0415
     from handlers.probe import probe  # noqa: PLC0415
+    from handlers.server import Api  # noqa: PLC0415
 
     # Uploads are spooled beside the store: /tmp may be memory.
     spool = settings.data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
-    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url), AfterTheAnswer())
+    later = AfterTheAnswer()
+    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url), later)
     schema.require_current(services.database)
-    return create_app(
+    app = create_app(
         services,
         threads=settings.api_threads,
         body_timeout_seconds=settings.body_timeout_seconds,
@@ -117,6 +119,7 @@ def make_api(settings: Settings) -> ASGIApp:
         cors_origins=(settings.cors_origins or "").split(),
         trusted_proxies=settings.trusted_proxy_list,
     )
+    return Api(app, later.close)
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
@@ -164,6 +167,9 @@ class _CountsNothing:
         return None
 
     look = hit
+
+    def hit_here(self, _key: str, limit: int, seconds: int) -> Window:
+        return Window(limit, limit, seconds, exceeded=False)
 
 
 def _no_probe(_content: BinaryIO) -> PictureFacts:

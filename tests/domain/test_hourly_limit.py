@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -101,6 +104,54 @@ def test_other_spellings_of_an_address_are_the_same_account(services: Services, 
 
     with pytest.raises(TooManyFailedLogins):
         accounts.log_in(services, account.email.title(), "wrong", "tests", ADDRESS)
+
+
+def test_every_way_to_write_a_domain_is_the_same_account(services: Services, make_account: Any) -> None:
+    make_account(email="jane@example.com")
+    for number in range(10):
+        fail(services, "jane@ex\uff41mple.com" if number % 2 else "jane@example\u3002com")
+
+    with pytest.raises(TooManyFailedLogins):
+        accounts.log_in(services, "jane@example.com", "wrong", "tests", ADDRESS)
+
+
+# Each of them found room when it came. Only so many may learn whether they were right.
+def test_of_many_guesses_at_once_ten_are_answered(
+    make_services: Any, services: Services, account: Account, password: str
+) -> None:
+    looked_at = Barrier(20)
+
+    class SlowPasswords:
+        def matches(self, given: str, password_hash: str | None) -> bool:
+            looked_at.wait(10)
+            return services.passwords.matches(given, password_hash)
+
+    slow = make_services(passwords=SlowPasswords())
+
+    def guess(_number: int) -> type[Exception]:
+        with pytest.raises((WrongCredentials, TooManyFailedLogins)) as refused:
+            accounts.log_in(slow, account.email, "wrong", "tests", ADDRESS)
+        return refused.type
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = Counter(threads.map(guess, range(20)))
+
+    assert answers == {WrongCredentials: 10, TooManyFailedLogins: 10}
+
+
+def test_a_right_guess_among_many_is_not_told_either(
+    make_services: Any, services: Services, account: Account, password: str
+) -> None:
+    class OvertakenPasswords:
+        def matches(self, given: str, password_hash: str | None) -> bool:
+            for _ in range(10):
+                fail(services, account.email)
+            return services.passwords.matches(given, password_hash)
+
+    with pytest.raises(TooManyFailedLogins):
+        accounts.log_in(
+            make_services(passwords=OvertakenPasswords()), account.email, password, "tests", ADDRESS
+        )
 
 
 def test_successful_logins_are_not_counted(services: Services, account: Account, password: str) -> None:

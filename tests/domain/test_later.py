@@ -94,3 +94,68 @@ def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
             afterwards(done.set)
             done.wait(0.01)
         assert done.is_set()
+
+
+def test_closing_waits_for_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[int] = []
+    afterwards = AfterTheAnswer()
+    for number in range(3 * later._THREADS):
+        afterwards(lambda number=number: done.append(number))  # type: ignore[misc]
+
+    afterwards.close(10)
+
+    assert sorted(done) == list(range(3 * later._THREADS))
+    assert caplog.text == ""
+
+
+def test_what_takes_longer_is_given_up_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[None] = []
+    released, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang() -> None:
+        begun.release()
+        released.wait(10)
+
+    afterwards = AfterTheAnswer()
+    for _ in range(later._THREADS):
+        afterwards(hang)
+    afterwards(lambda: done.append(None))
+    for _ in range(later._THREADS):
+        assert begun.acquire(timeout=10)
+
+    afterwards.close(0)
+    released.set()
+    afterwards._pool.shutdown(wait=True)
+
+    assert f"Mails not sent, because the service stops: {later._THREADS + 1}" in caplog.text
+    assert done == []  # the log line stays true
+
+
+def test_after_closing_nothing_is_taken_and_nobody_hears_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    afterwards = AfterTheAnswer()
+    afterwards.close(0)
+
+    afterwards(lambda: None)
+
+    assert "A mail is not sent: cannot schedule new futures after shutdown" in caplog.text
+
+
+# The port says that it never raises: the account is there, and its owner is to hear so.
+def test_a_thread_that_cannot_be_had_is_logged_and_takes_no_room(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(later, "_MOST_WAITING", 2)
+    afterwards = AfterTheAnswer()
+
+    def cannot_start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", cannot_start)
+        for _ in range(3):
+            afterwards(lambda: None)
+    assert caplog.text.count("A mail is not sent: can't start new thread") == 3
+
+    done = threading.Event()
+    afterwards(done.set)
+    assert done.wait(10)

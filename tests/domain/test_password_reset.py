@@ -163,12 +163,13 @@ def test_one_client_has_mail_sent_to_so_many_and_no_more(
     assert mailer.sent[-1].to == people[-1].email
 
 
-def test_without_counters_mail_leaves(
+def test_without_counters_mail_leaves_and_stays_bounded(
     services: Services, account: Account, mailer: Any, counter: Any
 ) -> None:
     counter.broken = True
-    password_reset.request(services, account.email, CLIENT)
-    assert len(mailer.sent) == 1
+    for number in range(20):
+        password_reset.request(services, account.email, f"192.0.2.{number}")
+    assert len(mailer.sent) == 5
 
 
 # --- resetting

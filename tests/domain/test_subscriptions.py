@@ -147,6 +147,30 @@ def test_a_plan_that_costs_nothing_cancels_what_still_runs(
     assert subscription_of(services, account).ends_at == ended
 
 
+# The operator's two hands: what was read before the change may be old.
+def test_a_plan_that_costs_nothing_cancels_what_began_to_run_meanwhile(
+    services: Services, account: Account, clock: Any
+) -> None:
+    subscriptions.set_status(services, account, ACTIVE)
+    subscriptions.change_plan(services, account, "free")
+
+    found = subscription_of(services, account)
+    assert (found.status, found.ends_at) == (CANCELLED, clock.now())
+
+
+def test_a_change_of_plan_tells_what_there_was_before(
+    services: Services, account: Account, clock: Any
+) -> None:
+    assert subscriptions.change_plan(services, account, "professional") is None
+    end = clock.now() + HOUR
+    subscriptions.set_status(services, account, CANCELLED, end)
+
+    before = subscriptions.change_plan(services, account, "starter")
+
+    assert before is not None
+    assert (before.status, before.ends_at) == (CANCELLED, end)
+
+
 def test_a_plan_that_costs_nothing_needs_no_subscription(services: Services, account: Account) -> None:
     subscriptions.change_plan(services, account, "free")
     assert again(services, account).subscription is None

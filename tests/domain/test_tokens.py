@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -290,6 +291,23 @@ def test_a_token_that_was_revoked_meanwhile_creates_nothing(
     with pytest.raises(Unauthenticated):
         tokens.create(services, principal, {"name": "x"})
     assert tokens.of_account(services, account) == []
+
+
+# It has looked whether its own token is still there, and is about to give out another.
+@pytest.mark.parametrize(
+    "end", [accounts.log_out, lambda services, it: accounts.revoke_all(services, it.account)]
+)
+def test_whoever_ends_tokens_waits_for_one_that_is_given_out(
+    services: Services, principal: tokens.Principal, end: Any
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        with services.database.writing() as work:
+            work.accounts.lock(principal.account.id)
+            ended = thread.submit(end, services, principal)
+            with pytest.raises(TimeoutError):
+                ended.result(0.2)
+            work.commit()
+        ended.result(10)
 
 
 def test_tokens_are_listed_newest_first_and_of_one_account_only(

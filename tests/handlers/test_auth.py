@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.handlers.conftest import Client, MakePerson, Server, Work
 
 PASSWORD = "Correct-Horse-9"
+NO_CONTROLS = "The name must not contain line breaks or other control characters."
 
 
 def registration(**changes: object) -> dict[str, object]:
@@ -99,6 +100,10 @@ def test_everything_that_is_wrong_is_named_at_once(client: Client, person: MakeP
         ("name", "", "The name field is required."),
         ("name", None, "The name field is required."),
         ("name", 7, "The name must be a string."),
+        ("name", "Jane\r\nBcc: all@example.com", NO_CONTROLS),
+        ("name", "Jane\n", NO_CONTROLS),
+        ("name", "Jane\u2028", NO_CONTROLS),
+        ("name", "\x7f", NO_CONTROLS),
         ("email", "@", "The email must be a valid email address."),
         ("email", "jane@", "The email must be a valid email address."),
         ("email", "jane@exa mple.com", "The email must be a valid email address."),
@@ -147,9 +152,7 @@ def test_one_address_has_one_account_however_it_is_written(client: Client, first
     assert reply.errors == {"email": ["The email has already been taken."]}
 
 
-@pytest.mark.parametrize(
-    "name", ["Zoë 李 🙂", "Jane\r\nBcc: all@example.com", "../../etc/passwd", "<script>", "   "]
-)
+@pytest.mark.parametrize("name", ["Zoë 李 🙂", "Bcc: all@example.com", "../../etc/passwd", "<script>", "   "])
 def test_any_name_is_kept_as_it_is(client: Client, server: Server, name: str) -> None:
     reply = client.post("/api/auth/register", json=registration(name=name))
 

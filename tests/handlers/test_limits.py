@@ -150,3 +150,23 @@ def test_without_its_counters_the_api_answers_and_says_nothing_of_limits(client:
 
     assert reply.status == 401
     assert "RateLimit" not in reply.headers
+
+
+# They go to people who never asked for them.
+def test_without_its_counters_the_api_still_counts_mail(start_server: Callable[..., Any]) -> None:
+    server = start_server()
+    form = {
+        "name": "Jane",
+        "email": "jane@example.com",
+        "password": "Correct-Horse-9",
+        "password_confirmation": "Correct-Horse-9",
+    }
+    with server.client() as client:
+        assert client.post("/api/auth/register", json=form).status == 201
+        for _ in range(8):
+            reply = client.post("/api/auth/resend-verification", json={"email": form["email"]})
+            assert reply.status == 200
+    server.process.terminate()  # what waits is sent
+    assert server.process.wait(server.settings.stop_seconds) == 0
+
+    assert len(server.mails_to(form["email"])) == 5

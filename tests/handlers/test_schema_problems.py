@@ -63,6 +63,7 @@ def test_a_list_of_endlessly_many_wrong_items_is_not_looked_through_to_its_end()
         ({"type": "string", "maxLength": 1}, "xx", "max_characters", {"maximum": 1}),
         ({"type": "string", "enum": ["a", "b"]}, "c", "one_of", {"allowed": "a, b"}),
         ({"type": "string", "pattern": "^a$"}, "b", "format", {}),
+        ({"type": "string", "pattern": r"^[^\u0000-\u001F]*$"}, "a\tb", "characters", {}),
         ({"type": "array", "items": {"type": "string"}}, [1], "format", {}),
         ({"type": "array", "items": {"enum": ["a", "b"]}}, ["c", "a"], "each_of", {"allowed": "a, b"}),
         ({"type": "array", "minItems": 1}, [], "filled", {}),

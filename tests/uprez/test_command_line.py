@@ -53,6 +53,7 @@ def test_every_command_explains_itself(uprez: Run, command: str) -> None:
         (["doctor", "--device", "vulkan:99"], 1, "There is no device 'vulkan:99'"),
         (["serve", "--port", "70000"], 1, "UPREZ_PORT cannot be 70000"),
         (["user", "create", "--email", "nobody", "--name", "N"], 1, "must be a valid email address"),
+        (["user", "create", "--email", "a@example.com", "--name", "N\n"], 1, "must not contain line breaks"),
         (
             ["user", "create", "--email", "a@example.com", "--name", "N", "--password", "short"],
             1,

@@ -75,6 +75,7 @@ def test_a_plan_is_changed_and_paid_for_with_one_word(user: User, email: str) ->
     assert paid["subscription"]["status"] == "active"
     assert (free["plan"], free["subscription"]["status"]) == ("free", "cancelled")
     assert free["subscription"]["is_active"] is False
+    assert (paid["previous_subscription"], free["previous_subscription"]) == (None, paid["subscription"])
 
 
 # As one that is put there afterwards.
@@ -203,4 +204,12 @@ def test_a_plan_that_accounts_are_on_cannot_be_taken_out_of_the_file(uprez: Run,
         assert "'professional' (accounts: 1)" in done.stderr
         assert "uprez user plan EMAIL PLAN" in done.stderr
         assert "Traceback" not in done.stderr
+    services = wiring.make_services(load_settings(data=tmp_path / "data"))
+    before = accounts.named(services, "jane@example.com")
+    for change in (["quota", before.email, "9"], ["subscription", before.email, "--status", "lapsed"]):
+        done = uprez("user", *change, **environment)
+        assert done.returncode == 1
+        assert "There is no plan 'professional'" in done.stderr
+    assert accounts.named(services, before.email) == before
+    services.database.close()
     assert uprez("user", "plan", "jane@example.com", "free", **environment).returncode == 0

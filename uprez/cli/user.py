@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +13,9 @@ from domain import accounts, quota, schema, subscriptions
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED
+from domain.records import Account
 from domain.services import Services
-from domain.subscriptions import SubscriptionStatus
+from domain.subscriptions import Subscription, SubscriptionStatus
 from domain.system import SystemChance
 from handlers import shapes
 from uprez import wiring
@@ -74,7 +75,7 @@ def create(
     made = None if password else _make_password()
     chosen = password or made or ""
     known_as = accounts.normal_email(email)
-    problems = [*password_problems(chosen, None)]
+    problems = [*accounts.name_problems(name), *password_problems(chosen, None)]
     if known_as is None:
         problems.append(FieldProblem("email", "email"))
     if problems or known_as is None:
@@ -104,12 +105,13 @@ def change_plan(
 ) -> None:
     """Put an account on a plan; prints one JSON object.
 
-    A plan that costs something comes with an active subscription without an end. With one that costs nothing,
-    a subscription that still runs is cancelled and over.
+    A plan that costs something comes with an active subscription without an end: it takes a cancellation back and
+    ends a trial. With one that costs nothing, a subscription that still runs is cancelled and over. What there was
+    before is printed as `previous_subscription`.
     """
     services = _services(load_settings(data=data))
-    subscriptions.change_plan(services, accounts.named(services, email), plan)
-    _show(services, email)
+    previous = subscriptions.change_plan(services, accounts.named(services, email), plan)
+    _show(services, email, previous_subscription=_subscription(services, previous))
 
 
 @app.command("subscription")
@@ -136,7 +138,7 @@ def set_subscription(
         raise typer.BadParameter("A trial has an end: say when with --ends-at.")
     if status is SubscriptionStatus.LAPSED and ends_at is not None and ends_at > services.clock.now():
         raise typer.BadParameter("What has lapsed has ended: --ends-at cannot be in the future.")
-    subscriptions.set_status(services, accounts.named(services, email), status, ends_at)
+    subscriptions.set_status(services, _on_a_plan(services, email), status, ends_at)
     _show(services, email)
 
 
@@ -155,7 +157,7 @@ def set_quota(
 ) -> None:
     """Give an account a monthly quota of its own; prints one JSON object."""
     services = _services(load_settings(data=data))
-    quota.set_limit(services, accounts.named(services, email), _images_per_month(images))
+    quota.set_limit(services, _on_a_plan(services, email), _images_per_month(images))
     _show(services, email)
 
 
@@ -166,16 +168,27 @@ def _services(settings: Settings) -> Services:
     return services
 
 
-def _show(services: Services, email: str) -> None:
+def _on_a_plan(services: Services, email: str) -> Account:
+    """Raises NotFound, and PlansError before anything is written for an account whose plan the file lacks."""
+    account = accounts.named(services, email)
+    services.plans[account.plan]
+    return account
+
+
+def _subscription(services: Services, subscription: Subscription | None) -> dict[str, Any] | None:
+    return None if subscription is None else shapes.subscription(subscription, services.clock.now())
+
+
+def _show(services: Services, email: str, **more: object) -> None:
     """What holds from the next request on."""
     account = accounts.named(services, email)
-    subscription = account.subscription
     shown = {
         "id": account.id,
         "email": account.email,
         "plan": account.plan,
         "images_per_month": quota.limit_of(account, services.plans[account.plan]),
-        "subscription": subscription and shapes.subscription(subscription, services.clock.now()),
+        "subscription": _subscription(services, account.subscription),
+        **more,
     }
     typer.echo(json.dumps(shown))
 

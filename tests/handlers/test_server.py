@@ -1,0 +1,46 @@
+"""How the API stops, with a real signal to a real process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.handlers.conftest import Reply, Server, StartServer
+
+EMAIL = "jane@example.com"
+PASSWORD = "Correct-Horse-9"
+
+
+def register(server: Server) -> Reply:
+    form = {"name": "Jane", "email": EMAIL, "password": PASSWORD, "password_confirmation": PASSWORD}
+    with server.client() as client:
+        return client.post("/api/auth/register", json=form)
+
+
+def stop(server: Server) -> int:
+    server.process.send_signal(signal.SIGTERM)
+    return server.process.wait(server.settings.stop_seconds)
+
+
+# Its owner has an account by then, and would wait for a mail that never comes.
+def test_mail_that_waits_when_the_api_stops_is_sent(start_server: StartServer) -> None:
+    server = start_server()
+
+    assert register(server).status == 201
+    assert stop(server) == 0
+
+    assert len(list((server.settings.data / "mail").glob("*.eml"))) == 1
+
+
+def test_mail_that_cannot_leave_keeps_the_api_from_stopping_for_its_grace_and_is_counted(
+    start_server: StartServer,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = start_server(mail_url=f"smtp://127.0.0.1:{silent.getsockname()[1]}")
+
+        assert register(server).status == 201
+        assert stop(server) == 0
+
+    assert "Mails not sent, because the service stops: 1" in server.log.read_text("utf-8")
