@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -23,8 +24,12 @@ _log = logging.getLogger(__name__)
 IMAGES_QUEUE = "images"
 UPSCALE_ACTOR = "upscale_image"
 _CONNECT_SECONDS = 2
-_ANSWER_SECONDS = 5
+_ANSWER_SECONDS = 2
 """Dramatiq polls, so no command takes long; a server that hangs must not hang whoever uploads."""
+_QUIET_SECONDS = 5.0
+"""So long a broker that did not answer is not asked again: its silence is paid for once, and not by each of the
+twenty images of a batch. The reconciler wakes what was not announced.
+"""
 _HEARTBEAT_MILLISECONDS = 15_000
 _ALWAYS = 1_000_000
 """Out of a million: every command looks for messages of dead workers. The default finds them after
@@ -71,16 +76,21 @@ class BrokerQueue:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._quiet_until = 0.0
 
     def wake(self, image_id: int) -> bool:
+        if time.monotonic() < self._quiet_until:
+            return False
         message: dramatiq.Message[None] = dramatiq.Message(
             queue_name=IMAGES_QUEUE, actor_name=UPSCALE_ACTOR, args=(image_id,), kwargs={}, options={}
         )
         try:
             self._broker.enqueue(message)
         except (DramatiqError, RedisError, OSError) as reason:
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
             _log.warning(
-                "Image %d waits for the reconciler: the broker did not take its message (%s).",
+                "Image %d waits for the reconciler, as do those of the next seconds: the broker did not take "
+                "its message (%s).",
                 image_id,
                 reason,
             )

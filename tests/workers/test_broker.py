@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from pathlib import Path
@@ -42,6 +43,22 @@ def test_a_broker_that_is_down_is_a_wake_up_less_and_no_error(tmp_path: Path) ->
 
     assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).wake(1) is False
     assert time.monotonic() - begun < 5
+
+
+# Its silence is waited for once, and not by each image of a batch.
+def test_a_broker_that_hangs_is_not_asked_again_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen(100)  # connections are made, and nothing is ever said
+        queue = BrokerQueue(make_broker(f"unix://{path}"))
+        began = time.monotonic()
+        assert queue.wake(1) is False
+        waited = time.monotonic() - began
+
+        began = time.monotonic()
+        assert [queue.wake(number) for number in range(2, 21)] == [False] * 19
+        assert time.monotonic() - began < waited
 
 
 @pytest.mark.parametrize("url", ["", "http://localhost", "kafka://localhost", "localhost:6379"])
