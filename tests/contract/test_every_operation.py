@@ -40,7 +40,8 @@ features = ["api_access", "batches"]
 """
 
 
-@pytest.fixture(scope="module")
+# For each seed one of its own: what one has used up, such as the patience with wrong passwords, the next one needs.
+@pytest.fixture
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("contract")
     (folder / "plans.toml").write_text(PLANS)
@@ -55,7 +56,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     assert running.stop() == 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def facts(service: Service) -> dict[str, Any]:
     """An account with a finished image and a batch: what generated requests cannot guess."""
     made = run_uprez(
