@@ -88,15 +88,15 @@ def remove(services: Services, account: Account, batch_id: int) -> bool:
             work.images.delete_of(batch_id)
             work.batches.delete(batch_id)
         elif not batch.status.terminal:
-            _cancel(work, batch, images, services.clock.now())
+            cancel(work, batch, images, services.clock.now())
         work.commit()
     if gone:
         uploads.delete_files(services, [key for image in images for key in image.keys])
     return gone
 
 
-def _cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetime) -> None:
-    """A worker at work on one of them stops when it next looks at the row."""
+def cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetime) -> None:
+    """Ends a batch that is not at its end. A worker at work on one of its images stops when it next looks at the row."""
     for image in images:
         if image.status.terminal:
             continue
