@@ -8,16 +8,18 @@ import re
 import zlib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domain import quota
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
+from domain.later import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from domain.ports import Chance
+    from domain.ports import Chance, Later
     from domain.records import Account, Token
     from domain.services import Services
     from domain.unit_of_work import Database, UnitOfWork
@@ -98,8 +100,11 @@ def revoke(services: Services, account: Account, token_id: int) -> None:
         work.commit()
 
 
-def authenticate(database: Database, plain: str, now: datetime) -> Principal:
-    """Raises Unauthenticated; a malformed token is told from a wrong one by nothing."""
+def authenticate(database: Database, plain: str, now: datetime, aside: Later = at_once) -> Principal:
+    """Raises Unauthenticated; a malformed token is told from a wrong one by nothing.
+
+    That the token was used is written ``aside``: who asks need not wait for it.
+    """
     token_id, secret = _parse(plain)
     with database.reading() as work:
         found = work.tokens.with_account(token_id, quota.month_of(now))
@@ -107,7 +112,7 @@ def authenticate(database: Database, plain: str, now: datetime) -> Principal:
         raise Unauthenticated
     token, account, used = found
     if token.last_used_at is None or now - token.last_used_at >= _TOUCH_EVERY:
-        _touch(database, token, now)
+        aside(partial(_touch, database, token, now))
     return Principal(account, token, used)
 
 

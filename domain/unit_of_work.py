@@ -107,6 +107,8 @@ class Database:
         # A server has only so many connections to share. A file has as many as there are threads, so
         # that readers never stand behind writers that wait for the lock.
         file = _backend(url) == "sqlite"
+        self.reads_at_once = file
+        """Reading waits for nobody: no network, and no writer, as the file's log (WAL) keeps them apart."""
         usual: dict[str, Any] = {"pool_size": _UNBOUNDED} if file else _server_options()
         try:
             self.engine = create_engine(url, **{**usual, **options})

@@ -32,7 +32,7 @@ from handlers.reference import add_reference
 from handlers.request import SERVICES
 from handlers.response_check import BodyCheck
 from handlers.security import bearer_handler, use_bearer_tokens, who_asks
-from handlers.threads import OneHop, Threads
+from handlers.threads import SmallRequests, Threads
 from handlers.validation import BODY_VALIDATORS, StrictParameters
 from handlers.views import DirectApi, OurJson
 
@@ -73,7 +73,7 @@ def create_app(
     inner = app._middleware_app  # noqa: SLF001  # no other way in
     inner.asgi_app = FlaskBridge(app.app.wsgi_app, pool)
     inner.add_api = partial(_add_api, app.app)
-    auth = use_bearer_tokens(app.app, services)
+    auth = use_bearer_tokens(app.app, services, pool)
     app.app.register_error_handler(WerkzeugHTTPException, _raise_further)
     for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
         app.add_error_handler(kind, _answer)
@@ -92,7 +92,12 @@ def create_app(
         threads=pool,
         who_asks=partial(who_asks, app.app, auth),
     )
-    app.add_middleware(OneHop, MiddlewarePosition.BEFORE_SECURITY, contract=contract)
+    app.add_middleware(
+        SmallRequests,
+        MiddlewarePosition.BEFORE_SECURITY,
+        contract=contract,
+        reads_at_once=services.database.reads_at_once,
+    )
     app.add_middleware(Methods, MiddlewarePosition.BEFORE_ROUTING, contract=contract)
     app.add_middleware(
         BodyLimits,

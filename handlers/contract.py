@@ -62,6 +62,10 @@ class Contract:
         """Whether it only reads, and neither the request nor any answer has more to it than headers and JSON."""
         return operation_id in self._small_operations
 
+    def is_lookup(self, operation_id: str) -> bool:
+        """Whether it asks for one thing by its id, which is found as soon among millions as alone."""
+        return operation_id in self._lookups
+
     def shows_quota(self, operation_id: str) -> bool:
         """Whether the answers of this operation carry the monthly quota."""
         return operation_id in self._quota_operations
@@ -88,6 +92,14 @@ class Contract:
                 set(self._resolve(response).get("content", {})) <= {"application/json"}
                 for response in operation["responses"].values()
             )
+        }
+
+    @cached_property
+    def _lookups(self) -> set[str]:
+        return {
+            operation["operationId"]
+            for path, _, operation in self._operations
+            if operation["operationId"] in self._small_operations and "{id}" in path
         }
 
     @cached_property

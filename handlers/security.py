@@ -36,14 +36,14 @@ def current_principal() -> Principal:
     return cast("Principal", flask.g.flask_httpauth_user)
 
 
-def use_bearer_tokens(app: flask.Flask, services: Services) -> HTTPTokenAuth:
+def use_bearer_tokens(app: flask.Flask, services: Services, threads: Threads) -> HTTPTokenAuth:
     """Teaches Flask-HTTPAuth our tokens, those of this application alone, and shows each handler who asks."""
     auth = HTTPTokenAuth(SCHEME)
 
     @auth.verify_token  # type: ignore[untyped-decorator]
     def _verify(plain: str) -> Principal | None:
         try:
-            return tokens.authenticate(services.database, plain, services.clock.now())
+            return tokens.authenticate(services.database, plain, services.clock.now(), threads.aside)
         except Unauthenticated:
             return None
 

@@ -10,6 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from domain.later import at_once
 from handlers.contract import operation_id
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _SMALL_THREADS = 4
 interpreter's lock.
 """
 
-_on_thread: ContextVar[bool] = ContextVar("uprez_on_thread", default=False)
+_at_once: ContextVar[bool] = ContextVar("uprez_at_once", default=False)
+"""Whether what a layer wants run on a thread is run where it stands: within a small request."""
 
 
 class Threads:
@@ -40,8 +42,8 @@ class Threads:
             threading.Thread(target=self._work, name=f"handler-{number}", daemon=True).start()
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """In the context of whoever calls; at once where that is on a thread already."""
-        if _on_thread.get():
+        """In the context of whoever calls; at once within a small request."""
+        if _at_once.get():
             return function(*arguments, **named)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -58,6 +60,13 @@ class Threads:
         self._waiting.put(call)
         return await answer
 
+    def aside(self, work: Callable[[], None]) -> None:
+        """What no answer needs: at once on a thread, on one of ours where the event loop would wait for it."""
+        if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public one raises, and that costs
+            at_once(work)
+        else:
+            self._waiting.put(partial(at_once, work))
+
     def _work(self) -> None:
         while True:
             self._waiting.get()()
@@ -68,17 +77,19 @@ def _settle(answer: asyncio.Future[Any], settle: Callable[[], None]) -> None:
         settle()
 
 
-class OneHop:
-    """Runs a small request on one thread from its token to its answer: each way to a thread and back costs as
-    much as a statement, and under load every one of them waits for the interpreter's lock.
+class SmallRequests:
+    """Runs a small request in one go, from its token to its answer: each way to a thread and back costs as much
+    as a statement, and under load every one of them waits for the interpreter's lock.
 
     Small is what only reads, and has no file to send: nobody's body or lock is waited for. Nothing in between
-    needs the event loop then, so that the layers behind this one are run through without it.
+    needs the event loop then, so that the layers behind this one are run through without it: on one thread; or,
+    if it looks one thing up in a database that is a file, on the loop's own, as there is nobody to wait for.
     """
 
-    def __init__(self, app: ASGIApp, contract: Contract) -> None:
+    def __init__(self, app: ASGIApp, contract: Contract, *, reads_at_once: bool) -> None:
         self._app = app
         self._contract = contract
+        self._reads_at_once = reads_at_once
         self._threads = Threads(_SMALL_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,20 +97,25 @@ class OneHop:
         if operation is None or not self._contract.is_small(operation):
             await self._app(scope, receive, send)
             return
-        for message in await self._threads.run(_run_through, self._app, scope, receive):
+        if self._reads_at_once and self._contract.is_lookup(operation):
+            messages = _run_through(self._app, scope, receive)
+        else:
+            messages = await self._threads.run(_run_through, self._app, scope, receive)
+        for message in messages:
             await send(message)
 
 
 def _run_through(app: ASGIApp, scope: Scope, receive: Receive) -> list[Message]:
-    _on_thread.set(True)
     sent: list[Message] = []
 
     async def keep(message: Message) -> None:
         sent.append(message)
 
-    steps = app(scope, receive, keep).__await__()
+    outside = _at_once.set(True)
     try:
-        next(steps)
+        next(app(scope, receive, keep).__await__())
     except StopIteration:
         return sent
+    finally:
+        _at_once.reset(outside)
     raise RuntimeError("A small request has waited for the event loop.")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from handlers.contract import load_contract
-from handlers.threads import OneHop, Threads, _on_thread
+from handlers.threads import SmallRequests, Threads, _at_once
 
 
 class SomethingToCome:
@@ -27,7 +28,7 @@ def scope_of(operation: str) -> dict[str, Any]:
     return {"type": "http", "extensions": {"connexion_routing": {"operation_id": operation_id}}}
 
 
-def answers(operation: str, app: Any) -> list[Any]:
+def answers(operation: str, app: Any, *, reads_at_once: bool = False) -> list[Any]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -37,7 +38,8 @@ def answers(operation: str, app: Any) -> list[Any]:
         raise AssertionError("nobody asks for a body")
 
     threads = Threads(1)
-    asyncio.run(OneHop(app(threads), load_contract())(scope_of(operation), receive, send))
+    small = SmallRequests(app(threads), load_contract(), reads_at_once=reads_at_once)
+    asyncio.run(small(scope_of(operation), receive, send))
     return sent
 
 
@@ -52,23 +54,33 @@ def naming(threads: Threads) -> Any:
     return app
 
 
-def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_from_the_loop() -> None:
-    (((here, there), answered),) = answers("get_image", naming)
+@pytest.mark.parametrize(("operation", "reads_at_once"), [("get_image", False), ("list_images", True)])
+def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_from_the_loop(
+    operation: str, reads_at_once: bool
+) -> None:
+    (((here, there), answered),) = answers(operation, naming, reads_at_once=reads_at_once)
 
     assert here == there
     assert here.startswith("handler")
     assert answered == "MainThread"
 
 
+@pytest.mark.parametrize("operation", ["get_image", "download_image", "get_batch"])
+def test_one_thing_is_looked_up_where_the_loop_is_if_the_database_is_a_file(operation: str) -> None:
+    assert answers(operation, naming, reads_at_once=True) == [(("MainThread", "MainThread"), "MainThread")]
+
+
+@pytest.mark.parametrize("reads_at_once", [False, True])
 @pytest.mark.parametrize("operation", ["upscale_image", "get_file"])
-def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str) -> None:
-    (((here, there), _),) = answers(operation, naming)
+def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str, reads_at_once: bool) -> None:
+    (((here, there), _),) = answers(operation, naming, reads_at_once=reads_at_once)
 
     assert here == "MainThread"
     assert there.startswith("handler")
 
 
-def test_an_error_comes_out_as_it_went_in() -> None:
+@pytest.mark.parametrize("reads_at_once", [False, True])
+def test_an_error_comes_out_as_it_went_in(reads_at_once: bool) -> None:
     def failing(_threads: Threads) -> Any:
         async def app(*_: Any) -> None:
             raise LookupError("as it was")
@@ -76,10 +88,11 @@ def test_an_error_comes_out_as_it_went_in() -> None:
         return app
 
     with pytest.raises(LookupError, match="as it was"):
-        answers("get_image", failing)
+        answers("get_image", failing, reads_at_once=reads_at_once)
 
 
-def test_a_layer_that_waits_for_the_loop_after_all_is_found_out() -> None:
+@pytest.mark.parametrize("reads_at_once", [False, True])
+def test_a_layer_that_waits_for_the_loop_after_all_is_found_out(reads_at_once: bool) -> None:
     def waiting(_threads: Threads) -> Any:
         async def app(*_: Any) -> None:
             await SomethingToCome()
@@ -87,10 +100,46 @@ def test_a_layer_that_waits_for_the_loop_after_all_is_found_out() -> None:
         return app
 
     with pytest.raises(RuntimeError, match="waited for the event loop"):
-        answers("get_image", waiting)
+        answers("get_image", waiting, reads_at_once=reads_at_once)
 
 
-def test_nothing_of_it_is_left_for_the_next_request() -> None:
-    answers("get_image", naming)
+@pytest.mark.parametrize("reads_at_once", [False, True])
+def test_nothing_of_it_is_left_for_the_next_request(reads_at_once: bool) -> None:
+    async def afterwards() -> bool:
+        async def app(*_: Any) -> None:
+            pass
 
-    assert _on_thread.get() is False
+        small = SmallRequests(app, load_contract(), reads_at_once=reads_at_once)
+        await small(scope_of("get_image"), app, app)
+        return _at_once.get()
+
+    assert asyncio.run(afterwards()) is False
+
+
+def test_what_no_answer_needs_keeps_neither_the_loop_nor_a_thread_waiting() -> None:
+    threads, done = Threads(1), Queue[str]()
+
+    def work() -> None:
+        done.put(threading.current_thread().name)
+
+    def aside() -> str:
+        threads.aside(work)
+        return done.get(timeout=5)
+
+    async def on_the_loop() -> str:
+        threads.aside(work)
+        return await asyncio.to_thread(done.get, timeout=5)
+
+    assert asyncio.run(on_the_loop()).startswith("handler")
+    assert aside() == "MainThread"
+
+
+def test_what_fails_aside_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    threads = Threads(1)
+
+    async def twice() -> str:
+        threads.aside(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+        return await threads.run(lambda: "still here")
+
+    assert asyncio.run(twice()) == "still here"
+    assert "failed" in caplog.text
