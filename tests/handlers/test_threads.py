@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from itertools import groupby
 from queue import Queue
 from typing import Any
 
@@ -114,6 +115,34 @@ def test_nothing_of_it_is_left_for_the_next_request(reads_at_once: bool) -> None
         return _at_once.get()
 
     assert asyncio.run(afterwards()) is False
+
+
+def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> None:
+    order: list[int | str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        order.append(scope["number"])
+
+    async def others() -> None:
+        while True:
+            order.append("another")
+            await asyncio.sleep(0)
+
+    async def crowd() -> None:
+        small = SmallRequests(app, load_contract(), reads_at_once=True)
+        clock = asyncio.create_task(others())
+        await asyncio.gather(
+            *(small({**scope_of("get_image"), "number": number}, app, app) for number in range(50))
+        )
+        clock.cancel()
+
+    asyncio.run(crowd())
+
+    assert [number for number in order if number != "another"] == list(range(50))
+    in_between = [
+        len(list(group)) for other, group in groupby(order, lambda each: each == "another") if not other
+    ]
+    assert max(in_between) < 50 / 2
 
 
 def test_what_no_answer_needs_keeps_neither_the_loop_nor_a_thread_waiting() -> None:
