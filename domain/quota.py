@@ -46,7 +46,7 @@ class Usage:
 
 def month_of(now: datetime) -> str:
     """``2026-11``"""
-    return now.strftime("%Y-%m")
+    return f"{now.year:04}-{now.month:02}"
 
 
 def limit_of(account: Account, plan: Plan) -> int | None:

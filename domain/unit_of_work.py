@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from math import ceil
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.exc import (
@@ -21,13 +20,15 @@ from domain.errors import CommitUnanswered, Unavailable, UprezError
 from domain.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import PoolProxiedConnection
 
-_WRITING = "uprez_writing"
-_WAITING = "uprez_waiting"
+_NEXT = "uprez_next_transaction"
 _PATIENCE = "uprez_patience"
+"""Where a connection's own record has what it is to begin as, and how long it waits for now."""
 _BUSY_SECONDS = 4
 """How long a transaction waits for a connection, for SQLite's one writer, for a row that another holds on
 PostgreSQL and for any one answer of it: a client is to hear 503 within five seconds.
@@ -35,6 +36,16 @@ PostgreSQL and for any one answer of it: a client is to hear 503 within five sec
 _UNBOUNDED = 0
 _OUTAGES = (OperationalError, InternalError, InterfaceError)
 """A lost connection, a locked file, a server that became read-only."""
+
+
+class _Mode(NamedTuple):
+    """Of a transaction."""
+
+    writing: bool
+    wait: bool
+
+
+_USUAL = _Mode(writing=True, wait=True)
 
 
 class UnitOfWork:
@@ -52,12 +63,12 @@ class UnitOfWork:
 
     def __init__(self, engine: Engine, *, writing: bool, wait: bool = True) -> None:
         self._engine = engine
-        self._options = {_WRITING: writing, _WAITING: wait}
+        self._mode = _Mode(writing, wait)
 
     def __enter__(self) -> Self:
         try:
             self._connection = self._engine.connect()
-            self._connection = self._connection.execution_options(**self._options)
+            self._connection.info[_NEXT] = self._mode
             self._connection.begin()
         except (DBAPIError, PoolTimeoutError) as reason:
             self._close()
@@ -164,20 +175,17 @@ def _make_sqlite_behave(engine: Engine) -> None:
         ):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        patience = _BUSY_SECONDS * 1000 if options.get(_WAITING, True) else 0
+    def begin(connection: PoolProxiedConnection) -> None:
+        writing, wait = connection.info.pop(_NEXT, _USUAL)
+        patience = _BUSY_SECONDS * 1000 if wait else 0
         # On the driver's own connection: as statements of SQLAlchemy's, these cost more than what they begin.
-        driver: Any = connection.connection.driver_connection
-        begin = "BEGIN IMMEDIATE" if options.get(_WRITING, True) else "BEGIN"
-        try:
-            if connection.info.get(_PATIENCE) != patience:
-                driver.execute(f"PRAGMA busy_timeout = {patience}")
-                connection.info[_PATIENCE] = patience
-            driver.execute(begin)
-        except sqlite3.OperationalError as reason:
-            raise OperationalError(begin, None, reason) from reason
+        driver: Any = connection.driver_connection
+        if connection.info.get(_PATIENCE) != patience:
+            driver.execute(f"PRAGMA busy_timeout = {patience}")
+            connection.info[_PATIENCE] = patience
+        driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    _begin_by(engine, begin)
 
 
 def _make_postgresql_hurry(engine: Engine) -> None:
@@ -193,7 +201,14 @@ def _make_postgresql_hurry(engine: Engine) -> None:
                 cursor.execute(f"SET {name} = '{_BUSY_SECONDS * 1000}ms'")
         connection.commit()
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get(_WAITING, True):
-            connection.exec_driver_sql("SET LOCAL lock_timeout = '1ms'").close()  # 0 would be for ever
+    def begin(connection: PoolProxiedConnection) -> None:
+        if not connection.info.pop(_NEXT, _USUAL).wait:
+            with connection.driver_connection.cursor() as cursor:  # type: ignore[union-attr]
+                cursor.execute("SET LOCAL lock_timeout = '1ms'")  # 0 would be for ever
+
+    _begin_by(engine, begin)
+
+
+def _begin_by(engine: Engine, begin: Callable[[PoolProxiedConnection], None]) -> None:
+    """As a listener for ``begin`` would; but with one, every statement costs more, and many are asked for nothing."""
+    engine.dialect.do_begin = begin  # type: ignore[assignment, method-assign]
