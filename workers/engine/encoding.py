@@ -7,15 +7,18 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from domain.formats import PictureFormat
+from workers.engine.deep_encoding import write_png, write_tiff
 from workers.engine.metadata import EXIF_DIRECTORIES
 from workers.engine.protocol import unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from workers.engine.arrays import Deep
     from workers.engine.metadata import Metadata
     from workers.engine.pictures import Encoding
 
@@ -31,18 +34,21 @@ BMP_BITFIELDS = 3
 HALF_OPAQUE = 128
 
 
-def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: Path) -> None:
-    """Write ``image`` (L, LA, RGB, RGBA or I;16) to ``target``, which never exists half-written.
+def encode(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, target: Path) -> None:
+    """Write ``image`` to ``target``, which never exists half-written.
 
-    It must fit the format (``Caps.for_format``). Raises OSError when the disk does not take it.
+    It is L, LA, RGB or RGBA; or, for a PNG or TIFF, an array ``(H, W, C)`` uint16. It must fit the format
+    (``Caps.for_format``). Raises OSError when the disk does not take it.
     """
-    if encoding.picture_format is PictureFormat.GIF:
-        image = _with_palette(image)
     unfinished_file = unfinished(target)
     try:
-        if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
+        if isinstance(image, np.ndarray):
+            _write_deep(image, encoding.picture_format, metadata, unfinished_file)
+        elif encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
             unfinished_file.write_bytes(_bmp_with_alpha(image))
         else:
+            if encoding.picture_format is PictureFormat.GIF:
+                image = _with_palette(image)
             options = _save_options(image, encoding, metadata)
             image.save(unfinished_file, format=encoding.picture_format.value, **options)
         os.replace(unfinished_file, target)  # noqa: PTH105 — the atomic step, by its own name
@@ -50,6 +56,14 @@ def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: P
         with suppress(FileNotFoundError):
             unfinished_file.unlink()
         raise
+
+
+def _write_deep(pixels: Deep, picture_format: PictureFormat, metadata: Metadata, path: Path) -> None:
+    with path.open("wb") as file:
+        if picture_format is PictureFormat.PNG:
+            write_png(file, pixels, _png_options(metadata))
+        else:
+            write_tiff(file, pixels, _tiff_options(metadata))
 
 
 def _save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
@@ -63,11 +77,7 @@ def _save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) ->
                 **_given(dpi=metadata.dpi, exif=_fitting(metadata.exif), xmp=_fitting(metadata.xmp)),
             }
         case PictureFormat.PNG:
-            return {
-                "compress_level": PNG_COMPRESSION,
-                "pnginfo": _png_text(metadata.xmp),
-                **_given(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
-            }
+            return _png_options(metadata)
         case PictureFormat.WEBP:
             return {
                 "lossless": encoding.lossless,
@@ -91,6 +101,14 @@ def _given(**options: object) -> dict[str, object]:
 def _fitting(segment: bytes | None) -> bytes | None:
     """Only what fits a JPEG segment: a result without a note is better than none."""
     return segment if segment is not None and len(segment) < MAX_JPEG_SEGMENT - 64 else None
+
+
+def _png_options(metadata: Metadata) -> dict[str, object]:
+    return {
+        "compress_level": PNG_COMPRESSION,
+        "pnginfo": _png_text(metadata.xmp),
+        **_given(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
+    }
 
 
 def _png_text(xmp: bytes | None) -> PngImagePlugin.PngInfo | None:

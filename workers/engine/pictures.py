@@ -13,10 +13,13 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Size
+from workers.engine.deep_pictures import deep_pixels, is_deep
 from workers.engine.metadata import Metadata, load, metadata_of, upright
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from PIL.ImageFile import ImageFile
 
     from workers.engine.arrays import Pixels
 
@@ -102,18 +105,19 @@ def _decode(content: bytes, caps: Caps) -> Picture:
     if image.format == "PNG":
         _open(content).verify()  # loading forgives a wrong checksum
     encoding = _encoding_of(image, content)
+    if is_deep(image):
+        deep = deep_pixels(image, _open(content))
+        return Picture(deep, encoding, metadata_of(image))
     load(image)
     metadata = metadata_of(image)
-    image, profile = _in_known_colours(upright(image), metadata.icc_profile)
-    pixels = np.asarray(image)
-    if pixels.dtype.itemsize > 1:
-        pixels = pixels.astype(np.uint16)  # some files are big-endian
+    converted, profile = _in_known_colours(upright(image), metadata.icc_profile)
+    pixels = np.asarray(converted)
     if pixels.ndim == 2:  # noqa: PLR2004 — gray has no axis of channels
         pixels = pixels[..., None]
     return Picture(pixels, encoding, replace(metadata, icc_profile=profile))
 
 
-def _open(content: bytes) -> Image.Image:
+def _open(content: bytes) -> ImageFile:
     return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
 
 
@@ -145,14 +149,12 @@ def _is_lossless_webp(content: bytes) -> bool:
 
 
 def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """The same picture as 8-bit gray, RGB, either with alpha, or 16-bit gray; and its profile then."""
+    """The same picture as 8-bit gray, RGB or either with alpha; and its profile then."""
     if image.mode in {"CMYK", "LAB"}:
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:
         raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
-    if image.mode == "I;16" and isinstance(invisible := image.info.get("transparency"), int):
-        return _gray_with_alpha(image, invisible), profile
-    if image.mode.startswith("I;16") or image.mode in {"LA", "RGBA"}:
+    if image.mode in {"LA", "RGBA"}:
         return image, profile
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:
         return image, profile
@@ -166,14 +168,6 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
         # There is no way from a palette to gray with alpha, but one through colour.
         return (image.convert("RGBA") if image.mode == "P" else image).convert(f"{mode}A"), profile
     return image.convert(mode), profile
-
-
-def _gray_with_alpha(image: Image.Image, invisible: int) -> Image.Image:
-    """Eight bits of a 16-bit gray picture in which one shade is transparent: Pillow has no more with alpha."""
-    values = np.asarray(image)
-    gray = np.rint(values / np.float32(257)).astype(np.uint8)
-    alpha = np.where(values == invisible, 0, 255).astype(np.uint8)
-    return Image.merge("LA", (Image.fromarray(gray), Image.fromarray(alpha)))
 
 
 def _is_gray(palette: list[int]) -> bool:

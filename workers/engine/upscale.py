@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from domain.formats import PictureFormat
     from domain.sizing import Sizing
-    from workers.engine.arrays import Floats, Pixels
+    from workers.engine.arrays import Deep, Floats, Pixels
     from workers.engine.loaded import LoadedModel
     from workers.engine.network import LoadedNetwork
     from workers.engine.tiles import Plan, Tile
@@ -174,13 +174,16 @@ def _upscale_alpha(alpha: Floats, network: LoadedNetwork) -> Floats:
     return keep_flat(_upscale_gray(alpha, network)[0], alpha, scale)[None]
 
 
-def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.Image:
+def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.Image | Deep:
     """The bands, rounded to the depth of the original, in one picture for the encoder."""
     depth = picture.pixels.dtype
     largest = np.iinfo(depth).max
     channels = picture.pixels.shape[2]
-    mode = "I;16" if depth == np.uint16 else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-    image = Image.new(mode, size)
+    image: Image.Image | Deep
+    if depth == np.uint16:
+        image = np.empty((size.height, size.width, channels), np.uint16)
+    else:
+        image = Image.new({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels], size)
     top = 0
     for band in bands:
         # In place: a band of a wide picture is tens of megabytes, and nobody else needs it any more.
@@ -188,9 +191,11 @@ def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.I
         np.multiply(band, largest, out=band)
         np.add(band, np.float32(0.5), out=band)
         rounded = band.astype(depth).transpose(1, 2, 0)
-        if channels == 1:
-            rounded = rounded[..., 0]
-        image.paste(Image.fromarray(np.ascontiguousarray(rounded)), (0, top))
-        top += rounded.shape[0]
+        if isinstance(image, np.ndarray):
+            image[top : top + len(rounded)] = rounded
+        else:
+            rows = rounded[..., 0] if channels == 1 else rounded
+            image.paste(Image.fromarray(np.ascontiguousarray(rows)), (0, top))
+        top += len(rounded)
     assert top == size.height
     return image

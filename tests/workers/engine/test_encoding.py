@@ -71,15 +71,6 @@ def test_a_gif_keeps_what_is_more_than_half_opaque(mode: str, crop: Image.Image,
     )
 
 
-@pytest.mark.parametrize("picture_format", [PictureFormat.PNG, PictureFormat.TIFF])
-def test_sixteen_bits_stay_sixteen(picture_format: PictureFormat, tmp_path: Path) -> None:
-    values = np.arange(0, 64_000, 1000, dtype=np.uint16).reshape(8, 8)
-
-    encode(Image.fromarray(values), Encoding(picture_format), Metadata(), tmp_path / "result")
-
-    np.testing.assert_array_equal(decode(tmp_path / "result").pixels[..., 0], values)
-
-
 @pytest.mark.parametrize(
     "picture_format", [PictureFormat.JPEG, PictureFormat.PNG, PictureFormat.WEBP, PictureFormat.TIFF]
 )

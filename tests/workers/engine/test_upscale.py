@@ -13,7 +13,10 @@ from domain.formats import PictureFormat
 from domain.sizing import Caps, Size, Sizing
 from workers.engine import heartbeat
 from workers.engine import upscale as upscaling
+from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
+from workers.engine.metadata import Metadata
+from workers.engine.pictures import Encoding, decode
 from workers.engine.upscale import Upscaled, upscale_file
 
 if TYPE_CHECKING:
@@ -158,17 +161,25 @@ def test_gray_stays_exactly_gray(mode: str, crop: Image.Image, tmp_path: Path, u
     np.testing.assert_array_equal(red, blue)
 
 
-def test_sixteen_bit_gray_comes_out_with_more_than_eight_bits(tmp_path: Path, upscale: Upscale) -> None:
-    slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48)
-    source = saved(Image.fromarray(slope), tmp_path / "gray16.png")
+@pytest.mark.parametrize(
+    ("picture_format", "channels"),
+    [("png", 1), ("png", 2), ("png", 3), ("png", 4), ("tiff", 1), ("tiff", 3), ("tiff", 4)],
+)
+def test_sixteen_bits_come_out_with_more_than_eight(
+    picture_format: str, channels: int, tmp_path: Path, upscale: Upscale
+) -> None:
+    slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48, 1).repeat(channels, axis=2)
+    source = tmp_path / "slope"
+    encode(slope, Encoding(PictureFormat(picture_format)), Metadata(), source)
 
-    upscale(source, tmp_path / "result.png")
+    upscale(source, tmp_path / "result")
 
-    with Image.open(tmp_path / "result.png") as image:
-        result = np.asarray(image)
+    result = decode(tmp_path / "result").pixels
     assert result.dtype == np.uint16
-    assert len(np.unique(result)) > 256
-    assert abs(int(result.mean()) - int(slope.mean())) < 2000
+    assert result.shape == (80, 96, channels)
+    for channel in range(channels):
+        assert len(np.unique(result[..., channel])) > 256
+        assert abs(int(result[..., channel].mean()) - int(slope.mean())) < 2000
 
 
 def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
