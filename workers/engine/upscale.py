@@ -18,7 +18,9 @@ from workers.engine.alpha import bled, keep_flat
 from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
 from workers.engine.heartbeat import still_working
+from workers.engine.metadata import allowed
 from workers.engine.pictures import Picture, decode
+from workers.engine.protocol import MetadataPolicy
 from workers.engine.resample import resampled
 from workers.engine.tiles import join, plan_tiles
 
@@ -55,6 +57,7 @@ def upscale_file(
     threads: int,
     on_tile: OnTile,
     cancelled: Cancelled,
+    metadata: MetadataPolicy = MetadataPolicy.KEEP,
 ) -> Upscaled:
     """Write the larger picture to ``target``, in the format of ``source`` and of exactly the asked size.
 
@@ -81,7 +84,7 @@ def upscale_file(
         raise EngineCancelled
     tiles = len(plan.tiles)
     with still_working(lambda: on_tile(tiles, tiles), result.pixels):
-        encode(image, picture.encoding, picture.metadata, target)
+        encode(image, picture.encoding, allowed(picture.metadata, metadata), target)
     return Upscaled(original, result, picture.encoding.picture_format)
 
 
