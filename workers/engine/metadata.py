@@ -176,8 +176,9 @@ def _exif_block(exif: Image.Exif, directories: Iterable[int]) -> bytes | None:
     anything = len(kept) > 0
     for directory in directories:
         entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZES}
-        kept.get_ifd(directory).update(entries)
-        anything = anything or bool(entries)
+        if entries:  # an empty one would be pointed at all the same, and libtiff fails on that
+            kept.get_ifd(directory).update(entries)
+            anything = True
     if not anything:
         return None
     try:

@@ -91,6 +91,21 @@ def test_exif_xmp_profile_and_resolution_come_along(
         assert back.dpi == pytest.approx((300, 300), abs=0.1)
 
 
+@pytest.mark.parametrize("notes", [{0x0131: "a scanner"}, {0x0131: "a scanner", 700: XMP}])
+def test_a_tiff_with_notes_but_none_of_a_camera_is_written_compressed(
+    notes: dict[int, object], crop: Image.Image, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif.update(notes)
+    crop.save(tmp_path / "scan", format="tiff", exif=exif)
+
+    encode(crop, Encoding(PictureFormat.TIFF), decode(tmp_path / "scan").metadata, tmp_path / "result")
+
+    with Image.open(tmp_path / "result") as image:
+        assert image.info["compression"] == "tiff_adobe_deflate"
+        assert {tag: image.tag_v2[tag] for tag in notes} == notes
+
+
 def test_notes_too_long_for_a_jpeg_are_left_out_rather_than_losing_the_picture(
     metadata: Metadata, crop: Image.Image, tmp_path: Path
 ) -> None:
