@@ -72,8 +72,10 @@ def rows(pytestconfig: pytest.Config) -> Iterator[list[Row]]:
     yield rows
     SHEET.parent.mkdir(exist_ok=True)
     contact_sheet(rows).save(SHEET)
-    if reporter := pytestconfig.pluginmanager.get_plugin("terminalreporter"):
-        reporter.write_line(f"\ninput beside output: {SHEET}")
+    reporter, capture = map(pytestconfig.pluginmanager.get_plugin, ("terminalreporter", "capturemanager"))
+    if reporter and capture:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"\ninput beside output: {SHEET}")
 
 
 def contact_sheet(rows: list[Row], columns: int = 3) -> Image.Image:
