@@ -91,7 +91,8 @@ def write_tiff(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
     # Counted from the end of the directory, which makes of them what the file needs.
     directory[TiffImagePlugin.STRIPOFFSETS] = tuple(ends[:-1])
     directory.save(file)
-    file.writelines(strips)
+    for strip in strips:  # noqa: FURB122 — Pillow's writer of several pages has no writelines of its own
+        file.write(strip)
 
 
 def _tiff_notes(

@@ -6,10 +6,11 @@ stranger's file meets the same decoders, checks and limits whatever its depth.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from workers.engine.arrays import LARGEST_DEEP
 from workers.engine.metadata import load, upright
@@ -34,7 +35,8 @@ _PREMULTIPLIED_ALPHA = 1
 def is_deep(image: ImageFile) -> bool:
     """Whether a picture, open and not loaded, has 16 bits in each channel and can keep them here.
 
-    A compressed TIFF that holds one colour after the other cannot: its second bytes are out of Pillow's reach.
+    Colours cannot in an animation, whose frames Pillow lays over each other with 8 bits; nor in a compressed TIFF
+    that holds one colour after the other, whose second bytes are out of its reach.
     """
     if image.mode.startswith("I;16"):
         return True
@@ -46,13 +48,17 @@ def is_deep(image: ImageFile) -> bool:
         return set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16} and not (
             planes == _SEPARATE_PLANES and image.tile[0].codec_name == "libtiff"
         )
-    return image.format == "PNG" and str(image.tile[0].args).endswith(";16B")
+    return (
+        image.format == "PNG"
+        and not image.is_animated  # type: ignore[attr-defined]
+        and str(image.tile[0].args).endswith(";16B")
+    )
 
 
-def deep_pixels(image: ImageFile, again: ImageFile) -> Deep:
-    """``(H, W, C)``, upright, of a picture that is deep. ``image`` is loaded then.
+def deep_pixels(image: ImageFile) -> Deep:
+    """``(H, W, C)``, upright, of the frame or page at which a deep picture stands, which is loaded then.
 
-    ``again`` is the same file (and page) opened a second time. Raises whatever Pillow does.
+    It was opened from memory. Raises whatever Pillow does.
     """
     tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16"):
@@ -61,7 +67,7 @@ def deep_pixels(image: ImageFile, again: ImageFile) -> Deep:
         # Four bytes make a pixel, as in 8-bit RGBA.
         pixels = _loaded(image, "RGBA").view(">u2").astype(np.uint16)
     else:
-        pixels = _colour(image, again)
+        pixels = _colour(image)
         if tags.get(TiffImagePlugin.EXTRASAMPLES) == (_PREMULTIPLIED_ALPHA,):
             pixels = _straight(pixels)
     invisible = image.info.get("transparency")
@@ -78,7 +84,10 @@ def _gray(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
     return gray
 
 
-def _colour(image: ImageFile, again: ImageFile) -> Deep:
+def _colour(image: ImageFile) -> Deep:
+    assert isinstance(image.fp, io.BytesIO)
+    again = Image.open(io.BytesIO(image.fp.getvalue()), formats=(image.format or "",))
+    again.seek(image.tell())
     kind = "RGBX" if _rawmode(image).startswith("RGBX") else image.mode
     order = _byte_order(image)
     first = _loaded(image, f"{kind};{_FIRST_BYTE}")

@@ -106,8 +106,7 @@ def _decode(content: bytes, caps: Caps) -> Picture:
         _open(content).verify()  # loading forgives a wrong checksum
     encoding = _encoding_of(image, content)
     if is_deep(image):
-        deep = deep_pixels(image, _open(content))
-        return Picture(deep, encoding, metadata_of(image))
+        return Picture(deep_pixels(image), encoding, metadata_of(image))
     load(image)
     metadata = metadata_of(image)
     converted, profile = _in_known_colours(upright(image), metadata.icc_profile)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from domain.formats import PictureFormat
+from workers.engine.deep_encoding import write_tiff
 from workers.engine.encoding import encode
 from workers.engine.metadata import Metadata
 from workers.engine.pictures import Encoding, decode
@@ -89,3 +90,16 @@ def test_exif_xmp_profile_and_resolution_come_along(
     with Image.open(tmp_path / "result") as image:  # as anyone reads it
         image.load()
         assert image.info["icc_profile"] == profile
+
+
+def test_pages_of_a_tiff_follow_each_other(tmp_path: Path) -> None:
+    pages = [noise(30, 40, 3), noise(200, 300, 4), noise(5, 7, 1)]
+
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "result") as file:
+        for page in pages:
+            write_tiff(file, page, {"exif": Image.Exif(), "dpi": (300, 300), "icc_profile": bytes(200)})
+            file.newFrame()
+
+    for number, page in enumerate(pages):
+        read = tifffile.imread(tmp_path / "result", key=number)
+        np.testing.assert_array_equal(read.reshape(page.shape), page)

@@ -98,6 +98,17 @@ def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
     return decode(path, caps or Caps())
 
 
+def test_the_colours_of_an_animation_are_left_to_pillow(tmp_path: Path) -> None:
+    first, second = (struct.pack(">IIIIIHHBB", number, 37, 23, 0, 0, 1, 10, 0, 0) for number in (0, 1))
+    still = png(values(3), chunk(b"acTL", struct.pack(">II", 2, 0)), chunk(b"fcTL", first))
+    data = struct.pack(">I", 2) + zlib.compress(scanlines(values(3, seed=1)))
+    animation = still[:-12] + chunk(b"fcTL", second) + chunk(b"fdAT", data) + still[-12:]
+
+    picture = decoded(animation, tmp_path)
+
+    np.testing.assert_array_equal(picture.pixels, values(3) >> 8)
+
+
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_a_png_keeps_all_its_bits(channels: int, interlaced: bool, tmp_path: Path) -> None:
