@@ -31,6 +31,7 @@ JPEG segments would cost it seconds and 300 MB.
 """
 _MAX_DIRECTORIES = 1000
 """Of a TIFF: pages with smaller copies of them. Pillow compares each with all before it."""
+_GIF_SIGNATURES = {b"GIF87a", b"GIF89a"}
 _OS2_HEADER_BYTES = 12
 _SUBFILE_TYPE = 254
 _NO_PAGE = 0b101
@@ -77,6 +78,9 @@ class _Pieces:
 
 
 def _facts(content: BinaryIO) -> PictureFacts:
+    content.seek(0)
+    if content.read(6) in _GIF_SIGNATURES:
+        return _gif_facts(content)
     content.seek(0)
     picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
     picture_format = _FORMATS[picture.format or ""]
@@ -160,23 +164,23 @@ def _webp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     return _frames(picture, PictureFormat.WEBP, picture.n_frames)  # type: ignore[attr-defined]
 
 
-def _gif_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
+def _gif_facts(content: BinaryIO) -> PictureFacts:
     """Block for block up to the trailer, or to a frame too many (GIF89a, 18 to 27).
 
-    What follows the trailer is nobody's business.
+    What follows the trailer is nobody's business. Without Pillow, which fills the area of the first frame when
+    it opens a file: four gigabytes, if the file says so.
     """
-    frames = 0
-    content.seek(10)
-    flags = content.read(1)[0]
+    width, height, flags = struct.unpack("<HHB", content.read(5))
     content.seek(2 + _colours(flags), os.SEEK_CUR)
-    while (kind := content.read(1)) != b";":
+    frames = 0
+    while frames <= PictureFormat.GIF.max_frames and (kind := content.read(1)) != b";":
         if not kind:
             raise PictureError("This GIF is cut off.")
         if kind == b",":
+            left, top, across, down, flags = struct.unpack("<HHHHB", content.read(9))
+            if frames == 0:  # the canvas grows, as with Pillow and browsers
+                width, height = max(width, left + across), max(height, top + down)
             frames += 1
-            if frames > PictureFormat.GIF.max_frames:
-                break
-            flags = content.read(9)[8]
             content.seek(_colours(flags) + 1, os.SEEK_CUR)
         elif kind == b"!":
             content.seek(1, os.SEEK_CUR)
@@ -185,7 +189,10 @@ def _gif_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
         size = content.read(1)[0]
         while size:
             size = content.read(size + 1)[size]
-    return _frames(picture, PictureFormat.GIF, frames)
+    if not frames or width < 1 or height < 1:
+        raise PictureError("This picture has no pixels.")
+    canvas = Size(width, height)
+    return PictureFacts(PictureFormat.GIF, canvas, (canvas,) * (frames - 1))
 
 
 def _colours(flags: int) -> int:
@@ -236,7 +243,6 @@ _SIZES: dict[PictureFormat, Callable[[Image.Image, BinaryIO], list[Size]]] = {
     PictureFormat.JPEG: _jpeg_sizes,
     PictureFormat.PNG: _png_sizes,
     PictureFormat.WEBP: _webp_sizes,
-    PictureFormat.GIF: _gif_sizes,
     PictureFormat.BMP: _bmp_sizes,
     PictureFormat.TIFF: _tiff_sizes,
 }

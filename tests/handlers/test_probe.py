@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import resource
 import struct
 import time
 import zlib
@@ -180,6 +181,18 @@ def test_of_ten_thousand_frames_only_one_too_many_are_looked_at() -> None:
 
     assert len(facts.further) == PictureFormat.GIF.max_frames
     assert content.bytes_read < 400 * len(FRAME)
+
+
+@pytest.mark.parametrize("disposal", range(4))
+def test_a_frame_as_large_as_gif_allows_takes_no_memory(disposal: int) -> None:
+    control = b"\x21\xf9\x04" + bytes([disposal << 2 | 1]) + b"\5\0\0\0"
+    huge = b"," + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0) + b"\x02\x02\x4c\x01\0"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    facts = probe(io.BytesIO(GIF_HEADER + control + huge + b";"))
+
+    assert facts.size == Size(65_535, 65_535)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
 def test_as_many_frames_as_are_allowed_are_walked_to_the_end() -> None:
