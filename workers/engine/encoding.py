@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, PngImagePlugin
@@ -14,6 +15,7 @@ from workers.engine.metadata import EXIF_DIRECTORIES
 from workers.engine.protocol import unfinished
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from workers.engine.metadata import Metadata
@@ -36,15 +38,28 @@ def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: P
 
     It must fit the format (``Caps.for_format``). Raises OSError when the disk does not take it.
     """
+    with replacing(target) as file:
+        write(image, encoding, metadata, file)
+
+
+def write(image: Image.Image, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO) -> None:
+    """As ``encode``, to wherever it is wanted."""
     if encoding.picture_format is PictureFormat.GIF:
-        image = _with_palette(image)
+        image = with_palette(image)
+    if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
+        content = _bmp_with_alpha(image)
+        file.write(content) if isinstance(file, io.BytesIO) else file.write_bytes(content)
+    else:
+        options = save_options(image, encoding, metadata)
+        image.save(file, format=encoding.picture_format.value, **options)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A file to write to, which takes the place of ``target`` when the block ends, and is gone when it fails."""
     unfinished_file = unfinished(target)
     try:
-        if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
-            unfinished_file.write_bytes(_bmp_with_alpha(image))
-        else:
-            options = _save_options(image, encoding, metadata)
-            image.save(unfinished_file, format=encoding.picture_format.value, **options)
+        yield unfinished_file
         os.replace(unfinished_file, target)  # noqa: PTH105 — the atomic step, by its own name
     except BaseException:
         with suppress(FileNotFoundError):
@@ -52,7 +67,8 @@ def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: P
         raise
 
 
-def _save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
+def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
+    """What Pillow is to be told when it saves such a picture."""
     match encoding.picture_format:
         case PictureFormat.JPEG:
             return {
@@ -117,7 +133,7 @@ def _tiff_options(metadata: Metadata) -> dict[str, object]:
     )
 
 
-def _with_palette(image: Image.Image) -> Image.Image:
+def with_palette(image: Image.Image) -> Image.Image:
     """As GIF holds it: up to 256 colours; a pixel that is less than half opaque is not there at all."""
     if image.mode == "L":
         return image
