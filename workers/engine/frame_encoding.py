@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import GifImagePlugin, Image, TiffImagePlugin
@@ -26,17 +26,25 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from numpy.typing import NDArray
+
     from workers.engine.arrays import Pixels
     from workers.engine.frames import Timing
     from workers.engine.metadata import Metadata
     from workers.engine.pictures import Encoding
 
+    Box = tuple[int, int, int, int]  # left, top, right, bottom
     Images = Iterator[tuple[Image.Image, Metadata]]
 
 GIF_KEEP, GIF_CLEAR = 1, 2  # what becomes of a frame when its time is over (GIF89a, 23)
 GIF_FULL_PALETTE_BYTES = 3 * 256
 PNG_SIGNATURE_BYTES = 8
 WEBP_METHOD = 4  # libwebp's own balance, as for a single picture; Pillow's default for animations is 0
+
+
+class _Drawn(NamedTuple):
+    image: Image.Image
+    box: Box
 
 
 def encode_frames(images: Images, encoding: Encoding, timing: Timing | None, target: Path) -> None:
@@ -150,12 +158,14 @@ def _write_png(images: Images, encoding: Encoding, timing: Timing, out: BinaryIO
     _write_chunk(out, b"IEND", b"")
 
 
-def _differing(before: Image.Image, after: Image.Image) -> tuple[int, int, int, int]:
-    """The smallest box around all that changes: left, top, right, bottom; one pixel if nothing does."""
+def _differing(before: Image.Image, after: Image.Image) -> Box:
     changed = np.asarray(before) != np.asarray(after)
-    if changed.ndim > 2:  # noqa: PLR2004 — with an axis of channels
-        changed = changed.any(axis=2)
-    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    return _around(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004 — or with channels
+
+
+def _around(mask: NDArray[np.bool_]) -> Box:
+    """The smallest box around all that is true; one pixel if nothing is, because formats know no empty frame."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return (0, 0, 1, 1)
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -180,7 +190,7 @@ def _write_gif(images: Images, timing: Timing, out: BinaryIO) -> None:
     Only where pixels vanish is there no other way than to clear the canvas and to draw all of them anew.
     """
     before: Pixels | None = None
-    drawn: Image.Image | None = None  # and not written yet: what comes next decides whether it is cleared
+    drawn: _Drawn | None = None  # and not written yet: what comes next decides whether it is cleared
     shown_for = 0.0
     for (image, _), milliseconds in zip(images, timing.milliseconds, strict=True):
         now = _as_seen(image)
@@ -189,13 +199,13 @@ def _write_gif(images: Images, timing: Timing, out: BinaryIO) -> None:
             kept = np.zeros(now.shape[:2], bool)
         else:
             vanishing = bool((before[..., 3] > now[..., 3]).any())
-            _write_gif_frame(out, drawn, shown_for, GIF_CLEAR if vanishing else GIF_KEEP)
+            _write_gif_frame(out, drawn, image.size, shown_for, GIF_CLEAR if vanishing else GIF_KEEP)
             kept = np.full(now.shape[:2], not vanishing) & (before == now).all(axis=2)
         drawn = _drawn(image, now, kept)
-        before, shown_for = now, milliseconds
+        before, shown_for, size = now, milliseconds, image.size
     assert drawn is not None
     # Not all programs clear the canvas themselves before they begin anew; and what ends there is to stay.
-    _write_gif_frame(out, drawn, shown_for, GIF_KEEP if timing.loop is None else GIF_CLEAR)
+    _write_gif_frame(out, drawn, size, shown_for, GIF_KEEP if timing.loop is None else GIF_CLEAR)
     out.write(b";")
 
 
@@ -208,16 +218,20 @@ def _as_seen(image: Image.Image) -> Pixels:
     return pixels
 
 
-def _drawn(image: Image.Image, seen: Pixels, kept: Pixels) -> Image.Image:
-    """With a palette, all of whose 256 entries are there; transparent where nothing is to be drawn."""
+def _drawn(image: Image.Image, seen: Pixels, kept: NDArray[np.bool_]) -> _Drawn:
+    """What is not kept, with a palette of its own, all of whose 256 entries are there."""
+    box = (0, 0, *image.size)
     if image.mode in {"LA", "RGBA"} or kept.any():
+        mask = (seen[..., 3] > 0) & ~kept
         image = image.convert("RGBA")
-        image.putalpha(Image.fromarray(np.where(kept, 0, seen[..., 3]).astype(np.uint8)))
+        image.putalpha(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
+        if kept.any():
+            box = _around(mask)
     else:
         image = image.convert("RGB")
-    drawn = with_palette(image)
+    drawn = with_palette(image.crop(box))
     drawn.putpalette(bytes(drawn.getpalette() or b"").ljust(GIF_FULL_PALETTE_BYTES, b"\0"))
-    return drawn
+    return _Drawn(drawn, box)
 
 
 def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> None:
@@ -228,11 +242,18 @@ def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> No
         out.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, loop, 0))
 
 
-def _write_gif_frame(out: BinaryIO, image: Image.Image, milliseconds: float, disposal: int) -> None:
+def _write_gif_frame(
+    out: BinaryIO, drawn: _Drawn, canvas: tuple[int, int], milliseconds: float, disposal: int
+) -> None:
+    image, (left, top, *_) = drawn
     transparent = image.info.get("transparency")
     given = {} if transparent is None else {"transparency": transparent}
-    out.writelines(
-        GifImagePlugin.getdata(
-            image, duration=milliseconds, disposal=disposal, include_color_table=True, **given
-        )
+    if disposal == GIF_CLEAR and image.size != canvas:  # for only what a frame covers is cleared
+        whole = Image.new("P", canvas, transparent)
+        whole.putpalette(image.getpalette() or b"")
+        whole.paste(image, (left, top))
+        image, left, top = whole, 0, 0
+    blocks = GifImagePlugin.getdata(
+        image, (left, top), duration=milliseconds, disposal=disposal, include_color_table=True, **given
     )
+    out.writelines(blocks)

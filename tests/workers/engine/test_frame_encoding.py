@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import weakref
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageSequence
 
 from domain.formats import PictureFormat
@@ -162,6 +165,33 @@ def test_of_a_gif_what_is_less_than_half_opaque_is_not_there_in_any_frame(
     for shown, alpha in zip(composed(tmp_path / "result"), alphas, strict=True):
         np.testing.assert_array_equal(shown[..., 3] == 255, np.asarray(alpha) >= HALF_OPAQUE)
         np.testing.assert_array_equal(shown[..., 3] == 0, np.asarray(alpha) < HALF_OPAQUE)
+
+
+NOTHING, RED, GREEN, WHITE = (0, 0, 0, 0), (255, 0, 0, 255), (0, 130, 0, 255), (255, 255, 255, 255)
+cels = st.lists(
+    st.lists(st.sampled_from([NOTHING, RED, GREEN, WHITE]), min_size=12, max_size=12), min_size=2, max_size=6
+)
+
+
+@pytest.mark.parametrize("picture_format", [GIF, PNG, WEBP])
+@given(cels=cels)
+@example(cels=[[RED] * 6 + [RED] * 6, [RED] * 6 + [GREEN] * 6, [NOTHING] * 6 + [GREEN] * 6])
+@settings(max_examples=60, deadline=None)
+def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
+    picture_format: PictureFormat, cels: list[list[tuple[int, ...]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    target = tmp_path_factory.getbasetemp() / "cels"
+    frames = [np.array(cel, np.uint8).reshape(3, 4, 4) for cel in cels]
+    # A WebP's encoder would make one frame of equal ones.
+    unequal = [frames[0], *(later for earlier, later in pairwise(frames) if (earlier != later).any())]
+    images = [Image.fromarray(frame) for frame in unequal]
+
+    encode_frames(
+        bare(images), Encoding(picture_format, lossless=True), Timing((40,) * len(images), 0), target
+    )
+
+    for shown, frame in zip(composed(target), unequal, strict=True):
+        np.testing.assert_array_equal(shown, frame)
 
 
 # Each frame has its own palette and is dithered by it, so all of a still background would seem to crawl.
