@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from workers.engine.deep_pictures import deep_pixels, is_deep
 from workers.engine.metadata import Metadata, load, metadata_of, upright
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from PIL.ImageFile import ImageFile
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
 DAMAGED = "The picture is damaged or incomplete."
 
-# Pillow's own limit is lower than what an operator may allow; ours is checked before a pixel is read.
+# Pillow's own limit is lower than what an operator may allow; ``reading`` sets the operator's.
 Image.MAX_IMAGE_PIXELS = None
 
 # Named when opening, because Pillow knows about sixty formats, some of which run other programs.
@@ -84,27 +86,50 @@ def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
     """
     # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
     content = path.read_bytes()
+    with reading(caps):
+        return _decode(content, caps)
+
+
+@contextmanager
+def reading(caps: Caps) -> Iterator[None]:
+    """Whatever goes wrong with the content of a file within the block is a PictureError.
+
+    Pillow makes no picture of more than twice the pixels of ``caps``, not even for a part of one.
+    """
+    Image.MAX_IMAGE_PIXELS = caps.max_pixels
     try:
         with warnings.catch_warnings():
             # Pillow warns about what it forgives; what must not be forgiven is checked here.
             warnings.simplefilter("ignore")
-            return _decode(content, caps)
+            yield
     except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise PictureError(UNREADABLE) from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(_too_many_pixels(caps)) from error
     except Exception as error:
         # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, KeyError …
         raise PictureError(DAMAGED) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = None
+
+
+def _too_many_pixels(caps: Caps) -> str:
+    return f"The picture has more than {caps.max_pixels:,} pixels."
 
 
 def _decode(content: bytes, caps: Caps) -> Picture:
-    image = _open(content)
+    image = opened(content)
     if Size(*image.size).pixels > caps.max_pixels:
-        raise PictureError(f"The picture has more than {caps.max_pixels:,} pixels.")
+        raise PictureError(_too_many_pixels(caps))
     if image.format == "PNG":
-        _open(content).verify()  # loading forgives a wrong checksum
-    encoding = _encoding_of(image, content)
+        opened(content).verify()  # loading forgives a wrong checksum
+    return picture_of(image, encoding_of(image, content))
+
+
+def picture_of(image: ImageFile, encoding: Encoding) -> Picture:
+    """The frame or page at which ``image`` stands."""
     if is_deep(image):
         return Picture(deep_pixels(image), encoding, metadata_of(image))
     load(image)
@@ -116,11 +141,12 @@ def _decode(content: bytes, caps: Caps) -> Picture:
     return Picture(pixels, encoding, replace(metadata, icc_profile=profile))
 
 
-def _open(content: bytes) -> ImageFile:
+def opened(content: bytes) -> ImageFile:
+    """Its header read, no pixel yet; one of our formats."""
     return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
 
 
-def _encoding_of(image: Image.Image, content: bytes) -> Encoding:
+def encoding_of(image: Image.Image, content: bytes) -> Encoding:
     picture_format = _FORMATS[image.format or ""]
     if picture_format is PictureFormat.JPEG:
         # Unknown kinds of subsampling become none at all, which loses nothing.
