@@ -1,16 +1,18 @@
 """Read pictures with 16 bits in each channel, of which Pillow keeps eight unless they are gray.
 
-Pillow decodes the file twice, because its own unpackers take the one byte of each value or the other. So a
-stranger's file meets the same decoders, checks and limits whatever its depth.
+Pillow decodes the file twice, because its own unpackers take the one byte of each value or the other; or once for
+each channel, where a TIFF holds one after the other. So a stranger's file meets the same decoders, checks and limits
+whatever its depth.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
 from workers.engine.arrays import LARGEST_DEEP
 from workers.engine.metadata import load, upright
@@ -27,16 +29,33 @@ if TYPE_CHECKING:
 _FIRST_BYTE, _SECOND_BYTE = "16B", "16L"
 
 # Values of tags (TIFF 6.0).
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _SEPARATE_PLANES = 2
 _PREMULTIPLIED_ALPHA = 1
+
+
+_TAGS_OF_A_PLANE = (
+    TiffImagePlugin.IMAGEWIDTH,
+    TiffImagePlugin.IMAGELENGTH,
+    TiffImagePlugin.COMPRESSION,
+    TiffImagePlugin.PREDICTOR,
+    TiffImagePlugin.ROWSPERSTRIP,
+    TiffImagePlugin.TILEWIDTH,
+    TiffImagePlugin.TILELENGTH,
+    ExifTags.Base.Orientation,
+)
+_TAGS_OF_BLOCKS = {
+    TiffImagePlugin.STRIPOFFSETS,
+    TiffImagePlugin.STRIPBYTECOUNTS,
+    TiffImagePlugin.TILEOFFSETS,
+    TiffImagePlugin.TILEBYTECOUNTS,
+}
 
 
 def is_deep(image: ImageFile) -> bool:
     """Whether a picture, open and not loaded, has 16 bits in each channel and can keep them here.
 
-    Colours cannot in an animation, whose frames Pillow lays over each other with 8 bits; nor in a compressed TIFF
-    that holds one colour after the other, whose second bytes are out of its reach.
+    The colours of an animation cannot: Pillow lays its frames over each other with 8 bits.
     """
     if image.mode.startswith("I;16"):
         return True
@@ -44,10 +63,7 @@ def is_deep(image: ImageFile) -> bool:
         return False
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
-        planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION)
-        return set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16} and not (
-            planes == _SEPARATE_PLANES and image.tile[0].codec_name == "libtiff"
-        )
+        return set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
     return (
         image.format == "PNG"
         and not image.is_animated  # type: ignore[attr-defined]
@@ -56,9 +72,9 @@ def is_deep(image: ImageFile) -> bool:
 
 
 def deep_pixels(image: ImageFile) -> Deep:
-    """``(H, W, C)``, upright, of the frame or page at which a deep picture stands, which is loaded then.
+    """``(H, W, C)``, upright, of the frame or page at which a deep picture stands.
 
-    It was opened from memory. Raises whatever Pillow does.
+    It was opened from memory, and its metadata are complete then. Raises whatever Pillow does.
     """
     tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16"):
@@ -67,7 +83,8 @@ def deep_pixels(image: ImageFile) -> Deep:
         # Four bytes make a pixel, as in 8-bit RGBA.
         pixels = _loaded(image, "RGBA").view(">u2").astype(np.uint16)
     else:
-        pixels = _colour(image)
+        separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+        pixels = _separate(image, tags) if separate else _colour(image)
         if tags.get(TiffImagePlugin.EXTRASAMPLES) == (_PREMULTIPLIED_ALPHA,):
             pixels = _straight(pixels)
     invisible = image.info.get("transparency")
@@ -84,9 +101,47 @@ def _gray(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
     return gray
 
 
+def _separate(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
+    content, channels = _content(image), len(image.getbands())
+    planes = (_of_one_plane(content, tags, index) for index in range(channels))
+    return np.concatenate([_gray(_opened(plane, "TIFF"), {}) for plane in planes], axis=2)
+
+
+def _of_one_plane(content: bytes, tags: Any, index: int) -> bytes:
+    """The same TIFF with another directory, which describes one of the channels as a gray picture."""
+    count = tags[TiffImagePlugin.SAMPLESPERPIXEL]
+    new: dict[int, tuple[int, ...]] = {tag: (tags[tag],) for tag in _TAGS_OF_A_PLANE if tag in tags}
+    new |= {
+        TiffImagePlugin.BITSPERSAMPLE: (16,),
+        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: (_BLACK_IS_ZERO,),
+    }
+    for tag in _TAGS_OF_BLOCKS & tags.keys():
+        blocks = len(tags[tag]) // count
+        new[tag] = tags[tag][index * blocks : (index + 1) * blocks]
+    order = "<" if tags.prefix == b"II" else ">"
+    entries, values = struct.pack(f"{order}H", len(new)), b""
+    values_at = len(content) + len(entries) + 12 * len(new) + 4
+    for tag, numbers in sorted(new.items()):
+        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(packed) != 4:  # noqa: PLR2004 — what fits an entry
+            packed, values = struct.pack(f"{order}I", values_at + len(values)), values + packed
+        entries += struct.pack(f"{order}HHI", tag, TiffTags.LONG, len(numbers)) + packed
+    header: bytes = tags.prefix + struct.pack(f"{order}HI", 42, len(content))
+    return header + content[len(header) :] + entries + bytes(4) + values
+
+
+def _content(image: ImageFile) -> bytes:
+    file: Any = image.fp
+    content: bytes = file.getvalue()
+    return content
+
+
+def _opened(content: bytes, picture_format: str) -> ImageFile:
+    return Image.open(io.BytesIO(content), formats=(picture_format,))
+
+
 def _colour(image: ImageFile) -> Deep:
-    assert isinstance(image.fp, io.BytesIO)
-    again = Image.open(io.BytesIO(image.fp.getvalue()), formats=(image.format or "",))
+    again = _opened(_content(image), image.format or "")
     again.seek(image.tell())
     kind = "RGBX" if _rawmode(image).startswith("RGBX") else image.mode
     order = _byte_order(image)
@@ -112,12 +167,7 @@ def _loaded(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
 
 
 def _with_rawmode(arguments: Any, rawmode: str) -> Any:
-    if isinstance(arguments, str):
-        return rawmode
-    before, *others = arguments
-    if len(before) == 1:  # a TIFF in which each tile is of one channel
-        rawmode = before.upper() + rawmode[rawmode.index(";") :]
-    return (rawmode, *others)
+    return rawmode if isinstance(arguments, str) else (rawmode, *arguments[1:])
 
 
 def _byte_order(image: ImageFile) -> str:

@@ -132,6 +132,9 @@ def test_a_png_keeps_all_its_bits(channels: int, interlaced: bool, tmp_path: Pat
         {"byteorder": "<", "rowsperstrip": 5},
         {"byteorder": "<", "planes": True},
         {"byteorder": ">", "planes": True, "rowsperstrip": 5},
+        {"byteorder": "<", "planes": True, "compression": "zlib"},
+        {"byteorder": ">", "planes": True, "compression": "zlib", "predictor": True, "rowsperstrip": 5},
+        {"byteorder": "<", "planes": True, "compression": "zlib", "tile": (16, 16), "bigtiff": True},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -142,14 +145,9 @@ def test_a_tiff_keeps_all_its_bits(channels: int, options: dict[str, Any], tmp_p
     np.testing.assert_array_equal(picture.pixels, values(channels))
 
 
-def test_of_compressed_planes_eight_bits_are_kept(tmp_path: Path) -> None:
-    picture = decoded(tiff(values(3), planes=True, compression="zlib"), tmp_path)
-
-    np.testing.assert_array_equal(picture.pixels, values(3) >> 8)
-
-
-def test_a_fourth_channel_that_means_nothing_is_left_out(tmp_path: Path) -> None:
-    picture = decoded(tiff(values(4), extrasamples=["unspecified"]), tmp_path)
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_fourth_channel_that_means_nothing_is_left_out(planes: bool, tmp_path: Path) -> None:
+    picture = decoded(tiff(values(4), extrasamples=["unspecified"], planes=planes), tmp_path)
 
     np.testing.assert_array_equal(picture.pixels, values(4)[..., :3])
 
@@ -181,8 +179,12 @@ def test_a_png_is_turned_upright(orientation: int, channels: int, tmp_path: Path
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_tiff_is_turned_upright(orientation: int, compression: str | None, tmp_path: Path) -> None:
-    content = tiff(values(3), compression=compression, extratags=[(274, 3, 1, orientation, True)])
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_tiff_is_turned_upright(
+    orientation: int, planes: bool, compression: str | None, tmp_path: Path
+) -> None:
+    tags = [(274, 3, 1, orientation, True)]
+    content = tiff(values(3), planes=planes, compression=compression, extratags=tags)
 
     picture = decoded(content, tmp_path)
 
