@@ -6,6 +6,7 @@ by frame, to be worked on. So only one frame is in memory at a time, and a fault
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,8 @@ def _pages(
     """Each picture, and for how many milliseconds it is to be seen."""
     with reading(caps):
         image = opened(content)
+        if image.format == "PNG" and (exif := _exif_of_png(content)):
+            image.info["exif"] = exif
     for position in positions:
         with reading(caps):
             if image.format == "TIFF" and position != image.tell():
@@ -137,6 +140,17 @@ def _pages(
             picture = picture_of(image, encoding)
             milliseconds = float(image.info.get("duration", 0))
         yield picture, milliseconds
+
+
+def _exif_of_png(content: bytes) -> bytes | None:
+    """Also where it stands behind the frames: Pillow would find it there, and turn the last one alone."""
+    position = 8
+    while position < len(content):
+        length, kind = struct.unpack_from(">I4s", content, position)
+        if kind == b"eXIf":
+            return b"Exif\0\0" + content[position + 8 : position + 8 + length]
+        position += 12 + length
+    return None
 
 
 def _animation(content: bytes, encoding: Encoding, positions: Sequence[int], caps: Caps) -> Frames:

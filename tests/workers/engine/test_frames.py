@@ -157,6 +157,23 @@ def test_each_frame_is_upright(picture_format: str, written: Written) -> None:
         )
 
 
+def test_an_orientation_noted_behind_the_frames_turns_all_of_them(written: Written) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    originals = moving("RGB")
+    path = written(originals, "png")
+    png, note = path.read_bytes(), b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(note) - 4) + note + struct.pack(">I", zlib.crc32(note))
+    path.write_bytes(png[:-12] + chunk + png[-12:])
+
+    frames = read_frames(path, CAPS)
+
+    assert frames.sizes == (Size(30, 40),) * 4
+    for seen, original in zip(shown(frames), originals, strict=True):
+        turned = original.transpose(Image.Transpose.ROTATE_270)
+        np.testing.assert_array_equal(seen[..., :3], np.asarray(turned))
+
+
 def test_each_page_has_its_own_size_and_mode_and_profile(crop: Image.Image, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     deep = Image.fromarray(np.arange(0, 60_000, 1000, dtype=np.uint16).reshape(6, 10))
