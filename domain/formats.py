@@ -29,6 +29,19 @@ class PictureFormat(StrEnum):
     def media_type(self) -> str:
         return f"image/{self.value}"
 
+    @property
+    def max_frames(self) -> int:
+        """How many pictures of one file are upscaled: frames of an animation, or pages."""
+        return _MAX_FRAMES.get(self, 1)
+
+
+_MAX_FRAMES = {
+    PictureFormat.GIF: 200,
+    PictureFormat.PNG: 200,
+    PictureFormat.WEBP: 200,
+    PictureFormat.TIFF: 50,
+}
+
 
 def format_named(filename: str) -> PictureFormat | None:
     """The format that a file's name speaks of; None for a name that speaks of none."""

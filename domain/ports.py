@@ -91,11 +91,13 @@ class Later(Protocol):
 class PictureFacts(NamedTuple):
     picture_format: PictureFormat
     size: Size
+    further: tuple[Size, ...] = ()
+    """Of the frames or pages behind the first, at most one more than the format's ``max_frames`` allows."""
 
 
 class Probe(Protocol):
     def __call__(self, content: BinaryIO, /) -> PictureFacts:
-        """Format and displayed size, from the header; the stream stands at its start before and after.
+        """Format and displayed sizes, from the header; the stream stands at its start before and after.
 
         Raises PictureError when this is none of our formats, or visibly incomplete.
         """

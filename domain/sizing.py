@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from domain.errors import FieldProblem, InvalidFields
 from domain.formats import PictureFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCALE_FACTORS = (2, 3, 4)
 DEFAULT_SCALE_FACTOR = 2
@@ -35,7 +38,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Caps:
-    """Limits of a result, whatever asked for it."""
+    """Limits of a result, whatever asked for it; the pixels are those of all frames or pages together."""
 
     max_side: int = 16_384
     max_pixels: int = 268_435_456
@@ -84,8 +87,25 @@ class Sizing:
         assert self.target_height is not None
         return Size(_scaled(original.width, self.target_height, original.height), self.target_height)
 
-    def problems(self, original: Size, max_scale: int, caps: Caps) -> list[FieldProblem]:
-        """Everything that is wrong with this wish for a picture of this size, field by field."""
+    def results(self, originals: Sequence[Size]) -> list[Size]:
+        """Of each frame or page: what was asked for is the first one's size, the others grow as it does."""
+        first = originals[0]
+        result = self.result(first)
+        return [
+            Size(
+                _scaled(original.width, result.width, first.width),
+                _scaled(original.height, result.height, first.height),
+            )
+            for original in originals
+        ]
+
+    def problems(
+        self, original: Size, max_scale: int, caps: Caps, further: Sequence[Size] = ()
+    ) -> list[FieldProblem]:
+        """Everything that is wrong with this wish for a picture of this size, field by field.
+
+        ``further`` are the sizes of its other frames or pages.
+        """
         problems = []
         targets = (
             ("target_width", self.target_width, original.width),
@@ -102,9 +122,9 @@ class Sizing:
                 problems.append(FieldProblem(field, "result_side", {"maximum": caps.max_side}))
         if self.scale_factor is not None and self.scale_factor > max_scale:
             problems.append(FieldProblem("scale_factor", "within_plan_scale", {"maximum": max_scale}))
-        return problems or self._problems_of_result(self.result(original), caps)
+        return problems or self._problems_of_results(self.results([original, *further]), caps)
 
-    def _problems_of_result(self, result: Size, caps: Caps) -> list[FieldProblem]:
+    def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
         # Targets themselves are known to fit: what is too long here is the side that follows, or the
         # factor's. For too many pixels, of two targets the first is to blame.
         asked_by = next(
@@ -116,9 +136,9 @@ class Sizing:
             )
             if value is not None
         )
-        if max(result) > caps.max_side:
+        if max(map(max, results)) > caps.max_side:
             return [FieldProblem(asked_by, "result_side", {"maximum": caps.max_side})]
-        if result.pixels > caps.max_pixels:
+        if sum(result.pixels for result in results) > caps.max_pixels:
             return [FieldProblem(asked_by, "result_pixels", {"maximum": caps.max_pixels})]
         return []
 

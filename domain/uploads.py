@@ -17,6 +17,7 @@ from domain.errors import (
     UprezError,
 )
 from domain.filenames import clean_filename
+from domain.formats import PictureFormat
 from domain.records import NewImage
 from domain.sizing import Sizing
 
@@ -162,7 +163,11 @@ def _examined(services: Services, upload: Upload, field: str) -> PictureFacts:
         facts = services.probe(upload.content)
     except PictureError:
         raise InvalidFields([FieldProblem(field, "picture")]) from None
-    if facts.size.pixels > rules.max_input_pixels:
+    max_frames = facts.picture_format.max_frames
+    if 1 + len(facts.further) > max_frames:
+        rule = "max_pages" if facts.picture_format is PictureFormat.TIFF else "max_frames"
+        raise InvalidFields([FieldProblem(field, rule, {"maximum": max_frames})])
+    if sum(size.pixels for size in (facts.size, *facts.further)) > rules.max_input_pixels:
         raise InvalidFields([FieldProblem(field, "max_pixels", {"maximum": rules.max_input_pixels})])
     return facts
 
@@ -175,7 +180,10 @@ def _unfit(
         (field, problem)
         for field, (_, facts) in originals.items()
         for problem in sizing.problems(
-            facts.size, plan.max_scale, services.rules.result_caps.for_format(facts.picture_format)
+            facts.size,
+            plan.max_scale,
+            services.rules.result_caps.for_format(facts.picture_format),
+            facts.further,
         )
     ]
     kinds = [(problem.field, problem.rule) for _, problem in found]

@@ -20,7 +20,7 @@ from domain.ports import PictureFacts
 from domain.sizing import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _SIDEWAYS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
@@ -29,7 +29,13 @@ _MAX_PIECES = 100_000
 """Pictures consist of a few thousand at most. Pillow keeps most of what it meets: ten megabytes of empty
 JPEG segments would cost it seconds and 300 MB.
 """
+_MAX_DIRECTORIES = 1000
+"""Of a TIFF: pages with smaller copies of them. Pillow compares each with all before it."""
+_GIF_SIGNATURES = {b"GIF87a", b"GIF89a"}
 _OS2_HEADER_BYTES = 12
+_SUBFILE_TYPE = 254
+_NO_PAGE = 0b101
+"""In the subfile type: a smaller copy of a page, or the mask of one (TIFF 6.0, tag 254)."""
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
     **{picture_format.name: picture_format for picture_format in PictureFormat},
@@ -73,15 +79,23 @@ class _Pieces:
 
 def _facts(content: BinaryIO) -> PictureFacts:
     content.seek(0)
+    if content.read(6) in _GIF_SIGNATURES:
+        return _gif_facts(content)
+    content.seek(0)
     picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
     picture_format = _FORMATS[picture.format or ""]
     width, height = picture.size
     if width < 1 or height < 1:
         raise PictureError("This picture has no pixels.")
-    _COMPLETE[picture_format](picture, content)
-    return PictureFacts(
-        picture_format, Size(height, width) if _lies_on_its_side(picture) else Size(width, height)
-    )
+    sizes = _SIZES[picture_format](picture, content)
+    if _lies_on_its_side(picture):
+        sizes = [Size(height, width) for width, height in sizes]
+    return PictureFacts(picture_format, sizes[0], tuple(sizes[1:]))
+
+
+def _frames(picture: Image.Image, picture_format: PictureFormat, count: int) -> list[Size]:
+    """So many of the canvas's size; what a file says of more than we take is not believed, nor needed."""
+    return [Size(*picture.size)] * min(count, picture_format.max_frames + 1)
 
 
 def _lies_on_its_side(picture: Image.Image) -> bool:
@@ -96,14 +110,14 @@ def _lies_on_its_side(picture: Image.Image) -> bool:
         return False
 
 
-def _jpeg_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
+def _jpeg_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     """An end-of-image marker behind the start of the scan; what follows it is nobody's business."""
     scan = _start_of_scan(content)
     content.seek(scan)
     tail = b""
     while block := content.read(_SEARCH_BYTES):
         if _END_OF_IMAGE in tail + block:
-            return
+            return [Size(*picture.size)]
         tail = block[-1:]
     raise PictureError("This JPEG is cut off.")
 
@@ -123,7 +137,7 @@ def _start_of_scan(content: BinaryIO) -> int:
         content.seek(length - 2, os.SEEK_CUR)
 
 
-def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
+def _png_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     """Every chunk is there with its checksum, which loading forgives.
 
     Also finds the EXIF block behind the picture, where Pillow has not looked yet.
@@ -139,25 +153,34 @@ def _png_is_complete(picture: Image.Image, content: BinaryIO) -> None:
                 picture.info.setdefault("exif", block)
         if content.read(4) != checksum.to_bytes(4, "big"):
             raise PictureError("This PNG is damaged or cut off.")
+    return _frames(picture, PictureFormat.PNG, picture.n_frames)  # type: ignore[attr-defined]
 
 
-def _webp_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
+def _webp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     content.seek(4)
     declared = int.from_bytes(content.read(4), "little") + 8
     if content.seek(0, os.SEEK_END) < declared:
         raise PictureError("This WebP is cut off.")
+    return _frames(picture, PictureFormat.WEBP, picture.n_frames)  # type: ignore[attr-defined]
 
 
-def _gif_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
-    """Block for block up to the trailer; what follows it is nobody's business (GIF89a, 18 to 27)."""
-    content.seek(10)
-    flags = content.read(1)[0]
+def _gif_facts(content: BinaryIO) -> PictureFacts:
+    """Block for block up to the trailer, or to a frame too many (GIF89a, 18 to 27).
+
+    What follows the trailer is nobody's business. Without Pillow, which fills the area of the first frame when
+    it opens a file: four gigabytes, if the file says so.
+    """
+    width, height, flags = struct.unpack("<HHB", content.read(5))
     content.seek(2 + _colours(flags), os.SEEK_CUR)
-    while (kind := content.read(1)) != b";":
+    frames = 0
+    while frames <= PictureFormat.GIF.max_frames and (kind := content.read(1)) != b";":
         if not kind:
             raise PictureError("This GIF is cut off.")
         if kind == b",":
-            flags = content.read(9)[8]
+            left, top, across, down, flags = struct.unpack("<HHHHB", content.read(9))
+            if frames == 0:  # the canvas grows, as with Pillow and browsers
+                width, height = max(width, left + across), max(height, top + down)
+            frames += 1
             content.seek(_colours(flags) + 1, os.SEEK_CUR)
         elif kind == b"!":
             content.seek(1, os.SEEK_CUR)
@@ -166,6 +189,10 @@ def _gif_is_complete(_picture: Image.Image, content: BinaryIO) -> None:
         size = content.read(1)[0]
         while size:
             size = content.read(size + 1)[size]
+    if not frames or width < 1 or height < 1:
+        raise PictureError("This picture has no pixels.")
+    canvas = Size(width, height)
+    return PictureFacts(PictureFormat.GIF, canvas, (canvas,) * (frames - 1))
 
 
 def _colours(flags: int) -> int:
@@ -173,7 +200,7 @@ def _colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _bmp_is_complete(picture: Image.Image, content: BinaryIO) -> None:
+def _bmp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     """Uncompressed rows are all there (compressed ones tell when they are read)."""
     content.seek(10)
     start, header = (int.from_bytes(content.read(4), "little") for _ in range(2))
@@ -184,11 +211,27 @@ def _bmp_is_complete(picture: Image.Image, content: BinaryIO) -> None:
     row = (picture.width * bits + 31) // 32 * 4
     if not compressed and content.seek(0, os.SEEK_END) < start + row * picture.height:
         raise PictureError("This BMP is cut off.")
+    return [Size(*picture.size)]
 
 
-def _tiff_is_complete(picture: Image.Image, content: BinaryIO) -> None:
-    """Every strip or tile that the first directory names lies within the file."""
-    tags = picture.tag_v2  # type: ignore[attr-defined]
+def _tiff_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
+    """Every strip or tile that a page names lies within the file."""
+    sizes: list[Size] = []
+    for directory in range(_MAX_DIRECTORIES):
+        try:
+            picture.seek(directory)
+        except EOFError:
+            return sizes
+        tags = picture.tag_v2  # type: ignore[attr-defined]
+        if not sizes or not tags.get(_SUBFILE_TYPE, 0) & _NO_PAGE:
+            _check_pieces(tags, content)
+            sizes.append(Size(*picture.size))
+        if len(sizes) > PictureFormat.TIFF.max_frames:
+            return sizes
+    raise PictureError("This file consists of too many pieces.")
+
+
+def _check_pieces(tags: Mapping[int, tuple[int, ...]], content: BinaryIO) -> None:
     end = content.seek(0, os.SEEK_END)
     for offsets, counts in ((273, 279), (324, 325)):
         pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
@@ -196,11 +239,11 @@ def _tiff_is_complete(picture: Image.Image, content: BinaryIO) -> None:
             raise PictureError("This TIFF is cut off.")
 
 
-_COMPLETE: dict[PictureFormat, Callable[[Image.Image, BinaryIO], None]] = {
-    PictureFormat.JPEG: _jpeg_is_complete,
-    PictureFormat.PNG: _png_is_complete,
-    PictureFormat.WEBP: _webp_is_complete,
-    PictureFormat.GIF: _gif_is_complete,
-    PictureFormat.BMP: _bmp_is_complete,
-    PictureFormat.TIFF: _tiff_is_complete,
+_SIZES: dict[PictureFormat, Callable[[Image.Image, BinaryIO], list[Size]]] = {
+    PictureFormat.JPEG: _jpeg_sizes,
+    PictureFormat.PNG: _png_sizes,
+    PictureFormat.WEBP: _webp_sizes,
+    PictureFormat.BMP: _bmp_sizes,
+    PictureFormat.TIFF: _tiff_sizes,
 }
+"""Format → the sizes of all its frames or pages, as they are stored. Raises PictureError for what is cut off."""

@@ -45,6 +45,8 @@ _SENTENCES = {
     "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
     "max_kilobytes": "The {label} must not be greater than {maximum} kilobytes.",
     "max_pixels": "The {label} must not have more than {maximum} pixels.",
+    "max_frames": "The {label} must not have more than {maximum} frames.",
+    "max_pages": "The {label} must not have more than {maximum} pages.",
     "excluded_by_target": "The {label} cannot be used with target_width or target_height.",
     "larger_than_original": "The {label} must be larger than the original ({side} pixels).",
     "within_plan_scale": "The {label} must not be greater than {maximum}, the most that your plan allows here.",

@@ -126,6 +126,11 @@ class Settings(BaseSettings):
     tile_threads: int = Field(
         0, ge=0, le=256, description="Tiles worked on at a time on the CPU; 0 means one per core."
     )
+    metadata: Literal["keep", "strip-location", "strip"] = Field(
+        "keep",
+        description="What results keep of their originals' EXIF and XMP: keep (all), strip-location (all but where "
+        "a picture was taken) or strip (nothing).",
+    )
     stall_seconds: float = Field(
         120, ge=1, le=3600, description="An engine that finishes no tile for this many seconds is killed."
     )

@@ -22,7 +22,7 @@ from domain.system import SystemChance, SystemClock
 from domain.unit_of_work import Database
 from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
-from workers.engine.protocol import EngineOptions
+from workers.engine.protocol import EngineOptions, MetadataPolicy
 
 if TYPE_CHECKING:
     import threading
@@ -156,7 +156,10 @@ def make_engines(settings: Settings) -> list[EngineChild]:
 
 def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
-        device=settings.device, model=settings.model, tile_threads=settings.tile_threads or None
+        device=settings.device,
+        model=settings.model,
+        tile_threads=settings.tile_threads or None,
+        metadata=MetadataPolicy(settings.metadata),
     )
 
 

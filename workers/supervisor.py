@@ -297,7 +297,7 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--tile-threads", str(options.tile_threads)]
     if options.precision is not None:
         command += ["--precision", options.precision]
-    return command
+    return [*command, "--metadata", options.metadata]
 
 
 def _listen(stdout: IO[bytes], heard: queue.SimpleQueue[Message]) -> None:

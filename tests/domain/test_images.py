@@ -18,6 +18,7 @@ from domain.errors import (
 )
 from domain.formats import PictureFormat
 from domain.job_states import NotClaimable, Status
+from domain.ports import PictureFacts
 from domain.services import Rules
 from domain.sizing import Caps, Size, Sizing
 from domain.unit_of_work import UnitOfWork
@@ -332,6 +333,48 @@ def test_forty_megapixels_are_the_most_by_default(
     wish = Wish(target_width=8001)
     assert images.submit(services, account, make_upload(size=(8000, 5000)), wish).id
     assert problems_of(services, account, make_upload(size=(8000, 5001)), wish) == [("image", "max_pixels")]
+
+
+@pytest.mark.parametrize(
+    ("picture_format", "further", "rule"),
+    [
+        (PictureFormat.GIF, 199, None),
+        (PictureFormat.GIF, 200, "max_frames"),
+        (PictureFormat.PNG, 200, "max_frames"),
+        (PictureFormat.WEBP, 200, "max_frames"),
+        (PictureFormat.TIFF, 49, None),
+        (PictureFormat.TIFF, 50, "max_pages"),
+    ],
+)
+def test_frames_and_pages_have_a_limit(
+    make_services: Any,
+    account: Account,
+    make_upload: Any,
+    picture_format: PictureFormat,
+    further: int,
+    rule: str | None,
+) -> None:
+    facts = PictureFacts(picture_format, Size(8, 6), (Size(8, 6),) * further)
+    services = make_services(probe=lambda _content: facts)
+    if rule is None:
+        assert images.submit(services, account, make_upload(), Wish()).original_size == (8, 6)
+    else:
+        assert problems_of(services, account, make_upload(), Wish()) == [("image", rule)]
+
+
+def test_the_pixels_of_all_frames_count_together(
+    make_services: Any, account: Account, make_upload: Any
+) -> None:
+    facts = PictureFacts(PictureFormat.TIFF, Size(10, 5), (Size(10, 4), Size(2, 5)))
+    services = make_services(
+        probe=lambda _content: facts, rules=Rules(max_input_pixels=100, result_caps=Caps(max_pixels=800))
+    )
+    assert images.submit(services, account, make_upload(), Wish()).id
+    assert problems_of(services, account, make_upload(), Wish(scale_factor=3)) == [
+        ("scale_factor", "result_pixels")
+    ]
+    fewer = replace(services, rules=replace(services.rules, max_input_pixels=99))
+    assert problems_of(fewer, account, make_upload(), Wish()) == [("image", "max_pixels")]
 
 
 def test_the_cap_of_the_result_is_the_formats_own(

@@ -147,6 +147,37 @@ def test_a_plans_own_factor_is_allowed() -> None:
     assert found(Sizing(scale_factor=3), PHOTO, max_scale=3) == []
 
 
+# --- frames and pages
+
+
+def test_every_frame_of_an_animation_gets_the_size_that_was_asked_for() -> None:
+    asked = Sizing(target_width=2000, target_height=4000)
+    assert asked.results([PHOTO] * 3) == [Size(2000, 4000)] * 3
+
+
+def test_every_page_grows_as_the_first_does() -> None:
+    pages = [Size(100, 50), Size(30, 40), Size(1, 1)]
+    assert Sizing(scale_factor=3).results(pages) == [Size(300, 150), Size(90, 120), Size(3, 3)]
+    assert Sizing(target_width=250).results(pages) == [Size(250, 125), Size(75, 100), Size(3, 3)]
+    assert Sizing(target_width=150, target_height=200).results(pages) == [
+        Size(150, 200), Size(45, 160), Size(2, 4),
+    ]  # fmt: skip
+
+
+def test_the_pixels_of_all_frames_count_together() -> None:
+    caps, frame, twice = Caps(max_pixels=1200), Size(10, 10), Sizing(scale_factor=2)
+    assert twice.problems(frame, 4, caps, [frame] * 2) == []
+    assert twice.problems(frame, 4, caps, [frame] * 3) == [
+        FieldProblem("scale_factor", "result_pixels", {"maximum": 1200})
+    ]
+
+
+def test_no_page_may_have_a_side_over_the_cap() -> None:
+    assert Sizing(target_width=20).problems(Size(10, 10), 4, Caps(max_side=100), [Size(10, 51)]) == [
+        FieldProblem("target_width", "result_side", {"maximum": 100})
+    ]
+
+
 # --- caps of the result
 
 

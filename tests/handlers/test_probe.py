@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import random
+import resource
 import struct
 import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
+from domain.ports import PictureFacts
 from domain.sizing import Size
 from handlers.probe import probe
 
@@ -41,7 +43,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def test_format_and_size_are_found(picture: MakePicture, name: str, width: int, height: int) -> None:
     facts = probe(io.BytesIO(picture(name, width, height)))
 
-    assert facts == (PictureFormat[name], Size(width, height))
+    assert facts == PictureFacts(PictureFormat[name], Size(width, height))
 
 
 @pytest.mark.parametrize("name", WITH_EXIF)
@@ -130,6 +132,88 @@ def test_an_animation_has_the_size_of_its_canvas() -> None:
     assert probe(content).size == Size(40, 30)
 
 
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP"])
+def test_every_frame_of_an_animation_has_the_size_of_its_canvas(name: str) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(
+        content, name, save_all=True, append_images=[Image.new("RGB", (40, 30), c) for c in ("red", "blue")]
+    )
+
+    assert probe(content) == PictureFacts(PictureFormat[name], Size(40, 30), (Size(40, 30),) * 2)
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP"])
+def test_an_animation_on_its_side_is_so_in_every_frame(name: str) -> None:
+    content = io.BytesIO()
+    other = Image.new("RGB", (40, 30), "red")
+    Image.new("RGB", (40, 30)).save(content, name, save_all=True, append_images=[other], exif=exif(6))
+
+    assert probe(content) == PictureFacts(PictureFormat[name], Size(30, 40), (Size(30, 40),))
+
+
+def test_a_png_shown_by_programs_that_know_no_animations_counts_too() -> None:
+    content = io.BytesIO()
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    Image.new("RGB", (40, 30)).save(content, "PNG", save_all=True, append_images=frames, default_image=True)
+
+    assert len(probe(content).further) == 2
+
+
+FRAME = b"\x21\xf9\x04\x04\x05\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
+GIF_HEADER = b"GIF89a" + struct.pack("<HHBBB", 100, 100, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+
+
+class Counted(io.BytesIO):
+    """Knows how much of it was read."""
+
+    bytes_read = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        block = super().read(size)
+        self.bytes_read += len(block)
+        return block
+
+
+def test_of_ten_thousand_frames_only_one_too_many_are_looked_at() -> None:
+    content = Counted(GIF_HEADER + FRAME * 10_000 + b";")
+
+    facts = probe(content)
+
+    assert len(facts.further) == PictureFormat.GIF.max_frames
+    assert content.bytes_read < 400 * len(FRAME)
+
+
+@pytest.mark.parametrize("disposal", range(4))
+def test_a_frame_as_large_as_gif_allows_takes_no_memory(disposal: int) -> None:
+    control = b"\x21\xf9\x04" + bytes([disposal << 2 | 1]) + b"\5\0\0\0"
+    huge = b"," + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0) + b"\x02\x02\x4c\x01\0"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    facts = probe(io.BytesIO(GIF_HEADER + control + huge + b";"))
+
+    assert facts.size == Size(65_535, 65_535)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+def test_as_many_frames_as_are_allowed_are_walked_to_the_end() -> None:
+    whole = GIF_HEADER + FRAME * 200 + b";"
+
+    assert len(probe(io.BytesIO(whole)).further) == 199
+    with pytest.raises(PictureError):
+        probe(io.BytesIO(whole[:-1]))
+
+
+def test_a_png_that_announces_endlessly_many_frames_is_believed_up_to_one_too_many(
+    picture: MakePicture,
+) -> None:
+    png = picture("PNG")
+    announced = chunk(b"acTL", struct.pack(">II", 2**31, 0)) + chunk(
+        b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 6, 0, 0, 1, 10, 0, 0)
+    )
+
+    assert len(probe(io.BytesIO(png[:33] + announced + png[33:])).further) == PictureFormat.PNG.max_frames
+
+
 @pytest.mark.parametrize("behind", [b"\0" * 9, b"x", b"made with care" * 9999])
 def test_what_stands_behind_the_end_of_a_gif_is_ignored(picture: MakePicture, behind: bytes) -> None:
     assert probe(io.BytesIO(picture("GIF", 40, 30) + behind)).size == Size(40, 30)
@@ -154,11 +238,44 @@ def test_a_gif_of_many_frames_is_walked_to_its_end() -> None:
         probe(io.BytesIO(whole[: len(whole) // 2]))
 
 
-def test_a_tiff_has_the_size_of_its_first_page() -> None:
+def tiff_of(*pages: tuple[Image.Image, dict[int, int]]) -> bytes:
+    """Each with the tags that are given for it."""
     content = io.BytesIO()
-    Image.new("L", (40, 30)).save(content, "TIFF", save_all=True, append_images=[Image.new("L", (80, 60))])
+    with TiffImagePlugin.AppendingTiffWriter(content) as tiff:
+        for image, tags in pages:
+            image.save(tiff, "TIFF", tiffinfo=tags)
+            tiff.newFrame()
+    return content.getvalue()
 
-    assert probe(content).size == Size(40, 30)
+
+def test_each_page_of_a_tiff_has_its_own_size() -> None:
+    content = tiff_of((Image.new("L", (40, 30)), {}), (Image.new("RGB", (80, 60)), {274: 6}))
+
+    assert probe(io.BytesIO(content)) == PictureFacts(PictureFormat.TIFF, Size(40, 30), (Size(60, 80),))
+
+
+@pytest.mark.parametrize("no_page", [1, 4])
+def test_smaller_copies_and_masks_of_a_page_are_none(no_page: int) -> None:
+    small = Image.new("L", (20, 15))
+    content = tiff_of((Image.new("L", (40, 30)), {}), (small, {254: no_page}), (small, {254: 2}))
+
+    assert probe(io.BytesIO(content)).further == (Size(20, 15),)
+
+
+def test_of_very_many_pages_one_too_many_are_looked_at() -> None:
+    content = tiff_of(*[(Image.new("L", (2, 2)), {})] * 60)
+
+    assert len(probe(io.BytesIO(content)).further) == PictureFormat.TIFF.max_frames
+
+
+def test_a_tiff_whose_second_page_is_cut_off_is_refused() -> None:
+    content = bytearray(tiff_of((Image.new("L", (4, 3)), {}), (Image.new("L", (4, 3)), {})))
+    counts = struct.pack("<HHI", 279, 4, 1) + struct.pack("<I", 12)
+    at = content.rindex(counts) + 8
+    content[at : at + 4] = struct.pack("<I", 1000)
+
+    with pytest.raises(PictureError, match="cut off"):
+        probe(io.BytesIO(bytes(content)))
 
 
 def _jpeg_with(segments: bytes) -> Callable[[MakePicture], bytes]:

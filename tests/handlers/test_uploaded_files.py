@@ -236,6 +236,47 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_without_unpacking(
     assert reply.seconds < BOUND_SECONDS
 
 
+def animated_gif(frames: int, width: int = 1, height: int = 1) -> bytes:
+    """Each frame draws one pixel of the canvas."""
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
+    head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
+    return head + frame * frames + b";"
+
+
+def tiff_of_pages(pages: int) -> bytes:
+    content = io.BytesIO()
+    page = Image.new("L", (4, 3))
+    page.save(content, "TIFF", save_all=True, append_images=[page] * (pages - 1))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (animated_gif(10_000), "The image must not have more than 200 frames."),
+        (animated_gif(201), "The image must not have more than 200 frames."),
+        (tiff_of_pages(51), "The image must not have more than 50 pages."),
+        (animated_gif(160, 500, 501), "The image must not have more than 40000000 pixels."),
+    ],
+    ids=["ten thousand frames", "a frame too many", "a page too many", "pixels of all frames"],
+)
+def test_an_animation_over_the_limits_is_refused_without_being_decoded(
+    client: Client, jane: Person, content: bytes, sentence: str
+) -> None:
+    reply = client.upload(jane.token, content)
+
+    assert reply.status == 422
+    assert reply.errors == {"image": [sentence]}
+    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+
+
+@pytest.mark.parametrize(
+    "content", [animated_gif(200), tiff_of_pages(50), animated_gif(160, 500, 500)], ids=len
+)
+def test_an_animation_at_the_limits_is_accepted(client: Client, jane: Person, content: bytes) -> None:
+    assert client.upload(jane.token, content).status == 202
+
+
 @pytest.mark.parametrize("make", [bmp_of, gif_of])
 def test_other_formats_have_the_same_bound(
     client: Client, jane: Person, make: Callable[[int, int], bytes]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,6 +16,7 @@ from PIL import Image
 from domain.errors import PictureError
 from domain.sizing import Size, Sizing
 from workers.engine.errors import UnknownDevice, UnknownModel
+from workers.engine.protocol import MetadataPolicy
 from workers.supervisor import (
     EngineCancelled,
     EngineChild,
@@ -99,6 +101,21 @@ def test_one_child_does_many_jobs(child: EngineChild, job: EngineJob) -> None:
     assert job.target.read_bytes() == first
     assert hello.device == "cpu"
     assert hello.versions["ncnn"]
+
+
+def test_a_child_keeps_of_the_metadata_what_its_options_say(coffee: Image.Image, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a cup"
+    exif.get_ifd(0x8825).update({1: "N", 2: (51.0, 28.0, 0.0)})
+    coffee.crop((0, 0, 16, 16)).save(tmp_path / "cup.jpg", exif=exif)
+
+    with EngineChild(replace(OPTIONS, metadata=MetadataPolicy.STRIP_LOCATION)) as child:
+        upscale(child, EngineJob(tmp_path / "cup.jpg", tmp_path / "result.jpg", Sizing(2)))
+
+    with Image.open(tmp_path / "result.jpg") as image:
+        left = image.getexif()
+        assert left[0x010E] == "a cup"
+        assert not left.get_ifd(0x8825)
 
 
 def test_a_bad_picture_is_refused_and_the_child_lives_on(

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
 from workers.engine.errors import EngineCancelled, EngineUnusable
-from workers.engine.protocol import EngineOptions, Message, from_line, job_from_message, to_line
+from workers.engine.protocol import (
+    EngineOptions,
+    Message,
+    MetadataPolicy,
+    from_line,
+    job_from_message,
+    to_line,
+)
 
 if TYPE_CHECKING:
     from workers.engine.start import Engine
@@ -37,7 +44,12 @@ def main() -> int:
     answers = _take_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     options = EngineOptions(
-        arguments.device, arguments.model, arguments.tile_side, arguments.tile_threads, arguments.precision
+        arguments.device,
+        arguments.model,
+        arguments.tile_side,
+        arguments.tile_threads,
+        arguments.precision,
+        MetadataPolicy(arguments.metadata),
     )
     if arguments.report:
         return _report(options, answers)
@@ -77,7 +89,7 @@ class _Conversation:
             set_aside=engine.set_aside,
         )
         while True:
-            self._work(engine, self._jobs.get())
+            self._work(engine, self._jobs.get(), options.metadata)
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
@@ -90,7 +102,7 @@ class _Conversation:
         # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
         os._exit(0)
 
-    def _work(self, engine: Engine, message: Message) -> None:
+    def _work(self, engine: Engine, message: Message, metadata: MetadataPolicy) -> None:
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 
         job = job_from_message(message)
@@ -106,6 +118,7 @@ class _Conversation:
                 threads=engine.tile_threads,
                 on_tile=lambda done, total: self._say("progress", done=done, total=total),
                 cancelled=self._cancelled.is_set,
+                metadata=metadata,
             )
         except EngineCancelled:
             self._say("cancelled")
@@ -137,6 +150,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tile-side", type=int)
     parser.add_argument("--tile-threads", type=int)
     parser.add_argument("--precision")
+    parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
     parser.add_argument("--report", action="store_true")
     return parser.parse_args(arguments)
 

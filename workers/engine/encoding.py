@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from domain.formats import PictureFormat
+from workers.engine.deep_encoding import write_png, write_tiff
 from workers.engine.metadata import EXIF_DIRECTORIES
 from workers.engine.protocol import unfinished
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from workers.engine.arrays import Deep
     from workers.engine.metadata import Metadata
     from workers.engine.pictures import Encoding
 
@@ -31,20 +36,37 @@ BMP_BITFIELDS = 3
 HALF_OPAQUE = 128
 
 
-def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: Path) -> None:
-    """Write ``image`` (L, LA, RGB, RGBA or I;16) to ``target``, which never exists half-written.
+def encode(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, target: Path) -> None:
+    """Write ``image`` to ``target``, which never exists half-written.
 
-    It must fit the format (``Caps.for_format``). Raises OSError when the disk does not take it.
+    It is L, LA, RGB or RGBA; or, for a PNG or TIFF, an array ``(H, W, C)`` uint16. It must fit the format
+    (``Caps.for_format``). Raises OSError when the disk does not take it.
     """
+    with replacing(target) as file:
+        write(image, encoding, metadata, file)
+
+
+def write(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO) -> None:
+    """As ``encode``, to wherever it is wanted."""
+    if isinstance(image, np.ndarray):
+        _write_deep(image, encoding.picture_format, metadata, file)
+        return
     if encoding.picture_format is PictureFormat.GIF:
-        image = _with_palette(image)
+        image = with_palette(image)
+    if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
+        content = _bmp_with_alpha(image)
+        file.write(content) if isinstance(file, io.BytesIO) else file.write_bytes(content)
+    else:
+        options = save_options(image, encoding, metadata)
+        image.save(file, format=encoding.picture_format.value, **options)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A file to write to, which takes the place of ``target`` when the block ends, and is gone when it fails."""
     unfinished_file = unfinished(target)
     try:
-        if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
-            unfinished_file.write_bytes(_bmp_with_alpha(image))
-        else:
-            options = _save_options(image, encoding, metadata)
-            image.save(unfinished_file, format=encoding.picture_format.value, **options)
+        yield unfinished_file
         os.replace(unfinished_file, target)  # noqa: PTH105 — the atomic step, by its own name
     except BaseException:
         with suppress(FileNotFoundError):
@@ -52,7 +74,18 @@ def encode(image: Image.Image, encoding: Encoding, metadata: Metadata, target: P
         raise
 
 
-def _save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
+def _write_deep(
+    pixels: Deep, picture_format: PictureFormat, metadata: Metadata, file: Path | io.BytesIO
+) -> None:
+    with nullcontext(file) if isinstance(file, io.BytesIO) else file.open("wb") as out:
+        if picture_format is PictureFormat.PNG:
+            write_png(out, pixels, _png_options(metadata))
+        else:
+            write_tiff(out, pixels, _tiff_options(metadata))
+
+
+def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
+    """What Pillow is to be told when it saves such a picture."""
     match encoding.picture_format:
         case PictureFormat.JPEG:
             return {
@@ -63,11 +96,7 @@ def _save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) ->
                 **_given(dpi=metadata.dpi, exif=_fitting(metadata.exif), xmp=_fitting(metadata.xmp)),
             }
         case PictureFormat.PNG:
-            return {
-                "compress_level": PNG_COMPRESSION,
-                "pnginfo": _png_text(metadata.xmp),
-                **_given(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
-            }
+            return _png_options(metadata)
         case PictureFormat.WEBP:
             return {
                 "lossless": encoding.lossless,
@@ -91,6 +120,14 @@ def _given(**options: object) -> dict[str, object]:
 def _fitting(segment: bytes | None) -> bytes | None:
     """Only what fits a JPEG segment: a result without a note is better than none."""
     return segment if segment is not None and len(segment) < MAX_JPEG_SEGMENT - 64 else None
+
+
+def _png_options(metadata: Metadata) -> dict[str, object]:
+    return {
+        "compress_level": PNG_COMPRESSION,
+        "pnginfo": _png_text(metadata.xmp),
+        **_given(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
+    }
 
 
 def _png_text(xmp: bytes | None) -> PngImagePlugin.PngInfo | None:
@@ -117,7 +154,7 @@ def _tiff_options(metadata: Metadata) -> dict[str, object]:
     )
 
 
-def _with_palette(image: Image.Image) -> Image.Image:
+def with_palette(image: Image.Image) -> Image.Image:
     """As GIF holds it: up to 256 colours; a pixel that is less than half opaque is not there at all."""
     if image.mode == "L":
         return image

@@ -7,13 +7,15 @@ because they are the original's.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
+from workers.engine.protocol import MetadataPolicy
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _APPLY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +52,22 @@ _SIZES = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 _XMP_ORIENTATION = re.compile(
     rb"""\s*tiff:Orientation\s*=\s*(["'])\d\1|<tiff:Orientation>\s*\d\s*</tiff:Orientation>"""
 )
+
+
+# Properties of XMP that say where: the GPS of a camera, and places as IPTC and Photoshop name them. They are known by
+# their names alone, whatever the prefix, as an attribute or as an element with all that is in it.
+_PLACE = (
+    rb"(?:GPS\w*|\w{0,40}Latitude|\w{0,40}Longitude|Lat|Long|Location\w*|Sub-?location|City|State|Province\w*"
+    rb"|Country\w*|WorldRegion)"
+)
+_XMP_PLACE = re.compile(
+    rb"""\s[\w.-]+:%(place)s\s*=\s*(?:"[^"]*"|'[^']*')"""
+    rb"""|<((?:[\w.-]+:)?%(place)s)(?:\s[^<>]*?)?(?:/>|>.*?</\1\s*>)""" % {b"place": _PLACE},
+    re.IGNORECASE | re.DOTALL,
+)
+_PLACE_NAME = re.compile(rb"[:<]" + _PLACE + rb"\b", re.IGNORECASE)
+# One segment of a JPEG. Searching takes time with the square of the length if somebody wants it to.
+_SEARCHED_XMP_BYTES = 65_502
 
 
 @dataclass(frozen=True)
@@ -114,15 +132,53 @@ def _readable_exif(image: Image.Image) -> Image.Exif:
     return exif
 
 
+def allowed(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
+    """What of it an operator lets through."""
+    match policy:
+        case MetadataPolicy.KEEP:
+            return metadata
+        case MetadataPolicy.STRIP_LOCATION:
+            return replace(
+                metadata,
+                exif=None if metadata.exif is None else _exif_without_location(metadata.exif),
+                xmp=None if metadata.xmp is None else _xmp_without_location(metadata.xmp),
+            )
+        case MetadataPolicy.STRIP:
+            return replace(metadata, exif=None, xmp=None)
+
+
+def _exif_without_location(block: bytes) -> bytes | None:
+    """Without the GPS directory, and without the maker's note, of which only its maker knows what is in it."""
+    exif = Image.Exif()
+    exif.load(block)
+    exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.Base.MakerNote, None)
+    return _exif_block(exif, (ExifTags.IFD.Exif,))
+
+
+def _xmp_without_location(packet: bytes) -> bytes | None:
+    """Without the properties that say where; None where they cannot all be told from the rest."""
+    if (
+        len(packet) > _SEARCHED_XMP_BYTES or b"\0" in packet
+    ):  # the latter: not UTF-8, so nothing would be found
+        return None
+    rest = _XMP_PLACE.sub(b"", packet)
+    return None if _PLACE_NAME.search(rest) else rest
+
+
 def _exif_bytes(image: Image.Image) -> bytes | None:
-    exif = _readable_exif(image)
+    return _exif_block(_readable_exif(image), EXIF_DIRECTORIES)
+
+
+def _exif_block(exif: Image.Exif, directories: Iterable[int]) -> bytes | None:
+    """What of it is worth keeping, with these directories."""
     kept = Image.Exif()
     kept.update({tag: exif[tag] for tag in _KEPT_TAGS & exif.keys()})
     anything = len(kept) > 0
-    for directory in EXIF_DIRECTORIES:
+    for directory in directories:
         entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZES}
-        kept.get_ifd(directory).update(entries)
-        anything = anything or bool(entries)
+        if entries:  # an empty one would be pointed at all the same, and libtiff fails on that
+            kept.get_ifd(directory).update(entries)
+            anything = True
     if not anything:
         return None
     try:

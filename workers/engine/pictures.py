@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,14 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Size
+from workers.engine.deep_pictures import deep_pixels, is_deep
 from workers.engine.metadata import Metadata, load, metadata_of, upright
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from PIL.ImageFile import ImageFile
 
     from workers.engine.arrays import Pixels
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
 DAMAGED = "The picture is damaged or incomplete."
 
-# Pillow's own limit is lower than what an operator may allow; ours is checked before a pixel is read.
+# Pillow's own limit is lower than what an operator may allow; ``reading`` sets the operator's.
 Image.MAX_IMAGE_PIXELS = None
 
 # Named when opening, because Pillow knows about sixty formats, some of which run other programs.
@@ -81,43 +86,67 @@ def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
     """
     # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
     content = path.read_bytes()
+    with reading(caps):
+        return _decode(content, caps)
+
+
+@contextmanager
+def reading(caps: Caps) -> Iterator[None]:
+    """Whatever goes wrong with the content of a file within the block is a PictureError.
+
+    Pillow makes no picture of more than twice the pixels of ``caps``, not even for a part of one.
+    """
+    Image.MAX_IMAGE_PIXELS = caps.max_pixels
     try:
         with warnings.catch_warnings():
             # Pillow warns about what it forgives; what must not be forgiven is checked here.
             warnings.simplefilter("ignore")
-            return _decode(content, caps)
+            yield
     except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise PictureError(UNREADABLE) from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(_too_many_pixels(caps)) from error
     except Exception as error:
         # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, KeyError …
         raise PictureError(DAMAGED) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = None
+
+
+def _too_many_pixels(caps: Caps) -> str:
+    return f"The picture has more than {caps.max_pixels:,} pixels."
 
 
 def _decode(content: bytes, caps: Caps) -> Picture:
-    image = _open(content)
+    image = opened(content)
     if Size(*image.size).pixels > caps.max_pixels:
-        raise PictureError(f"The picture has more than {caps.max_pixels:,} pixels.")
+        raise PictureError(_too_many_pixels(caps))
     if image.format == "PNG":
-        _open(content).verify()  # loading forgives a wrong checksum
-    encoding = _encoding_of(image, content)
+        opened(content).verify()  # loading forgives a wrong checksum
+    return picture_of(image, encoding_of(image, content))
+
+
+def picture_of(image: ImageFile, encoding: Encoding) -> Picture:
+    """The frame or page at which ``image`` stands."""
+    if is_deep(image):
+        return Picture(deep_pixels(image), encoding, metadata_of(image))
     load(image)
     metadata = metadata_of(image)
-    image, profile = _in_known_colours(upright(image), metadata.icc_profile)
-    pixels = np.asarray(image)
-    if pixels.dtype.itemsize > 1:
-        pixels = pixels.astype(np.uint16)  # some files are big-endian
+    converted, profile = _in_known_colours(upright(image), metadata.icc_profile)
+    pixels = np.asarray(converted)
     if pixels.ndim == 2:  # noqa: PLR2004 — gray has no axis of channels
         pixels = pixels[..., None]
     return Picture(pixels, encoding, replace(metadata, icc_profile=profile))
 
 
-def _open(content: bytes) -> Image.Image:
+def opened(content: bytes) -> ImageFile:
+    """Its header read, no pixel yet; one of our formats."""
     return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
 
 
-def _encoding_of(image: Image.Image, content: bytes) -> Encoding:
+def encoding_of(image: Image.Image, content: bytes) -> Encoding:
     picture_format = _FORMATS[image.format or ""]
     if picture_format is PictureFormat.JPEG:
         # Unknown kinds of subsampling become none at all, which loses nothing.
@@ -145,14 +174,12 @@ def _is_lossless_webp(content: bytes) -> bool:
 
 
 def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """The same picture as 8-bit gray, RGB, either with alpha, or 16-bit gray; and its profile then."""
+    """The same picture as 8-bit gray, RGB or either with alpha; and its profile then."""
     if image.mode in {"CMYK", "LAB"}:
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:
         raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
-    if image.mode == "I;16" and isinstance(invisible := image.info.get("transparency"), int):
-        return _gray_with_alpha(image, invisible), profile
-    if image.mode.startswith("I;16") or image.mode in {"LA", "RGBA"}:
+    if image.mode in {"LA", "RGBA"}:
         return image, profile
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:
         return image, profile
@@ -166,14 +193,6 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
         # There is no way from a palette to gray with alpha, but one through colour.
         return (image.convert("RGBA") if image.mode == "P" else image).convert(f"{mode}A"), profile
     return image.convert(mode), profile
-
-
-def _gray_with_alpha(image: Image.Image, invisible: int) -> Image.Image:
-    """Eight bits of a 16-bit gray picture in which one shade is transparent: Pillow has no more with alpha."""
-    values = np.asarray(image)
-    gray = np.rint(values / np.float32(257)).astype(np.uint8)
-    alpha = np.where(values == invisible, 0, 255).astype(np.uint8)
-    return Image.merge("LA", (Image.fromarray(gray), Image.fromarray(alpha)))
 
 
 def _is_gray(palette: list[int]) -> bool:

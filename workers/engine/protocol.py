@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ from domain.sizing import Caps, Size, Sizing
 Message = dict[str, Any]
 
 AUTO = "auto"
+
+
+class MetadataPolicy(StrEnum):
+    """What a result keeps of its original's EXIF and XMP; the colour profile and the resolution always stay."""
+
+    KEEP = "keep"
+    STRIP_LOCATION = "strip-location"
+    STRIP = "strip"
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class EngineOptions:
     tile_side: int | None = None
     tile_threads: int | None = None
     precision: str | None = None
+    metadata: MetadataPolicy = MetadataPolicy.KEEP
 
 
 @dataclass(frozen=True)

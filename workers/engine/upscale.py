@@ -1,10 +1,11 @@
-"""One picture from file to file: decode, network tile by tile, exact size, encode."""
+"""One file from end to end: decode, network tile by tile, exact size, encode; frame by frame, or page by page."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,20 +18,26 @@ from domain.sizing import Caps, Size
 from workers.engine.alpha import bled, keep_flat
 from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
+from workers.engine.frame_encoding import encode_frames
+from workers.engine.frames import read_frames
 from workers.engine.heartbeat import still_working
-from workers.engine.pictures import Picture, decode
+from workers.engine.metadata import allowed
+from workers.engine.protocol import MetadataPolicy
 from workers.engine.resample import resampled
 from workers.engine.tiles import join, plan_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from domain.formats import PictureFormat
     from domain.sizing import Sizing
-    from workers.engine.arrays import Floats, Pixels
+    from workers.engine.arrays import Deep, Floats, Pixels
+    from workers.engine.frames import Frames
     from workers.engine.loaded import LoadedModel
+    from workers.engine.metadata import Metadata
     from workers.engine.network import LoadedNetwork
+    from workers.engine.pictures import Picture
     from workers.engine.tiles import Plan, Tile
 
     OnTile = Callable[[int, int], None]
@@ -55,43 +62,92 @@ def upscale_file(
     threads: int,
     on_tile: OnTile,
     cancelled: Cancelled,
+    metadata: MetadataPolicy = MetadataPolicy.KEEP,
 ) -> Upscaled:
     """Write the larger picture to ``target``, in the format of ``source`` and of exactly the asked size.
+
+    Of an animation all frames, of a TIFF all pages: the size asked for is the first one's, and the others
+    grow as it does.
 
     The result's bytes depend on the picture, the sizing, the model and the tile side, never on ``threads``.
     ``on_tile(done, total)`` is called before the first tile and after each, and again with the same numbers,
     from another thread, while a long step before or after the tiles goes on. Raises PictureError for a
     picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so, DeviceFault, OSError.
     """
-    picture = decode(source, caps)
-    original = picture.size
-    result = sizing.result(original)
+    with still_working(partial(on_tile, 0, 1), caps.max_pixels):  # how many tiles there are is not known yet
+        frames = read_frames(source, caps)
+    picture_format = frames.encoding.picture_format
+    originals = frames.sizes
+    results = sizing.results(originals)
     # Now rather than by the encoder, after minutes of work for nothing.
-    _check_result(result, picture.encoding.picture_format, caps)
+    _check_results(results, picture_format, caps)
+    original, result = originals[0], results[0]
     network = model.network_for(max(result.width / original.width, result.height / original.height))
-    scale = network.network.scale
-    plan = plan_tiles(*original, tile=tile_side, pad=model.model.pad, feather=model.model.feather)
-    with ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool:
-        outputs = _tile_outputs(picture, plan, network, pool, threads, on_tile, cancelled)
-        bands = resampled(
-            join(plan, outputs, scale), Size(original.width * scale, original.height * scale), result
-        )
-        image = _assembled(bands, result, picture)
-    if cancelled():
-        raise EngineCancelled
-    tiles = len(plan.tiles)
-    with still_working(lambda: on_tile(tiles, tiles), result.pixels):
-        encode(image, picture.encoding, picture.metadata, target)
-    return Upscaled(original, result, picture.encoding.picture_format)
+    plans = [
+        plan_tiles(*size, tile=tile_side, pad=model.model.pad, feather=model.model.feather)
+        for size in originals
+    ]
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool,
+        closing(
+            _larger_images(frames, plans, results, network, pool, threads, on_tile, cancelled, metadata)
+        ) as images,
+    ):
+        if len(plans) == 1:
+            image, notes = next(images)
+            encode(image, frames.encoding, notes, target)
+        else:
+            encode_frames(images, frames.encoding, frames.timing, target)
+    return Upscaled(original, result, picture_format)
 
 
-def _check_result(result: Size, picture_format: PictureFormat, caps: Caps) -> None:
+def _check_results(results: Sequence[Size], picture_format: PictureFormat, caps: Caps) -> None:
     allowed = caps.for_format(picture_format)
-    if max(result) > allowed.max_side:
+    if max(map(max, results)) > allowed.max_side:
         where = "in this format " if allowed != caps else ""
         raise PictureError(f"A result {where}can have at most {allowed.max_side:,} pixels on a side.")
-    if result.pixels > allowed.max_pixels:
-        raise PictureError(f"A result can have at most {allowed.max_pixels:,} pixels.")
+    if sum(result.pixels for result in results) > allowed.max_pixels:
+        together = "" if len(results) == 1 else " in all its frames or pages"
+        raise PictureError(f"A result can have at most {allowed.max_pixels:,} pixels{together}.")
+
+
+def _larger_images(
+    frames: Frames,
+    plans: Sequence[Plan],
+    results: Sequence[Size],
+    network: LoadedNetwork,
+    pool: ThreadPoolExecutor,
+    threads: int,
+    on_tile: OnTile,
+    cancelled: Cancelled,
+    metadata: MetadataPolicy,
+) -> Generator[tuple[Image.Image | Deep, Metadata]]:
+    """One by one, when they are asked for; while the encoder has one, it is said that work goes on."""
+    scale = network.network.scale
+    tiles = sum(len(plan.tiles) for plan in plans)
+    before = 0
+    for picture, plan, result in zip(frames.pictures(), plans, results, strict=True):
+        outputs = _tile_outputs(
+            picture,
+            plan,
+            network,
+            pool,
+            threads,
+            _counting_from(before, tiles, on_tile),
+            cancelled,
+            neutral=picture.is_neutral if frames.neutral is None else frames.neutral,
+        )
+        larger = Size(picture.size.width * scale, picture.size.height * scale)
+        image = _assembled(resampled(join(plan, outputs, scale), larger, result), result, picture)
+        if cancelled():
+            raise EngineCancelled
+        before += len(plan.tiles)
+        with still_working(partial(on_tile, before, tiles), result.pixels):
+            yield image, allowed(picture.metadata, metadata)
+
+
+def _counting_from(before: int, tiles: int, on_tile: OnTile) -> OnTile:
+    return lambda done, _: on_tile(before + done, tiles)
 
 
 def default_threads() -> int:
@@ -108,6 +164,8 @@ def _tile_outputs(
     threads: int,
     on_tile: OnTile,
     cancelled: Cancelled,
+    *,
+    neutral: bool,
 ) -> Iterator[Floats]:
     """The larger tiles in the plan's order; as many at once as there are threads, and one more waiting."""
     tiles = plan.tiles
@@ -116,7 +174,7 @@ def _tile_outputs(
             _upscale_tile,
             _with_colour_under_transparency(picture),
             network=network,
-            neutral=picture.is_neutral,
+            neutral=neutral,
         )
     waiting = deque(tiles)
     running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: threads + 1])
@@ -174,13 +232,16 @@ def _upscale_alpha(alpha: Floats, network: LoadedNetwork) -> Floats:
     return keep_flat(_upscale_gray(alpha, network)[0], alpha, scale)[None]
 
 
-def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.Image:
+def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.Image | Deep:
     """The bands, rounded to the depth of the original, in one picture for the encoder."""
     depth = picture.pixels.dtype
     largest = np.iinfo(depth).max
     channels = picture.pixels.shape[2]
-    mode = "I;16" if depth == np.uint16 else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-    image = Image.new(mode, size)
+    image: Image.Image | Deep
+    if depth == np.uint16:
+        image = np.empty((size.height, size.width, channels), np.uint16)
+    else:
+        image = Image.new({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels], size)
     top = 0
     for band in bands:
         # In place: a band of a wide picture is tens of megabytes, and nobody else needs it any more.
@@ -188,9 +249,11 @@ def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.I
         np.multiply(band, largest, out=band)
         np.add(band, np.float32(0.5), out=band)
         rounded = band.astype(depth).transpose(1, 2, 0)
-        if channels == 1:
-            rounded = rounded[..., 0]
-        image.paste(Image.fromarray(np.ascontiguousarray(rounded)), (0, top))
-        top += rounded.shape[0]
+        if isinstance(image, np.ndarray):
+            image[top : top + len(rounded)] = rounded
+        else:
+            rows = rounded[..., 0] if channels == 1 else rounded
+            image.paste(Image.fromarray(np.ascontiguousarray(rows)), (0, top))
+        top += len(rounded)
     assert top == size.height
     return image

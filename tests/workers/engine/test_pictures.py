@@ -171,14 +171,6 @@ def test_one_transparent_colour_becomes_alpha(
     assert (picture.pixels[..., -1] == 0).all()
 
 
-def test_one_transparent_shade_of_sixteen_bits_becomes_alpha_in_eight(written: Written) -> None:
-    values = np.array([[0, 1000, 1001, 65_535]], np.uint16)
-
-    picture = decode(written(Image.fromarray(values), "png", transparency=1000))
-
-    assert picture.pixels.tolist() == [[[0, 255], [4, 0], [4, 255], [255, 255]]]
-
-
 @pytest.mark.parametrize("picture_format", ["png", "tiff"])
 def test_sixteen_bit_gray_keeps_its_sixteen_bits(picture_format: str, written: Written) -> None:
     values = np.linspace(0, 65_535, 64 * 32).astype(np.uint16).reshape(32, 64)

@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Size, Sizing
-from workers.engine import heartbeat
+from workers.engine import frame_encoding, heartbeat
 from workers.engine import upscale as upscaling
+from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
+from workers.engine.frame_encoding import encode_frames
+from workers.engine.frames import Timing, read_frames
+from workers.engine.metadata import Metadata
+from workers.engine.pictures import Encoding, decode
 from workers.engine.upscale import Upscaled, upscale_file
 
 if TYPE_CHECKING:
@@ -158,17 +163,45 @@ def test_gray_stays_exactly_gray(mode: str, crop: Image.Image, tmp_path: Path, u
     np.testing.assert_array_equal(red, blue)
 
 
-def test_sixteen_bit_gray_comes_out_with_more_than_eight_bits(tmp_path: Path, upscale: Upscale) -> None:
-    slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48)
-    source = saved(Image.fromarray(slope), tmp_path / "gray16.png")
+@pytest.mark.parametrize(
+    ("picture_format", "channels"),
+    [("png", 1), ("png", 2), ("png", 3), ("png", 4), ("tiff", 1), ("tiff", 3), ("tiff", 4)],
+)
+def test_sixteen_bits_come_out_with_more_than_eight(
+    picture_format: str, channels: int, tmp_path: Path, upscale: Upscale
+) -> None:
+    slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48, 1).repeat(channels, axis=2)
+    source = tmp_path / "slope"
+    encode(slope, Encoding(PictureFormat(picture_format)), Metadata(), source)
 
-    upscale(source, tmp_path / "result.png")
+    upscale(source, tmp_path / "result")
 
-    with Image.open(tmp_path / "result.png") as image:
-        result = np.asarray(image)
+    result = decode(tmp_path / "result").pixels
     assert result.dtype == np.uint16
-    assert len(np.unique(result)) > 256
-    assert abs(int(result.mean()) - int(slope.mean())) < 2000
+    assert result.shape == (80, 96, channels)
+    for channel in range(channels):
+        assert len(np.unique(result[..., channel])) > 256
+        assert abs(int(result[..., channel].mean()) - int(slope.mean())) < 2000
+
+
+def test_every_page_of_a_tiff_keeps_its_own_depth(
+    crop: Image.Image, tmp_path: Path, upscale: Upscale
+) -> None:
+    random = np.random.default_rng(0)
+    pages = [random.integers(0, 65_536, (9, 11, channels), dtype=np.uint16) for channels in (3, 1, 4)]
+    images = iter((image, Metadata()) for image in (*pages, crop))
+    encode_frames(images, Encoding(PictureFormat.TIFF), None, tmp_path / "pages")
+
+    upscale(tmp_path / "pages", tmp_path / "result")
+
+    results = [picture.pixels for picture in read_frames(tmp_path / "result", Caps()).pictures()]
+    assert [(result.shape, result.dtype.name) for result in results] == [
+        ((18, 22, 3), "uint16"),
+        ((18, 22, 1), "uint16"),
+        ((18, 22, 4), "uint16"),
+        ((80, 96, 3), "uint8"),
+    ]
+    assert all((result % 257 != 0).any() for result in results[:3])
 
 
 def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
@@ -308,6 +341,177 @@ def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_que
 
     with pytest.raises(PictureError, match=sentence):
         upscale(source, tmp_path / "result", sizing, caps=caps, on_tile=lambda *_: pytest.fail("worked"))
+
+
+# --- several pictures in one file
+
+
+def moving(crop: Image.Image, mode: str) -> list[Image.Image]:
+    """A piece of a photograph that goes to the right, then stays, over a photograph or over nothing."""
+    frames = []
+    for left in (0, 14, 28, 28):
+        frame = crop.convert(mode) if mode == "RGB" else Image.new(mode, crop.size)
+        frame.paste(crop.rotate(90).crop((14, 10, 34, 30)).convert(mode), (left, 12))
+        frames.append(frame)
+    return frames
+
+
+def composed(path: Path) -> list[np.ndarray]:
+    """``(H, W, 4)`` for each frame, all zeros where nothing is."""
+    with Image.open(path) as image:
+        frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+    for frame in frames:
+        frame[frame[..., 3] == 0] = 0
+    return frames
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("picture_format", ["gif", "png", "webp"])
+def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_own(
+    picture_format: str, mode: str, crop: Image.Image, tmp_path: Path, upscale: Upscale, psnr: Psnr
+) -> None:
+    first, *others = moving(crop, mode)
+    disposal = {"disposal": 2} if (picture_format, mode) == ("gif", "RGBA") else {}
+    source = saved(
+        first,
+        tmp_path / f"moving.{picture_format}",
+        save_all=True,
+        append_images=others,
+        duration=[40, 50, 60, 500],
+        loop=3,
+        lossless=True,
+        **disposal,
+    )
+    target = tmp_path / f"result.{picture_format}"
+
+    assert upscale(source, target, Sizing(target_width=101)).result == (101, 84)
+
+    results = composed(target)
+    frames = read_frames(source, Caps())
+    for index in range(len(frames.sizes)):
+        with Image.open(source) as image:
+            image.seek(index)
+            alone = saved(image.convert(mode), tmp_path / "alone.png")
+        upscale(alone, tmp_path / "larger.png", Sizing(target_width=101))
+        (expected,) = composed(tmp_path / "larger.png")
+        if picture_format == "gif":
+            there = expected[..., 3] >= 128
+            np.testing.assert_array_equal(results[index][..., 3] == 255, there)
+            assert psnr(results[index][there][:, :3], expected[there][:, :3]) > 30
+        else:
+            np.testing.assert_array_equal(results[index], expected)
+    assert read_frames(target, Caps()).timing == frames.timing
+
+
+@pytest.mark.parametrize("picture_format", ["gif", "png"])
+def test_frames_that_are_equal_come_out_equal(
+    picture_format: str, crop: Image.Image, tmp_path: Path, upscale: Upscale
+) -> None:
+    frames = moving(crop, "RGB")
+    images = ((image, Metadata()) for image in (*frames, frames[0]))
+    # Pillow would make one frame of equal ones.
+    encode_frames(images, Encoding(PictureFormat(picture_format)), Timing((40,) * 5, 0), tmp_path / "source")
+
+    upscale(tmp_path / "source", tmp_path / "result")
+
+    results = composed(tmp_path / "result")
+    assert len(results) == 5
+    np.testing.assert_array_equal(results[2], results[3])
+    if picture_format == "png":
+        np.testing.assert_array_equal(results[0], results[4])
+
+
+@pytest.fixture
+def animation(crop: Image.Image, tmp_path: Path) -> Path:
+    first, *others = moving(crop, "RGBA")
+    return saved(first, tmp_path / "moving.png", save_all=True, append_images=others[:2], duration=40)
+
+
+def test_every_page_grows_as_the_first_does(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
+    pages = [crop, crop.convert("L").crop((0, 0, 20, 33)), crop.convert("RGBA").crop((0, 0, 31, 9))]
+    source = saved(pages[0], tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+
+    upscaled = upscale(source, tmp_path / "result.tiff", Sizing(target_width=120))
+
+    assert upscaled == Upscaled(Size(48, 40), Size(120, 100), PictureFormat.TIFF)
+    results = list(read_frames(tmp_path / "result.tiff", Caps()).pictures())
+    assert [picture.size for picture in results] == [(120, 100), (50, 83), (78, 23)]
+    assert [picture.pixels.shape[2] for picture in results] == [3, 1, 4]
+    for picture, page in zip(results, pages, strict=True):
+        upscale(saved(page, tmp_path / "alone.png"), tmp_path / "larger.png", size_of(picture.size))
+        np.testing.assert_array_equal(np.squeeze(picture.pixels), pixels(tmp_path / "larger.png"))
+
+
+def size_of(size: Size) -> Sizing:
+    return Sizing(target_width=size.width, target_height=size.height)
+
+
+def test_progress_counts_the_tiles_of_all_frames(animation: Path, tmp_path: Path, upscale: Upscale) -> None:
+    seen: list[tuple[int, int]] = []
+
+    upscale(animation, tmp_path / "result.png", on_tile=lambda done, total: seen.append((done, total)))
+
+    assert seen == sorted(seen)
+    assert set(seen) == {(done, 12) for done in range(13)}
+
+
+def test_a_slow_encoder_of_frames_keeps_saying_where_it_is(
+    animation: Path, tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    said_often = threading.Event()
+    quick = frame_encoding.write
+    calls = iter(range(3))
+
+    def slow_at_the_second(*arguments: Any) -> None:
+        if next(calls) == 1:
+            assert said_often.wait(60)
+        quick(*arguments)
+
+    def on_tile(done: int, total: int) -> None:
+        seen.append((done, total))
+        if seen.count((8, 12)) > 4:
+            said_often.set()
+
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(frame_encoding, "write", slow_at_the_second)
+    upscale(animation, tmp_path / "result.png", on_tile=on_tile)
+
+    assert seen == sorted(seen)
+    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
+    animation: Path, tmp_path: Path, upscale: Upscale
+) -> None:
+    seen: list[int] = []
+
+    with pytest.raises(EngineCancelled):
+        upscale(
+            animation,
+            tmp_path / "result.png",
+            on_tile=lambda done, _: seen.append(done),
+            cancelled=lambda: bool(seen) and seen[-1] == 6,
+        )
+
+    assert seen[-1] == 6
+    assert list(tmp_path.iterdir()) == [animation]
+    assert not {thread.name for thread in threading.enumerate()} & {"heartbeat", "tile_0", "tile_1"}
+
+
+@pytest.mark.parametrize(
+    ("sizing", "caps", "sentence"),
+    [
+        (Sizing(2), Caps(max_pixels=3 * 7680 - 1), "at most 23,039 pixels in all its frames or pages"),
+        (Sizing(2), Caps(max_pixels=3 * 1920 - 1), "has more than 5,759 pixels in all its frames or pages"),
+        (Sizing(target_width=101), Caps(max_side=100), "100 pixels on a side"),
+    ],
+)
+def test_an_animation_over_the_caps_is_refused_before_any_work(
+    sizing: Sizing, caps: Caps, sentence: str, animation: Path, tmp_path: Path, upscale: Upscale
+) -> None:
+    with pytest.raises(PictureError, match=sentence):
+        upscale(animation, tmp_path / "result", sizing, caps=caps, on_tile=lambda *_: pytest.fail("worked"))
 
 
 def test_an_operator_may_allow_more_than_we_do(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
