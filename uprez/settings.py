@@ -126,8 +126,12 @@ class Settings(BaseSettings):
     tile_threads: int = Field(
         0, ge=0, le=256, description="Tiles worked on at a time on the CPU; 0 means one per core."
     )
-    stall_seconds: float = Field(
-        120, ge=1, le=3600, description="An engine that finishes no tile for this many seconds is killed."
+    stall_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=3600,
+        description="An engine that finishes no tile for this many seconds is killed; by default some twenty times "
+        "what its device needs, measured at its start, and at least 60.",
     )
     stop_seconds: float = Field(
         8, ge=4, le=3600, description="Grace for work in hand when the service stops, in seconds."

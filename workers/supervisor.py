@@ -60,10 +60,15 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-STALL_SECONDS = 120.0  # the slowest tile we know takes 60 s, on a software GPU
 CANCEL_SECONDS = 1.0  # most tiles end within; the others are not worth waiting for
 BEAT_SECONDS = 1.0
-REPORT_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
+START_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
+
+# A silence is a hang when it is so many times as long as what the device needed at its start. The child has
+# the lowest priority on a machine that may have become busy, and a tile with transparency takes two turns.
+STALL_FACTOR = 20
+STALL_FLOOR_SECONDS = 60.0  # to decode the largest picture on a busy machine, which nobody has measured
+STALL_CEILING_SECONDS = 1800.0  # a device that needs more for one tile is of no use
 
 # Where this package lies, in a checkout or installed: from there ``-m workers.engine`` finds itself.
 _HOME = Path(__file__).resolve().parents[1]
@@ -76,7 +81,8 @@ _UNUSABLE = {error.code: error for error in (EngineUnusable, WeightsError, Unkno
 class EngineChild:
     """One engine process, started when first needed and again after it was lost. For one thread at a time."""
 
-    def __init__(self, options: EngineOptions, *, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(self, options: EngineOptions, *, stall_seconds: float | None = None) -> None:
+        """``stall_seconds`` of silence are a hang; None: as many as suit what the device is measured to need."""
         self._options = options
         self._stall_seconds = stall_seconds
         self._process: _Process | None = None
@@ -138,6 +144,12 @@ class EngineChild:
         self._end()
         self._process = self._hello = None
 
+    @property
+    def _patience_seconds(self) -> float:
+        if self._hello is None:
+            return START_SECONDS
+        return self._stall_seconds or stall_limit(self._hello.slowest_seconds)
+
     def _living(self) -> _Process:
         if self._process is None:
             self._process = _Process(_command(self._options))
@@ -189,8 +201,8 @@ class EngineChild:
             if message is not None:
                 last_word = time.monotonic()
                 yield message
-            elif time.monotonic() - last_word > self._stall_seconds:
-                self._lose(f"the engine said nothing for {self._stall_seconds:g} s")
+            elif time.monotonic() - last_word > (patience := self._patience_seconds):
+                self._lose(f"the engine said nothing for {patience:.3g} s")
 
     def _lose(self, why: str) -> NoReturn:
         self.close()
@@ -210,8 +222,13 @@ class EngineChild:
         raise EngineCancelled
 
 
+def stall_limit(slowest_seconds: float) -> float:
+    """The silence that is a hang, for a device whose longest step took so long when it started."""
+    return min(max(STALL_FLOOR_SECONDS, STALL_FACTOR * slowest_seconds), STALL_CEILING_SECONDS)
+
+
 def engine_report(
-    options: EngineOptions | None = None, *, timeout_seconds: float = REPORT_SECONDS
+    options: EngineOptions | None = None, *, timeout_seconds: float = START_SECONDS
 ) -> EngineReport:
     """Devices, models, versions and self-tests, found out in a process of its own. Raises EngineUnusable."""
     command = [*_command(options or EngineOptions()), "--report"]

@@ -16,6 +16,9 @@ from domain.errors import PictureError
 from domain.sizing import Size, Sizing
 from workers.engine.errors import UnknownDevice, UnknownModel
 from workers.supervisor import (
+    STALL_CEILING_SECONDS,
+    STALL_FACTOR,
+    STALL_FLOOR_SECONDS,
     EngineCancelled,
     EngineChild,
     EngineJob,
@@ -23,6 +26,7 @@ from workers.supervisor import (
     EngineOptions,
     EngineResult,
     engine_report,
+    stall_limit,
 )
 
 if TYPE_CHECKING:
@@ -160,6 +164,33 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
         assert len(beats) > 10
         assert eventually(lambda: gone(stopped[0]))
         assert upscale(child, job).result == (96, 80)
+
+
+# Without a setting, the limit is what this device was measured to need, many times over.
+def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
+    job: EngineJob, long_job: EngineJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.supervisor.STALL_FLOOR_SECONDS", 0.5)
+    stopped = []
+
+    def stop(done: int, _total: int) -> None:
+        if done == 3:
+            stopped.append(child.pid)
+            os.kill(child.pid, signal.SIGSTOP)
+
+    with EngineChild(OPTIONS) as child:
+        limit = stall_limit(child.start().slowest_seconds)
+        with pytest.raises(EngineLost, match=f"said nothing for {limit:.3g} s"):
+            upscale(child, long_job, on_progress=stop)
+
+        assert eventually(lambda: gone(stopped[0]))
+        assert upscale(child, job).result == (96, 80)
+
+
+def test_a_slow_device_is_given_time_and_none_is_given_for_ever() -> None:
+    assert stall_limit(0.01) == STALL_FLOOR_SECONDS
+    assert stall_limit(10) == 10 * STALL_FACTOR
+    assert stall_limit(10_000) == STALL_CEILING_SECONDS
 
 
 def test_a_cancelled_job_stops_and_leaves_nothing_and_the_child_lives_on(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from domain.ports import PictureFacts
 from domain.records import Account, Image
 from domain.services import Services
 from domain.sizing import Size, Sizing
-from workers import upscaling
+from workers import supervisor, upscaling
 from workers.engine.errors import EngineLost, EngineUnusable
 from workers.engine.protocol import EngineResult
 from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
@@ -187,6 +189,38 @@ def test_an_engine_that_dies_every_time_fails_the_image_at_the_third(
     assert (attempts, failed.status, failed.error) == (3, Status.FAILED, jobs.LOST_SENTENCE)
     assert used(real_services, account) == 0
     assert queue.take() == [image.id] * 3  # the last one finds nothing to do
+
+
+def test_an_engine_that_hangs_in_mid_tile_costs_one_attempt_and_another_completes_the_image(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STALL_FLOOR_SECONDS", 0.5)
+    stopped: list[int | None] = []
+
+    class Stopped(EngineChild):
+        """Its first child is stopped after two tiles, with others in work."""
+
+        def upscale(self, job: EngineJob, *, on_progress: Callable[[int, int], None], **others: Any) -> Any:
+            def stop(done: int, total: int) -> None:
+                on_progress(done, total)
+                if done == 2 and not stopped:
+                    assert self.pid is not None
+                    stopped.append(self.pid)
+                    os.kill(self.pid, signal.SIGSTOP)
+
+            return super().upscale(job, on_progress=stop, **others)
+
+    image = submit(png)
+    with Stopped(EngineOptions(device="cpu", tile_side=16)) as engine:
+        upscaling = upscaling_with(engine)
+        upscaling.upscale(image.id)
+        assert row(real_services, image).job.lost == 1
+
+        upscaling.upscale(image.id)
+
+        assert [engine.pid] != stopped
+    done = row(real_services, image)
+    assert (done.status, done.job.attempt) == (Status.COMPLETED, 2)
 
 
 def test_an_error_that_nobody_expected_costs_one_attempt(

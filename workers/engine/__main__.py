@@ -74,6 +74,7 @@ class _Conversation:
             device_name=device.name,
             model=engine.model.model.name,
             versions=versions(),
+            slowest_seconds=engine.slowest_seconds,
             set_aside=engine.set_aside,
         )
         while True:

@@ -47,12 +47,16 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EngineHello:
-    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how."""
+    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how.
+
+    ``slowest_seconds``: the longest that this device, as measured just now, works without a word.
+    """
 
     device: str
     device_name: str
     model: str
     versions: dict[str, str]
+    slowest_seconds: float
     set_aside: tuple[str, ...] = ()
 
 
@@ -147,6 +151,7 @@ def hello_from_message(message: Message) -> EngineHello:
         device_name=message["device_name"],
         model=message["model"],
         versions=message["versions"],
+        slowest_seconds=message["slowest_seconds"],
         set_aside=tuple(message["set_aside"]),
     )
 
