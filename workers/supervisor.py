@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -21,6 +22,7 @@ from workers.engine.errors import (
     EngineCancelled,
     EngineLost,
     EngineUnusable,
+    TileTooLarge,
     UnknownDevice,
     UnknownModel,
     WeightsError,
@@ -62,6 +64,7 @@ log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 1.0  # most tiles end within; the others are not worth waiting for
 BEAT_SECONDS = 1.0
+SMALLEST_TILE_SIDE = 32  # nine tenths of the work on such a tile are for a pad of 32
 START_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
 
 # A silence is a hang when it is so many times as long as what the device needed at its start. The child has
@@ -73,8 +76,9 @@ STALL_CEILING_SECONDS = 1800.0  # a device that needs more for one tile is of no
 # Where this package lies, in a checkout or installed: from there ``-m workers.engine`` finds itself.
 _HOME = Path(__file__).resolve().parents[1]
 
-_LAST_WORDS = frozenset({"done", "refused", "failed", "cancelled"})
+_LAST_WORDS = frozenset({"done", "refused", "failed", "too_large", "cancelled"})
 
+_FAILURES = {"refused": PictureError, "failed": EngineLost, "too_large": TileTooLarge}
 _UNUSABLE = {error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice)}
 
 
@@ -126,10 +130,22 @@ class EngineChild:
         that cannot be read or written, EngineCancelled after ``keep_going()`` was false, EngineLost when
         the child died, hung or broke, EngineUnusable when it cannot even start. Unless it returns, nothing
         new is at ``job.target``.
+
+        Where memory is too small for a tile, the whole picture is made anew with tiles of half the side, and
+        so are all that follow: the bytes of a result depend on it.
         """
         try:
-            self._living().send(job_to_message(job))
-            return result_from_message(self._follow(on_progress, keep_going, beat_seconds, until="done"))
+            while True:
+                self._living().send(job_to_message(job))
+                try:
+                    return result_from_message(
+                        self._follow(on_progress, keep_going, beat_seconds, until="done")
+                    )
+                except TileTooLarge as fault:
+                    # In a new child: a device that failed may be lost to the old one, and memory with it.
+                    if not self._take_smaller_tiles(str(fault)):
+                        raise EngineLost(str(fault)) from fault
+                    self.close()
         except (PictureError, EngineCancelled):
             raise
         except BaseException:
@@ -166,6 +182,7 @@ class EngineChild:
     ) -> Message:
         """Listen to the child until it says ``until``."""
         process = self._living()
+        within_tiles = False
         for message in self._messages(process, keep_going, beat_seconds):
             match message["type"]:
                 case "hello":
@@ -173,18 +190,32 @@ class EngineChild:
                     for sentence in self._hello.set_aside:
                         log.warning("device set aside: %s", sentence)
                 case "progress":
+                    within_tiles = message["done"] < message["total"]
                     on_progress(message["done"], message["total"])
-                case "refused":
-                    raise PictureError(message["sentence"])
-                case "failed":
-                    self._lose(message["sentence"])
+                case "refused" | "failed" | "too_large":
+                    raise _FAILURES[message["type"]](message["sentence"])
                 case "unusable":
                     raise _UNUSABLE[message["code"]](message["sentence"])
                 case "ended":
-                    self._lose(f"the engine ended unexpectedly (exit status {process.exit_status()})")
+                    why = f"the engine ended unexpectedly (exit status {process.exit_status()})"
+                    if within_tiles:
+                        # A system without memory kills a process, and drivers crash: neither says why.
+                        self._take_smaller_tiles(why)
+                    self._lose(why)
             if message["type"] == until:
                 return message
         raise AssertionError("the messages end with an exception only")
+
+    def _take_smaller_tiles(self, why: str) -> bool:
+        """For the children to come. False when tiles are as small as they may be."""
+        assert self._hello is not None
+        side = self._hello.tile_side
+        smaller = max(side // 2, SMALLEST_TILE_SIDE)
+        if smaller >= side:
+            return False
+        log.warning("%s: tiles of %d pixels from now on, not %d: %s", self._hello.device, smaller, side, why)
+        self._options = replace(self._options, tile_side=smaller)
+        return True
 
     def _messages(
         self, process: _Process, keep_going: Callable[[], bool], beat_seconds: float

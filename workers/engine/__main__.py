@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
-from workers.engine.errors import EngineCancelled, EngineUnusable
+from workers.engine.errors import EngineCancelled, EngineUnusable, TileTooLarge
 from workers.engine.protocol import EngineOptions, Message, from_line, job_from_message, to_line
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class _Conversation:
             device_name=device.name,
             model=engine.model.model.name,
             versions=versions(),
+            tile_side=engine.tile_side,
             slowest_seconds=engine.slowest_seconds,
             set_aside=engine.set_aside,
         )
@@ -112,6 +113,8 @@ class _Conversation:
             self._say("cancelled")
         except PictureError as error:
             self._say("refused", sentence=str(error))
+        except TileTooLarge as error:
+            self._say("too_large", sentence=str(error))
         except Exception as error:
             log.exception("the job failed")
             self._say("failed", sentence=f"{type(error).__name__}: {error}")

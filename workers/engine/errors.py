@@ -6,6 +6,7 @@ UprezError
 │   ├── UnknownModel
 │   └── UnknownDevice
 ├── DeviceFault         a device failed a call, or answers with wrong numbers
+│   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for that one
 ├── EngineLost          the child process died, hung or broke on this job: costs one attempt
 └── EngineCancelled     the caller wanted the job no more
 """
@@ -33,6 +34,10 @@ class UnknownDevice(EngineUnusable):
 
 class DeviceFault(UprezError):
     code = "device_fault"
+
+
+class TileTooLarge(DeviceFault):
+    code = "tile_too_large"
 
 
 class EngineLost(UprezError):

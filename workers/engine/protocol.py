@@ -2,7 +2,8 @@
 
 The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``progress``
 any number of times and then exactly one of ``done``, ``refused`` (the picture is at fault), ``failed`` (the
-engine is) and ``cancelled``. This module is for both sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
+engine is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module is for both
+sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class EngineHello:
     device_name: str
     model: str
     versions: dict[str, str]
+    tile_side: int
     slowest_seconds: float
     set_aside: tuple[str, ...] = ()
 
@@ -151,6 +153,7 @@ def hello_from_message(message: Message) -> EngineHello:
         device_name=message["device_name"],
         model=message["model"],
         versions=message["versions"],
+        tile_side=message["tile_side"],
         slowest_seconds=message["slowest_seconds"],
         set_aside=tuple(message["set_aside"]),
     )
