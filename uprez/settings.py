@@ -122,7 +122,11 @@ class Settings(BaseSettings):
         3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
     )
     model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|vulkan:\d+)$", description="auto, cpu or vulkan:N.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|(cpu|vulkan:\d+)(,(cpu|vulkan:\d+))*)$",
+        description="auto, cpu or vulkan:N; or several of these with commas between, each with an engine.",
+    )
     tile_threads: int = Field(
         0, ge=0, le=256, description="Tiles worked on at a time on the CPU; 0 means one per core."
     )
@@ -147,6 +151,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("device")
+    @classmethod
+    def _each_once(cls, devices: str) -> str:
+        names = devices.split(",")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is named more than once")
+        return devices
 
     @field_validator("mail_url")
     @classmethod

@@ -22,6 +22,7 @@ from workers.engine.errors import (
     EngineCancelled,
     EngineLost,
     EngineUnusable,
+    NoSoundDevice,
     TileTooLarge,
     UnknownDevice,
     UnknownModel,
@@ -57,6 +58,7 @@ __all__ = [
     "EngineReport",
     "EngineResult",
     "EngineUnusable",
+    "chosen_devices",
     "engine_report",
 ]
 
@@ -79,7 +81,9 @@ _HOME = Path(__file__).resolve().parents[1]
 _LAST_WORDS = frozenset({"done", "refused", "failed", "too_large", "cancelled"})
 
 _FAILURES = {"refused": PictureError, "failed": EngineLost, "too_large": TileTooLarge}
-_UNUSABLE = {error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice)}
+_UNUSABLE = {
+    error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice, NoSoundDevice)
+}
 
 
 class EngineChild:
@@ -105,7 +109,7 @@ class EngineChild:
         return self._process.pid if self._process else None
 
     def start(self) -> EngineHello:
-        """Have a child that is ready, and what it works with. Raises EngineUnusable, EngineLost."""
+        """Have a child that is ready, and what it works with. Raises EngineUnusable."""
         if self._hello is None:
             try:
                 self._follow(lambda _done, _total: None, lambda: True, BEAT_SECONDS, until="hello")
@@ -236,7 +240,10 @@ class EngineChild:
                 self._lose(f"the engine said nothing for {patience:.3g} s")
 
     def _lose(self, why: str) -> NoReturn:
+        started = self._hello is not None
         self.close()
+        if not started:  # no picture is at fault there
+            raise NoSoundDevice(f"{self._options.device} cannot be started: {why}")
         raise EngineLost(why)
 
     def _cancel(self, process: _Process) -> NoReturn:
@@ -262,7 +269,17 @@ def engine_report(
     options: EngineOptions | None = None, *, timeout_seconds: float = START_SECONDS
 ) -> EngineReport:
     """Devices, models, versions and self-tests, found out in a process of its own. Raises EngineUnusable."""
-    command = [*_command(options or EngineOptions()), "--report"]
+    return report_from_message(_ask(options or EngineOptions(), "--report", timeout_seconds))
+
+
+def chosen_devices(options: EngineOptions, *, timeout_seconds: float = START_SECONDS) -> list[str]:
+    """The ids of the devices to use, best first, none of them tested. Raises EngineUnusable."""
+    ids: list[str] = _ask(options, "--devices", timeout_seconds)["ids"]
+    return ids
+
+
+def _ask(options: EngineOptions, question: str, timeout_seconds: float) -> Message:
+    command = [*_command(options), question]
     try:
         answer = subprocess.run(command, cwd=_HOME, capture_output=True, timeout=timeout_seconds, check=False)  # noqa: S603
         message = from_line(answer.stdout)
@@ -275,7 +292,7 @@ def engine_report(
         ) from error
     if message["type"] == "unusable":
         raise _UNUSABLE[message["code"]](message["sentence"])
-    return report_from_message(message)
+    return message
 
 
 class _Process:

@@ -22,7 +22,7 @@ from domain.records import Account, Image
 from domain.services import Services
 from domain.sizing import Size, Sizing
 from workers import supervisor, upscaling
-from workers.engine.errors import EngineLost, EngineUnusable
+from workers.engine.errors import EngineLost, EngineUnusable, NoSoundDevice
 from workers.engine.protocol import EngineResult
 from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
@@ -69,8 +69,8 @@ def ended() -> Ended:
 
 
 @pytest.fixture
-def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[[Any], Upscaling]:
-    return lambda engine: Upscaling(real_services, [engine], tmp_path / "work", ended)
+def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[..., Upscaling]:
+    return lambda *engines: Upscaling(real_services, engines, tmp_path / "work", ended)
 
 
 class BrokenEngine:
@@ -266,6 +266,35 @@ def test_a_worker_without_an_engine_hands_back_and_ends(
     assert ended.calls == 1
     assert str(upscaling.broken_by) == "The card is gone."
     assert queue.take() == [image.id]
+
+
+def test_an_engine_that_is_gone_leaves_the_others_working(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+) -> None:
+    upscaling = upscaling_with(BrokenEngine(NoSoundDevice("The card is gone.")), InstantEngine())
+    first, second = submit(png), submit(png)
+
+    upscaling.upscale(first.id)
+    waiting = row(real_services, first)
+    assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
+    upscaling.upscale(first.id)
+    upscaling.upscale(second.id)
+
+    assert [row(real_services, image).status for image in (first, second)] == [Status.COMPLETED] * 2
+    assert (ended.calls, upscaling.broken_by) == (0, None)
+
+
+def test_an_image_that_one_engine_loses_is_tried_on_another(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any
+) -> None:
+    image = submit(png)
+    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine said nothing")), InstantEngine())
+
+    upscaling.upscale(image.id)
+    upscaling.upscale(image.id)
+
+    done = row(real_services, image)
+    assert (done.status, done.job.attempt, done.job.lost) == (Status.COMPLETED, 2, 1)
 
 
 def test_a_worker_that_stops_hands_its_image_back_at_once(

@@ -4,7 +4,8 @@ UprezError
 ├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
 │   ├── WeightsError        a file of a network is missing or is not the file we know
 │   ├── UnknownModel
-│   └── UnknownDevice
+│   ├── UnknownDevice
+│   └── NoSoundDevice       no device that may be used gets through its start and its self-test
 ├── DeviceFault         a device failed a call, or answers with wrong numbers
 │   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for that one
 ├── EngineLost          the child process died, hung or broke on this job: costs one attempt
@@ -30,6 +31,10 @@ class UnknownModel(EngineUnusable):
 
 class UnknownDevice(EngineUnusable):
     code = "unknown_device"
+
+
+class NoSoundDevice(EngineUnusable):
+    code = "no_sound_device"
 
 
 class DeviceFault(UprezError):

@@ -19,11 +19,12 @@ from domain.sizing import Caps, Size, Sizing
 Message = dict[str, Any]
 
 AUTO = "auto"
+CPU = "cpu"
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``device``: auto, cpu or vulkan:N. ``model``: auto or a name. None: what the model and device suggest.
+    """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
     once; ``precision`` is fp32 or bf16 and concerns CPUs only.

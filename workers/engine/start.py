@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from workers.engine.calibration import tile_seconds
 from workers.engine.device import choose_devices, cpu_device
-from workers.engine.errors import DeviceFault, EngineUnusable
+from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
 from workers.engine.loaded import LoadedModel
 from workers.engine.models import Precision, check_weights, choose_model, weights_folder
 from workers.engine.protocol import AUTO
@@ -73,7 +73,7 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
             set_aside.append(str(fault))
             continue
         return Engine(loaded, tile_side, tile_threads, max(loading, tile), tuple(set_aside))
-    raise EngineUnusable(f"No device can be used. {' '.join(set_aside)}")
+    raise NoSoundDevice(f"No device can be used. {' '.join(set_aside)}")
 
 
 def precision_for(options: EngineOptions, model: Model) -> Precision:
