@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from domain.errors import PictureError
 from workers.engine.errors import (
     EngineCancelled,
+    EngineFaulty,
     EngineLost,
     EngineUnusable,
     NoSoundDevice,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EngineCancelled",
     "EngineChild",
+    "EngineFaulty",
     "EngineHello",
     "EngineJob",
     "EngineLost",
@@ -78,9 +80,14 @@ STALL_CEILING_SECONDS = 1800.0  # a device that needs more for one tile is of no
 # Where this package lies, in a checkout or installed: from there ``-m workers.engine`` finds itself.
 _HOME = Path(__file__).resolve().parents[1]
 
-_LAST_WORDS = frozenset({"done", "refused", "failed", "too_large", "cancelled"})
+_LAST_WORDS = frozenset({"done", "refused", "failed", "faulty", "too_large", "cancelled"})
 
-_FAILURES = {"refused": PictureError, "failed": EngineLost, "too_large": TileTooLarge}
+_FAILURES = {
+    "refused": PictureError,
+    "failed": EngineLost,
+    "faulty": EngineFaulty,
+    "too_large": TileTooLarge,
+}
 _UNUSABLE = {
     error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice, NoSoundDevice)
 }
@@ -196,7 +203,7 @@ class EngineChild:
                 case "progress":
                     within_tiles = message["done"] < message["total"]
                     on_progress(message["done"], message["total"])
-                case "refused" | "failed" | "too_large":
+                case "refused" | "failed" | "faulty" | "too_large":
                     raise _FAILURES[message["type"]](message["sentence"])
                 case "unusable":
                     raise _UNUSABLE[message["code"]](message["sentence"])

@@ -15,7 +15,14 @@ from domain.errors import NotFound, PictureError, Unavailable, UprezError
 from domain.job_states import NotClaimable
 from domain.records import Result
 from workers.pool import EnginePool
-from workers.supervisor import BEAT_SECONDS, EngineCancelled, EngineJob, EngineLost, EngineUnusable
+from workers.supervisor import (
+    BEAT_SECONDS,
+    EngineCancelled,
+    EngineFaulty,
+    EngineJob,
+    EngineLost,
+    EngineUnusable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,12 +113,17 @@ class Upscaling:
 
     def _give_up(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
         """A device that was there is gone for good: the others go on, and after the last, a new start may help."""
-        if self._engines.set_aside(engine):
-            _log.warning("A device is set aside, and the others go on.")
-        else:
+        if not self._set_aside(engine):
             self.broken_by = reason
             self._end_worker()
         self._hand_back(image)
+
+    def _set_aside(self, engine: EngineChild) -> bool:
+        """False for the last one: better a device that fails sometimes than none."""
+        aside = self._engines.set_aside(engine)
+        if aside:
+            _log.warning("A device is set aside, and the others go on.")
+        return aside
 
     def stop(self) -> None:
         """Hands back what is at work; nothing new is begun."""
@@ -130,6 +142,8 @@ class Upscaling:
         except EngineLost as reason:
             _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
             self._engines.remember_lost(engine, image.id)
+            if isinstance(reason, EngineFaulty):
+                self._set_aside(engine)
             self._lose(image)
         except PictureError as reason:
             jobs.fail(self._services, image, str(reason), refund=False)

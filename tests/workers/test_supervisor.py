@@ -23,6 +23,7 @@ from workers.supervisor import (
     STALL_FLOOR_SECONDS,
     EngineCancelled,
     EngineChild,
+    EngineFaulty,
     EngineJob,
     EngineLost,
     EngineOptions,
@@ -272,6 +273,37 @@ def test_a_slow_device_is_given_time_and_none_is_given_for_ever() -> None:
     assert stall_limit(0.01) == STALL_FLOOR_SECONDS
     assert stall_limit(10) == 10 * STALL_FACTOR
     assert stall_limit(10_000) == STALL_CEILING_SECONDS
+
+
+BLACK_FOR_ALL_BUT_SQUARES = """
+import ncnn
+extract = ncnn.Extractor.extract
+def broken(extractor, name):
+    status, output = extract(extractor, name)
+    if output.w != output.h:  # the self-test's picture is a square, and so is what is timed
+        output.fill(0.0)
+    return status, output
+ncnn.Extractor.extract = broken
+from workers.engine.__main__ import _run
+_run()
+"""
+
+
+def test_a_device_that_answers_a_picture_with_black_is_at_fault(
+    child: EngineChild, job: EngineJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = supervisor._command
+    monkeypatch.setattr(
+        supervisor,
+        "_command",
+        lambda options: [sys.executable, "-c", BLACK_FOR_ALL_BUT_SQUARES, *command(options)[3:]],
+    )
+
+    with pytest.raises(EngineFaulty, match="cpu answered with black"):
+        upscale(child, job)
+
+    assert not job.target.exists()
+    assert child.pid is None
 
 
 def test_a_cancelled_job_stops_and_leaves_nothing_and_the_child_lives_on(

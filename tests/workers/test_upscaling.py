@@ -22,7 +22,7 @@ from domain.records import Account, Image
 from domain.services import Services
 from domain.sizing import Size, Sizing
 from workers import supervisor, upscaling
-from workers.engine.errors import EngineLost, EngineUnusable, NoSoundDevice
+from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoSoundDevice
 from workers.engine.protocol import EngineResult
 from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
@@ -281,6 +281,34 @@ def test_an_engine_that_is_gone_leaves_the_others_working(
     upscaling.upscale(second.id)
 
     assert [row(real_services, image).status for image in (first, second)] == [Status.COMPLETED] * 2
+    assert (ended.calls, upscaling.broken_by) == (0, None)
+
+
+def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_aside(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+) -> None:
+    upscaling = upscaling_with(BrokenEngine(EngineFaulty("vulkan:0 answered with black")), InstantEngine())
+    images = [submit(png) for _ in range(3)]
+
+    upscaling.upscale(images[0].id)
+    for image in images:
+        upscaling.upscale(image.id)
+
+    done = [row(real_services, image) for image in images]
+    assert [each.status for each in done] == [Status.COMPLETED] * 3
+    assert [each.job.lost for each in done] == [1, 0, 0]
+    assert ended.calls == 0
+
+
+def test_the_only_engine_is_not_set_aside_for_one_wrong_answer(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+) -> None:
+    image = submit(png)
+    upscaling = upscaling_with(BrokenEngine(EngineFaulty("cpu answered with black")))
+
+    upscaling.upscale(image.id)
+
+    assert row(real_services, image).job.lost == 1
     assert (ended.calls, upscaling.broken_by) == (0, None)
 
 

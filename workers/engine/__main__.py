@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
-from workers.engine.errors import EngineCancelled, EngineUnusable, TileTooLarge
+from workers.engine.errors import DeviceFault, EngineCancelled, EngineUnusable, TileTooLarge
 from workers.engine.protocol import EngineOptions, Message, from_line, job_from_message, to_line
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class _Conversation:
             self._say("refused", sentence=str(error))
         except TileTooLarge as error:
             self._say("too_large", sentence=str(error))
+        except DeviceFault as error:
+            self._say("faulty", sentence=str(error))
         except Exception as error:
             log.exception("the job failed")
             self._say("failed", sentence=f"{type(error).__name__}: {error}")

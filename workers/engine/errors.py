@@ -9,6 +9,7 @@ UprezError
 ├── DeviceFault         a device failed a call, or answers with wrong numbers
 │   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for that one
 ├── EngineLost          the child process died, hung or broke on this job: costs one attempt
+│   └── EngineFaulty        its device answered with what cannot be right
 └── EngineCancelled     the caller wanted the job no more
 """
 
@@ -47,6 +48,10 @@ class TileTooLarge(DeviceFault):
 
 class EngineLost(UprezError):
     code = "engine_lost"
+
+
+class EngineFaulty(EngineLost):
+    code = "engine_faulty"
 
 
 class EngineCancelled(UprezError):

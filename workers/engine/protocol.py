@@ -2,7 +2,7 @@
 
 The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``progress``
 any number of times and then exactly one of ``done``, ``refused`` (the picture is at fault), ``failed`` (the
-engine is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module is for both
+engine is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module is for both
 sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
 """
 
