@@ -130,6 +130,13 @@ class Settings(BaseSettings):
     tile_threads: int = Field(
         0, ge=0, le=256, description="Tiles worked on at a time on the CPU; 0 means one per core."
     )
+    engine_memory_mb: int | None = Field(
+        None,
+        ge=64,
+        le=1_048_576,
+        description="Most memory of an engine on the CPU, in units of 1,048,576 bytes, without a picture and its result: "
+        "tiles become smaller for it, and fewer at a time; by default they are as is fastest.",
+    )
     stall_seconds: float | None = Field(
         None,
         ge=1,

@@ -141,7 +141,10 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
-        device=settings.device, model=settings.model, tile_threads=settings.tile_threads or None
+        device=settings.device,
+        model=settings.model,
+        tile_threads=settings.tile_threads or None,
+        memory_mb=settings.engine_memory_mb,
     )
 
 

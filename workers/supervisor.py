@@ -369,6 +369,8 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--tile-threads", str(options.tile_threads)]
     if options.precision is not None:
         command += ["--precision", options.precision]
+    if options.memory_mb is not None:
+        command += ["--memory-mb", str(options.memory_mb)]
     return command
 
 

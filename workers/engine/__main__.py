@@ -40,7 +40,12 @@ def main() -> int:
     answers = _take_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     options = EngineOptions(
-        arguments.device, arguments.model, arguments.tile_side, arguments.tile_threads, arguments.precision
+        arguments.device,
+        arguments.model,
+        arguments.tile_side,
+        arguments.tile_threads,
+        arguments.precision,
+        arguments.memory_mb,
     )
     if arguments.report or arguments.devices:
         _answer(_report if arguments.report else _devices, options, answers)
@@ -147,6 +152,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tile-side", type=int)
     parser.add_argument("--tile-threads", type=int)
     parser.add_argument("--precision")
+    parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--devices", action="store_true")
     return parser.parse_args(arguments)

