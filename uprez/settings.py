@@ -122,7 +122,11 @@ class Settings(BaseSettings):
         3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
     )
     model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|vulkan:\d+)$", description="auto, cpu or vulkan:N.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|(cpu|vulkan:\d+)(,(cpu|vulkan:\d+))*)$",
+        description="auto, cpu or vulkan:N; or several of these with commas between, each with an engine.",
+    )
     tile_threads: int = Field(
         0, ge=0, le=256, description="Tiles worked on at a time on the CPU; 0 means one per core."
     )
@@ -131,8 +135,19 @@ class Settings(BaseSettings):
         description="What results keep of their originals' EXIF and XMP: keep (all), strip-location (all but where "
         "a picture was taken) or strip (nothing).",
     )
-    stall_seconds: float = Field(
-        120, ge=1, le=3600, description="An engine that finishes no tile for this many seconds is killed."
+    engine_memory_mb: int | None = Field(
+        None,
+        ge=64,
+        le=1_048_576,
+        description="Most memory of an engine on the CPU, in units of 1,048,576 bytes, without a picture and its result: "
+        "tiles become smaller for it, and fewer at a time; by default they are as is fastest.",
+    )
+    stall_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=3600,
+        description="An engine that finishes no tile for this many seconds is killed; by default some twenty times "
+        "what its device needs, measured at its start, and at least 60.",
     )
     stop_seconds: float = Field(
         8, ge=4, le=3600, description="Grace for work in hand when the service stops, in seconds."
@@ -148,6 +163,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("device")
+    @classmethod
+    def _each_once(cls, devices: str) -> str:
+        names = devices.split(",")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is named more than once")
+        return devices
 
     @field_validator("mail_url")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter
     from handlers.server import Api
     from uprez.settings import Settings
-    from workers.supervisor import EngineChild
 
 
 def make_services(
@@ -124,11 +122,12 @@ def make_api(settings: Settings) -> Api:
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Works until ``stop``. Raises SchemaError, EngineUnusable."""
-    from workers.process import run_worker as run  # noqa: PLC0415  # the API runs without the engine's libraries
+    from workers.engines import start_engines  # noqa: PLC0415  # the API runs without the engine's libraries
+    from workers.process import run_worker as run  # noqa: PLC0415
 
     services = make_services(settings)
     schema.require_current(services.database)
-    engines = make_engines(settings)
+    engines = start_engines(engine_options(settings), stall_seconds=settings.stall_seconds)
     worker_ready_file(settings).touch()
     run(
         services,
@@ -140,25 +139,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     )
 
 
-def make_engines(settings: Settings) -> list[EngineChild]:
-    """One child for each device that is to be used, each up and tested. Raises EngineUnusable."""
-    from workers.supervisor import EngineChild, engine_report  # noqa: PLC0415  # see above
-
-    options = engine_options(settings)
-    used = [device.id for device in engine_report(options).devices if device.used]
-    engines = [
-        EngineChild(replace(options, device=device), stall_seconds=settings.stall_seconds) for device in used
-    ]
-    for engine in engines:
-        engine.start()
-    return engines
-
-
 def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
         device=settings.device,
         model=settings.model,
         tile_threads=settings.tile_threads or None,
+        memory_mb=settings.engine_memory_mb,
         metadata=MetadataPolicy(settings.metadata),
     )
 

@@ -13,14 +13,18 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from domain.errors import PictureError
 from workers.engine.errors import (
     EngineCancelled,
+    EngineFaulty,
     EngineLost,
     EngineUnusable,
+    NoSoundDevice,
+    TileTooLarge,
     UnknownDevice,
     UnknownModel,
     WeightsError,
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EngineCancelled",
     "EngineChild",
+    "EngineFaulty",
     "EngineHello",
     "EngineJob",
     "EngineLost",
@@ -55,28 +60,44 @@ __all__ = [
     "EngineReport",
     "EngineResult",
     "EngineUnusable",
+    "chosen_devices",
     "engine_report",
 ]
 
 log = logging.getLogger(__name__)
 
-STALL_SECONDS = 120.0  # the slowest tile we know takes 60 s, on a software GPU
 CANCEL_SECONDS = 1.0  # most tiles end within; the others are not worth waiting for
 BEAT_SECONDS = 1.0
-REPORT_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
+SMALLEST_TILE_SIDE = 32  # nine tenths of the work on such a tile are for a pad of 32
+START_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
+
+# A silence is a hang when it is so many times as long as what the device needed at its start. The child has
+# the lowest priority on a machine that may have become busy, and a tile with transparency takes two turns.
+STALL_FACTOR = 20
+STALL_FLOOR_SECONDS = 60.0  # to decode the largest picture on a busy machine, which nobody has measured
+STALL_CEILING_SECONDS = 1800.0  # a device that needs more for one tile is of no use
 
 # Where this package lies, in a checkout or installed: from there ``-m workers.engine`` finds itself.
 _HOME = Path(__file__).resolve().parents[1]
 
-_LAST_WORDS = frozenset({"done", "refused", "failed", "cancelled"})
+_LAST_WORDS = frozenset({"done", "refused", "failed", "faulty", "too_large", "cancelled"})
 
-_UNUSABLE = {error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice)}
+_FAILURES = {
+    "refused": PictureError,
+    "failed": EngineLost,
+    "faulty": EngineFaulty,
+    "too_large": TileTooLarge,
+}
+_UNUSABLE = {
+    error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice, NoSoundDevice)
+}
 
 
 class EngineChild:
     """One engine process, started when first needed and again after it was lost. For one thread at a time."""
 
-    def __init__(self, options: EngineOptions, *, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(self, options: EngineOptions, *, stall_seconds: float | None = None) -> None:
+        """``stall_seconds`` of silence are a hang; None: as many as suit what the device is measured to need."""
         self._options = options
         self._stall_seconds = stall_seconds
         self._process: _Process | None = None
@@ -95,7 +116,7 @@ class EngineChild:
         return self._process.pid if self._process else None
 
     def start(self) -> EngineHello:
-        """Have a child that is ready, and what it works with. Raises EngineUnusable, EngineLost."""
+        """Have a child that is ready, and what it works with. Raises EngineUnusable."""
         if self._hello is None:
             try:
                 self._follow(lambda _done, _total: None, lambda: True, BEAT_SECONDS, until="hello")
@@ -120,10 +141,22 @@ class EngineChild:
         that cannot be read or written, EngineCancelled after ``keep_going()`` was false, EngineLost when
         the child died, hung or broke, EngineUnusable when it cannot even start. Unless it returns, nothing
         new is at ``job.target``.
+
+        Where memory is too small for a tile, the whole picture is made anew with tiles of half the side, and
+        so are all that follow: the bytes of a result depend on it.
         """
         try:
-            self._living().send(job_to_message(job))
-            return result_from_message(self._follow(on_progress, keep_going, beat_seconds, until="done"))
+            while True:
+                self._living().send(job_to_message(job))
+                try:
+                    return result_from_message(
+                        self._follow(on_progress, keep_going, beat_seconds, until="done")
+                    )
+                except TileTooLarge as fault:
+                    # In a new child: a device that failed may be lost to the old one, and memory with it.
+                    if not self._take_smaller_tiles(str(fault)):
+                        raise EngineLost(str(fault)) from fault
+                    self.close()
         except (PictureError, EngineCancelled):
             raise
         except BaseException:
@@ -137,6 +170,12 @@ class EngineChild:
         """End the child, at once and for certain; the next job starts another."""
         self._end()
         self._process = self._hello = None
+
+    @property
+    def _patience_seconds(self) -> float:
+        if self._hello is None:
+            return START_SECONDS
+        return self._stall_seconds or stall_limit(self._hello.slowest_seconds)
 
     def _living(self) -> _Process:
         if self._process is None:
@@ -154,6 +193,7 @@ class EngineChild:
     ) -> Message:
         """Listen to the child until it says ``until``."""
         process = self._living()
+        within_tiles = False
         for message in self._messages(process, keep_going, beat_seconds):
             match message["type"]:
                 case "hello":
@@ -161,18 +201,32 @@ class EngineChild:
                     for sentence in self._hello.set_aside:
                         log.warning("device set aside: %s", sentence)
                 case "progress":
+                    within_tiles = message["done"] < message["total"]
                     on_progress(message["done"], message["total"])
-                case "refused":
-                    raise PictureError(message["sentence"])
-                case "failed":
-                    self._lose(message["sentence"])
+                case "refused" | "failed" | "faulty" | "too_large":
+                    raise _FAILURES[message["type"]](message["sentence"])
                 case "unusable":
                     raise _UNUSABLE[message["code"]](message["sentence"])
                 case "ended":
-                    self._lose(f"the engine ended unexpectedly (exit status {process.exit_status()})")
+                    why = f"the engine ended unexpectedly (exit status {process.exit_status()})"
+                    if within_tiles:
+                        # A system without memory kills a process, and drivers crash: neither says why.
+                        self._take_smaller_tiles(why)
+                    self._lose(why)
             if message["type"] == until:
                 return message
         raise AssertionError("the messages end with an exception only")
+
+    def _take_smaller_tiles(self, why: str) -> bool:
+        """For the children to come. False when tiles are as small as they may be."""
+        assert self._hello is not None
+        side = self._hello.tile_side
+        smaller = max(side // 2, SMALLEST_TILE_SIDE)
+        if smaller >= side:
+            return False
+        log.warning("%s: tiles of %d pixels from now on, not %d: %s", self._hello.device, smaller, side, why)
+        self._options = replace(self._options, tile_side=smaller)
+        return True
 
     def _messages(
         self, process: _Process, keep_going: Callable[[], bool], beat_seconds: float
@@ -189,11 +243,14 @@ class EngineChild:
             if message is not None:
                 last_word = time.monotonic()
                 yield message
-            elif time.monotonic() - last_word > self._stall_seconds:
-                self._lose(f"the engine said nothing for {self._stall_seconds:g} s")
+            elif time.monotonic() - last_word > (patience := self._patience_seconds):
+                self._lose(f"the engine said nothing for {patience:.3g} s")
 
     def _lose(self, why: str) -> NoReturn:
+        started = self._hello is not None
         self.close()
+        if not started:  # no picture is at fault there
+            raise NoSoundDevice(f"{self._options.device} cannot be started: {why}")
         raise EngineLost(why)
 
     def _cancel(self, process: _Process) -> NoReturn:
@@ -210,11 +267,26 @@ class EngineChild:
         raise EngineCancelled
 
 
+def stall_limit(slowest_seconds: float) -> float:
+    """The silence that is a hang, for a device whose longest step took so long when it started."""
+    return min(max(STALL_FLOOR_SECONDS, STALL_FACTOR * slowest_seconds), STALL_CEILING_SECONDS)
+
+
 def engine_report(
-    options: EngineOptions | None = None, *, timeout_seconds: float = REPORT_SECONDS
+    options: EngineOptions | None = None, *, timeout_seconds: float = START_SECONDS
 ) -> EngineReport:
     """Devices, models, versions and self-tests, found out in a process of its own. Raises EngineUnusable."""
-    command = [*_command(options or EngineOptions()), "--report"]
+    return report_from_message(_ask(options or EngineOptions(), "--report", timeout_seconds))
+
+
+def chosen_devices(options: EngineOptions, *, timeout_seconds: float = START_SECONDS) -> list[str]:
+    """The ids of the devices to use, best first, none of them tested. Raises EngineUnusable."""
+    ids: list[str] = _ask(options, "--devices", timeout_seconds)["ids"]
+    return ids
+
+
+def _ask(options: EngineOptions, question: str, timeout_seconds: float) -> Message:
+    command = [*_command(options), question]
     try:
         answer = subprocess.run(command, cwd=_HOME, capture_output=True, timeout=timeout_seconds, check=False)  # noqa: S603
         message = from_line(answer.stdout)
@@ -227,7 +299,7 @@ def engine_report(
         ) from error
     if message["type"] == "unusable":
         raise _UNUSABLE[message["code"]](message["sentence"])
-    return report_from_message(message)
+    return message
 
 
 class _Process:
@@ -297,6 +369,8 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--tile-threads", str(options.tile_threads)]
     if options.precision is not None:
         command += ["--precision", options.precision]
+    if options.memory_mb is not None:
+        command += ["--memory-mb", str(options.memory_mb)]
     return [*command, "--metadata", options.metadata]
 
 

@@ -8,14 +8,21 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from domain import jobs
 from domain.errors import NotFound, PictureError, Unavailable, UprezError
 from domain.job_states import NotClaimable
 from domain.records import Result
-from workers.supervisor import BEAT_SECONDS, EngineCancelled, EngineJob, EngineLost, EngineUnusable
+from workers.pool import EnginePool
+from workers.supervisor import (
+    BEAT_SECONDS,
+    EngineCancelled,
+    EngineFaulty,
+    EngineJob,
+    EngineLost,
+    EngineUnusable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,16 +53,13 @@ class Upscaling:
         work_folder: Path,
         end_worker: Callable[[], None],
     ) -> None:
-        """``end_worker`` is called when an engine cannot be started any more; ``broken_by`` then says why."""
+        """``end_worker`` is called when no engine can be started any more; ``broken_by`` then says why."""
         self.broken_by: EngineUnusable | None = None
         self._end_worker = end_worker
         self._services = services
         self._work_folder = work_folder
         self._stopping = threading.Event()
-        self._engines = engines
-        self._idle: SimpleQueue[EngineChild] = SimpleQueue()
-        for engine in engines:
-            self._idle.put(engine)
+        self._engines = EnginePool(engines)
 
     def upscale(self, image_id: int) -> None:
         """The image, and before it, if it is of a batch, every single one that waits now; raises nothing of ours.
@@ -77,6 +81,15 @@ class Upscaling:
         """Ends with the row finished, claimable again, or somebody else's."""
         if self._ends:
             return  # another worker's reconciler wakes it again
+        # Before the claim: once an engine is set aside there are fewer than threads, and a lease runs out.
+        engine = self._engines.take(image_id)
+        try:
+            if not self._ends:
+                self._upscale_with(engine, image_id)
+        finally:
+            self._engines.give_back(engine)
+
+    def _upscale_with(self, engine: EngineChild, image_id: int) -> None:
         try:
             image = jobs.claim(self._services, image_id)
         except NotClaimable:
@@ -86,41 +99,51 @@ class Upscaling:
             return
         _log.info("Image %d: attempt %d.", image.id, image.job.attempt)
         try:
-            self._attempt(image)
+            self._attempt(engine, image)
         except (Unavailable, OSError) as reason:
             # Our own disk, store or database: the picture has lost nothing, and neither has its owner.
             _log.warning("Image %d: attempt %d ended: %s", image.id, image.job.attempt, reason)
             self._hand_back(image)
         except EngineUnusable as reason:
-            _log.warning("Image %d is handed back, and this worker ends: %s", image.id, reason)
-            self._give_up(image, reason)
+            _log.warning("Image %d is handed back: %s", image.id, reason)
+            self._give_up(engine, image, reason)
         except UprezError:
             _log.exception("Image %d: attempt %d ended unexpectedly.", image.id, image.job.attempt)
             self._lose(image)
 
-    def _give_up(self, image: Image, reason: EngineUnusable) -> None:
-        """A device that was there is gone for good: a new start finds out what is left."""
-        self.broken_by = reason
-        self._end_worker()
+    def _give_up(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
+        """A device that was there is gone for good: the others go on, and after the last, a new start may help."""
+        if not self._set_aside(engine):
+            self.broken_by = reason
+            self._end_worker()
         self._hand_back(image)
+
+    def _set_aside(self, engine: EngineChild) -> bool:
+        """False for the last one: better a device that fails sometimes than none."""
+        aside = self._engines.set_aside(engine)
+        if aside:
+            _log.warning("A device is set aside, and the others go on.")
+        return aside
 
     def stop(self) -> None:
         """Hands back what is at work; nothing new is begun."""
         self._stopping.set()
 
     def close(self) -> None:
-        for engine in self._engines:
-            engine.close()
+        self._engines.close()
 
-    def _attempt(self, image: Image) -> None:
+    def _attempt(self, engine: EngineChild, image: Image) -> None:
         try:
-            result = self._work(image)
+            result = self._work(engine, image)
         except EngineCancelled:
             if self._stopping.is_set():
                 self._hand_back(image)
             # Otherwise the image is deleted, its batch cancelled, or another attempt has it.
         except EngineLost as reason:
             _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
+            self._engines.remember_lost(engine, image.id)
+            if isinstance(reason, EngineFaulty):
+                self._set_aside(engine)
             self._lose(image)
         except PictureError as reason:
             jobs.fail(self._services, image, str(reason), refund=False)
@@ -129,7 +152,7 @@ class Upscaling:
         else:
             self._finish(image, result)
 
-    def _work(self, image: Image) -> Result:
+    def _work(self, engine: EngineChild, image: Image) -> Result:
         extension = image.picture_format.extension
         self._work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work_folder, ignore_cleanup_errors=True) as folder:
@@ -137,17 +160,13 @@ class Upscaling:
             target = Path(folder) / f"result{extension}"
             with self._services.store.open(image.original_key) as stored, source.open("wb") as file:
                 shutil.copyfileobj(stored, file)
-            engine = self._idle.get()
-            try:
-                progress = _Progress()
-                report = engine.upscale(
-                    EngineJob(source, target, image.sizing, self._services.rules.result_caps),
-                    on_progress=progress.count,
-                    keep_going=lambda: self._keep(image, progress),
-                    beat_seconds=BEAT_SECONDS,
-                )
-            finally:
-                self._idle.put(engine)
+            progress = _Progress()
+            report = engine.upscale(
+                EngineJob(source, target, image.sizing, self._services.rules.result_caps),
+                on_progress=progress.count,
+                keep_going=lambda: self._keep(image, progress),
+                beat_seconds=BEAT_SECONDS,
+            )
             key = f"upscaled/{self._services.chance.letters(32)}-{image.job.attempt}{extension}"
             with target.open("rb") as file:
                 size = self._services.store.put(key, file)

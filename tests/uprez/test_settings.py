@@ -72,6 +72,8 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_PORT", "abc"),
         ("UPREZ_PORT", "70000"),
         ("UPREZ_DEVICE", "gpu"),
+        ("UPREZ_DEVICE", "auto,cpu"),
+        ("UPREZ_DEVICE", "vulkan:0,"),
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),
@@ -89,6 +91,13 @@ def test_a_setting_that_cannot_be_is_named_with_its_reason(
 
     with pytest.raises(SettingsError, match=f"{variable} cannot be '{value}': ."):
         load_settings()
+
+
+def test_a_device_that_is_named_twice_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="vulkan:1 is named more than once"):
+        load_settings(device="vulkan:1,cpu,vulkan:1")
+
+    assert load_settings(device="vulkan:1,cpu").device == "vulkan:1,cpu"
 
 
 # A key or a URL with a password is not repeated on the console.

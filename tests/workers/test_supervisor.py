@@ -15,16 +15,22 @@ from PIL import Image
 
 from domain.errors import PictureError
 from domain.sizing import Size, Sizing
+from workers import supervisor
 from workers.engine.errors import UnknownDevice, UnknownModel
 from workers.engine.protocol import MetadataPolicy
 from workers.supervisor import (
+    STALL_CEILING_SECONDS,
+    STALL_FACTOR,
+    STALL_FLOOR_SECONDS,
     EngineCancelled,
     EngineChild,
+    EngineFaulty,
     EngineJob,
     EngineLost,
     EngineOptions,
     EngineResult,
     engine_report,
+    stall_limit,
 )
 
 if TYPE_CHECKING:
@@ -158,6 +164,85 @@ def test_a_child_that_is_killed_in_mid_job_is_lost_and_the_next_job_gets_another
     assert [child.pid] != killed
 
 
+# The system's way to say that memory ran out; the smaller tile is remembered for the child that comes next.
+def test_after_a_child_was_killed_within_its_tiles_the_next_one_works_on_smaller_ones(
+    job: EngineJob, long_job: EngineJob
+) -> None:
+    def kill(done: int, _total: int) -> None:
+        if done == 3:
+            os.kill(child.pid, signal.SIGKILL)
+
+    with EngineChild(replace(OPTIONS, tile_side=80)) as child:
+        assert child.start().tile_side == 80
+        with pytest.raises(EngineLost):
+            upscale(child, long_job, on_progress=kill)
+
+        assert child.start().tile_side == 40
+        assert upscale(child, job).result == (96, 80)
+
+
+def test_a_child_that_is_killed_without_a_tile_in_hand_keeps_the_size_of_its_tiles(job: EngineJob) -> None:
+    with EngineChild(replace(OPTIONS, tile_side=80)) as child:
+        child.start()
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(EngineLost):
+            upscale(child, job)
+
+        assert child.start().tile_side == 80
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every child has this much, in MiB, beyond what it needs to start: half of what a tile of 450x300 takes."""
+    room = 200
+    with EngineChild(replace(OPTIONS, tile_threads=1)) as child:
+        child.start()
+        bound = psutil.Process(child.pid).memory_info().vms // 1024 + room * 1024
+    command = supervisor._command
+    monkeypatch.setattr(
+        supervisor,
+        "_command",
+        lambda options: ["sh", "-c", f'ulimit -v {bound} && exec "$0" "$@"', *command(options)],
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
+def test_a_child_whose_memory_is_too_small_for_a_tile_makes_the_picture_anew_of_smaller_ones(
+    coffee: Image.Image, tmp_path: Path, little_memory: None
+) -> None:
+    coffee.crop((100, 60, 550, 360)).save(tmp_path / "large.png")
+    large = EngineJob(tmp_path / "large.png", tmp_path / "large-result.png", Sizing(2))
+    seen: list[tuple[int, int]] = []
+
+    with EngineChild(replace(OPTIONS, tile_side=450, tile_threads=1)) as child:
+        upscale(child, large, on_progress=lambda done, total: seen.append((done, total)))
+
+        # One tile, which never came; then smaller ones, and for the next picture those at once.
+        assert seen[0] == (0, 1)
+        side, tiles = child.start().tile_side, seen[-1][1]
+        assert side < 450
+        assert seen[-tiles - 1 :] == [(done, tiles) for done in range(tiles + 1)]
+        result, pid = large.target.read_bytes(), child.pid
+        upscale(child, large)
+        assert (child.pid, large.target.read_bytes()) == (pid, result)
+    with EngineChild(replace(OPTIONS, tile_side=side, tile_threads=1)) as child:
+        upscale(child, large)
+        assert child.start().tile_side == side
+    assert large.target.read_bytes() == result
+
+
+def test_a_child_whose_memory_is_too_small_for_the_smallest_tile_is_lost(
+    long_job: EngineJob, monkeypatch: pytest.MonkeyPatch, little_memory: None
+) -> None:
+    monkeypatch.setattr(supervisor, "SMALLEST_TILE_SIDE", 600)
+
+    with (
+        EngineChild(replace(OPTIONS, tile_side=600, tile_threads=1)) as child,
+        pytest.raises(EngineLost, match="cpu failed on a tile of"),
+    ):
+        upscale(child, long_job)
+
+
 def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
     job: EngineJob, long_job: EngineJob
 ) -> None:
@@ -177,6 +262,64 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
         assert len(beats) > 10
         assert eventually(lambda: gone(stopped[0]))
         assert upscale(child, job).result == (96, 80)
+
+
+# Without a setting, the limit is what this device was measured to need, many times over.
+def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
+    job: EngineJob, long_job: EngineJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.supervisor.STALL_FLOOR_SECONDS", 0.5)
+    stopped = []
+
+    def stop(done: int, _total: int) -> None:
+        if done == 3:
+            stopped.append(child.pid)
+            os.kill(child.pid, signal.SIGSTOP)
+
+    with EngineChild(OPTIONS) as child:
+        limit = stall_limit(child.start().slowest_seconds)
+        with pytest.raises(EngineLost, match=f"said nothing for {limit:.3g} s"):
+            upscale(child, long_job, on_progress=stop)
+
+        assert eventually(lambda: gone(stopped[0]))
+        assert upscale(child, job).result == (96, 80)
+
+
+def test_a_slow_device_is_given_time_and_none_is_given_for_ever() -> None:
+    assert stall_limit(0.01) == STALL_FLOOR_SECONDS
+    assert stall_limit(10) == 10 * STALL_FACTOR
+    assert stall_limit(10_000) == STALL_CEILING_SECONDS
+
+
+BLACK_FOR_ALL_BUT_SQUARES = """
+import ncnn
+extract = ncnn.Extractor.extract
+def broken(extractor, name):
+    status, output = extract(extractor, name)
+    if output.w != output.h:  # the self-test's picture is a square, and so is what is timed
+        output.fill(0.0)
+    return status, output
+ncnn.Extractor.extract = broken
+from workers.engine.__main__ import _run
+_run()
+"""
+
+
+def test_a_device_that_answers_a_picture_with_black_is_at_fault(
+    child: EngineChild, job: EngineJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = supervisor._command
+    monkeypatch.setattr(
+        supervisor,
+        "_command",
+        lambda options: [sys.executable, "-c", BLACK_FOR_ALL_BUT_SQUARES, *command(options)[3:]],
+    )
+
+    with pytest.raises(EngineFaulty, match="cpu answered with black"):
+        upscale(child, job)
+
+    assert not job.target.exists()
+    assert child.pid is None
 
 
 def test_a_cancelled_job_stops_and_leaves_nothing_and_the_child_lives_on(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,8 +21,8 @@ from domain.ports import PictureFacts
 from domain.records import Account, Image
 from domain.services import Services
 from domain.sizing import Size, Sizing
-from workers import upscaling
-from workers.engine.errors import EngineLost, EngineUnusable
+from workers import supervisor, upscaling
+from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoSoundDevice
 from workers.engine.protocol import EngineResult
 from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
@@ -67,8 +69,8 @@ def ended() -> Ended:
 
 
 @pytest.fixture
-def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[[Any], Upscaling]:
-    return lambda engine: Upscaling(real_services, [engine], tmp_path / "work", ended)
+def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[..., Upscaling]:
+    return lambda *engines: Upscaling(real_services, engines, tmp_path / "work", ended)
 
 
 class BrokenEngine:
@@ -189,6 +191,38 @@ def test_an_engine_that_dies_every_time_fails_the_image_at_the_third(
     assert queue.take() == [image.id] * 3  # the last one finds nothing to do
 
 
+def test_an_engine_that_hangs_in_mid_tile_costs_one_attempt_and_another_completes_the_image(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STALL_FLOOR_SECONDS", 0.5)
+    stopped: list[int | None] = []
+
+    class Stopped(EngineChild):
+        """Its first child is stopped after two tiles, with others in work."""
+
+        def upscale(self, job: EngineJob, *, on_progress: Callable[[int, int], None], **others: Any) -> Any:
+            def stop(done: int, total: int) -> None:
+                on_progress(done, total)
+                if done == 2 and not stopped:
+                    assert self.pid is not None
+                    stopped.append(self.pid)
+                    os.kill(self.pid, signal.SIGSTOP)
+
+            return super().upscale(job, on_progress=stop, **others)
+
+    image = submit(png)
+    with Stopped(EngineOptions(device="cpu", tile_side=16)) as engine:
+        upscaling = upscaling_with(engine)
+        upscaling.upscale(image.id)
+        assert row(real_services, image).job.lost == 1
+
+        upscaling.upscale(image.id)
+
+        assert [engine.pid] != stopped
+    done = row(real_services, image)
+    assert (done.status, done.job.attempt) == (Status.COMPLETED, 2)
+
+
 def test_an_error_that_nobody_expected_costs_one_attempt(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild
 ) -> None:
@@ -232,6 +266,63 @@ def test_a_worker_without_an_engine_hands_back_and_ends(
     assert ended.calls == 1
     assert str(upscaling.broken_by) == "The card is gone."
     assert queue.take() == [image.id]
+
+
+def test_an_engine_that_is_gone_leaves_the_others_working(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+) -> None:
+    upscaling = upscaling_with(BrokenEngine(NoSoundDevice("The card is gone.")), InstantEngine())
+    first, second = submit(png), submit(png)
+
+    upscaling.upscale(first.id)
+    waiting = row(real_services, first)
+    assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
+    upscaling.upscale(first.id)
+    upscaling.upscale(second.id)
+
+    assert [row(real_services, image).status for image in (first, second)] == [Status.COMPLETED] * 2
+    assert (ended.calls, upscaling.broken_by) == (0, None)
+
+
+def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_aside(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+) -> None:
+    upscaling = upscaling_with(BrokenEngine(EngineFaulty("vulkan:0 answered with black")), InstantEngine())
+    images = [submit(png) for _ in range(3)]
+
+    upscaling.upscale(images[0].id)
+    for image in images:
+        upscaling.upscale(image.id)
+
+    done = [row(real_services, image) for image in images]
+    assert [each.status for each in done] == [Status.COMPLETED] * 3
+    assert [each.job.lost for each in done] == [1, 0, 0]
+    assert ended.calls == 0
+
+
+def test_the_only_engine_is_not_set_aside_for_one_wrong_answer(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+) -> None:
+    image = submit(png)
+    upscaling = upscaling_with(BrokenEngine(EngineFaulty("cpu answered with black")))
+
+    upscaling.upscale(image.id)
+
+    assert row(real_services, image).job.lost == 1
+    assert (ended.calls, upscaling.broken_by) == (0, None)
+
+
+def test_an_image_that_one_engine_loses_is_tried_on_another(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any
+) -> None:
+    image = submit(png)
+    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine said nothing")), InstantEngine())
+
+    upscaling.upscale(image.id)
+    upscaling.upscale(image.id)
+
+    done = row(real_services, image)
+    assert (done.status, done.job.attempt, done.job.lost) == (Status.COMPLETED, 2, 1)
 
 
 def test_a_worker_that_stops_hands_its_image_back_at_once(

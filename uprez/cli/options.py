@@ -15,7 +15,7 @@ DataFolder = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="auto|cpu|vulkan:N", help="Where to compute [env: UPREZ_DEVICE, else auto]."),
+    typer.Option(metavar="auto|cpu|vulkan:N[,…]", help="Where to compute [env: UPREZ_DEVICE, else auto]."),
 ]
 Model = Annotated[
     str | None, typer.Option(metavar="NAME", help="Network that upscales [env: UPREZ_MODEL, else auto].")

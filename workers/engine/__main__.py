@@ -1,6 +1,7 @@
 """The engine's process: jobs come in on stdin, answers go out on stdout, as ``protocol.py`` says.
 
-``python -m workers.engine --report`` prints one JSON object about devices and models instead.
+``python -m workers.engine --report`` prints one JSON object about devices and models instead, ``--devices`` one
+with the devices to use.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
-from workers.engine.errors import EngineCancelled, EngineUnusable
+from workers.engine.errors import DeviceFault, EngineCancelled, EngineUnusable, TileTooLarge
 from workers.engine.protocol import (
     EngineOptions,
     Message,
@@ -29,6 +30,8 @@ from workers.engine.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workers.engine.start import Engine
 
 log = logging.getLogger(__name__)
@@ -49,10 +52,12 @@ def main() -> int:
         arguments.tile_side,
         arguments.tile_threads,
         arguments.precision,
+        arguments.memory_mb,
         MetadataPolicy(arguments.metadata),
     )
-    if arguments.report:
-        return _report(options, answers)
+    if arguments.report or arguments.devices:
+        _answer(_report if arguments.report else _devices, options, answers)
+        return 0
     # A signal to the whole group asks the worker to finish its work, which needs this process; when the
     # worker is gone, stdin ends, and so does this.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -86,6 +91,8 @@ class _Conversation:
             device_name=device.name,
             model=engine.model.model.name,
             versions=versions(),
+            tile_side=engine.tile_side,
+            slowest_seconds=engine.slowest_seconds,
             set_aside=engine.set_aside,
         )
         while True:
@@ -124,6 +131,10 @@ class _Conversation:
             self._say("cancelled")
         except PictureError as error:
             self._say("refused", sentence=str(error))
+        except TileTooLarge as error:
+            self._say("too_large", sentence=str(error))
+        except DeviceFault as error:
+            self._say("faulty", sentence=str(error))
         except Exception as error:
             log.exception("the job failed")
             self._say("failed", sentence=f"{type(error).__name__}: {error}")
@@ -150,8 +161,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tile-side", type=int)
     parser.add_argument("--tile-threads", type=int)
     parser.add_argument("--precision")
+    parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--devices", action="store_true")
     return parser.parse_args(arguments)
 
 
@@ -162,15 +175,24 @@ def _take_stdout() -> BinaryIO:
     return answers
 
 
-def _report(options: EngineOptions, answers: BinaryIO) -> int:
-    from workers.engine.report import describe  # noqa: PLC0415 — loads ncnn, after stdout was taken
-
+def _answer(question: Callable[[EngineOptions], Message], options: EngineOptions, answers: BinaryIO) -> None:
     try:
-        answers.write(to_line({"type": "report", **asdict(describe(options))}))
+        answers.write(to_line(question(options)))
     except EngineUnusable as error:
         answers.write(to_line({"type": "unusable", "code": error.code, "sentence": str(error)}))
     answers.flush()
-    return 0
+
+
+def _report(options: EngineOptions) -> Message:
+    from workers.engine.report import describe  # noqa: PLC0415 — loads ncnn, after stdout was taken
+
+    return {"type": "report", **asdict(describe(options))}
+
+
+def _devices(options: EngineOptions) -> Message:
+    from workers.engine.device import choose_devices  # noqa: PLC0415 — so does this
+
+    return {"type": "devices", "ids": [device.id for device in choose_devices(options.device)]}
 
 
 def _run() -> NoReturn:

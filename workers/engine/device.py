@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 import ncnn
 
 from workers.engine.errors import UnknownDevice
-from workers.engine.protocol import AUTO
+from workers.engine.protocol import AUTO, CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CPU = "cpu"
 VULKAN_PREFIX = "vulkan:"
 
 
@@ -61,7 +60,7 @@ def list_devices() -> list[Device]:
 
 
 def choose_devices(setting: str) -> list[Device]:
-    """The devices to use, best first. ``auto``: every GPU; without one, the CPU.
+    """The devices to use, best first: those named, with commas between. ``auto``: every GPU; without one, the CPU.
 
     A software Vulkan device is many times slower than the CPU without Vulkan, so ``auto`` never takes one.
     Asking for ``cpu`` leaves Vulkan alone. Raises UnknownDevice.
@@ -71,11 +70,14 @@ def choose_devices(setting: str) -> list[Device]:
     devices = list_devices()
     if setting == AUTO:
         return [device for device in devices if device.is_hardware_gpu] or [cpu_device()]
-    chosen = [device for device in devices if device.id == setting]
-    if not chosen:
-        there = ", ".join(device.id for device in devices)
-        raise UnknownDevice(f"There is no device {setting!r}; this machine has {there} ({AUTO} chooses).")
-    return chosen
+    by_id = {device.id: device for device in devices}
+    names = setting.split(",")
+    for name in names:
+        if name not in by_id:
+            raise UnknownDevice(
+                f"There is no device {name!r}; this machine has {', '.join(by_id)} ({AUTO} chooses)."
+            )
+    return [by_id[name] for name in names]
 
 
 def _vulkan_device(index: int) -> Device:

@@ -4,9 +4,12 @@ UprezError
 ├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
 │   ├── WeightsError        a file of a network is missing or is not the file we know
 │   ├── UnknownModel
-│   └── UnknownDevice
+│   ├── UnknownDevice
+│   └── NoSoundDevice       no device that may be used gets through its start and its self-test
 ├── DeviceFault         a device failed a call, or answers with wrong numbers
+│   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for that one
 ├── EngineLost          the child process died, hung or broke on this job: costs one attempt
+│   └── EngineFaulty        its device answered with what cannot be right
 └── EngineCancelled     the caller wanted the job no more
 """
 
@@ -31,12 +34,24 @@ class UnknownDevice(EngineUnusable):
     code = "unknown_device"
 
 
+class NoSoundDevice(EngineUnusable):
+    code = "no_sound_device"
+
+
 class DeviceFault(UprezError):
     code = "device_fault"
 
 
+class TileTooLarge(DeviceFault):
+    code = "tile_too_large"
+
+
 class EngineLost(UprezError):
     code = "engine_lost"
+
+
+class EngineFaulty(EngineLost):
+    code = "engine_faulty"
 
 
 class EngineCancelled(UprezError):

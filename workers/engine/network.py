@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ncnn
 import numpy as np
 
-from workers.engine.errors import DeviceFault, WeightsError
+from workers.engine.answers import check_answer
+from workers.engine.errors import DeviceFault, TileTooLarge, WeightsError
 from workers.engine.models import Precision, check_weights
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class LoadedNetwork:
     def __call__(self, tile: Floats) -> Floats:
         """``(3, H, W)`` RGB 0–1 → ``(3, H × scale, W × scale)``, which may go a little below 0 and above 1.
 
-        Raises DeviceFault when the device fails or answers with something that is no number.
+        Raises TileTooLarge when the device fails, DeviceFault when its answer cannot be right.
         """
         # ncnn.Mat does not own an array's memory, and reads it as if it were contiguous float32: this
         # name keeps the array alive until the extraction is over.
@@ -49,9 +50,8 @@ class LoadedNetwork:
         _, height, width = contiguous.shape
         expected = (3, height * self.network.scale, width * self.network.scale)
         if larger is None or larger.shape != expected:
-            raise DeviceFault(f"{self.device.id} failed on a tile of {width}x{height} (status {status}).")
-        if not np.isfinite(larger).all():
-            raise DeviceFault(f"{self.device.id} answered with values that are no numbers.")
+            raise TileTooLarge(f"{self.device.id} failed on a tile of {width}x{height} (status {status}).")
+        check_answer(contiguous, larger, self.device)
         return larger
 
 

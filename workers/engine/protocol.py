@@ -2,7 +2,8 @@
 
 The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``progress``
 any number of times and then exactly one of ``done``, ``refused`` (the picture is at fault), ``failed`` (the
-engine is) and ``cancelled``. This module is for both sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
+engine is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module is for both
+sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from domain.sizing import Caps, Size, Sizing
 Message = dict[str, Any]
 
 AUTO = "auto"
+CPU = "cpu"
 
 
 class MetadataPolicy(StrEnum):
@@ -31,10 +33,11 @@ class MetadataPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``device``: auto, cpu or vulkan:N. ``model``: auto or a name. None: what the model and device suggest.
+    """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
-    once; ``precision`` is fp32 or bf16 and concerns CPUs only.
+    once; ``precision`` is fp32 or bf16 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes, stays
+    all but the picture itself.
     """
 
     device: str = AUTO
@@ -42,6 +45,7 @@ class EngineOptions:
     tile_side: int | None = None
     tile_threads: int | None = None
     precision: str | None = None
+    memory_mb: int | None = None
     metadata: MetadataPolicy = MetadataPolicy.KEEP
 
 
@@ -57,12 +61,17 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EngineHello:
-    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how."""
+    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how.
+
+    ``slowest_seconds``: the longest that this device, as measured just now, works without a word.
+    """
 
     device: str
     device_name: str
     model: str
     versions: dict[str, str]
+    tile_side: int
+    slowest_seconds: float
     set_aside: tuple[str, ...] = ()
 
 
@@ -157,6 +166,8 @@ def hello_from_message(message: Message) -> EngineHello:
         device_name=message["device_name"],
         model=message["model"],
         versions=message["versions"],
+        tile_side=message["tile_side"],
+        slowest_seconds=message["slowest_seconds"],
         set_aside=tuple(message["set_aside"]),
     )
 

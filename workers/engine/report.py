@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.engine.device import CPU, choose_devices, cpu_device, list_devices
+from workers.engine.device import choose_devices, cpu_device, list_devices
 from workers.engine.errors import DeviceFault, EngineUnusable
 from workers.engine.golden import agreement_db, check_golden
 from workers.engine.models import MODELS, check_file, choose_model, weights_folder
 from workers.engine.network import LoadedNetwork
-from workers.engine.protocol import AUTO, DeviceReport, EngineReport, FileReport, ModelReport
+from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
 from workers.engine.start import precision_for, versions
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def describe(options: EngineOptions) -> EngineReport:
     chosen = choose_devices(options.device)
     devices = [cpu_device()] if options.device == CPU else list_devices()
     tested = {device: _self_test(device, options, folder) for device in devices}
-    # As a child does that starts with these settings: what fails its self-test makes way, unless asked for.
+    # As at the start of a worker: what fails its self-test makes way for others, and all of ``auto`` for the CPU.
     sound = [device for device in chosen if not tested[device].faulty]
-    used = (sound or [cpu_device()]) if options.device == AUTO else chosen
+    used = sound or ([cpu_device()] if options.device == AUTO else chosen)
     models = tuple(_model_report(model, folder) for model in MODELS.values())
     problems = [tested[device].problem for device in chosen]
     problems += [file.problem for model in models for file in model.files]

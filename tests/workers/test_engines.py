@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from domain.sizing import Sizing
+from workers import supervisor
+from workers.engine.errors import NoSoundDevice, UnknownDevice, WeightsError
+from workers.engine.protocol import EngineOptions
+from workers.engines import start_engines
+from workers.supervisor import EngineJob, chosen_devices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FAST = "realesr-animevideov3"
+
+FAILS = (
+    'print(\'{"type": "unusable", "code": "no_sound_device", "sentence": "A card fails its self-test."}\')'
+)
+LACKS_FILES = 'print(\'{"type": "unusable", "code": "weights_error", "sentence": "A file is damaged."}\')'
+CRASHES = "import os; os.abort()"
+SAYS_NOTHING = "import time; time.sleep(600)"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A machine with a CPU, which is real, and cards; each card's child is a program that does what it says."""
+
+    def with_cards(**programs: str) -> None:
+        cards = {f"vulkan:{name[4:]}": program for name, program in programs.items()}
+        real = supervisor._command
+
+        def command(options: EngineOptions) -> list[str]:
+            if options.device in cards:
+                return [sys.executable, "-c", cards[options.device]]
+            if options.device == "cpu":
+                return real(options)
+            ids = list(cards) if options.device == "auto" else options.device.split(",")
+            return [sys.executable, "-c", f"print({json.dumps({'type': 'devices', 'ids': ids})!r})"]
+
+        monkeypatch.setattr(supervisor, "_command", command)
+
+    return with_cards
+
+
+def devices(options: EngineOptions, **others: Any) -> list[str]:
+    engines = start_engines(options, **others)
+    try:
+        return [engine.start().device for engine in engines]
+    finally:
+        for engine in engines:
+            engine.close()
+
+
+@pytest.mark.parametrize("fault", [FAILS, CRASHES])
+def test_a_device_that_fails_at_the_start_leaves_the_others_working(
+    machine: Any, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(card0=fault)
+
+    assert devices(EngineOptions("vulkan:0,cpu")) == ["cpu"]
+    assert "A device is set aside" in caplog.text
+
+
+def test_a_device_that_never_answers_is_set_aside(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(card0=SAYS_NOTHING, card1=SAYS_NOTHING)
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.5)
+
+    with pytest.raises(NoSoundDevice):
+        start_engines(EngineOptions("vulkan:0,vulkan:1"))
+    assert "vulkan:0 cannot be started: the engine said nothing for 0.5 s" in caplog.text
+
+
+def test_when_every_card_fails_that_auto_would_take_the_cpu_steps_in(machine: Any) -> None:
+    machine(card0=FAILS, card1=CRASHES)
+
+    assert devices(EngineOptions()) == ["cpu"]
+
+
+def test_when_every_device_fails_that_was_named_there_is_no_engine(machine: Any) -> None:
+    machine(card0=FAILS, card1=CRASHES)
+
+    with pytest.raises(NoSoundDevice, match="vulkan:0, vulkan:1"):
+        start_engines(EngineOptions("vulkan:0,vulkan:1"))
+
+
+def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:
+    machine(card0=LACKS_FILES)
+    before = set(psutil.Process().children())
+
+    with pytest.raises(WeightsError, match="damaged"):
+        start_engines(EngineOptions("cpu,vulkan:0"))
+
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_device_that_is_not_there_is_no_engine() -> None:
+    with pytest.raises(UnknownDevice, match="'vulkan:77'"):
+        start_engines(EngineOptions("cpu,vulkan:77"))
+
+
+@pytest.mark.vulkan
+def test_auto_takes_no_software_device() -> None:
+    software = _software()
+    if not software:
+        pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
+
+    assert not set(chosen_devices(EngineOptions())) & set(software)
+
+
+@pytest.mark.vulkan
+def test_several_devices_are_as_many_children_that_do_the_same_work(
+    picture_file: Path, tmp_path: Path
+) -> None:
+    software = _software()
+    if not software:
+        pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
+    engines = start_engines(EngineOptions(f"cpu,{software[0]}", FAST))
+    results = []
+    try:
+        for number, engine in enumerate(engines):
+            target = tmp_path / f"result-{number}.png"
+            results.append(
+                engine.upscale(
+                    EngineJob(picture_file, target, Sizing(2)),
+                    on_progress=lambda _done, _total: None,
+                    keep_going=lambda: True,
+                )
+            )
+        assert len({engine.pid for engine in engines}) == 2
+    finally:
+        for engine in engines:
+            engine.close()
+
+    assert [result.device for result in results] == ["cpu", software[0]]
+    assert {result.result for result in results} == {(96, 80)}
+
+
+def _software() -> list[str]:
+    report = supervisor.engine_report(EngineOptions(model=FAST))
+    return [device.id for device in report.devices if device.kind == "software Vulkan"]

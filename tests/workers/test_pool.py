@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from workers.engine.protocol import EngineOptions
+from workers.pool import EnginePool
+from workers.supervisor import EngineChild
+
+
+@pytest.fixture
+def first() -> EngineChild:
+    return EngineChild(EngineOptions("vulkan:0"))
+
+
+@pytest.fixture
+def second() -> EngineChild:
+    return EngineChild(EngineOptions("vulkan:1"))
+
+
+@pytest.fixture
+def pool(first: EngineChild, second: EngineChild) -> EnginePool:
+    return EnginePool([first, second])
+
+
+def test_each_engine_is_lent_to_one_at_a_time(
+    pool: EnginePool, first: EngineChild, second: EngineChild
+) -> None:
+    assert {pool.take(1), pool.take(2)} == {first, second}
+
+    with ThreadPoolExecutor(1) as others:
+        waiting = others.submit(pool.take, 3)
+        assert not waiting.done()
+        pool.give_back(first)
+        assert waiting.result(timeout=10) is first
+
+
+def test_an_image_that_was_lost_on_one_engine_waits_for_another(
+    pool: EnginePool, first: EngineChild, second: EngineChild
+) -> None:
+    assert (pool.take(7), pool.take(8)) == (first, second)
+    pool.remember_lost(first, 7)
+    pool.give_back(first)
+
+    with ThreadPoolExecutor(1) as others:
+        waiting = others.submit(pool.take, 7)
+        assert pool.take(9) is first
+        pool.give_back(first)
+        assert not waiting.done()
+        pool.give_back(second)
+        assert waiting.result(timeout=10) is second
+
+
+def test_an_image_that_was_lost_on_every_engine_takes_any(pool: EnginePool, first: EngineChild) -> None:
+    for _ in range(2):
+        engine = pool.take(7)
+        pool.remember_lost(engine, 7)
+        pool.give_back(engine)
+
+    assert pool.take(7) is first
+
+
+def test_an_engine_that_is_set_aside_is_lent_to_nobody(
+    pool: EnginePool, first: EngineChild, second: EngineChild
+) -> None:
+    assert pool.take(1) is first
+    assert pool.set_aside(first)
+    pool.give_back(first)
+
+    for image_id in (2, 3):
+        engine = pool.take(image_id)
+        assert engine is second
+        pool.give_back(engine)
+
+
+# Whoever waits for another engine than the one that is left would wait for ever.
+def test_an_image_waits_for_no_engine_that_is_gone(
+    pool: EnginePool, first: EngineChild, second: EngineChild
+) -> None:
+    assert (pool.take(7), pool.take(8)) == (first, second)
+    pool.remember_lost(first, 7)
+    pool.give_back(first)
+
+    with ThreadPoolExecutor(1) as others:
+        waiting = others.submit(pool.take, 7)
+        assert pool.set_aside(second)
+        assert waiting.result(timeout=10) is first
+
+
+def test_the_last_engine_is_never_set_aside(
+    pool: EnginePool, first: EngineChild, second: EngineChild
+) -> None:
+    assert pool.set_aside(second)
+
+    assert not pool.set_aside(first)
+    assert pool.take(1) is first

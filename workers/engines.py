@@ -1,0 +1,58 @@
+"""One engine child for each device that is to be used, each up and tested."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workers.engine.errors import NoSoundDevice
+from workers.engine.protocol import AUTO, CPU
+from workers.supervisor import EngineChild, chosen_devices
+
+if TYPE_CHECKING:
+    from workers.engine.protocol import EngineOptions
+
+log = logging.getLogger(__name__)
+
+
+def start_engines(options: EngineOptions, *, stall_seconds: float | None = None) -> list[EngineChild]:
+    """All that work. Raises EngineUnusable when none does.
+
+    A device that fails its self-test, or whose driver crashes, is set aside for the others. Where ``auto``
+    is left without one, the CPU steps in.
+    """
+    devices = chosen_devices(options)
+    engines = _started(devices, options, stall_seconds)
+    if not engines and options.device == AUTO and CPU not in devices:
+        engines = _started([CPU], options, stall_seconds)
+    if not engines:
+        raise NoSoundDevice(
+            f"No device can be used: {', '.join(devices)} failed at the start; the log says how."
+        )
+    return engines
+
+
+def _started(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
+    engines = [
+        EngineChild(replace(options, device=device), stall_seconds=stall_seconds) for device in devices
+    ]
+    try:
+        # Side by side: the first start of a GPU's driver compiles for minutes.
+        with ThreadPoolExecutor(len(engines)) as pool:
+            sound = list(pool.map(_starts, engines))
+    except BaseException:
+        for engine in engines:
+            engine.close()
+        raise
+    return [engine for engine, starts in zip(engines, sound, strict=True) if starts]
+
+
+def _starts(engine: EngineChild) -> bool:
+    try:
+        engine.start()
+    except NoSoundDevice as reason:
+        log.warning("A device is set aside: %s", reason)
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""The engines of a worker, each lent to one thread at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.supervisor import EngineChild
+
+
+class EnginePool:
+    def __init__(self, engines: Sequence[EngineChild]) -> None:
+        self._engines = list(engines)
+        self._idle = list(engines)
+        self._lost_on: dict[EngineChild, int] = {}
+        self._changed = threading.Condition()
+
+    def take(self, image_id: int) -> EngineChild:
+        """Waits for one; if this image was just lost on some, for another, as long as there are others."""
+        with self._changed:
+            while True:
+                for engine in self._idle:
+                    if self._suits(engine, image_id):
+                        self._idle.remove(engine)
+                        return engine
+                self._changed.wait()
+
+    def _suits(self, engine: EngineChild, image_id: int) -> bool:
+        others = [each for each in self._engines if self._lost_on.get(each) != image_id]
+        return engine in others or not others
+
+    def give_back(self, engine: EngineChild) -> None:
+        with self._changed:
+            if engine in self._engines:
+                self._idle.append(engine)
+                self._changed.notify_all()
+
+    def remember_lost(self, engine: EngineChild, image_id: int) -> None:
+        """Of each engine the last one: a picture that is lost everywhere must not bar them all to it."""
+        with self._changed:
+            self._lost_on[engine] = image_id
+
+    def set_aside(self, engine: EngineChild) -> bool:
+        """Lend it to nobody any more. False, and nothing changes, if there is no other."""
+        with self._changed:
+            if self._engines == [engine]:
+                return False
+            self._engines.remove(engine)
+            self._lost_on.pop(engine, None)
+            self._changed.notify_all()
+            return True
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
