@@ -122,12 +122,13 @@ def make_api(settings: Settings) -> Api:
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Works until ``stop``. Raises SchemaError, EngineUnusable."""
-    from workers.engines import start_engines  # noqa: PLC0415  # the API runs without the engine's libraries
+    from workers.engines import reserve_engine, start_engines  # noqa: PLC0415  # the API runs without the engine's libraries
     from workers.process import run_worker as run  # noqa: PLC0415
 
     services = make_services(settings)
     schema.require_current(services.database)
-    engines = start_engines(engine_options(settings), stall_seconds=settings.stall_seconds)
+    options = engine_options(settings)
+    engines = start_engines(options, stall_seconds=settings.stall_seconds)
     worker_ready_file(settings).touch()
     run(
         services,
@@ -136,6 +137,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         settings.data / "work",
         stop,
         settings.stop_seconds,
+        reserve_engine(options, engines, stall_seconds=settings.stall_seconds),
     )
 
 

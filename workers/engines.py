@@ -34,6 +34,15 @@ def start_engines(options: EngineOptions, *, stall_seconds: float | None = None)
     return engines
 
 
+def reserve_engine(
+    options: EngineOptions, engines: list[EngineChild], *, stall_seconds: float | None = None
+) -> EngineChild | None:
+    """The CPU, not started yet, for when the last of these is set aside; None where ``auto`` does not choose."""
+    if options.device != AUTO or any(engine.start().device == CPU for engine in engines):
+        return None
+    return EngineChild(replace(options, device=CPU), stall_seconds=stall_seconds)
+
+
 def _started(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
     engines = [
         EngineChild(replace(options, device=device), stall_seconds=stall_seconds) for device in devices

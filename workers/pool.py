@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 class EnginePool:
-    def __init__(self, engines: Sequence[EngineChild]) -> None:
+    def __init__(self, engines: Sequence[EngineChild], reserve: EngineChild | None = None) -> None:
+        """``reserve`` steps in when the last of the engines is set aside."""
         self._engines = list(engines)
+        self._reserve = reserve
         self._idle = list(engines)
         self._lost_on: dict[EngineChild, int] = {}
         self._changed = threading.Condition()
@@ -47,7 +49,11 @@ class EnginePool:
         """Lend it to nobody any more. False, and nothing changes, if there is no other."""
         with self._changed:
             if self._engines == [engine]:
-                return False
+                if self._reserve is None:
+                    return False
+                self._engines.append(self._reserve)
+                self._idle.append(self._reserve)
+                self._reserve = None
             self._engines.remove(engine)
             self._lost_on.pop(engine, None)
             self._changed.notify_all()

@@ -34,12 +34,13 @@ def run_worker(
     work_folder: Path,
     stop: threading.Event,
     grace_seconds: float,
+    reserve: EngineChild | None = None,
 ) -> None:
     """Works until ``stop`` is set; then finishes what is in hand, or hands it back after the grace.
 
     Raises EngineUnusable, after having stopped in order, when an engine was lost for good.
     """
-    upscaling = Upscaling(services, engines, work_folder, stop.set)
+    upscaling = Upscaling(services, engines, work_folder, stop.set, reserve)
     declare_actors(broker, upscaling.upscale)
     worker = Worker(broker, worker_threads=len(engines), worker_timeout=200)
     # One message per thread: what waits here could be done by an idle worker elsewhere.

@@ -145,6 +145,8 @@ class EngineChild:
         Where memory is too small for a tile, the whole picture is made anew with tiles of half the side, and
         so are all that follow: the bytes of a result depend on it.
         """
+        if self._process is not None and self._process.has_ended:
+            self.close()  # since the last job, and no fault of this one
         try:
             while True:
                 self._living().send(job_to_message(job))
@@ -330,6 +332,10 @@ class _Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def send(self, message: Message) -> None:
         """To a child that has died, in vain: that is heard soon enough."""

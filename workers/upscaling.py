@@ -52,14 +52,18 @@ class Upscaling:
         engines: Sequence[EngineChild],
         work_folder: Path,
         end_worker: Callable[[], None],
+        reserve: EngineChild | None = None,
     ) -> None:
-        """``end_worker`` is called when no engine can be started any more; ``broken_by`` then says why."""
+        """``end_worker`` is called when no engine can be started any more; ``broken_by`` then says why.
+
+        ``reserve`` steps in when the last of the engines is set aside.
+        """
         self.broken_by: EngineUnusable | None = None
         self._end_worker = end_worker
         self._services = services
         self._work_folder = work_folder
         self._stopping = threading.Event()
-        self._engines = EnginePool(engines)
+        self._engines = EnginePool(engines, reserve)
 
     def upscale(self, image_id: int) -> None:
         """The image, and before it, if it is of a batch, every single one that waits now; raises nothing of ours.
@@ -122,7 +126,7 @@ class Upscaling:
         """False for the last one: better a device that fails sometimes than none."""
         aside = self._engines.set_aside(engine)
         if aside:
-            _log.warning("A device is set aside, and the others go on.")
+            _log.warning("A device is set aside, and others go on.")
         return aside
 
     def stop(self) -> None:

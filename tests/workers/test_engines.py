@@ -11,7 +11,7 @@ from domain.sizing import Sizing
 from workers import supervisor
 from workers.engine.errors import NoSoundDevice, UnknownDevice, WeightsError
 from workers.engine.protocol import EngineOptions
-from workers.engines import start_engines
+from workers.engines import reserve_engine, start_engines
 from workers.supervisor import EngineJob, chosen_devices
 
 if TYPE_CHECKING:
@@ -90,6 +90,27 @@ def test_when_every_device_fails_that_was_named_there_is_no_engine(machine: Any)
 
     with pytest.raises(NoSoundDevice, match="vulkan:0, vulkan:1"):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
+
+
+# A child without a device: ready at once, and nothing else.
+READY = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
+'"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "set_aside": []}', flush=True); input()"""
+
+
+def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else(machine: Any) -> None:
+    machine(card0=READY)
+
+    for setting, expected in (("auto", True), ("vulkan:0,cpu", False)):
+        options = EngineOptions(setting)
+        engines = start_engines(options)
+        reserve = reserve_engine(options, engines)
+        try:
+            assert (reserve is not None) is expected
+            if reserve is not None:
+                assert reserve.start().device == "cpu"
+        finally:
+            for engine in filter(None, [*engines, reserve]):
+                engine.close()
 
 
 def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:

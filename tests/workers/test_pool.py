@@ -88,6 +88,19 @@ def test_an_image_waits_for_no_engine_that_is_gone(
         assert waiting.result(timeout=10) is first
 
 
+def test_the_reserve_steps_in_for_the_last_engine_and_is_the_last_itself(
+    first: EngineChild, second: EngineChild
+) -> None:
+    pool = EnginePool([first], reserve=second)
+    assert pool.take(1) is first
+
+    assert pool.set_aside(first)
+    pool.give_back(first)
+
+    assert pool.take(1) is second
+    assert not pool.set_aside(second)
+
+
 def test_the_last_engine_is_never_set_aside(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:

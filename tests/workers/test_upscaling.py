@@ -300,6 +300,22 @@ def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_asid
     assert ended.calls == 0
 
 
+def test_the_reserve_completes_what_the_last_device_answers_wrongly(
+    real_services: Services, submit: Any, png: bytes, tmp_path: Path, ended: Ended
+) -> None:
+    broken: Any = BrokenEngine(EngineFaulty("vulkan:0 answered with black"))
+    reserve: Any = InstantEngine()
+    upscaling = Upscaling(real_services, [broken], tmp_path / "work", ended, reserve)
+    image = submit(png)
+
+    upscaling.upscale(image.id)
+    upscaling.upscale(image.id)
+
+    done = row(real_services, image)
+    assert (done.status, done.job.attempt) == (Status.COMPLETED, 2)
+    assert ended.calls == 0
+
+
 def test_the_only_engine_is_not_set_aside_for_one_wrong_answer(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
 ) -> None:
