@@ -30,6 +30,7 @@ from workers.engine.errors import (
     WeightsError,
 )
 from workers.engine.protocol import (
+    SMALLEST_TILE_SIDE,
     EngineHello,
     EngineJob,
     EngineOptions,
@@ -68,7 +69,6 @@ log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 1.0  # most tiles end within; the others are not worth waiting for
 BEAT_SECONDS = 1.0
-SMALLEST_TILE_SIDE = 32  # nine tenths of the work on such a tile are for a pad of 32
 START_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
 
 # A silence is a hang when it is so many times as long as what the device needed at its start. The child has

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable
 from workers.engine.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME, Precision
+from workers.engine.protocol import SMALLEST_TILE_SIDE
 
 if TYPE_CHECKING:
     from workers.engine.models import Model
 
 MEGABYTE = 2**20
-SMALLEST_SIDE = 32
 AT_ONCE = 2  # the side must not depend on how many processors there are: a result's bytes depend on it
 
 
@@ -49,7 +49,7 @@ def tiles_within(
     need = _NEEDS.get((model.name, precision), _UNKNOWN)
     room = megabytes * MEGABYTE - need.ready
     largest = math.isqrt(max(0, room) // AT_ONCE // need.bytes_per_pixel) - 2 * model.pad
-    side = min(side, max(largest, SMALLEST_SIDE))
+    side = min(side, max(largest, SMALLEST_TILE_SIDE))
     tile = (side + 2 * model.pad) ** 2 * need.bytes_per_pixel
     if tile > room:
         least = math.ceil((need.ready + tile) / MEGABYTE)

@@ -21,6 +21,7 @@ Message = dict[str, Any]
 
 AUTO = "auto"
 CPU = "cpu"
+SMALLEST_TILE_SIDE = 32  # where memory is short: nine tenths of the work on such a tile are for a pad of 32
 
 
 class MetadataPolicy(StrEnum):
