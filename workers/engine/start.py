@@ -54,7 +54,8 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
         # All files now, rather than those of another scale in the middle of somebody's job.
         for network in model.networks:
             check_weights(network, folder)
-        loaded = LoadedModel(model, device, precision_for(options, model), folder)
+        threads = _tile_threads(options, device)
+        loaded = LoadedModel(model, device, precision_for(options, model), folder, threads)
         try:
             loaded.network_for(1)
         except DeviceFault as fault:
@@ -64,7 +65,7 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
         return Engine(
             loaded,
             options.tile_side or _tile_side(model, device),
-            _tile_threads(options, device),
+            threads,
             tuple(set_aside),
         )
     raise EngineUnusable(f"No device can be used. {' '.join(set_aside)}")
