@@ -156,7 +156,11 @@ def make_engines(settings: Settings) -> list[EngineChild]:
 
 def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
-        device=settings.device, model=settings.model, tile_threads=settings.tile_threads or None
+        device=settings.device,
+        model=settings.model,
+        tile_threads=settings.tile_threads or None,
+        precision=None if settings.precision == "auto" else settings.precision,
+        kept=settings.data / "networks",
     )
 
 

@@ -297,6 +297,8 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--tile-threads", str(options.tile_threads)]
     if options.precision is not None:
         command += ["--precision", options.precision]
+    if options.kept is not None:
+        command += ["--kept", str(options.kept.absolute())]
     return command
 
 

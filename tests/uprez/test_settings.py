@@ -71,6 +71,7 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_PORT", "abc"),
         ("UPREZ_PORT", "70000"),
         ("UPREZ_DEVICE", "gpu"),
+        ("UPREZ_PRECISION", "fp64"),
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),

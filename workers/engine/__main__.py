@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
@@ -37,7 +38,12 @@ def main() -> int:
     answers = _take_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     options = EngineOptions(
-        arguments.device, arguments.model, arguments.tile_side, arguments.tile_threads, arguments.precision
+        arguments.device,
+        arguments.model,
+        arguments.tile_side,
+        arguments.tile_threads,
+        arguments.precision,
+        arguments.kept,
     )
     if arguments.report:
         return _report(options, answers)
@@ -137,6 +143,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tile-side", type=int)
     parser.add_argument("--tile-threads", type=int)
     parser.add_argument("--precision")
+    parser.add_argument("--kept", type=Path)
     parser.add_argument("--report", action="store_true")
     return parser.parse_args(arguments)
 

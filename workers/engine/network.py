@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import ncnn
 import numpy as np
 
 from workers.engine.errors import DeviceFault, WeightsError
+from workers.engine.int8 import int8_network
 from workers.engine.models import Precision, check_weights
 from workers.engine.stages import run_stages, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from workers.engine.arrays import Floats
     from workers.engine.device import Device
@@ -25,11 +27,18 @@ class LoadedNetwork:
     """A network in the memory of a device; several threads may call it at once."""
 
     def __init__(
-        self, network: Network, device: Device, precision: Precision, folder: Path, threads: int = 1
+        self,
+        network: Network,
+        device: Device,
+        precision: Precision,
+        folder: Path,
+        threads: int = 1,
+        kept: Path | None = None,
     ) -> None:
         """Raises WeightsError unless the files are exactly the ones we know, DeviceFault when loading fails.
 
-        ``threads`` is how many cells of all tiles are computed at once, if the network works in stages.
+        ``threads`` is how many cells of all tiles are computed at once, if the network works in stages. In
+        ``kept`` lie networks that were made 8 bits; None: none is kept.
         """
         check_weights(network, folder)
         self.network = network
@@ -38,15 +47,29 @@ class LoadedNetwork:
         self.after_stage: Callable[[], None] = lambda: None
         self._net = ncnn.Net()
         _set_options(self._net, device, precision)
-        if self._net.load_param(str(folder / f"{network.stem}.param")) != 0:
-            raise WeightsError(f"ncnn cannot load {network.stem}.param.")
-        if self._net.load_model(str(folder / f"{network.stem}.bin")) != 0:
-            raise DeviceFault(f"{network.stem}.bin could not be loaded on {device.id}.")
+        if precision is Precision.INT8 and device.vulkan_index is None and network.float_layers is not None:
+            self._load_8_bits(folder, kept)
+        else:
+            self._load((folder / f"{network.stem}.param").read_text("ascii"), folder / f"{network.stem}.bin")
         # A GPU would carry every blob to the main memory and back, and has enough of its own.
         self._cell = network.cell if device.vulkan_index is None else None
         if self._cell is not None:
             self._stages = stages(folder / f"{network.stem}.param")
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
+
+    def _load(self, param: str, weights: Path) -> None:
+        if self._net.load_param_mem(param) != 0:
+            raise WeightsError(f"ncnn cannot load {self.network.stem}.param.")
+        if self._net.load_model(str(weights)) != 0:
+            raise DeviceFault(f"{weights.name} could not be loaded on {self.device.id}.")
+
+    def _load_8_bits(self, folder: Path, kept: Path | None) -> None:
+        def observe(pictures: Sequence[Floats], names: Sequence[str]) -> Iterator[list[Floats]]:
+            exact = LoadedNetwork(self.network, self.device, Precision.FP32, folder)
+            return (exact._extract({self.network.input_blob: picture}, names) for picture in pictures)
+
+        with TemporaryDirectory(prefix="uprez-") as passing:
+            self._load(*int8_network(self.network, folder, kept or Path(passing), observe))
 
     def __call__(self, tile: Floats) -> Floats:
         """``(3, H, W)`` RGB 0–1 → ``(3, H × scale, W × scale)``, which may go a little below 0 and above 1.

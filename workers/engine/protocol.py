@@ -25,7 +25,7 @@ class EngineOptions:
     """``device``: auto, cpu or vulkan:N. ``model``: auto or a name. None: what the model and device suggest.
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
-    once; ``precision`` is fp32 or bf16 and concerns CPUs only.
+    once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; in ``kept`` lie networks made 8 bits.
     """
 
     device: str = AUTO
@@ -33,6 +33,7 @@ class EngineOptions:
     tile_side: int | None = None
     tile_threads: int | None = None
     precision: str | None = None
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workers.engine.graph import read_layers
 from workers.engine.tiles import plan_tiles
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.engine.arrays import Floats
+    from workers.engine.graph import Layer
     from workers.engine.tiles import Tile
 
     Extract = Callable[[dict[str, Floats], Sequence[str]], list[Floats]]
 
-_HEADER_LINES = 2
 _ADDITIONS = {"BinaryOp", "Eltwise"}
 
 
@@ -43,28 +44,12 @@ class Stage:
     scale: int
 
 
-@dataclass(frozen=True)
-class _Layer:
-    kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    parameters: dict[str, str]
-
-    @property
-    def scale(self) -> int:
-        return round(float(self.parameters["1"])) if self.kind == "Interp" else 1
-
-    @property
-    def radius(self) -> int:
-        return int(self.parameters["1"]) // 2 if self.kind == "Convolution" else 0
-
-
 def stages(param: Path) -> list[Stage]:
     """The stages of the network that this ncnn file describes; each residual block is one.
 
     For networks of convolutions (3×3 or the like, without stride), additions and enlargements alone.
     """
-    layers = _layers(param)
+    layers = read_layers(param.read_text("ascii"))
     ends = [
         index + 1
         for index, (layer, following) in enumerate(pairwise(layers))
@@ -125,7 +110,7 @@ def _run(
     return dict(zip(stage.outputs, whole, strict=True))
 
 
-def _stage(layers: list[_Layer], later: list[_Layer]) -> Stage:
+def _stage(layers: list[Layer], later: list[Layer]) -> Stage:
     made = [name for layer in layers for name in layer.outputs]
     wanted_later = {name for layer in later for name in layer.inputs}
     wanted_here = [name for layer in layers for name in layer.inputs]
@@ -135,24 +120,15 @@ def _stage(layers: list[_Layer], later: list[_Layer]) -> Stage:
     reach, scale = dict.fromkeys(inputs, 0.0), dict.fromkeys(inputs, 1)
     for layer in layers:
         for name in layer.outputs:
-            scale[name] = max(scale[one] for one in layer.inputs) * layer.scale
-            reach[name] = max(reach[one] for one in layer.inputs) + layer.radius / scale[name]
+            scale[name] = max(scale[one] for one in layer.inputs) * _scale(layer)
+            reach[name] = max(reach[one] for one in layer.inputs) + _radius(layer) / scale[name]
     (larger,) = {scale[name] for name in outputs}
     return Stage(inputs, outputs, math.ceil(max(reach[name] for name in outputs)), larger)
 
 
-def _layers(param: Path) -> list[_Layer]:
-    """All but the input and the copies, which stand for what they are copied from."""
-    original: dict[str, str] = {}
-    found = []
-    for line in param.read_text("ascii").splitlines()[_HEADER_LINES:]:
-        kind, _, *rest = line.split()
-        count, made = int(rest[0]), int(rest[1])
-        names, parameters = rest[2 : 2 + count + made], rest[2 + count + made :]
-        inputs = tuple(original.get(name, name) for name in names[:count])
-        if kind == "Split":
-            original |= dict.fromkeys(names[count:], inputs[0])
-        elif kind != "Input":
-            pairs = [parameter.split("=", 1) for parameter in parameters]
-            found.append(_Layer(kind, inputs, tuple(names[count:]), dict(pairs)))
-    return found
+def _scale(layer: Layer) -> int:
+    return round(float(layer.parameters["1"])) if layer.kind == "Interp" else 1
+
+
+def _radius(layer: Layer) -> int:
+    return int(layer.parameters["1"]) // 2 if layer.kind == "Convolution" else 0

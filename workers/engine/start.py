@@ -55,7 +55,7 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
         for network in model.networks:
             check_weights(network, folder)
         threads = _tile_threads(options, device)
-        loaded = LoadedModel(model, device, precision_for(options, model), folder, threads)
+        loaded = LoadedModel(model, device, precision_for(options, model), folder, threads, options.kept)
         try:
             loaded.network_for(1)
         except DeviceFault as fault:
