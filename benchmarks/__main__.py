@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import sqlite3
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import api
+import engine
 import lists
 import login
 import memory
@@ -19,9 +20,9 @@ import psutil
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "performance.md"
-MEASUREMENTS = {"api": api, "lists": lists, "login": login, "memory": memory}
+MEASUREMENTS = {"api": api, "lists": lists, "login": login, "memory": memory, "engine": engine}
 _MARK = "<!-- written by tox run -e bench -->\n"
-_PACKAGES = ("uprez", "connexion", "flask", "gunicorn", "sqlalchemy", "uvicorn", "uvloop")
+_PACKAGES = ("uprez", "connexion", "flask", "gunicorn", "sqlalchemy", "uvicorn", "uvloop", "ncnn")
 
 
 def machine() -> dict[str, str]:
@@ -43,8 +44,12 @@ def machine() -> dict[str, str]:
 def page(results: dict[str, Any]) -> str:
     lines = []
     for name, found in results.items():
-        lines += [f"## {name}", "", "| | |", "| --- | --- |"]
-        for label, value in found.items():
+        lines += [f"## {name}", ""]
+        facts = {label: value for label, value in found.items() if not isinstance(value, list)}
+        for title in [label for label in found if label not in facts]:
+            lines += [f"**{title}**", "", *_table(found[title]), ""]
+        lines += ["| | |", "| --- | --- |"]
+        for label, value in facts.items():
             parts = value if isinstance(value, dict) else {"": value}
             text = ", ".join(f"{part}: {number}".removeprefix(": ") for part, number in parts.items())
             lines.append(f"| {label} | {text} |")
@@ -52,11 +57,17 @@ def page(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(chosen: list[str]) -> None:
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return [f"| {' | '.join(map(str, line))} |" for line in lines]
+
+
+def main(chosen: list[str], *, quick: bool) -> None:
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     results["machine"] = machine()
     for name in chosen or MEASUREMENTS:
-        results[name] = MEASUREMENTS[name].measure()
+        measured = MEASUREMENTS[name]
+        results[name] = engine.measure(quick=quick) if measured is engine else measured.measure()
         print(name, json.dumps(results[name], indent=2))
         RESULTS.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
         head = PAGE.read_text("utf-8").partition(_MARK)[0]
@@ -71,4 +82,10 @@ def _lines(path: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="tox run -e bench --", description=__doc__)
+    parser.add_argument(
+        "name", nargs="*", choices=[[], *MEASUREMENTS], metavar="NAME", help=f"only {', '.join(MEASUREMENTS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="the engine on less, and once")
+    arguments = parser.parse_args()
+    main(arguments.name, quick=arguments.quick)

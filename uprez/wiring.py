@@ -148,6 +148,8 @@ def engine_options(settings: Settings) -> EngineOptions:
         tile_threads=settings.tile_threads or None,
         memory_mb=settings.engine_memory_mb,
         metadata=MetadataPolicy(settings.metadata),
+        precision=None if settings.precision == "auto" else settings.precision,
+        kept=settings.data / "networks",
     )
 
 

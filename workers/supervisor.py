@@ -377,6 +377,8 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--precision", options.precision]
     if options.memory_mb is not None:
         command += ["--memory-mb", str(options.memory_mb)]
+    if options.kept is not None:
+        command += ["--kept", str(options.kept.absolute())]
     return [*command, "--metadata", options.metadata]
 
 

@@ -96,6 +96,20 @@ def test_a_new_user_is_told_as_one_json_object(uprez: Run, tmp_path: Path) -> No
     assert "already been taken" in create().stderr
 
 
+def test_a_network_in_8_bits_is_made_and_kept_in_the_data_folder(
+    uprez: Run, photo: Path, tmp_path: Path
+) -> None:
+    settings = {"UPREZ_PRECISION": "int8", "UPREZ_DATA": str(tmp_path / "data")}
+
+    done = uprez(
+        "upscale", str(photo), str(tmp_path / "out.jpg"), "--model", "realesrgan-x4plus-anime", **settings
+    )
+
+    assert done.returncode == 0, done.stderr
+    (network,) = (tmp_path / "data" / "networks").iterdir()
+    assert "int8" in network.name
+
+
 def test_upscaling_alone_reaches_an_exact_size(uprez: Run, photo: Path, tmp_path: Path) -> None:
     done = uprez("upscale", str(photo), str(tmp_path / "out.jpg"), "--width", "250")
 

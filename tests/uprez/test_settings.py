@@ -74,6 +74,7 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_DEVICE", "gpu"),
         ("UPREZ_DEVICE", "auto,cpu"),
         ("UPREZ_DEVICE", "vulkan:0,"),
+        ("UPREZ_PRECISION", "fp64"),
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),

@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
@@ -54,6 +55,7 @@ def main() -> int:
         arguments.precision,
         arguments.memory_mb,
         MetadataPolicy(arguments.metadata),
+        arguments.kept,
     )
     if arguments.report or arguments.devices:
         _answer(_report if arguments.report else _devices, options, answers)
@@ -163,6 +165,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--precision")
     parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
+    parser.add_argument("--kept", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--devices", action="store_true")
     return parser.parse_args(arguments)

@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
 
 class LoadedModel:
-    def __init__(self, model: Model, device: Device, precision: Precision, folder: Path) -> None:
+    def __init__(
+        self,
+        model: Model,
+        device: Device,
+        precision: Precision,
+        folder: Path,
+        threads: int = 1,
+        kept: Path | None = None,
+    ) -> None:
         self.model = model
         self.device = device
         self._precision = precision
         self._folder = folder
+        self._threads = threads
+        self._kept = kept
         self._networks: dict[int, LoadedNetwork] = {}
 
     def network_for(self, factor: float) -> LoadedNetwork:
@@ -29,7 +39,9 @@ class LoadedModel:
         """
         network = self.model.network_for(factor)
         if network.scale not in self._networks:
-            loaded = LoadedNetwork(network, self.device, self._precision, self._folder)
+            loaded = LoadedNetwork(
+                network, self.device, self._precision, self._folder, self._threads, self._kept
+            )
             check_golden(loaded)
             self._networks[network.scale] = loaded
         return self._networks[network.scale]

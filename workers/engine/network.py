@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import ncnn
@@ -9,10 +12,12 @@ import numpy as np
 
 from workers.engine.answers import check_answer
 from workers.engine.errors import DeviceFault, TileTooLarge, WeightsError
+from workers.engine.int8 import int8_network
 from workers.engine.models import Precision, check_weights
+from workers.engine.stages import run_stages, stages
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from workers.engine.arrays import Floats
     from workers.engine.device import Device
@@ -22,37 +27,83 @@ if TYPE_CHECKING:
 class LoadedNetwork:
     """A network in the memory of a device; several threads may call it at once."""
 
-    def __init__(self, network: Network, device: Device, precision: Precision, folder: Path) -> None:
-        """Raises WeightsError unless the files are exactly the ones we know, DeviceFault when loading fails."""
+    def __init__(
+        self,
+        network: Network,
+        device: Device,
+        precision: Precision,
+        folder: Path,
+        threads: int = 1,
+        kept: Path | None = None,
+    ) -> None:
+        """Raises WeightsError unless the files are exactly the ones we know, DeviceFault when loading fails.
+
+        ``threads`` is how many cells of all tiles are computed at once, if the network works in stages. In
+        ``kept`` lie networks that were made 8 bits; None: none is kept.
+        """
         check_weights(network, folder)
         self.network = network
         self.device = device
+        # Called in the thread of a tile after each stage of it; may raise, and then so does the tile's call.
+        self.after_stage: Callable[[], None] = lambda: None
         self._net = ncnn.Net()
         _set_options(self._net, device, precision)
-        if self._net.load_param(str(folder / f"{network.stem}.param")) != 0:
-            raise WeightsError(f"ncnn cannot load {network.stem}.param.")
-        if self._net.load_model(str(folder / f"{network.stem}.bin")) != 0:
-            raise DeviceFault(f"{network.stem}.bin could not be loaded on {device.id}.")
+        if precision is Precision.INT8 and device.vulkan_index is None and network.float_layers is not None:
+            self._load_8_bits(folder, kept)
+        else:
+            self._load((folder / f"{network.stem}.param").read_text("ascii"), folder / f"{network.stem}.bin")
+        # A GPU would carry every blob to the main memory and back, and has enough of its own.
+        self._cell = network.cell if device.vulkan_index is None else None
+        if self._cell is not None:
+            self._stages = stages(folder / f"{network.stem}.param")
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
+
+    def _load(self, param: str, weights: Path) -> None:
+        if self._net.load_param_mem(param) != 0:
+            raise WeightsError(f"ncnn cannot load {self.network.stem}.param.")
+        if self._net.load_model(str(weights)) != 0:
+            raise DeviceFault(f"{weights.name} could not be loaded on {self.device.id}.")
+
+    def _load_8_bits(self, folder: Path, kept: Path | None) -> None:
+        def observe(pictures: Sequence[Floats], names: Sequence[str]) -> Iterator[list[Floats]]:
+            exact = LoadedNetwork(self.network, self.device, Precision.FP32, folder)
+            return (exact._extract({self.network.input_blob: picture}, names) for picture in pictures)
+
+        with TemporaryDirectory(prefix="uprez-") as passing:
+            self._load(*int8_network(self.network, folder, kept or Path(passing), observe))
 
     def __call__(self, tile: Floats) -> Floats:
         """``(3, H, W)`` RGB 0–1 → ``(3, H × scale, W × scale)``, which may go a little below 0 and above 1.
 
         Raises TileTooLarge when the device fails, DeviceFault when its answer cannot be right.
         """
-        # ncnn.Mat does not own an array's memory, and reads it as if it were contiguous float32: this
-        # name keeps the array alive until the extraction is over.
-        contiguous = np.ascontiguousarray(tile, dtype=np.float32)
-        with self._net.create_extractor() as extractor:
-            extractor.input(self.network.input_blob, ncnn.Mat(contiguous))
-            status, output = extractor.extract(self.network.output_blob)
-            # A copy, because the memory of the output goes with the extractor.
-            larger = np.array(output, dtype=np.float32) if status == 0 else None
-        _, height, width = contiguous.shape
-        expected = (3, height * self.network.scale, width * self.network.scale)
-        if larger is None or larger.shape != expected:
-            raise TileTooLarge(f"{self.device.id} failed on a tile of {width}x{height} (status {status}).")
-        check_answer(contiguous, larger, self.device)
+        known = {self.network.input_blob: tile}
+        if self._cell is None:
+            (larger,) = self._extract(known, [self.network.output_blob])
+        else:
+            larger = run_stages(self._stages, known, self._extract, self._cell, self._pool, self.after_stage)
+        _, height, width = tile.shape
+        if larger.shape != (3, height * self.network.scale, width * self.network.scale):
+            raise TileTooLarge(f"{self.device.id} answered a tile of {width}x{height} with {larger.shape}.")
+        check_answer(tile, larger, self.device)
         return larger
+
+    def _extract(self, inputs: dict[str, Floats], names: Sequence[str]) -> list[Floats]:
+        """Some blobs from others, planar all of them. Raises TileTooLarge."""
+        # ncnn.Mat does not own an array's memory, and reads it as if it were contiguous float32: these
+        # names keep the arrays alive until the extraction is over.
+        contiguous = {name: np.ascontiguousarray(blob, dtype=np.float32) for name, blob in inputs.items()}
+        found = []
+        with self._net.create_extractor() as extractor:
+            for name, blob in contiguous.items():
+                extractor.input(name, ncnn.Mat(blob))
+            for name in names:
+                status, output = extractor.extract(name)
+                if status != 0:
+                    raise TileTooLarge(f"{self.device.id} failed on a tile (status {status}).")
+                # A copy, because the memory of the output goes with the extractor.
+                found.append(np.array(output, dtype=np.float32))
+        return found
 
 
 def _set_options(net: Any, device: Device, precision: Precision) -> None:

@@ -37,8 +37,8 @@ class EngineOptions:
     """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
-    once; ``precision`` is fp32 or bf16 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes, stays
-    all but the picture itself.
+    once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
+    stays all but the picture itself; in ``kept`` lie networks made 8 bits.
     """
 
     device: str = AUTO
@@ -48,6 +48,7 @@ class EngineOptions:
     precision: str | None = None
     memory_mb: int | None = None
     metadata: MetadataPolicy = MetadataPolicy.KEEP
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)

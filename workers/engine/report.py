@@ -56,7 +56,9 @@ def _self_test(device: Device, options: EngineOptions, folder: Path) -> _SelfTes
     model = choose_model(options.model, device)
     agreement = None
     try:
-        network = LoadedNetwork(model.network_for(1), device, precision_for(options, model), folder)
+        network = LoadedNetwork(
+            model.network_for(1), device, precision_for(options, model), folder, kept=options.kept
+        )
         agreement = agreement_db(network)
         check_golden(network)
     except DeviceFault as fault:

@@ -61,8 +61,9 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
         # All files now, rather than those of another scale in the middle of somebody's job.
         for network in model.networks:
             check_weights(network, folder)
-        loaded = LoadedModel(model, device, precision_for(options, model), folder)
         tile_side, tile_threads = _tiles(options, model, device)
+        precision = precision_for(options, model)
+        loaded = LoadedModel(model, device, precision, folder, tile_threads, options.kept)
         try:
             began = time.monotonic()
             first = loaded.network_for(1)

@@ -71,8 +71,9 @@ def upscale_file(
 
     The result's bytes depend on the picture, the sizing, the model and the tile side, never on ``threads``.
     ``on_tile(done, total)`` is called before the first tile and after each, and again with the same numbers,
-    from another thread, while a long step before or after the tiles goes on. Raises PictureError for a
-    picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so, DeviceFault, OSError.
+    from another thread, during a slow tile and while a long step before or after the tiles goes on. Raises
+    PictureError for a picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so,
+    DeviceFault, OSError.
     """
     with still_working(partial(on_tile, 0, 1), caps.max_pixels):  # how many tiles there are is not known yet
         frames = read_frames(source, caps)
@@ -169,6 +170,14 @@ def _tile_outputs(
 ) -> Iterator[Floats]:
     """The larger tiles in the plan's order; as many at once as there are threads, and one more waiting."""
     tiles = plan.tiles
+    done = 0
+
+    def after_stage() -> None:
+        if cancelled():
+            raise EngineCancelled
+        on_tile(done, len(tiles))
+
+    network.after_stage = after_stage
     with still_working(lambda: on_tile(0, len(tiles)), picture.size.pixels):
         upscale_tile = partial(
             _upscale_tile,
@@ -180,10 +189,11 @@ def _tile_outputs(
     running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: threads + 1])
     on_tile(0, len(tiles))
     try:
-        for done in range(1, len(tiles) + 1):
+        for _ in tiles:
             if cancelled():
                 raise EngineCancelled
             output = running.popleft().result()
+            done += 1
             if waiting:
                 running.append(pool.submit(upscale_tile, waiting.popleft()))
             on_tile(done, len(tiles))

@@ -17,7 +17,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> object:
     """A machine with these cards, of which the broken one fails; the networks run on the CPU."""
     load = report.LoadedNetwork
 
-    def loaded(network: object, device: Device, precision: object, folder: object) -> object:
+    def loaded(
+        network: object, device: Device, precision: object, folder: object, **options: object
+    ) -> object:
         if device == BROKEN:
             raise DeviceFault("Broken card fails its self-test")
         return load(network, cpu_device(), precision, folder)

@@ -26,10 +26,10 @@ def broken_card(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     load = loaded.LoadedNetwork
 
-    def fails_on_card(network: object, device: Device, precision: object, folder: object) -> object:
+    def fails_on_card(network: object, device: Device, *rest: object) -> object:
         if device == CARD:
             raise DeviceFault("vulkan:0 (Broken card) fails its self-test")
-        return load(network, device, precision, folder)
+        return load(network, device, *rest)
 
     monkeypatch.setattr(loaded, "LoadedNetwork", fails_on_card)
 

