@@ -79,11 +79,12 @@ def test_an_engine_stays_within_the_memory_that_is_set(coffee: Image.Image, tmp_
     assert bounded < 250 * 2**20 < unbounded
 
 
-# The limit is for 1920x1080; what is missing of the picture here, and of its result, is taken off.
+# The limit is for 1920x1080. Three rows of tiles have every shape that there is, and ncnn keeps memory for each;
+# what is missing of the picture here, and of its result, is taken off.
 @on_linux
 def test_a_wide_picture_takes_less_than_700_mb(coffee: Image.Image, tmp_path: Path) -> None:
-    missing = 1920 * (1080 - 400) * 3 * (1 + 4)
+    missing = 1920 * (1080 - 600) * 3 * (1 + 4)
 
-    peak = upscaled(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 400)), tmp_path)
+    peak = upscaled(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 600)), tmp_path)
 
     assert peak < 700 * 10**6 - missing
