@@ -20,20 +20,21 @@ AT_ONCE = 2  # the side must not depend on how many processors there are: a resu
 @dataclass(frozen=True)
 class Need:
     """In bytes, as measured on Linux and rounded up: before the first tile, and then for each tile in work as much
-    for each pixel that the network gets to see.
+    for each pixel that the network gets to see, and for the cell of it that is computed.
     """
 
     ready: int
     bytes_per_pixel: int
+    cell: int = 0
 
 
 _NEEDS = {
     (ANIMEVIDEO.name, Precision.FP32): Need(110 * MEGABYTE, 4_000),
     (ANIMEVIDEO.name, Precision.BF16): Need(110 * MEGABYTE, 3_500),
-    (X4PLUS.name, Precision.FP32): Need(450 * MEGABYTE, 55_000),
-    (X4PLUS.name, Precision.BF16): Need(450 * MEGABYTE, 42_000),
-    (X4PLUS_ANIME.name, Precision.FP32): Need(220 * MEGABYTE, 55_000),
-    (X4PLUS_ANIME.name, Precision.BF16): Need(220 * MEGABYTE, 42_000),
+    (X4PLUS.name, Precision.FP32): Need(450 * MEGABYTE, 3_000, cell=200 * MEGABYTE),
+    (X4PLUS.name, Precision.BF16): Need(450 * MEGABYTE, 3_000, cell=180 * MEGABYTE),
+    (X4PLUS_ANIME.name, Precision.FP32): Need(220 * MEGABYTE, 3_000, cell=200 * MEGABYTE),
+    (X4PLUS_ANIME.name, Precision.BF16): Need(220 * MEGABYTE, 3_000, cell=180 * MEGABYTE),
 }
 _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
@@ -48,9 +49,9 @@ def tiles_within(
     """
     need = _NEEDS.get((model.name, precision), _UNKNOWN)
     room = megabytes * MEGABYTE - need.ready
-    largest = math.isqrt(max(0, room) // AT_ONCE // need.bytes_per_pixel) - 2 * model.pad
+    largest = math.isqrt(max(0, room // AT_ONCE - need.cell) // need.bytes_per_pixel) - 2 * model.pad
     side = min(side, max(largest, SMALLEST_TILE_SIDE))
-    tile = (side + 2 * model.pad) ** 2 * need.bytes_per_pixel
+    tile = (side + 2 * model.pad) ** 2 * need.bytes_per_pixel + need.cell
     if tile > room:
         least = math.ceil((need.ready + tile) / MEGABYTE)
         raise EngineUnusable(

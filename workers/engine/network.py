@@ -58,6 +58,12 @@ class LoadedNetwork:
             self._stages = stages(folder / f"{network.stem}.param")
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
 
+    @property
+    def longest_silence(self) -> float:
+        """Which part of the time that a tile takes passes at most between two calls of ``after_stage``."""
+        # The last stages, at the size of the result, take up to twice as long as the others.
+        return 1 if self._cell is None else 2 / len(self._stages)
+
     def _load(self, param: str, weights: Path) -> None:
         if self._net.load_param_mem(param) != 0:
             raise WeightsError(f"ncnn cannot load {self.network.stem}.param.")

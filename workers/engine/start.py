@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SOFTWARE_TILE = 96  # software Vulkan works on whole tiles, in the main memory
 GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one joined
 
 
@@ -34,7 +35,8 @@ GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one
 class Engine:
     """Ready to work. ``set_aside`` holds a sentence for each device that failed its self-test.
 
-    ``slowest_seconds`` is how long this device took for a tile or for loading a network, whichever is more.
+    ``slowest_seconds`` is how long this device took for a tile or a stage of it, or for loading a network, whichever
+    is more.
     """
 
     model: LoadedModel
@@ -68,7 +70,7 @@ def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
             began = time.monotonic()
             first = loaded.network_for(1)
             loading = time.monotonic() - began
-            tile = tile_seconds(first, tile_side + 2 * model.pad, tile_threads)
+            tile = tile_seconds(first, tile_side + 2 * model.pad, tile_threads) * first.longest_silence
         except DeviceFault as fault:
             log.warning("set aside: %s", fault)
             set_aside.append(str(fault))
@@ -104,7 +106,9 @@ def _tiles(options: EngineOptions, model: Model, device: Device) -> tuple[int, i
 
 
 def _tile_side(model: Model, device: Device) -> int:
-    return model.gpu_tile if device.is_hardware_gpu else model.cpu_tile
+    if device.vulkan_index is None:
+        return model.cpu_tile
+    return model.gpu_tile if device.is_hardware_gpu else min(model.gpu_tile, SOFTWARE_TILE)
 
 
 def _tile_threads(options: EngineOptions, device: Device) -> int:
