@@ -57,7 +57,7 @@ WHOLE = (0, 0, 600, 400)
 CASES = {
     "realesr-animevideov3, 2×": Case(MODELS["realesr-animevideov3"], 2, 1.24, WHOLE, WHOLE, 5),
     "realesrgan-x4plus, 4×": Case(
-        MODELS["realesrgan-x4plus"], 4, 35.9, (120, 80, 480, 200), (140, 60, 440, 260), 3
+        MODELS["realesrgan-x4plus"], 4, 35.9, (20, 180, 560, 280), (140, 60, 440, 260), 3
     ),
 }
 
