@@ -31,10 +31,10 @@ class Need:
 _NEEDS = {
     (ANIMEVIDEO.name, Precision.FP32): Need(110 * MEGABYTE, 4_000),
     (ANIMEVIDEO.name, Precision.BF16): Need(110 * MEGABYTE, 3_500),
-    (X4PLUS.name, Precision.FP32): Need(450 * MEGABYTE, 3_000, cell=200 * MEGABYTE),
-    (X4PLUS.name, Precision.BF16): Need(450 * MEGABYTE, 3_000, cell=180 * MEGABYTE),
-    (X4PLUS_ANIME.name, Precision.FP32): Need(220 * MEGABYTE, 3_000, cell=200 * MEGABYTE),
-    (X4PLUS_ANIME.name, Precision.BF16): Need(220 * MEGABYTE, 3_000, cell=180 * MEGABYTE),
+    (X4PLUS.name, Precision.FP32): Need(450 * MEGABYTE, 3_000, cell=260 * MEGABYTE),
+    (X4PLUS.name, Precision.BF16): Need(450 * MEGABYTE, 3_000, cell=240 * MEGABYTE),
+    (X4PLUS_ANIME.name, Precision.FP32): Need(220 * MEGABYTE, 3_000, cell=260 * MEGABYTE),
+    (X4PLUS_ANIME.name, Precision.BF16): Need(220 * MEGABYTE, 3_000, cell=240 * MEGABYTE),
 }
 _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
