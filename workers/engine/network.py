@@ -106,7 +106,10 @@ class LoadedNetwork:
             for name in names:
                 status, output = extractor.extract(name)
                 if status != 0:
-                    raise TileTooLarge(f"{self.device.id} failed on a tile (status {status}).")
+                    _, height, width = blob.shape
+                    raise TileTooLarge(
+                        f"{self.device.id} failed on a tile of {width}x{height} (status {status})."
+                    )
                 # A copy, because the memory of the output goes with the extractor.
                 found.append(np.array(output, dtype=np.float32))
         return found
