@@ -172,14 +172,16 @@ def _gif_facts(content: BinaryIO) -> PictureFacts:
     """
     width, height, flags = struct.unpack("<HHB", content.read(5))
     content.seek(2 + _colours(flags), os.SEEK_CUR)
-    frames = 0
+    frames, drawn = 0, Size(width, height)
     while frames <= PictureFormat.GIF.max_frames and (kind := content.read(1)) != b";":
         if not kind:
             raise PictureError("This GIF is cut off.")
         if kind == b",":
             left, top, across, down, flags = struct.unpack("<HHHHB", content.read(9))
-            if frames == 0:  # the canvas grows, as with Pillow and browsers
-                width, height = max(width, left + across), max(height, top + down)
+            # The canvas grows with the first frame, as in browsers; while Pillow reads, with every one.
+            drawn = Size(max(drawn.width, left + across), max(drawn.height, top + down))
+            if frames == 0:
+                width, height = drawn
             frames += 1
             content.seek(_colours(flags) + 1, os.SEEK_CUR)
         elif kind == b"!":
@@ -192,7 +194,7 @@ def _gif_facts(content: BinaryIO) -> PictureFacts:
     if not frames or width < 1 or height < 1:
         raise PictureError("This picture has no pixels.")
     canvas = Size(width, height)
-    return PictureFacts(PictureFormat.GIF, canvas, (canvas,) * (frames - 1))
+    return PictureFacts(PictureFormat.GIF, canvas, (drawn,) * (frames - 1))
 
 
 def _colours(flags: int) -> int:

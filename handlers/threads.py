@@ -85,7 +85,8 @@ class SmallRequests:
 
     Small is what only reads, and has no file to send: nobody's body or lock is waited for. Nothing in between
     needs the event loop then, so that the layers behind this one are run through without it: on one thread; or,
-    if it looks one thing up in a database that is a file, on the loop's own, as there is nobody to wait for.
+    if it looks one thing up in a database that is a file, on the loop's own. There it waits for the counter alone,
+    which is asked no more for a while once it did not answer.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract, *, reads_at_once: bool) -> None:

@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         None,
         ge=64,
         le=1_048_576,
-        description="Most memory of an engine on the CPU, in units of 1,048,576 bytes, without a picture and its result: "
+        description="Most memory of an engine on the CPU, in units of 1,048,576 bytes, without a picture, its result and a row of tiles: "
         "tiles become smaller for it, and fewer at a time; by default they are as is fastest.",
     )
     stall_seconds: float | None = Field(

@@ -149,7 +149,8 @@ def engine_options(settings: Settings) -> EngineOptions:
         memory_mb=settings.engine_memory_mb,
         metadata=MetadataPolicy(settings.metadata),
         precision=None if settings.precision == "auto" else settings.precision,
-        kept=settings.data / "networks",
+        # A command that needs no data folder makes none.
+        kept=settings.data / "networks" if settings.data.is_dir() else None,
     )
 
 

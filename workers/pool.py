@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.supervisor import EngineChild
+
+
+ANOTHER_SECONDS = 10.0  # the others may be busy for an hour, and this one would idle for as long
 
 
 class EnginePool:
@@ -21,14 +25,16 @@ class EnginePool:
         self._changed = threading.Condition()
 
     def take(self, image_id: int) -> EngineChild:
-        """Waits for one; if this image was just lost on some, for another, as long as there are others."""
+        """Waits for one; if this image was just lost on some, for a while for another, as long as there are others."""
+        late = time.monotonic() + ANOTHER_SECONDS
         with self._changed:
             while True:
+                patience = late - time.monotonic()
                 for engine in self._idle:
-                    if self._suits(engine, image_id):
+                    if patience <= 0 or self._suits(engine, image_id):
                         self._idle.remove(engine)
                         return engine
-                self._changed.wait()
+                self._changed.wait(patience if self._idle else None)
 
     def _suits(self, engine: EngineChild, image_id: int) -> bool:
         others = [each for each in self._engines if self._lost_on.get(each) != image_id]

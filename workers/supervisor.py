@@ -80,6 +80,7 @@ STALL_CEILING_SECONDS = 1800.0  # a device that needs more for one tile is of no
 # Where this package lies, in a checkout or installed: from there ``-m workers.engine`` finds itself.
 _HOME = Path(__file__).resolve().parents[1]
 
+_KILLED = -9  # the exit status after SIGKILL
 _LAST_WORDS = frozenset({"done", "refused", "failed", "faulty", "too_large", "cancelled"})
 
 _FAILURES = {
@@ -211,8 +212,8 @@ class EngineChild:
                     raise _UNUSABLE[message["code"]](message["sentence"])
                 case "ended":
                     why = f"the engine ended unexpectedly (exit status {process.exit_status()})"
-                    if within_tiles:
-                        # A system without memory kills a process, and drivers crash: neither says why.
+                    if within_tiles and process.exit_status() == _KILLED:
+                        # What a system does that has no memory left, and does not say.
                         self._take_smaller_tiles(why)
                     self._lose(why)
             if message["type"] == until:

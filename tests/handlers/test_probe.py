@@ -227,6 +227,19 @@ def test_a_gif_that_only_seems_to_end_is_refused(picture: MakePicture) -> None:
         probe(io.BytesIO(picture("GIF")[:-1] + comment[:-1]))
 
 
+# The engine's canvas grows with it, so the caps on pixels count it.
+def test_a_gifs_frame_beyond_its_canvas_counts_as_large_as_it_makes_the_canvas() -> None:
+    frames = [
+        b"," + struct.pack("<HHHHB", at, at, 1, 1, 0) + b"\x02\x02\x4c\x01\0" for at in (0, 15_999, 15_999)
+    ]
+    header = b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0x80, 0, 0) + bytes(6)
+
+    facts = probe(io.BytesIO(header + b"".join(frames) + b";"))
+
+    assert facts.size == (10, 10)
+    assert facts.further == ((16_000, 16_000),) * 2
+
+
 def test_a_gif_of_many_frames_is_walked_to_its_end() -> None:
     frames = [Image.effect_noise((64, 64), 90).convert("P") for _ in range(50)]
     content = io.BytesIO()

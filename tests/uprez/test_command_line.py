@@ -99,6 +99,7 @@ def test_a_new_user_is_told_as_one_json_object(uprez: Run, tmp_path: Path) -> No
 def test_a_network_in_8_bits_is_made_and_kept_in_the_data_folder(
     uprez: Run, photo: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "data").mkdir()
     settings = {"UPREZ_PRECISION": "int8", "UPREZ_DATA": str(tmp_path / "data")}
 
     done = uprez(
@@ -108,6 +109,14 @@ def test_a_network_in_8_bits_is_made_and_kept_in_the_data_folder(
     assert done.returncode == 0, done.stderr
     (network,) = (tmp_path / "data" / "networks").iterdir()
     assert "int8" in network.name
+
+
+# A service that starts there later must be the one that makes it, for its owner alone.
+def test_a_command_that_needs_no_data_folder_makes_none(uprez: Run, tmp_path: Path) -> None:
+    settings = {"UPREZ_PRECISION": "int8", "UPREZ_MODEL": "realesrgan-x4plus-anime"}
+
+    assert uprez("doctor", UPREZ_DATA=str(tmp_path / "data"), **settings).returncode == 0
+    assert not (tmp_path / "data").exists()
 
 
 def test_upscaling_alone_reaches_an_exact_size(uprez: Run, photo: Path, tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ def test_an_image_that_was_lost_on_one_engine_waits_for_another(
         assert waiting.result(timeout=10) is second
 
 
+def test_it_does_not_wait_for_another_as_long_as_that_may_be_busy(
+    pool: EnginePool, first: EngineChild, second: EngineChild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.pool.ANOTHER_SECONDS", 0.1)
+    assert (pool.take(7), pool.take(8)) == (first, second)
+    pool.remember_lost(first, 7)
+    pool.give_back(first)
+
+    assert pool.take(7) is first
+
+
 def test_an_image_that_was_lost_on_every_engine_takes_any(pool: EnginePool, first: EngineChild) -> None:
     for _ in range(2):
         engine = pool.take(7)

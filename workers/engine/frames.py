@@ -117,9 +117,11 @@ def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> N
             image.seek(position)
         pixels += Size(*image.size).pixels
     if pixels > caps.max_pixels:
-        raise PictureError(
-            f"The picture has more than {caps.max_pixels:,} pixels in all its frames or pages."
-        )
+        raise PictureError(_too_many(caps))
+
+
+def _too_many(caps: Caps) -> str:
+    return f"The picture has more than {caps.max_pixels:,} pixels in all its frames or pages."
 
 
 def _pages(
@@ -130,13 +132,15 @@ def _pages(
         image = opened(content)
         if image.format == "PNG" and (exif := _exif_of_png(content)):
             image.info["exif"] = exif
+    # Pages are of different sizes, and known by now; a GIF's canvas grows with its frames.
+    alike = 1 if image.format == "TIFF" else len(positions)
     for position in positions:
-        with reading(caps):
+        with reading(caps, alike):
             if image.format == "TIFF" and position != image.tell():
                 image.info.clear()  # Pillow lets a page inherit the colour profile of the one before
             image.seek(position)
-            if Size(*image.size).pixels > caps.max_pixels:  # a GIF's canvas grows with its frames
-                raise PictureError(f"A frame has more than {caps.max_pixels:,} pixels.")
+            if Size(*image.size).pixels * alike > caps.max_pixels:
+                raise PictureError(_too_many(caps))
             picture = picture_of(image, encoding)
             milliseconds = float(image.info.get("duration", 0))
         yield picture, milliseconds
@@ -149,6 +153,8 @@ def _exif_of_png(content: bytes) -> bytes | None:
         length, kind = struct.unpack_from(">I4s", content, position)
         if kind == b"eXIf":
             return b"Exif\0\0" + content[position + 8 : position + 8 + length]
+        if kind == b"IEND":  # what follows is no part of the picture
+            return None
         position += 12 + length
     return None
 

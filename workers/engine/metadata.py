@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
@@ -50,7 +51,7 @@ EXIF_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZES = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 _XMP_ORIENTATION = re.compile(
-    rb"""\s*tiff:Orientation\s*=\s*(["'])\d\1|<tiff:Orientation>\s*\d\s*</tiff:Orientation>"""
+    rb"""\s?tiff:Orientation\s*=\s*(["'])\d\1|<tiff:Orientation>\s*\d\s*</tiff:Orientation>"""
 )
 
 
@@ -132,6 +133,7 @@ def _readable_exif(image: Image.Image) -> Image.Exif:
     return exif
 
 
+@lru_cache(maxsize=1)  # all frames of an animation have the same
 def allowed(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
     """What of it an operator lets through."""
     match policy:

@@ -91,12 +91,13 @@ def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
 
 
 @contextmanager
-def reading(caps: Caps) -> Iterator[None]:
+def reading(caps: Caps, pictures: int = 1) -> Iterator[None]:
     """Whatever goes wrong with the content of a file within the block is a PictureError.
 
-    Pillow makes no picture of more than twice the pixels of ``caps``, not even for a part of one.
+    Pillow makes no picture of more than twice the pixels of ``caps``, not even for a part of one; of as many
+    ``pictures`` none of more than twice its share.
     """
-    Image.MAX_IMAGE_PIXELS = caps.max_pixels
+    Image.MAX_IMAGE_PIXELS = max(1, caps.max_pixels // pictures)
     try:
         with warnings.catch_warnings():
             # Pillow warns about what it forgives; what must not be forgiven is checked here.

@@ -38,7 +38,7 @@ class EngineOptions:
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
     once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
-    stays all but the picture itself; in ``kept`` lie networks made 8 bits.
+    stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits.
     """
 
     device: str = AUTO

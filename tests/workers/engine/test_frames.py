@@ -265,6 +265,25 @@ def test_a_frame_as_large_as_gif_allows_takes_no_memory(disposal: int, frames: i
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
+# Pillow's canvas grows with every frame, whatever becomes of what lies beyond the first.
+def test_a_gif_whose_canvas_grows_later_is_held_to_the_cap_for_all_frames(tmp_path: Path) -> None:
+    beyond = b"," + struct.pack("<HHHHB", 899, 899, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
+    (tmp_path / "growing").write_bytes(GIF_HEADER + gif_frame(1, 1) + beyond * 2 + b";")
+
+    assert len(read_frames(tmp_path / "growing", Caps(max_pixels=2_430_000)).sizes) == 3
+    with pytest.raises(PictureError, match="more than 2,400,000 pixels in all its frames"):
+        read_frames(tmp_path / "growing", Caps(max_pixels=2_400_000))
+
+
+def test_what_stands_behind_the_end_of_an_animated_png_is_ignored(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "animation.png", save_all=True, append_images=frames[1:])
+    with (tmp_path / "animation.png").open("ab") as file:
+        file.write(b"\n")
+
+    assert len(read_frames(tmp_path / "animation.png", CAPS).sizes) == 2
+
+
 def test_what_a_gif_shows_beyond_its_canvas_is_cut_away(tmp_path: Path) -> None:
     content = bytearray()
     for side, colour in ((8, "red"), (20, "blue")):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from workers.engine.metadata import Metadata, allowed
+from workers.engine.metadata import Metadata, allowed, metadata_of
 from workers.engine.protocol import MetadataPolicy
 
 if TYPE_CHECKING:
@@ -37,6 +37,14 @@ def only_location(block: Image.Exif) -> None:
 @pytest.fixture
 def metadata() -> Metadata:
     return Metadata(exif(camera), WITHOUT_PLACE, b"a profile", (300.0, 300.0))
+
+
+# A megabyte of spaces took a quarter of an hour, in a search that no cancelling could end.
+def test_a_long_packet_of_nothing_is_read_as_it_is() -> None:
+    image = Image.new("L", (1, 1))
+    image.info["xmp"] = b" " * 1_000_000
+
+    assert metadata_of(image).xmp == image.info["xmp"]
 
 
 def test_by_default_all_is_kept(metadata: Metadata) -> None:
