@@ -10,7 +10,6 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from uprez.settings import ENV_PREFIX, Settings, SettingsError, child_environment, load_settings, secret_key
-from uprez.wiring import engine_options
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 _BOUNDS = {"ge": "at least", "le": "at most", "min_length": "at least", "pattern": "form"}
@@ -153,7 +152,7 @@ def test_a_child_process_gets_the_very_same_settings(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("metadata", ["keep", "strip-location", "strip"])
 def test_the_engine_is_told_what_to_keep_of_the_metadata(metadata: str) -> None:
-    assert engine_options(load_settings(metadata=metadata)).metadata == metadata
+    assert load_settings(metadata=metadata).engine_options().metadata == metadata
 
 
 @pytest.mark.parametrize(
