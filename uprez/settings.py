@@ -13,19 +13,20 @@ from urllib.parse import quote
 
 from pydantic import Field, HttpUrl, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL
 
 from domain import model_choices
 from domain.errors import UprezError
 from domain.mailers.message import sender_domain
 from domain.mailers.smtp import SmtpServer
 from domain.plans import DEFAULT_PLANS_FILE
-from domain.services import Rules
 from domain.sizing import Caps
+from workers.engine.protocol import EngineOptions, MetadataPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
+
+    from domain.services import Rules
 
 ENV_PREFIX = "UPREZ_"
 _SHORTEST_KEY = 32
@@ -235,6 +236,8 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         if self.database_url is not None:
             return self.database_url
+        from sqlalchemy import URL  # noqa: PLC0415  # takes longer to load than all the rest here
+
         return URL.create("sqlite", database=str(self.data / "uprez.sqlite3")).render_as_string()
 
     @property
@@ -254,6 +257,8 @@ class Settings(BaseSettings):
         raise SettingsError("UPREZ_LIMITS_URL must name a Redis, because UPREZ_BROKER_URL names none.")
 
     def rules(self) -> Rules:
+        from domain.services import Rules  # noqa: PLC0415  # loads the database's libraries, which not every command needs
+
         return Rules(
             default_plan=self.default_plan,
             origin=self.origin,
@@ -269,6 +274,18 @@ class Settings(BaseSettings):
             download_link_lifetime=timedelta(seconds=self.download_link_seconds),
             verification_link_lifetime=timedelta(seconds=self.verification_link_seconds),
             reset_link_lifetime=timedelta(seconds=self.reset_link_seconds),
+        )
+
+    def engine_options(self) -> EngineOptions:
+        return EngineOptions(
+            device=self.device,
+            model=self.model,
+            tile_threads=self.tile_threads or None,
+            memory_mb=self.engine_memory_mb,
+            metadata=MetadataPolicy(self.metadata),
+            precision=None if self.precision == "auto" else self.precision,
+            # A command that needs no data folder makes none.
+            kept=self.data / "networks" if self.data.is_dir() else None,
         )
 
     def environment(self) -> dict[str, str]:

@@ -137,7 +137,7 @@ class EngineChild:
     ) -> EngineResult:
         """Do one job, here and now.
 
-        ``on_progress(tiles_done, tiles)`` is called after each tile, ``keep_going()`` about every
+        ``on_progress(done, total)`` is called after each tile or stage of one, ``keep_going()`` about every
         ``beat_seconds`` whatever the child does; both in this thread. Raises PictureError for a picture
         that cannot be read or written, EngineCancelled after ``keep_going()`` was false, EngineLost when
         the child died, hung or broke, EngineUnusable when it cannot even start. Unless it returns, nothing

@@ -10,7 +10,6 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from uprez.settings import ENV_PREFIX, Settings, SettingsError, child_environment, load_settings, secret_key
-from uprez.wiring import engine_options
 from workers.engine.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -157,7 +156,7 @@ def test_a_child_process_gets_the_very_same_settings(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("metadata", ["keep", "strip-location", "strip"])
 def test_the_engine_is_told_what_to_keep_of_the_metadata(metadata: str) -> None:
-    assert engine_options(load_settings(metadata=metadata)).metadata == metadata
+    assert load_settings(metadata=metadata).engine_options().metadata == metadata
 
 
 def test_requests_may_choose_each_of_the_delivered_models_unless_the_operator_says_otherwise(
