@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pydantic import Field, HttpUrl, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain import model_choices
 from domain.errors import UprezError
 from domain.mailers.message import sender_domain
 from domain.mailers.smtp import SmtpServer
@@ -123,6 +124,11 @@ class Settings(BaseSettings):
         3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
     )
     model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
+    model_choices: str = Field(
+        "photo=realesrgan-x4plus,anime=realesrgan-x4plus-anime,fast=realesr-animevideov3",
+        description="What requests may choose beside auto, which is UPREZ_MODEL: WORD=MODEL with commas between, the "
+        "words photo, anime and fast; empty for nothing.",
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|(cpu|vulkan:\d+)(,(cpu|vulkan:\d+))*)$",
@@ -169,6 +175,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("model_choices")
+    @classmethod
+    def _words_and_models(cls, choices: str) -> str:
+        model_choices.parse(choices)
+        return choices
 
     @field_validator("device")
     @classmethod
@@ -256,6 +268,7 @@ class Settings(BaseSettings):
             max_input_pixels=self.max_input_pixels,
             max_waiting_images=self.max_waiting_images,
             result_caps=Caps(max_pixels=self.max_output_pixels),
+            model_choices=model_choices.parse(self.model_choices),
             lease=timedelta(seconds=self.lease_seconds),
             wake_again_after=timedelta(seconds=self.wake_seconds),
             download_link_lifetime=timedelta(seconds=self.download_link_seconds),

@@ -53,12 +53,16 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class EngineJob:
-    """``target`` is written in the format of ``source``; what was there before is replaced."""
+    """``target`` is written in the format of ``source``; what was there before is replaced.
+
+    ``model`` is a name; None: the engine's own choice, which is ``EngineOptions.model``.
+    """
 
     source: Path
     target: Path
     sizing: Sizing
     caps: Caps = field(default_factory=Caps)
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def job_to_message(job: EngineJob) -> Message:
         "target": str(job.target.absolute()),
         "sizing": asdict(job.sizing),
         "caps": asdict(job.caps),
+        "model": job.model,
     }
 
 
@@ -159,6 +164,7 @@ def job_from_message(message: Message) -> EngineJob:
         Path(message["target"]),
         Sizing(**message["sizing"]),
         Caps(**message["caps"]),
+        message["model"],
     )
 
 

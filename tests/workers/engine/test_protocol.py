@@ -7,7 +7,9 @@ from workers.engine.protocol import EngineJob, from_line, job_from_message, job_
 
 
 def test_a_job_arrives_as_it_was_sent() -> None:
-    job = EngineJob(Path("/in"), Path("/out"), Sizing(target_width=7), Caps(max_side=9, max_pixels=81))
+    job = EngineJob(
+        Path("/in"), Path("/out"), Sizing(target_width=7), Caps(max_side=9, max_pixels=81), "anime"
+    )
 
     assert job_from_message(from_line(to_line(job_to_message(job)))) == job
 
