@@ -1,0 +1,123 @@
+"""The contract that the kit holds servers to: the ``openapi.yaml`` of its own release."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from openapi_schema_validator import OAS30Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT4
+
+_CHECKOUT = Path(__file__).parents[1] / "openapi.yaml"
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@cache
+def contract_text() -> str:
+    """From the wheel, or from the checkout that the kit runs in."""
+    packaged = files("conformance") / "openapi.yaml"
+    return packaged.read_text("utf-8") if packaged.is_file() else _CHECKOUT.read_text("utf-8")
+
+
+@cache
+def contract() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load(contract_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe both
+    return loaded
+
+
+@cache
+def contract_digest() -> str:
+    return hashlib.sha256(contract_text().encode()).hexdigest()
+
+
+def resolve(pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) into the contract points at. Raises KeyError."""
+    found: Any = contract()
+    for part in pointer.removeprefix("/").split("/") if pointer else []:
+        name = part.replace("~1", "/").replace("~0", "~")
+        try:
+            found = found[int(name)] if isinstance(found, list) else found[name]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise KeyError(f"{pointer} leads nowhere in the contract (at {name!r})") from None
+    return found
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of each operation that every server has; Uprez's additions are left out."""
+    return [
+        (method.upper(), path, operation)
+        for path, item in contract()["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS and not operation.get("x-uprez-extension")
+    ]
+
+
+def problems(schema_pointer: str, instance: Any) -> list[str]:
+    """What of ``instance`` breaks this schema of the contract; fields of Uprez's own may be missing.
+
+    Objects in `data` may have more fields, so nothing is said about those.
+    """
+    found = []
+    for error in _validator(schema_pointer).iter_errors(instance):
+        where = "/".join(map(str, error.absolute_path)) or "the whole"
+        found.append(f"{where}: {error.message}")
+    return found
+
+
+def response_schema(method: str, path: str, status: int) -> str | None:
+    """The pointer to the schema of the JSON that an operation answers with; None where there is none."""
+    pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method.lower()}/responses/{status}"
+    try:
+        response = resolve(pointer)
+    except KeyError:
+        return None
+    if "$ref" in response:
+        pointer = response["$ref"].removeprefix("#")
+        response = resolve(pointer)
+    if "application/json" not in response.get("content", {}):
+        return None
+    return f"{pointer}/content/application~1json/schema"
+
+
+@cache
+def _open_contract() -> dict[str, Any]:
+    """The contract as it binds other servers: our own fields are optional, and more fields than ours allowed."""
+    opened: dict[str, Any] = _opened(contract())
+    return opened
+
+
+def _opened(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_opened(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {name: _opened(value) for name, value in node.items()}
+    properties = node.get("properties")
+    if isinstance(properties, dict) and "success" not in properties:
+        made.pop("additionalProperties", None)
+        ours = {name for name, schema in properties.items() if _is_ours(schema)}
+        required = [name for name in node.get("required", []) if name not in ours]
+        made.pop("required", None)
+        if required:
+            made["required"] = required
+    return made
+
+
+def _is_ours(schema: Any) -> bool:
+    if isinstance(schema, dict) and "$ref" in schema:
+        return _is_ours(resolve(schema["$ref"].removeprefix("#")))
+    return isinstance(schema, dict) and bool(schema.get("x-uprez-extension"))
+
+
+@cache
+def _validator(pointer: str) -> Any:
+    resource = Resource.from_contents(_open_contract(), default_specification=DRAFT4)
+    registry: Any = Registry().with_resource("urn:contract", resource)
+    return OAS30Validator(
+        {"$ref": f"urn:contract#{pointer}"}, registry=registry, format_checker=OAS30Validator.FORMAT_CHECKER
+    )

@@ -1,0 +1,222 @@
+"""What a check works with: callers, pictures, waiting, and the tidying up afterwards."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from conformance.client import Client, Transport
+from conformance.exchanges import Secrets
+from conformance.pictures import opened
+from conformance.verdicts import Broken, Inconclusive, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from PIL import Image
+
+    from conformance.client import Answer
+    from conformance.options import Options
+    from conformance.pictures import Picture
+
+TERMINAL = frozenset({"completed", "failed"})
+BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An image that was completed: as ``GET /images/{id}`` tells of it, and its result's file."""
+
+    picture: Picture
+    accepted: dict[str, Any]  # the data of the 202
+    image: dict[str, Any]
+    download: Answer  # of the file
+    statuses: tuple[str, ...]  # those seen, in order, each once
+
+    @property
+    def content(self) -> bytes:
+        return self.download.content
+
+    @property
+    def result(self) -> Image.Image:
+        """Raises Broken for a file that is no picture."""
+        try:
+            return opened(self.content)
+        except Exception as reason:
+            raise Broken(
+                "The downloaded result cannot be read as a picture.", actual=self.content[:40].hex(" ")
+            ) from reason
+
+
+class Kit:
+    """One run against one server. All that it makes there is named with ``tag``, and deleted by ``close``."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.random = Random(options.seed)  # noqa: S311  # to repeat a run, not to keep a secret
+        self.tag = f"uprez-kit-{self.random.getrandbits(32):08x}"
+        given = (options.token, options.token_b or "", options.password or "")
+        self.secrets = Secrets([*given, *(token.partition("|")[2] for token in given)])
+        self.transport = Transport(
+            options.base_url, timeout=options.timeout, max_wait=options.max_wait, secrets=self.secrets
+        )
+        self.owner = Client(self.transport, options.token)
+        self.anonymous = Client(self.transport, None)
+        self._finished: dict[object, Finished] = {}
+        self._images: dict[int, Client] = {}
+        self._batches: dict[int, Client] = {}
+
+    @property
+    def other(self) -> Client:
+        """Another account. Raises Skipped without one."""
+        if self.options.token_b is None:
+            raise Skipped("Needs a token of a second account: --token-b.")
+        return Client(self.transport, self.options.token_b)
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """E-mail address and password of the first account. Raises Skipped without them."""
+        if self.options.email is None or self.options.password is None:
+            raise Skipped("Needs an account's --email and --password.")
+        return self.options.email, self.options.password
+
+    def client(self, token: str | None) -> Client:
+        return Client(self.transport, token)
+
+    def filename(self, picture: Picture) -> str:
+        return picture.filename if self.tag in picture.filename else f"{self.tag}-{picture.filename}"
+
+    def try_upload(
+        self, picture: Picture, fields: Mapping[str, object] | None = None, *, client: Client | None = None
+    ) -> Answer:
+        """Whatever the answer; an image that came of it is deleted in the end."""
+        client = client or self.owner
+        part = (self.filename(picture), picture.content, picture.media_type)
+        form = {name: str(value) for name, value in (fields or {}).items()}
+        answer = client.post("/images/upscale", files={"image": part}, data=form)
+        if answer.status < 300:  # noqa: PLR2004  # also where it should have been refused
+            self._remember(self._images, answer, client)
+        return answer
+
+    def upload(
+        self, picture: Picture, fields: Mapping[str, object] | None = None, *, client: Client | None = None
+    ) -> dict[str, Any]:
+        """The data of the 202. Raises Broken for any other answer."""
+        data: dict[str, Any] = (
+            self.try_upload(picture, fields, client=client).expect(202, why="with a good picture").data
+        )
+        return data
+
+    def try_batch(
+        self,
+        pictures: list[Picture],
+        fields: Mapping[str, object] | None = None,
+        *,
+        client: Client | None = None,
+    ) -> Answer:
+        client = client or self.owner
+        parts = [("images[]", (self.filename(one), one.content, one.media_type)) for one in pictures]
+        form = {"name": self.tag} | {name: str(value) for name, value in (fields or {}).items()}
+        answer = client.post("/batches", files=parts, data=form)
+        if answer.status < 300:  # noqa: PLR2004
+            self._remember(self._batches, answer, client)
+        return answer
+
+    def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """The data of the 202. Raises Broken for any other answer."""
+        data: dict[str, Any] = self.try_batch(pictures, fields).expect(202, why="with good pictures").data
+        return data
+
+    def image(self, image_id: int) -> dict[str, Any]:
+        data: dict[str, Any] = self.owner.get(f"/images/{image_id}").expect(200).data
+        return data
+
+    def wait(self, image_id: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The image once it is completed or failed, and the statuses seen on the way. Raises Inconclusive."""
+        return self._wait(f"/images/{image_id}", TERMINAL)
+
+    def wait_for_batch(self, batch_id: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+        return self._wait(f"/batches/{batch_id}", BATCH_TERMINAL)
+
+    def completed(self, picture: Picture, fields: Mapping[str, object] | None = None) -> Finished:
+        """Sent, waited for and downloaded; the same picture with the same fields only once in a run.
+
+        Raises Broken when it does not end completed, Inconclusive when it does not end in time.
+        """
+        key = (picture.filename, picture.content, tuple(sorted((fields or {}).items())))
+        if key not in self._finished:
+            accepted = self.upload(picture, fields)
+            image, statuses = self.wait(accepted["id"])
+            if image.get("status") != "completed":
+                raise Broken(
+                    f"A good picture ({picture.format}) ends {image.get('status')!r}.",
+                    expected="completed",
+                    actual=image.get("error") or image.get("status"),
+                )
+            self._finished[key] = Finished(picture, accepted, image, self.file_of(image["id"]), statuses)
+        return self._finished[key]
+
+    def file_of(self, image_id: int) -> Answer:
+        """The result's file, by the way that is documented."""
+        link = self.owner.get(f"/images/{image_id}/download").expect(200).data["download_url"]
+        return self.transport.follow(link).expect(200, why="for a download link")
+
+    def delete_image(self, image_id: int) -> Answer:
+        """As asked for by a check."""
+        self._images.pop(image_id, None)
+        return self.owner.delete(f"/images/{image_id}")
+
+    def keep_only(self, image_ids: set[int]) -> None:
+        """Forget what was deleted otherwise."""
+        self._images = {
+            image_id: client for image_id, client in self._images.items() if image_id in image_ids
+        }
+
+    def close(self) -> list[str]:
+        """Delete what was made; a sentence for each thing that could not be."""
+        left = []
+        for path, made in (("/batches", self._batches), ("/images", self._images)):
+            for made_id, client in reversed(list(made.items())):
+                try:
+                    status = client.delete(f"{path}/{made_id}").status
+                    if path == "/batches" and status == 200:  # noqa: PLR2004
+                        # The first one cancels what is at work, the second one deletes it.
+                        client.delete(f"{path}/{made_id}")
+                except (Broken, Inconclusive) as reason:
+                    left.append(f"{path}/{made_id} may still be there: {reason}")
+                else:
+                    if status not in {200, 404}:
+                        left.append(
+                            f"{path}/{made_id} may still be there: its deletion is answered with {status}."
+                        )
+        self._images, self._batches = {}, {}
+        self.transport.close()
+        return left
+
+    def _wait(self, path: str, terminal: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        deadline = time.monotonic() + self.options.work_timeout
+        pause = _FIRST_PAUSE
+        seen: list[str] = []
+        while True:
+            data: dict[str, Any] = self.owner.get(path).expect(200).data
+            status = str(data.get("status"))
+            if not seen or seen[-1] != status:
+                seen.append(status)
+            if status in terminal:
+                return data, tuple(seen)
+            if time.monotonic() > deadline:
+                raise Inconclusive(
+                    f"{path} is still {status!r} after {self.options.work_timeout:.0f} s. Give the server longer with "
+                    "--work-timeout."
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    @staticmethod
+    def _remember(made: dict[int, Client], answer: Answer, client: Client) -> None:
+        data = answer.json.get("data") if isinstance(answer.json, dict) else None
+        if isinstance(data, dict) and isinstance(data.get("id"), int):
+            made[data["id"]] = client
