@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from conformance.client import Answer
+    from conformance.generated import Generated
     from conformance.options import Options
     from conformance.pictures import Picture
 
@@ -65,6 +66,7 @@ class Kit:
         )
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
+        self.generated: Generated | None = None  # what came of generated requests, once they were sent
         self._finished: dict[object, Finished] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
@@ -168,6 +170,10 @@ class Kit:
         """As asked for by a check."""
         self._images.pop(image_id, None)
         return self.owner.delete(f"/images/{image_id}")
+
+    def remember(self, where: str, made_id: int) -> None:
+        """To be deleted in the end: ``/images`` or ``/batches``, made by the owner otherwise than above."""
+        (self._images if where == "/images" else self._batches)[made_id] = self.owner
 
     def keep_only(self, image_ids: set[int]) -> None:
         """Forget what was deleted otherwise."""
