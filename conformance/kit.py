@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.client import Client, Transport
 from conformance.exchanges import Secrets
@@ -13,7 +13,7 @@ from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from PIL import Image
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from conformance.options import Options
     from conformance.pictures import Picture
 
+T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
@@ -68,6 +69,7 @@ class Kit:
         self.anonymous = Client(self.transport, None)
         self.generated: Generated | None = None  # what came of generated requests, once they were sent
         self._finished: dict[object, Finished] = {}
+        self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
 
@@ -88,6 +90,12 @@ class Kit:
     def client(self, token: str | None) -> Client:
         return Client(self.transport, token)
 
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made only once in a run: for what several checks look at."""
+        if name not in self._made_once:
+            self._made_once[name] = make()
+        return cast("T", self._made_once[name])
+
     def filename(self, picture: Picture) -> str:
         return picture.filename if self.tag in picture.filename else f"{self.tag}-{picture.filename}"
 
@@ -98,9 +106,12 @@ class Kit:
         client = client or self.owner
         part = (self.filename(picture), picture.content, picture.media_type)
         form = {name: str(value) for name, value in (fields or {}).items()}
-        answer = client.post("/images/upscale", files={"image": part}, data=form)
+        return self.remembered(client.post("/images/upscale", files={"image": part}, data=form), client)
+
+    def remembered(self, answer: Answer, client: Client | None = None) -> Answer:
+        """The answer to an upload, whose image, if there is one, is deleted in the end."""
         if answer.status < 300:  # noqa: PLR2004  # also where it should have been refused
-            self._remember(self._images, answer, client)
+            self._remember(self._images, answer, client or self.owner)
         return answer
 
     def upload(
@@ -119,9 +130,11 @@ class Kit:
         *,
         client: Client | None = None,
     ) -> Answer:
+        """Whatever the answer. The batch is named with the run's tag unless ``fields`` name it, or not (None)."""
         client = client or self.owner
         parts = [("images[]", (self.filename(one), one.content, one.media_type)) for one in pictures]
-        form = {"name": self.tag} | {name: str(value) for name, value in (fields or {}).items()}
+        named = {"name": self.tag, **(fields or {})}
+        form = {name: str(value) for name, value in named.items() if value is not None}
         answer = client.post("/batches", files=parts, data=form)
         if answer.status < 300:  # noqa: PLR2004
             self._remember(self._batches, answer, client)
