@@ -119,9 +119,7 @@ def of(kit: Kit) -> Generated:
     """The same for the whole of a run. Raises Skipped where generated requests are switched off."""
     if kit.options.fuzz_seconds <= 0:
         raise Skipped("Generated requests are switched off: --fuzz-seconds 0.")
-    if kit.generated is None:
-        kit.generated = _run(kit)
-    return kit.generated
+    return kit.once("generated requests", lambda: _run(kit))
 
 
 def _run(kit: Kit) -> Generated:
