@@ -276,6 +276,7 @@ class Server:
             "X-Request-Id": self.request_id(),
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "no-store",
+            "Server": "small",  # the library would tell its version
         }
         return headers | ({"X-Note": "hello", "Vary": "Accept", "X-Powered-By": "tea"} if self.extra else {})
 
