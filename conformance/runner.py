@@ -194,6 +194,7 @@ def _checked(kit: Kit, requirement: Requirement) -> Result:
     first = len(kit.transport.exchanges)
     kit.recalled.clear()
     began = time.monotonic()
+    kit.draw_for(requirement.id)
 
     def result(verdict: Verdict, said: BaseException | str = "") -> Result:
         broken = said if isinstance(said, Broken) else None

@@ -34,6 +34,7 @@ FAMILIES = {
     "URL": "Download links",
     "TIME": "Times",
     "HDR": "Headers",
+    "GEN": "Whatever else may be sent",
 }
 # How a verdict is drawn where there is room for one letter only; colours alone are not for everybody.
 MARKS = {
