@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from conformance.accounts import Accounts
 from conformance.client import Client, Transport
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from conformance.client import Answer
+    from conformance.exchanges import Exchange
     from conformance.options import Options
     from conformance.pictures import Picture
 
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+# So many an hour may a server take from callers without a valid token. All of core has to do with them.
+ANONYMOUS_REQUESTS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -63,6 +67,7 @@ class Kit:
         self.transport = Transport(
             options.base_url, timeout=options.timeout, max_wait=options.max_wait, secrets=self.secrets
         )
+        self.accounts = Accounts(self.transport, self.tag)
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
@@ -82,6 +87,23 @@ class Kit:
         if self.options.email is None or self.options.password is None:
             raise Skipped("Needs an account's --email and --password.")
         return self.options.email, self.options.password
+
+    @property
+    def anonymous_left(self) -> int:
+        """How many requests without a valid token a server still has to take, by all that was sent so far."""
+        return ANONYMOUS_REQUESTS - sum(map(_was_anonymous, self.transport.exchanges))
+
+    def stranger(self, method: str, path: str, authorization: str | None = None, **body: Any) -> Answer:
+        """The answer to a request without a valid token.
+
+        Where the server has had enough of them, a 429 comes back and is not waited for: it may last an hour.
+        """
+        headers = {} if authorization is None else {"Authorization": authorization}
+        return self.transport.send(method, path, headers=headers, patient=False, **body)
+
+    def draw_for(self, name: str) -> None:
+        """From here on ``random`` draws the same, whatever was drawn before: alone as in a whole run."""
+        self.random = Random(f"{self.options.seed} {name}")  # noqa: S311
 
     def client(self, token: str | None) -> Client:
         return Client(self.transport, token)
@@ -201,6 +223,7 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
+        left += self.accounts.close()
         self.transport.close()
         return left
 
@@ -228,3 +251,10 @@ class Kit:
         data = answer.json.get("data") if isinstance(answer.json, dict) else None
         if isinstance(data, dict) and isinstance(data.get("id"), int):
             made[data["id"]] = client
+
+
+def _was_anonymous(exchange: Exchange) -> bool:
+    """Whether a server counted it as one without a valid token: not the download of a signed file."""
+    if "Authorization" in exchange.request_headers:
+        return exchange.status == 401  # noqa: PLR2004
+    return exchange.method != "GET" or exchange.status in {401, 404, 429}
