@@ -89,7 +89,7 @@ def response_schema(method: str, path: str, status: int) -> str | None:
 
 
 @cache
-def _open_contract() -> dict[str, Any]:
+def open_contract() -> dict[str, Any]:
     """The contract as it binds other servers: our own fields are optional, and more fields than ours allowed."""
     opened: dict[str, Any] = _opened(contract())
     return opened
@@ -139,7 +139,7 @@ def _is_nullable(schema: dict[str, Any]) -> bool:
 
 @cache
 def _validator(pointer: str) -> Any:
-    resource = Resource.from_contents(_open_contract(), default_specification=DRAFT4)
+    resource = Resource.from_contents(open_contract(), default_specification=DRAFT4)
     registry: Any = Registry().with_resource("urn:contract", resource)
     return OAS30Validator(
         {"$ref": f"urn:contract#{pointer}"}, registry=registry, format_checker=OAS30Validator.FORMAT_CHECKER

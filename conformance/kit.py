@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.accounts import Accounts
 from conformance.client import Client, Transport
@@ -14,7 +14,7 @@ from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from PIL import Image
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from conformance.options import Options
     from conformance.pictures import Picture
 
+T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
 # So many an hour may a server take from callers without a valid token. All of core has to do with them.
@@ -71,6 +72,7 @@ class Kit:
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
+        self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
 
@@ -108,6 +110,12 @@ class Kit:
     def client(self, token: str | None) -> Client:
         return Client(self.transport, token)
 
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made only once in a run: for what several checks look at."""
+        if name not in self._made_once:
+            self._made_once[name] = make()
+        return cast("T", self._made_once[name])
+
     def filename(self, picture: Picture) -> str:
         return picture.filename if self.tag in picture.filename else f"{self.tag}-{picture.filename}"
 
@@ -118,9 +126,12 @@ class Kit:
         client = client or self.owner
         part = (self.filename(picture), picture.content, picture.media_type)
         form = {name: str(value) for name, value in (fields or {}).items()}
-        answer = client.post("/images/upscale", files={"image": part}, data=form)
+        return self.remembered(client.post("/images/upscale", files={"image": part}, data=form), client)
+
+    def remembered(self, answer: Answer, client: Client | None = None) -> Answer:
+        """The answer to an upload, whose image, if there is one, is deleted in the end."""
         if answer.status < 300:  # noqa: PLR2004  # also where it should have been refused
-            self._remember(self._images, answer, client)
+            self._remember(self._images, answer, client or self.owner)
         return answer
 
     def upload(
@@ -132,6 +143,14 @@ class Kit:
         )
         return data
 
+    def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Answer:
+        """An upload of a form as ``requests`` takes it in ``files``, for what ``try_upload`` cannot say."""
+        client = client or self.owner
+        answer = client.post("/images/upscale", files=parts)
+        if answer.status < 300:  # noqa: PLR2004
+            self._remember(self._images, answer, client)
+        return answer
+
     def try_batch(
         self,
         pictures: list[Picture],
@@ -139,9 +158,11 @@ class Kit:
         *,
         client: Client | None = None,
     ) -> Answer:
+        """Whatever the answer. The batch is named with the run's tag unless ``fields`` name it, or not (None)."""
         client = client or self.owner
         parts = [("images[]", (self.filename(one), one.content, one.media_type)) for one in pictures]
-        form = {"name": self.tag} | {name: str(value) for name, value in (fields or {}).items()}
+        named = {"name": self.tag, **(fields or {})}
+        form = {name: str(value) for name, value in named.items() if value is not None}
         answer = client.post("/batches", files=parts, data=form)
         if answer.status < 300:  # noqa: PLR2004
             self._remember(self._batches, answer, client)
@@ -190,6 +211,10 @@ class Kit:
         """As asked for by a check."""
         self._images.pop(image_id, None)
         return self.owner.delete(f"/images/{image_id}")
+
+    def remember(self, where: str, made_id: int) -> None:
+        """To be deleted in the end: ``/images`` or ``/batches``, made by the owner otherwise than above."""
+        (self._images if where == "/images" else self._batches)[made_id] = self.owner
 
     def keep_only(self, image_ids: set[int]) -> None:
         """Forget what was deleted otherwise."""
