@@ -156,8 +156,12 @@ class LabelIsLost(Server):
 
 @mutant("only-the-first-field-is-named", kills=["AUTH-013"])
 class OnlyTheFirstFieldIsNamed(Server):
-    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
-        return dict(list(super().text_errors(given, known, optional).items())[:1])
+    def register(self, request: Any, given: dict[str, Any]) -> Success:
+        try:
+            return super().register(request, given)
+        except Refused as refused:
+            refused.errors = dict(list((refused.errors or {}).items())[:1])
+            raise
 
 
 @mutant("a-name-is-not-needed", kills=["AUTH-013"])
@@ -181,7 +185,7 @@ class SevenCharactersWillDo(Server):
 @mutant("a-password-needs-no-digit", kills=["AUTH-015"])
 class PasswordNeedsNoDigit(Server):
     def weaknesses(self, password: str) -> list[str]:
-        return super().weaknesses(f"{password}1")
+        return [weakness for weakness in super().weaknesses(password) if "number" not in weakness]
 
 
 @mutant("the-repetition-is-not-read", kills=["AUTH-016"])
