@@ -154,6 +154,14 @@ class Kit:
         )
         return data
 
+    def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Answer:
+        """An upload of a form as ``requests`` takes it in ``files``, for what ``try_upload`` cannot say."""
+        client = client or self.owner
+        answer = client.post("/images/upscale", files=parts)
+        if answer.status < 300:  # noqa: PLR2004
+            self._remember(self._images, answer, client)
+        return answer
+
     def try_batch(
         self,
         pictures: list[Picture],
@@ -250,7 +258,7 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
-        left += self.accounts.close()
+        self.accounts.close()
         self.transport.close()
         return left
 
