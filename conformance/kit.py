@@ -110,6 +110,14 @@ class Kit:
         )
         return data
 
+    def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Answer:
+        """An upload of a form as ``requests`` takes it in ``files``, for what ``try_upload`` cannot say."""
+        client = client or self.owner
+        answer = client.post("/images/upscale", files=parts)
+        if answer.status < 300:  # noqa: PLR2004
+            self._remember(self._images, answer, client)
+        return answer
+
     def try_batch(
         self,
         pictures: list[Picture],
