@@ -5,24 +5,29 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from conformance.accounts import Accounts
 from conformance.client import Client, Transport
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from PIL import Image
 
     from conformance.client import Answer
+    from conformance.exchanges import Exchange
     from conformance.options import Options
     from conformance.pictures import Picture
 
+T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+# So many an hour may a server take from callers without a valid token. All of core has to do with them.
+ANONYMOUS_REQUESTS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -63,9 +68,11 @@ class Kit:
         self.transport = Transport(
             options.base_url, timeout=options.timeout, max_wait=options.max_wait, secrets=self.secrets
         )
+        self.accounts = Accounts(self.transport, self.tag)
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
+        self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
 
@@ -83,8 +90,31 @@ class Kit:
             raise Skipped("Needs an account's --email and --password.")
         return self.options.email, self.options.password
 
+    @property
+    def anonymous_left(self) -> int:
+        """How many requests without a valid token a server still has to take, by all that was sent so far."""
+        return ANONYMOUS_REQUESTS - sum(map(_was_anonymous, self.transport.exchanges))
+
+    def stranger(self, method: str, path: str, authorization: str | None = None, **body: Any) -> Answer:
+        """The answer to a request without a valid token.
+
+        Where the server has had enough of them, a 429 comes back and is not waited for: it may last an hour.
+        """
+        headers = {} if authorization is None else {"Authorization": authorization}
+        return self.transport.send(method, path, headers=headers, patient=False, **body)
+
+    def draw_for(self, name: str) -> None:
+        """From here on ``random`` draws the same, whatever was drawn before: alone as in a whole run."""
+        self.random = Random(f"{self.options.seed} {name}")  # noqa: S311
+
     def client(self, token: str | None) -> Client:
         return Client(self.transport, token)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made only once in a run: for what several checks look at."""
+        if name not in self._made_once:
+            self._made_once[name] = make()
+        return cast("T", self._made_once[name])
 
     def filename(self, picture: Picture) -> str:
         return picture.filename if self.tag in picture.filename else f"{self.tag}-{picture.filename}"
@@ -96,9 +126,12 @@ class Kit:
         client = client or self.owner
         part = (self.filename(picture), picture.content, picture.media_type)
         form = {name: str(value) for name, value in (fields or {}).items()}
-        answer = client.post("/images/upscale", files={"image": part}, data=form)
+        return self.remembered(client.post("/images/upscale", files={"image": part}, data=form), client)
+
+    def remembered(self, answer: Answer, client: Client | None = None) -> Answer:
+        """The answer to an upload, whose image, if there is one, is deleted in the end."""
         if answer.status < 300:  # noqa: PLR2004  # also where it should have been refused
-            self._remember(self._images, answer, client)
+            self._remember(self._images, answer, client or self.owner)
         return answer
 
     def upload(
@@ -125,9 +158,11 @@ class Kit:
         *,
         client: Client | None = None,
     ) -> Answer:
+        """Whatever the answer. The batch is named with the run's tag unless ``fields`` name it, or not (None)."""
         client = client or self.owner
         parts = [("images[]", (self.filename(one), one.content, one.media_type)) for one in pictures]
-        form = {"name": self.tag} | {name: str(value) for name, value in (fields or {}).items()}
+        named = {"name": self.tag, **(fields or {})}
+        form = {name: str(value) for name, value in named.items() if value is not None}
         answer = client.post("/batches", files=parts, data=form)
         if answer.status < 300:  # noqa: PLR2004
             self._remember(self._batches, answer, client)
@@ -177,6 +212,10 @@ class Kit:
         self._images.pop(image_id, None)
         return self.owner.delete(f"/images/{image_id}")
 
+    def remember(self, where: str, made_id: int) -> None:
+        """To be deleted in the end: ``/images`` or ``/batches``, made by the owner otherwise than above."""
+        (self._images if where == "/images" else self._batches)[made_id] = self.owner
+
     def keep_only(self, image_ids: set[int]) -> None:
         """Forget what was deleted otherwise."""
         self._images = {
@@ -201,6 +240,7 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
+        left += self.accounts.close()
         self.transport.close()
         return left
 
@@ -228,3 +268,10 @@ class Kit:
         data = answer.json.get("data") if isinstance(answer.json, dict) else None
         if isinstance(data, dict) and isinstance(data.get("id"), int):
             made[data["id"]] = client
+
+
+def _was_anonymous(exchange: Exchange) -> bool:
+    """Whether a server counted it as one without a valid token: not the download of a signed file."""
+    if "Authorization" in exchange.request_headers:
+        return exchange.status == 401  # noqa: PLR2004
+    return exchange.method != "GET" or exchange.status in {401, 404, 429}

@@ -137,6 +137,7 @@ def _text(value: object) -> str:
 def _checked(kit: Kit, requirement: Requirement) -> Result:
     first = len(kit.transport.exchanges)
     began = time.monotonic()
+    kit.draw_for(requirement.id)
 
     def result(verdict: Verdict, said: BaseException | str = "") -> Result:
         broken = said if isinstance(said, Broken) else None
