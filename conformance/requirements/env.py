@@ -21,7 +21,7 @@ from conformance.pictures import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conformance.client import Answer
     from conformance.kit import Kit
@@ -303,7 +303,8 @@ def anything_but_an_id_is_404(kit: Kit) -> None:
 
 @check("ENV-026")
 def no_error_shows_the_inside_of_the_server(kit: Kit) -> None:
-    _provoke(kit)
+    for _ in _provoke(kit):
+        pass
     for exchange in kit.transport.exchanges:
         if exchange.status is None or exchange.status < 400:  # noqa: PLR2004
             continue
@@ -346,19 +347,30 @@ def what_is_too_large_is_refused_in_the_envelope(kit: Kit) -> None:
         _expect_refused(kit, lambda: kit.owner.post(path, json=body), 400, 401, 413, 422)  # noqa: B023
 
 
-def _provoke(kit: Kit) -> None:
-    """What servers are known to stumble over."""
+@check("ENV-029")
+def what_a_client_does_wrong_is_no_failure_of_the_server(kit: Kit) -> None:
+    for answer in _provoke(kit):
+        expect(
+            answer.status < 500,  # noqa: PLR2004
+            f"The server fails over {answer.asked}.",
+            expected="a status below 500",
+            actual=answer.status,
+        )
+
+
+def _provoke(kit: Kit) -> Iterator[Answer]:
+    """The answers to what servers are known to stumble over."""
     good = picture("png")
     for query in ({"page": "9" * 40}, {"per_page": "1e400"}, {"status": "'\0\"--"}, {"page[]": "1"}):
-        kit.owner.get("/images", params=query)
-    kit.owner.get("/images/1%27%22%3b--")
-    kit.owner.get("/images/1" + "0" * 40)
-    kit.owner.get("no-such-route")
-    kit.owner.post("/images/upscale", data=b"--" * 99, headers=_FORM)
-    kit.try_form([("image", ("kit.png", good.content[:60], good.media_type))])
-    kit.try_form([("image", (None, "no file")), ("scale_factor", (None, "9" * 400))])
+        yield kit.owner.get("/images", params=query)
+    yield kit.owner.get("/images/1%27%22%3b--")
+    yield kit.owner.get("/images/1" + "0" * 40)
+    yield kit.owner.get("no-such-route")
+    yield kit.owner.post("/images/upscale", data=b"--" * 99, headers=_FORM)
+    yield kit.try_form([("image", ("kit.png", good.content[:60], good.media_type))])
+    yield kit.try_form([("image", (None, "no file")), ("scale_factor", (None, "9" * 400))])
     for body in (b"[" * 1000, b'{"email": [1], "password": {"a": null}}', b"1e400"):
-        kit.owner.post("/auth/login", data=body, headers=_JSON)
+        yield kit.owner.post("/auth/login", data=body, headers=_JSON)
 
 
 def _expect_refused(kit: Kit, ask: Callable[[], Answer], *statuses: int) -> None:
