@@ -189,7 +189,7 @@ class CountersForgetDeletedImages(Server):
 @mutant("batches-show-deleted-images", kills=["BATCH-013"])
 class BatchesShowDeletedImages(Server):
     def forget(self, image: StoredImage) -> None:
-        del self.images[image.id]
+        self.images.pop(image.id, None)
 
 
 @mutant("images-outlive-their-batch", kills=["BATCH-014"])
