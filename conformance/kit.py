@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+FORBIDDEN = 403
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -115,11 +116,19 @@ class Kit:
     def upload(
         self, picture: Picture, fields: Mapping[str, object] | None = None, *, client: Client | None = None
     ) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = (
-            self.try_upload(picture, fields, client=client).expect(202, why="with a good picture").data
-        )
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_upload(picture, fields, client=client))
+        data: dict[str, Any] = answer.expect(202, why="with a good picture").data
         return data
+
+    def allowed(self, answer: Answer) -> Answer:
+        """Itself. Raises Inconclusive for a 403: what the account may not do says nothing about the server."""
+        if answer.status == FORBIDDEN:
+            raise Inconclusive(
+                f"{answer.asked} is answered with 403. Give a token of an account whose plan has it, and with enough of "
+                "its monthly quota left."
+            )
+        return answer
 
     def try_batch(
         self,
@@ -139,8 +148,9 @@ class Kit:
         return answer
 
     def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = self.try_batch(pictures, fields).expect(202, why="with good pictures").data
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_batch(pictures, fields))
+        data: dict[str, Any] = answer.expect(202, why="with good pictures").data
         return data
 
     def image(self, image_id: int) -> dict[str, Any]:
