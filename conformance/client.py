@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+_MOST_REDIRECTS = 5
 
 
 class Unreachable(Inconclusive):
@@ -141,8 +142,16 @@ class Transport:
             waited += pause
 
     def follow(self, link: str, **options: Any) -> Answer:
-        """A GET of what an answer links to, which may be relative to the base URL."""
-        return self.send("GET", urljoin(f"{self.base_url}/", link), **options)
+        """A GET of what an answer links to, which may be relative to the base URL, and lead on from there."""
+        address = urljoin(f"{self.base_url}/", link)
+        answer = self.send("GET", address, **options)
+        for _ in range(_MOST_REDIRECTS):
+            if not (answer.response.is_redirect and "token" not in options):
+                break
+            address = urljoin(address, answer.headers["location"])
+            self.secrets.learn({"download_url": address})
+            answer = self.send("GET", address, **options)
+        return answer
 
     def _once(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> Answer:
         began = time.monotonic()

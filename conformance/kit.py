@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.client import Client, Transport
 from conformance.exchanges import Secrets
@@ -13,7 +13,7 @@ from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from PIL import Image
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from conformance.options import Options
     from conformance.pictures import Picture
 
+T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+FORBIDDEN = 403
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -66,6 +68,7 @@ class Kit:
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
+        self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
 
@@ -86,6 +89,12 @@ class Kit:
     def client(self, token: str | None) -> Client:
         return Client(self.transport, token)
 
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made only once in a run: for what several checks look at."""
+        if name not in self._made_once:
+            self._made_once[name] = make()
+        return cast("T", self._made_once[name])
+
     def filename(self, picture: Picture) -> str:
         return picture.filename if self.tag in picture.filename else f"{self.tag}-{picture.filename}"
 
@@ -96,26 +105,33 @@ class Kit:
         client = client or self.owner
         part = (self.filename(picture), picture.content, picture.media_type)
         form = {name: str(value) for name, value in (fields or {}).items()}
-        answer = client.post("/images/upscale", files={"image": part}, data=form)
+        return self.remembered(client.post("/images/upscale", files={"image": part}, data=form), client)
+
+    def remembered(self, answer: Answer, client: Client | None = None) -> Answer:
+        """The answer to an upload, whose image, if there is one, is deleted in the end."""
         if answer.status < 300:  # noqa: PLR2004  # also where it should have been refused
-            self._remember(self._images, answer, client)
+            self._remember(self._images, answer, client or self.owner)
         return answer
 
     def upload(
         self, picture: Picture, fields: Mapping[str, object] | None = None, *, client: Client | None = None
     ) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = (
-            self.try_upload(picture, fields, client=client).expect(202, why="with a good picture").data
-        )
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_upload(picture, fields, client=client))
+        data: dict[str, Any] = answer.expect(202, why="with a good picture").data
         return data
 
     def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Answer:
         """An upload of a form as ``requests`` takes it in ``files``, for what ``try_upload`` cannot say."""
-        client = client or self.owner
-        answer = client.post("/images/upscale", files=parts)
-        if answer.status < 300:  # noqa: PLR2004
-            self._remember(self._images, answer, client)
+        return self.remembered((client or self.owner).post("/images/upscale", files=parts), client)
+
+    def allowed(self, answer: Answer) -> Answer:
+        """Itself. Raises Inconclusive for a 403: what the account may not do says nothing about the server."""
+        if answer.status == FORBIDDEN:
+            raise Inconclusive(
+                f"{answer.asked} is answered with 403. Give a token of an account whose plan has it, and with enough of "
+                "its monthly quota left."
+            )
         return answer
 
     def try_batch(
@@ -125,17 +141,20 @@ class Kit:
         *,
         client: Client | None = None,
     ) -> Answer:
+        """Whatever the answer. The batch is named with the run's tag unless ``fields`` name it, or not (None)."""
         client = client or self.owner
         parts = [("images[]", (self.filename(one), one.content, one.media_type)) for one in pictures]
-        form = {"name": self.tag} | {name: str(value) for name, value in (fields or {}).items()}
+        named = {"name": self.tag, **(fields or {})}
+        form = {name: str(value) for name, value in named.items() if value is not None}
         answer = client.post("/batches", files=parts, data=form)
         if answer.status < 300:  # noqa: PLR2004
             self._remember(self._batches, answer, client)
         return answer
 
     def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = self.try_batch(pictures, fields).expect(202, why="with good pictures").data
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_batch(pictures, fields))
+        data: dict[str, Any] = answer.expect(202, why="with good pictures").data
         return data
 
     def image(self, image_id: int) -> dict[str, Any]:

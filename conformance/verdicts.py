@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conformance.catalogue import Requirement
     from conformance.exchanges import Exchange
+
+T = TypeVar("T")
 
 
 class Verdict(StrEnum):
@@ -77,3 +79,13 @@ def expect_equal(actual: object, expected: object, what: str) -> None:
     """Raises Broken when they differ; ``what`` names the thing compared."""
     if actual != expected:
         raise Broken(f"{what} is {actual!r} and should be {expected!r}.", expected=expected, actual=actual)
+
+
+def undisturbed(look: Callable[[], T], times: int = 3) -> T:
+    """What ``look`` gives. It looks again when it raises Broken: somebody else may use the account meanwhile."""
+    for _ in range(times - 1):
+        try:
+            return look()
+        except Broken:
+            continue
+    return look()

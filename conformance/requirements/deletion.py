@@ -1,0 +1,92 @@
+"""Is a deleted image gone from everywhere?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.batches import tiny
+from conformance.catalogue import check
+from conformance.lists import listed
+from conformance.pictures import picture
+from conformance.verdicts import expect, expect_equal
+
+if TYPE_CHECKING:
+    from conformance.kit import Kit
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """An image that was completed, in the list and to be fetched until it was deleted."""
+
+    id: int
+    links: tuple[str, ...]
+
+
+def deleted(kit: Kit) -> Deleted:
+    def delete() -> Deleted:
+        image, _ = kit.wait(kit.upload(tiny())["id"])
+        expect_equal(image["status"], "completed", "The status of a good picture at its end")
+        given = kit.owner.get(f"/images/{image['id']}/download").expect(200).data["download_url"]
+        links = tuple(link for link in (given, image.get("download_url")) if link)
+        for link in links:
+            kit.transport.follow(link).expect(200, why="for the link of an image that is not deleted yet")
+        expect(image["id"] in _ids(kit), "An image is not in the list.", expected=image["id"])
+        kit.delete_image(image["id"]).expect(200, why="of an own image")
+        return Deleted(image["id"], links)
+
+    return kit.once("deleted image", delete)
+
+
+@check("DEL-001")
+def a_deleted_image_is_gone_from_its_address(kit: Kit) -> None:
+    path = f"/images/{deleted(kit).id}"
+    kit.owner.get(path).expect(404, why="of a deleted image")
+    kit.owner.get(f"{path}/download").expect(404, why="of a deleted image")
+
+
+@check("DEL-002")
+def a_second_deletion_finds_nothing(kit: Kit) -> None:
+    kit.owner.delete(f"/images/{deleted(kit).id}").expect(404, why="of a deleted image")
+
+
+@check("DEL-003")
+def a_deleted_image_is_gone_from_the_list(kit: Kit) -> None:
+    gone = deleted(kit).id
+    expect(
+        gone not in _ids(kit),
+        "A deleted image is still in the list.",
+        expected=f"without {gone}",
+        actual=gone,
+    )
+    completed = _ids(kit, status="completed")
+    expect(gone not in completed, "A deleted image is still in the list of those completed.", actual=gone)
+
+
+@check("DEL-004")
+def links_to_a_deleted_image_are_dead(kit: Kit) -> None:
+    for link in deleted(kit).links:
+        status = kit.transport.follow(link).status
+        expect(
+            400 <= status < 500,  # noqa: PLR2004
+            "The file of a deleted image can still be fetched with a link given out before.",
+            expected="403, 404 or 410",
+            actual=status,
+        )
+
+
+@check("DEL-005")
+def an_image_at_work_can_be_deleted(kit: Kit) -> None:
+    for _ in range(2):
+        image_id = kit.upload(picture("png"), {"scale_factor": 4})["id"]
+        kit.delete_image(image_id).expect(200, why="of an image that was just sent")
+        kit.owner.get(f"/images/{image_id}").expect(404, why="of an image that was deleted at work")
+        expect(
+            image_id not in _ids(kit),
+            "An image that was deleted at work is still in the list.",
+            actual=image_id,
+        )
+
+
+def _ids(kit: Kit, **query: object) -> set[int]:
+    return {image["id"] for image in listed(kit, "/images", **query)}

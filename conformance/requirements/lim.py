@@ -1,0 +1,168 @@
+"""Is the monthly quota counted as it is told: by an upload, by a refusal, in the body and in the headers?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from conformance.batches import labelled, tiny
+from conformance.catalogue import check
+from conformance.verdicts import Broken, Skipped, expect, expect_equal, undisturbed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.client import Answer
+    from conformance.kit import Kit
+
+TOO_MANY_REQUESTS = 429
+UNKNOWN_ID = 9_007_199_254_740_991  # the largest that an id can be
+_HALF_A_TENTH = 0.05
+
+
+@check("LIM-001")
+def what_is_used_and_what_is_left_are_the_limit(kit: Kit) -> None:
+    uploads = _uploads(kit)
+    if not uploads["unlimited"]:
+        used, limit = _number(uploads, "used"), _number(uploads, "limit")
+        expect_equal(
+            _number(uploads, "remaining"), max(0, limit - used), f"`remaining` with {used} used of {limit}"
+        )
+
+
+@check("LIM-002")
+def the_percentage_is_that_of_the_limit(kit: Kit) -> None:
+    uploads = _uploads(kit)
+    percentage = uploads["percentage"]
+    if isinstance(percentage, bool) or not isinstance(percentage, int | float):
+        raise Broken("`percentage` is no number.", actual=percentage)
+    if uploads["unlimited"] or not uploads["limit"]:
+        return
+    exact = 100 * _number(uploads, "used") / _number(uploads, "limit")
+    expect(
+        abs(percentage - exact) <= _HALF_A_TENTH + 1e-9 and math.isclose(percentage, round(percentage, 1)),
+        "`percentage` is not what is used of the limit, with one decimal.",
+        expected=round(exact, 1),
+        actual=percentage,
+    )
+
+
+@check("LIM-003")
+def exceeded_says_whether_nothing_is_left(kit: Kit) -> None:
+    uploads = _uploads(kit)
+    for name in ("unlimited", "exceeded"):
+        expect(isinstance(uploads[name], bool), f"`{name}` is neither true nor false.", actual=uploads[name])
+    if not uploads["unlimited"]:
+        expect_equal(
+            uploads["exceeded"], uploads["remaining"] == 0, f"`exceeded` with {uploads['remaining']} left"
+        )
+
+
+@check("LIM-004")
+def an_upload_costs_one(kit: Kit) -> None:
+    _costs(kit, 1, "an upload", lambda: kit.upload(tiny()))
+
+
+@check("LIM-005")
+def a_refused_upload_costs_nothing(kit: Kit) -> None:
+    def refused() -> None:
+        kit.try_upload(tiny(), {"scale_factor": 9}).expect(422, why="with scale_factor 9")
+        kit.owner.post("/images/upscale", files={"image": ("kit.png", b"no picture", "image/png")}).expect(
+            422, why="with what is no picture"
+        )
+
+    _costs(kit, 0, "two refused uploads", refused)
+
+
+@check("LIM-006")
+def the_headers_of_image_answers_tell_the_quota(kit: Kit) -> None:
+    _tell_the_quota(
+        kit,
+        {
+            200: lambda: kit.owner.get("/images", params={"per_page": 1}),
+            202: lambda: kit.allowed(kit.try_upload(tiny())),
+            404: lambda: kit.owner.get(f"/images/{UNKNOWN_ID}"),
+            422: lambda: kit.try_upload(tiny(), {"scale_factor": 9}),
+        },
+    )
+
+
+@check("LIM-007")
+def a_batch_costs_one_for_each_image(kit: Kit) -> None:
+    labelled(kit)  # where batches are forbidden, it is said here
+    _costs(kit, 2, "a batch of two", lambda: kit.batch([tiny(), tiny()]))
+
+
+@check("LIM-008")
+def the_headers_of_batch_answers_tell_the_quota(kit: Kit) -> None:
+    labelled(kit)
+    _tell_the_quota(
+        kit,
+        {
+            200: lambda: kit.owner.get("/batches", params={"per_page": 1}),
+            202: lambda: kit.allowed(kit.try_batch([tiny()])),
+            404: lambda: kit.owner.get(f"/batches/{UNKNOWN_ID}"),
+            422: lambda: kit.try_batch([tiny()], {"scale_factor": 9}),
+        },
+    )
+
+
+@check("LIM-009")
+def too_many_requests_are_told_when_to_come_back(kit: Kit) -> None:
+    # To use up an account's hour for this would take it from its owner: what came by itself is looked at.
+    kit.owner.request("GET", "/usage", patient=False).expect(200, TOO_MANY_REQUESTS)
+    refused = [exchange for exchange in kit.transport.exchanges if exchange.status == TOO_MANY_REQUESTS]
+    for exchange in refused:
+        headers = {name.lower(): value for name, value in exchange.headers.items()}
+        expect(
+            headers.get("retry-after", "").strip().isdecimal(),
+            "A 429 does not say after how many seconds to come back.",
+            expected="Retry-After: seconds",
+            actual=headers.get("retry-after"),
+        )
+    if not refused:
+        raise Skipped("No request of this run was answered with 429.")
+
+
+def _uploads(kit: Kit) -> dict[str, Any]:
+    uploads = kit.owner.get("/usage").expect(200).data["image_uploads"]
+    if not isinstance(uploads, dict):
+        raise Broken("`image_uploads` is no object.", actual=uploads)
+    return uploads
+
+
+def _number(uploads: dict[str, Any], name: str) -> int:
+    value = uploads[name]
+    if type(value) is not int or value < 0:
+        raise Broken(f"`{name}` is no whole number from 0.", actual=value)
+    return value
+
+
+def _costs(kit: Kit, price: int, what: str, act: Callable[[], object]) -> None:
+    def look() -> None:
+        before = _number(_uploads(kit), "used")
+        act()
+        expect_equal(
+            _number(_uploads(kit), "used") - before, price, f"The price of {what}, in images of the quota,"
+        )
+
+    undisturbed(look)
+
+
+def _tell_the_quota(kit: Kit, asking: dict[int, Callable[[], Answer]]) -> None:
+    for status, ask in asking.items():
+
+        def look(status: int = status, ask: Callable[[], Answer] = ask) -> None:
+            answer = ask().expect(status)
+            uploads = _uploads(kit)
+            for header, name in (("X-RateLimit-Limit", "limit"), ("X-RateLimit-Remaining", "remaining")):
+                told = answer.headers.get(header)
+                expect(
+                    told is not None,
+                    f"The {status} to {answer.asked} has no {header}.",
+                    expected=uploads[name],
+                )
+                if not uploads["unlimited"]:
+                    expect_equal(told, str(uploads[name]), f"{header} of the {status} to {answer.asked}")
+
+        undisturbed(look)
