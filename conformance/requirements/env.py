@@ -169,9 +169,10 @@ def an_unknown_route_is_404(kit: Kit) -> None:
     for path in plain:
         expect_error(kit.owner.get(path), 404, why="(an unknown route)")
     expect_error(kit.owner.post("no-such-route", json={}), 404, why="(an unknown route)")
-    # Something in front of the server may find fault with these before it looks for a route.
     for path in ("no%00such", "no%0d%0asuch", "no%ffsuch", "no%2f..%2fsuch"):
-        expect_error(kit.owner.get(path), 404, 400, why="(an unknown route)")
+        answer = kit.owner.get(path)
+        if answer.status != 400:  # noqa: PLR2004  # what stands in front of a server may not let these through
+            expect_error(answer, 404, why="(an unknown route)")
 
 
 @check("ENV-015")
