@@ -240,7 +240,7 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
-        left += self.accounts.close()
+        self.accounts.close()
         self.transport.close()
         return left
 
