@@ -16,9 +16,24 @@ if TYPE_CHECKING:
 
     Check = Callable[[Kit], None]
 
-PROFILES = ("core", "accounts", "batches", "limits", "security", "extensions")
+PROFILES = ("core", "accounts", "batches", "limits", "security", "extensions", "generated")
 # In the order in which they run: first whether anything works at all.
-FAMILIES = ("env", "auth", "authz", "job", "img", "size", "page", "batch", "lim", "del", "url", "time", "hdr")
+FAMILIES = (
+    "env",
+    "auth",
+    "authz",
+    "job",
+    "img",
+    "size",
+    "page",
+    "batch",
+    "lim",
+    "del",
+    "url",
+    "time",
+    "hdr",
+    "gen",
+)
 
 _checks: dict[str, Check] = {}
 

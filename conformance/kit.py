@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from conformance.accounts import Accounts
 from conformance.client import Client, Transport
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from conformance.client import Answer
+    from conformance.exchanges import Exchange
     from conformance.options import Options
     from conformance.pictures import Picture
 
@@ -25,6 +28,8 @@ T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
 FORBIDDEN = 403
+# So many an hour may a server take from callers without a valid token. All of core has to do with them.
+ANONYMOUS_REQUESTS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -60,14 +65,21 @@ class Kit:
         self.options = options
         self.random = Random(options.seed)  # noqa: S311  # to repeat a run, not to keep a secret
         self.tag = f"uprez-kit-{self.random.getrandbits(32):08x}"
-        given = (options.token, options.token_b or "", options.password or "")
-        self.secrets = Secrets([*given, *(token.partition("|")[2] for token in given)])
+        given = {"TOKEN": options.token, "TOKEN_B": options.token_b, "PASSWORD": options.password}
+        self.secrets = Secrets(given, plain=options.base_url)
         self.transport = Transport(
-            options.base_url, timeout=options.timeout, max_wait=options.max_wait, secrets=self.secrets
+            options.base_url,
+            timeout=options.timeout,
+            max_wait=options.max_wait,
+            secrets=self.secrets,
+            ca_file=options.ca_file,
         )
+        self.accounts = Accounts(self.transport, self.tag)
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
+        self._said: dict[object, list[Exchange]] = {}
+        self.recalled: list[Exchange] = []  # earlier ones that the current check rests on
         self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
@@ -86,13 +98,34 @@ class Kit:
             raise Skipped("Needs an account's --email and --password.")
         return self.options.email, self.options.password
 
+    @property
+    def anonymous_left(self) -> int:
+        """How many requests without a valid token a server still has to take, by all that was sent so far."""
+        return ANONYMOUS_REQUESTS - sum(map(_was_anonymous, self.transport.exchanges))
+
+    def stranger(self, method: str, path: str, authorization: str | None = None, **body: Any) -> Answer:
+        """The answer to a request without a valid token.
+
+        Where the server has had enough of them, a 429 comes back and is not waited for: it may last an hour.
+        """
+        headers = {} if authorization is None else {"Authorization": authorization}
+        return self.transport.send(method, path, headers=headers, patient=False, **body)
+
+    def draw_for(self, name: str) -> None:
+        """From here on ``random`` draws the same, whatever was drawn before: alone as in a whole run."""
+        self.random = Random(f"{self.options.seed} {name}")  # noqa: S311
+
     def client(self, token: str | None) -> Client:
         return Client(self.transport, token)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` gives, made only once in a run: for what several checks look at."""
-        if name not in self._made_once:
+        if name in self._made_once:
+            self.recalled += self._said[name]
+        else:
+            first = len(self.transport.exchanges)
             self._made_once[name] = make()
+            self._said[name] = self.transport.exchanges[first:]
         return cast("T", self._made_once[name])
 
     def filename(self, picture: Picture) -> str:
@@ -174,7 +207,10 @@ class Kit:
         Raises Broken when it does not end completed, Inconclusive when it does not end in time.
         """
         key = (picture.filename, picture.content, tuple(sorted((fields or {}).items())))
-        if key not in self._finished:
+        if key in self._finished:
+            self.recalled += self._said[key]
+        else:
+            first = len(self.transport.exchanges)
             accepted = self.upload(picture, fields)
             image, statuses = self.wait(accepted["id"])
             if image.get("status") != "completed":
@@ -184,6 +220,7 @@ class Kit:
                     actual=image.get("error") or image.get("status"),
                 )
             self._finished[key] = Finished(picture, accepted, image, self.file_of(image["id"]), statuses)
+            self._said[key] = self.transport.exchanges[first:]
         return self._finished[key]
 
     def file_of(self, image_id: int) -> Answer:
@@ -196,6 +233,10 @@ class Kit:
         self._images.pop(image_id, None)
         return self.owner.delete(f"/images/{image_id}")
 
+    def remember(self, where: str, made_id: int) -> None:
+        """To be deleted in the end: ``/images`` or ``/batches``, made by the owner otherwise than above."""
+        (self._images if where == "/images" else self._batches)[made_id] = self.owner
+
     def keep_only(self, image_ids: set[int]) -> None:
         """Forget what was deleted otherwise."""
         self._images = {
@@ -205,6 +246,9 @@ class Kit:
     def close(self) -> list[str]:
         """Delete what was made; a sentence for each thing that could not be."""
         left = []
+        if self.transport.unanswered_posts:
+            with suppress(Broken, Inconclusive):
+                self._find_unanswered()
         for path, made in (("/batches", self._batches), ("/images", self._images)):
             for made_id, client in reversed(list(made.items())):
                 try:
@@ -220,8 +264,20 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
+        self.accounts.close()
         self.transport.close()
         return left
+
+    def _find_unanswered(self) -> None:
+        """What came of requests whose answers were lost, by the tag in its name."""
+        for path, field, made in (
+            ("/batches", "name", self._batches),
+            ("/images", "original_filename", self._images),
+        ):
+            answer = self.owner.get(path, params={"per_page": 100})
+            for item in answer.data if answer.status == 200 else []:  # noqa: PLR2004
+                if isinstance(item, dict) and self.tag in str(item.get(field)):
+                    made.setdefault(item["id"], self.owner)
 
     def _wait(self, path: str, terminal: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
         deadline = time.monotonic() + self.options.work_timeout
@@ -247,3 +303,10 @@ class Kit:
         data = answer.json.get("data") if isinstance(answer.json, dict) else None
         if isinstance(data, dict) and isinstance(data.get("id"), int):
             made[data["id"]] = client
+
+
+def _was_anonymous(exchange: Exchange) -> bool:
+    """Whether a server counted it as one without a valid token: not the download of a signed file."""
+    if "Authorization" in exchange.request_headers:
+        return exchange.status == 401  # noqa: PLR2004
+    return exchange.method != "GET" or exchange.status in {401, 404, 429}

@@ -1,0 +1,309 @@
+"""Schemathesis against the server, once in a run: generated requests, and what was found wrong with the answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.exchanges import Exchange
+from conformance.generated_contract import contract_for
+from conformance.pictures import picture
+from conformance.verdicts import Broken, Inconclusive, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conformance.kit import Kit
+
+_EXAMPLES = 10  # per operation and round; rounds follow one another until the time is up
+_UPLOADS = 24  # images that generated requests may cost
+_NO_ANSWER = frozenset(
+    {"ChunkedEncodingError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ServerUnavailable"}
+)
+_GRACE_SECONDS = 20.0  # for starting, and for the last answer
+
+# From a checkout the hooks are found where this runs from; what is installed is found anyway.
+_START = """
+import runpy, sys
+root = sys.argv.pop(1)
+if root not in sys.path:
+    sys.path.insert(0, root)
+runpy.run_module("schemathesis.cli", run_name="__main__")
+"""
+_CONFIG = """
+continue-on-failure = true
+warnings = false
+color = false
+request-timeout = {timeout}
+{auth}
+[cache]
+enabled = false
+[generation]
+database = "none"
+# NUL in JSON text is documented to be malformed: no database would take it.
+allow-x00 = false
+[phases.coverage]
+# Those that no server is likely to know as an addition of its own, with who knows what effect.
+unexpected-methods = ["put", "patch"]
+[checks]
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "429", "503"]
+negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "405", "413", "415", "422", "429", "503"]
+# An image that is not finished has nothing to download yet.
+[[operations]]
+include-path = "/images/{{id}}/download"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "429", "503"]
+# Rules that no schema can say: a derived size is over a cap, a file is no picture.
+[[operations]]
+include-path = ["/images/upscale", "/batches"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422", "429", "503"]
+# A registration that is accepted could never be undone, and a login nobody guesses.
+[[operations]]
+include-path = ["/auth/register", "/auth/login"]
+generation.mode = "negative"
+phases.examples.enabled = false
+"""
+
+
+def _succeeded(_operation: str, status: int) -> bool:
+    return status < 300  # noqa: PLR2004
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check of Schemathesis's holds against one answer."""
+
+    check: str
+    operation: str  # as in ``GET /images``
+    sentence: str
+    exchange: Exchange
+
+
+@dataclass
+class Generated:
+    """All that came of the generated requests. ``answered`` counts by operation (``GET /images``) and status."""
+
+    findings: list[Finding] = field(default_factory=list)
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    unanswered: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def requests(self) -> int:
+        return self.answered.total()
+
+
+def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeeded) -> None:
+    """Raises Broken with the first of what these checks found.
+
+    Without an answer that is ``evidence``, by its operation and status, nothing was asked: raises Inconclusive.
+    """
+    generated = of(kit)
+    found = [finding for finding in generated.findings if finding.check in checks]
+    if found:
+        first = found[0]
+        kit.transport.exchanges.append(first.exchange)
+        places = ", ".join(sorted({finding.operation for finding in found}))
+        raise Broken(
+            f"{first.operation}: {first.sentence}",
+            expected="an answer as the contract describes it",
+            actual=f"{len(found)} of {generated.requests} generated requests, in {places}",
+        )
+    if generated.problem:
+        raise Inconclusive(generated.problem)
+    if generated.unanswered:
+        places = ", ".join(sorted(set(generated.unanswered)))
+        raise Inconclusive(
+            f"Generated requests were not answered at all: {places}. Is the server still running?"
+        )
+    if not any(evidence(*answer) for answer in generated.answered):
+        raise Inconclusive(
+            f"{generated.requests} generated requests came to nothing that this could be seen by. Is the account's "
+            "quota or its hourly limit used up? Otherwise give them longer with --fuzz-seconds."
+        )
+
+
+def without_token(kit: Kit) -> bool:
+    """Whether requests without a token are sent as well, which are scarce."""
+    return "security" in kit.options.profiles or "GEN-010" in kit.options.only
+
+
+def of(kit: Kit) -> Generated:
+    """The same for the whole of a run. Raises Skipped where generated requests are switched off."""
+    if kit.options.fuzz_seconds <= 0:
+        raise Skipped("Generated requests are switched off: --fuzz-seconds 0.")
+    return kit.once("generated requests", lambda: _run(kit))
+
+
+def _run(kit: Kit) -> Generated:
+    with tempfile.TemporaryDirectory(prefix="uprez-kit-") as name:
+        folder = Path(name)
+        made = folder / "made"
+        made.touch()
+        events = folder / "events.ndjson"
+        events.touch()
+        try:
+            problem = _schemathesis(kit, folder, made)
+        finally:
+            for line in made.read_text().splitlines():
+                where, _, made_id = line.partition(" ")
+                kit.remember(where, int(made_id))
+        return _read(events, problem)
+
+
+def _schemathesis(kit: Kit, folder: Path, made: Path) -> str:
+    """Why nothing can be said; empty if all went well."""
+    secure = without_token(kit)
+    profiles = {*kit.options.profiles} | ({"security"} if secure else set())
+    facts = {
+        "made": str(made),
+        "tag": kit.tag,
+        "uploads": _UPLOADS,
+        "anonymous": secure,
+        "image_id": _an_image(kit),
+        "batch_id": _a_batch(kit) if "batches" in profiles else None,
+    }
+    (folder / "contract.json").write_text(json.dumps(contract_for(profiles)))
+    auth = '[auth.openapi]\nbearerToken = { bearer = "${UPREZ_KIT_TOKEN}" }' if secure else ""
+    (folder / "config.toml").write_text(_CONFIG.format(timeout=kit.options.timeout, auth=auth))
+    seconds = max(1, round(kit.options.fuzz_seconds))
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "conformance.schemathesis_hooks",
+        "UPREZ_KIT_TOKEN": kit.options.token,  # a command line is for everybody to see
+        "UPREZ_KIT_FACTS": json.dumps(facts),
+        # As the kit's own requests: straight to the server, and with nobody's password in place of the token.
+        "NO_PROXY": "*",
+        "NETRC": os.devnull,
+    }
+    try:
+        ended = subprocess.run(  # noqa: S603  # the kit's own command
+            _command(kit, seconds, secure=secure), cwd=folder, env=environment, capture_output=True, text=True,
+            check=False, timeout=seconds + kit.options.timeout + _GRACE_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return ""  # what was found until then counts
+    if ended.returncode in {0, 1}:
+        return ""
+    return f"Schemathesis gave up: {(ended.stderr or ended.stdout)[-500:].strip()}"
+
+
+def _command(kit: Kit, seconds: int, *, secure: bool) -> list[str]:
+    return [
+        sys.executable, "-c", _START, str(Path(__file__).parents[1]), "--config-file", "config.toml", "run",
+        "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
+        "--exclude-checks", _not_asked(secure), "--seed", str(kit.options.seed), "--max-examples", str(_EXAMPLES),
+        "--max-time", str(seconds), "--no-shrink", "--report", "ndjson", "--report-ndjson-path", "events.ndjson",
+    ]  # fmt: skip
+
+
+def _not_asked(secure: bool) -> str:
+    # Whose images are whose is asked by AUTHZ, a slow server is no broken one, and of the hooks' own check of
+    # schemas Schemathesis's is a stricter one.
+    left_out = (
+        "object_level_authorization", "missing_required_header", "allow_header_conformance",
+        "response_schema_conformance",
+    )  # fmt: skip
+    return ",".join(left_out if secure else (*left_out, "ignored_auth"))
+
+
+def _an_image(kit: Kit) -> int | None:
+    with suppress(Broken, Inconclusive):
+        return int(kit.completed(picture("png"), {"scale_factor": 2}).image["id"])
+    return None
+
+
+def _a_batch(kit: Kit) -> int | None:
+    with suppress(Broken, Inconclusive):
+        return int(kit.batch([picture("png")])["id"])
+    return None
+
+
+def _read(events: Path, problem: str) -> Generated:
+    generated = Generated(problem=problem)
+    with events.open(encoding="utf-8") as lines:
+        for line in lines:
+            event = _parsed(line)
+            if "ScenarioFinished" in event:
+                _read_scenario(generated, event["ScenarioFinished"].get("recorder", {}))
+            elif "NonFatalError" in event:
+                _read_error(generated, event["NonFatalError"])
+    return generated
+
+
+def _read_error(generated: Generated, event: dict[str, Any]) -> None:
+    error = event.get("value") or {}
+    if error.get("type") in _NO_ANSWER:
+        generated.unanswered.append(f"{event.get('label')} ({error['type']})")
+    elif error.get("type") == "HookExecutionError":
+        generated.problem = f"The kit stumbled over a generated request: {error.get('message')}"
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Empty for the line at which it was ended."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return event
+
+
+def _read_scenario(generated: Generated, recorder: dict[str, Any]) -> None:
+    cases, interactions = recorder.get("cases", {}), recorder.get("interactions", {})
+    for case_id, checks in recorder.get("checks", {}).items():
+        interaction = interactions.get(case_id, {})
+        if not interaction.get("response") or case_id not in cases:
+            continue
+        case = cases[case_id]["value"]
+        operation = f"{case['method']} {case['path']}"
+        generated.answered[operation, interaction["response"]["status_code"]] += 1
+        for name, failure in _failures(checks):
+            if failure and not _is_excused(name, operation):
+                exchange = _exchange(interaction)
+                generated.findings.append(Finding(name, operation, failure, exchange))
+
+
+def _failures(checks: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The name of each check with what it found; empty for nothing."""
+    for one in checks:
+        failure = (one.get("failure_info") or {}).get("failure") or {}
+        said = " ".join(f"{failure.get('title', '')}. {failure.get('message', '')}".split())
+        yield one["name"], said if one.get("status") == "failure" else ""
+
+
+def _is_excused(check: str, operation: str) -> bool:
+    # As documented, the first DELETE of a batch at work cancels it, and the batch is still there.
+    return check == "use_after_free" and "/batches" in operation
+
+
+def _exchange(interaction: dict[str, Any]) -> Exchange:
+    request, response = interaction["request"], interaction["response"]
+    return Exchange(
+        request["method"],
+        request["uri"],
+        _headers(request.get("headers", {})),
+        _content(request.get("body")),
+        response["status_code"],
+        _headers(response.get("headers", {})),
+        _content(response.get("content")),
+        float(response.get("elapsed", 0)),
+    )
+
+
+def _headers(headers: dict[str, list[str]]) -> dict[str, str]:
+    return {name: ", ".join(values) for name, values in headers.items()}
+
+
+def _content(value: Any) -> bytes:
+    if isinstance(value, dict) and "$base64" in value:
+        return base64.b64decode(value["$base64"])
+    return value.encode() if isinstance(value, str) else b""

@@ -1,0 +1,98 @@
+"""The contract for those who make up requests: as it binds every server, without what must not be sent."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from conformance.contract import METHODS, contract, open_contract, resolve
+
+# The first three end the caller's own tokens; the others cost requests without a token, which are scarce.
+_ENDS_TOKENS = {("post", "/auth/logout"), ("post", "/auth/revoke-all"), ("delete", "/user/tokens/{id}")}
+_ACCOUNTS = {("post", "/auth/register"), ("post", "/auth/login")}
+_ANY_TIME = ("400", "404", "405", "408", "431")  # answers that any request can meet, as the contract says
+
+
+def contract_for(profiles: set[str]) -> dict[str, Any]:
+    """Batches, accounts and requests without a token only with the profiles of that name."""
+    made = copy.deepcopy(open_contract())
+    kept = {}
+    for path, item in made["paths"].items():
+        for method in [name for name in item if name in METHODS]:
+            if _is_left_out(method, path, item[method], profiles):
+                del item[method]
+            else:
+                kept[item[method]["operationId"]] = item[method]
+                _adapt(item[method], contract()["paths"][path][method])
+    for operation in kept.values():
+        _prune_links(operation, kept.keys())
+    made["paths"] = {
+        path: item for path, item in made["paths"].items() if any(name in item for name in METHODS)
+    }
+    for name in ("X-RateLimit-Limit", "X-RateLimit-Remaining"):
+        # What stands there when nothing limits an account is left to the server.
+        made["components"]["headers"][name]["schema"] = {"type": "string"}
+    if "security" not in profiles:
+        _forget_tokens(made, kept.values())
+    return made
+
+
+def _is_left_out(method: str, path: str, operation: dict[str, Any], profiles: set[str]) -> bool:
+    if operation.get("x-uprez-extension") or (method, path) in _ENDS_TOKENS:
+        return True
+    if (method, path) in _ACCOUNTS:
+        return "accounts" not in profiles
+    return path.startswith("/batches") and "batches" not in profiles
+
+
+def _adapt(operation: dict[str, Any], original: dict[str, Any]) -> None:
+    if "requestBody" in original:
+        operation["requestBody"] = _request(original["requestBody"])
+    schema = {"$ref": "#/components/schemas/Error"}
+    for status in _ANY_TIME:
+        described = {
+            "description": "Any request can meet this.",
+            "content": {"application/json": {"schema": schema}},
+        }
+        operation["responses"].setdefault(status, described)
+
+
+def _request(body: dict[str, Any]) -> dict[str, Any]:
+    """Without the fields of Uprez's own, and closed, unlike answers: an unknown field is to be refused."""
+    body = copy.deepcopy(body)
+    for media in body["content"].values():
+        schema = copy.deepcopy(_resolved(media["schema"]))
+        ours = {name for name, value in schema.get("properties", {}).items() if _is_ours(value)}
+        for name in ours:
+            del schema["properties"][name]
+        media["schema"] = schema
+        media["examples"] = {
+            name: example
+            for name, example in media.get("examples", {}).items()
+            if not ours & set(example.get("value", {}))
+        }
+    return body
+
+
+def _prune_links(operation: dict[str, Any], kept: Any) -> None:
+    for response in operation["responses"].values():
+        if "links" in response:
+            links = response["links"].items()
+            response["links"] = {name: link for name, link in links if link["operationId"] in kept}
+
+
+def _forget_tokens(made: dict[str, Any], operations: Any) -> None:
+    """So that no request is made up without one: the kit puts its own on all of them."""
+    made.pop("security", None)
+    made["components"].pop("securitySchemes", None)
+    for operation in operations:
+        operation.pop("security", None)
+
+
+def _is_ours(schema: dict[str, Any]) -> bool:
+    return bool(_resolved(schema).get("x-uprez-extension"))
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = resolve(schema["$ref"].removeprefix("#")) if "$ref" in schema else schema
+    return found

@@ -1,0 +1,95 @@
+"""What holds for every request, also for those that nobody would think of, and for steps in any order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.catalogue import check
+from conformance.generated import ask, without_token
+from conformance.machines import Batches, Images, Tokens, play
+from conformance.verdicts import Skipped
+
+if TYPE_CHECKING:
+    from conformance.kit import Kit
+
+
+@check("GEN-001")
+def no_request_makes_the_server_fail(kit: Kit) -> None:
+    ask(kit, "not_a_server_error")
+
+
+@check("GEN-002")
+def every_status_is_a_documented_one(kit: Kit) -> None:
+    ask(kit, "status_code_conformance")
+
+
+@check("GEN-003")
+def every_answer_keeps_its_schema(kit: Kit) -> None:
+    ask(kit, "keeps_the_schema", "content_type_conformance")
+
+
+@check("GEN-004")
+def every_answer_is_in_the_envelope(kit: Kit) -> None:
+    ask(kit, "answers_in_the_envelope")
+
+
+@check("GEN-005")
+def every_answer_has_its_headers(kit: Kit) -> None:
+    ask(kit, "response_headers_conformance")
+
+
+@check("GEN-006")
+def wrong_requests_are_refused(kit: Kit) -> None:
+    ask(kit, "negative_data_rejection", evidence=lambda _, status: status == 422)  # noqa: PLR2004
+
+
+@check("GEN-007")
+def right_requests_are_accepted(kit: Kit) -> None:
+    ask(kit, "positive_data_acceptance", "a_good_picture_is_accepted")
+
+
+@check("GEN-008")
+def what_is_no_picture_is_refused(kit: Kit) -> None:
+    uploads = {"POST /images/upscale", "POST /batches"}
+    ask(
+        kit,
+        "an_unreadable_picture_is_refused",
+        evidence=lambda operation, status: operation in uploads and status == 422,  # noqa: PLR2004
+    )
+
+
+@check("GEN-009")
+def other_methods_are_refused(kit: Kit) -> None:
+    ask(kit, "unsupported_method", evidence=lambda _, status: status == 405)  # noqa: PLR2004
+
+
+@check("GEN-010")
+def nothing_is_answered_without_a_token(kit: Kit) -> None:
+    if not without_token(kit):
+        raise Skipped("Requests without a token are sent only with the profile `security` as well.")
+    ask(kit, "ignored_auth", evidence=lambda _, status: status == 401)  # noqa: PLR2004
+
+
+@check("GEN-011")
+def what_was_made_is_there_and_what_was_deleted_is_not(kit: Kit) -> None:
+    ask(
+        kit,
+        "use_after_free",
+        "ensure_resource_availability",
+        evidence=lambda operation, status: operation == "DELETE /images/{id}" and status == 200,  # noqa: PLR2004
+    )
+
+
+@check("GEN-101")
+def tokens_live_and_end_as_told(kit: Kit) -> None:
+    play(kit, Tokens)
+
+
+@check("GEN-102")
+def images_live_and_end_as_told(kit: Kit) -> None:
+    play(kit, Images)
+
+
+@check("GEN-103")
+def batches_live_and_end_as_told(kit: Kit) -> None:
+    play(kit, Batches)
