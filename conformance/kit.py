@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.accounts import Accounts
-from conformance.client import Client, Transport
+from conformance.client import TOO_MANY_REQUESTS, Client, Transport, retry_after
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
@@ -30,6 +30,7 @@ BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelle
 FORBIDDEN = 403
 # So many an hour may a server take from callers without a valid token. All of core has to do with them.
 ANONYMOUS_REQUESTS = 10
+_SHORT_PAUSE = 5.0  # seconds; a limit for an hour is seldom over so soon
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -109,6 +110,11 @@ class Kit:
         Where the server has had enough of them, a 429 comes back and is not waited for: it may last an hour.
         """
         headers = {} if authorization is None else {"Authorization": authorization}
+        answer = self.transport.send(method, path, headers=headers, patient=False, **body)
+        pause = retry_after(answer) if answer.status == TOO_MANY_REQUESTS else None
+        if pause is None or pause > _SHORT_PAUSE:
+            return answer
+        time.sleep(pause)
         return self.transport.send(method, path, headers=headers, patient=False, **body)
 
     def draw_for(self, name: str) -> None:
