@@ -44,13 +44,16 @@ class Watched:
 class Crowd:
     """A batch of as many pictures as there can be, and what came of deleting it while it was at work.
 
-    ``before`` is what was told of it just before. ``is_gone``: it had been finished by then, so it was deleted.
+    ``before`` and ``after`` are what was told of it just before and just after; ``after`` is None where it was gone:
+    finished by then, perhaps, and so deleted. ``seconds`` from its acceptance to the answer to its deletion.
     """
 
+    picture: Picture
     accepted: dict[str, Any]
     before: dict[str, Any]
     deletion: Answer
-    is_gone: bool
+    after: dict[str, Any] | None
+    seconds: float
 
     @property
     def id(self) -> int:
@@ -117,11 +120,15 @@ def pair(kit: Kit) -> dict[str, Any]:
 def _cancelled_crowd(kit: Kit) -> Crowd:
     for one in (tiny(), picture("png")):
         accepted = sent(kit, [one] * MOST)
+        began = time.monotonic()
         path = f"/batches/{accepted['id']}"
         before: dict[str, Any] = kit.owner.get(path).expect(200).data
         deletion = kit.owner.delete(path)
-        found = Crowd(accepted, before, deletion, kit.owner.get(path).status == NOT_FOUND)
-        if not found.is_gone:
+        seconds = time.monotonic() - began
+        look = kit.owner.get(path).expect(200, NOT_FOUND, why="after a batch at work was deleted")
+        after = None if look.status == NOT_FOUND else look.data
+        found = Crowd(one, accepted, before, deletion, after, seconds)
+        if after is not None:
             break
     return found
 

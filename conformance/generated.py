@@ -26,8 +26,19 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 10  # per operation and round; rounds follow one another until the time is up
 _UPLOADS = 24  # images that generated requests may cost
+_NO_ANSWER = frozenset(
+    {"ChunkedEncodingError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ServerUnavailable"}
+)
 _GRACE_SECONDS = 20.0  # for starting, and for the last answer
 
+# From a checkout the hooks are found where this runs from; what is installed is found anyway.
+_START = """
+import runpy, sys
+root = sys.argv.pop(1)
+if root not in sys.path:
+    sys.path.insert(0, root)
+runpy.run_module("schemathesis.cli", run_name="__main__")
+"""
 _CONFIG = """
 continue-on-failure = true
 warnings = false
@@ -83,6 +94,7 @@ class Generated:
 
     findings: list[Finding] = field(default_factory=list)
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    unanswered: list[str] = field(default_factory=list)
     problem: str = ""
 
     @property
@@ -108,11 +120,21 @@ def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeede
         )
     if generated.problem:
         raise Inconclusive(generated.problem)
+    if generated.unanswered:
+        places = ", ".join(sorted(set(generated.unanswered)))
+        raise Inconclusive(
+            f"Generated requests were not answered at all: {places}. Is the server still running?"
+        )
     if not any(evidence(*answer) for answer in generated.answered):
         raise Inconclusive(
             f"{generated.requests} generated requests came to nothing that this could be seen by. Is the account's "
             "quota or its hourly limit used up? Otherwise give them longer with --fuzz-seconds."
         )
+
+
+def without_token(kit: Kit) -> bool:
+    """Whether requests without a token are sent as well, which are scarce."""
+    return "security" in kit.options.profiles or "GEN-010" in kit.options.only
 
 
 def of(kit: Kit) -> Generated:
@@ -140,9 +162,9 @@ def _run(kit: Kit) -> Generated:
 
 def _schemathesis(kit: Kit, folder: Path, made: Path) -> str:
     """Why nothing can be said; empty if all went well."""
-    profiles = kit.options.profiles
-    secure = "security" in profiles
-    facts: dict[str, Any] = {
+    secure = without_token(kit)
+    profiles = {*kit.options.profiles} | ({"security"} if secure else set())
+    facts = {
         "made": str(made),
         "tag": kit.tag,
         "uploads": _UPLOADS,
@@ -154,30 +176,34 @@ def _schemathesis(kit: Kit, folder: Path, made: Path) -> str:
     auth = '[auth.openapi]\nbearerToken = { bearer = "${UPREZ_KIT_TOKEN}" }' if secure else ""
     (folder / "config.toml").write_text(_CONFIG.format(timeout=kit.options.timeout, auth=auth))
     seconds = max(1, round(kit.options.fuzz_seconds))
-    command = [
-        sys.executable, "-m", "schemathesis.cli", "--config-file", "config.toml", "run", "contract.json",
-        "--url", kit.options.base_url.rstrip("/"), "--checks", "all", "--exclude-checks", _not_asked(secure),
-        "--seed", str(kit.options.seed), "--max-examples", str(_EXAMPLES), "--max-time", str(seconds),
-        "--report", "ndjson", "--report-ndjson-path", "events.ndjson", "--no-shrink",
-    ]  # fmt: skip
     environment = {
         **os.environ,
-        # The kit as it runs here, also from a checkout; the folder of a run is not the caller's.
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
         "SCHEMATHESIS_HOOKS": "conformance.schemathesis_hooks",
-        "UPREZ_KIT_TOKEN": kit.options.token,
+        "UPREZ_KIT_TOKEN": kit.options.token,  # a command line is for everybody to see
         "UPREZ_KIT_FACTS": json.dumps(facts),
+        # As the kit's own requests: straight to the server, and with nobody's password in place of the token.
+        "NO_PROXY": "*",
+        "NETRC": os.devnull,
     }
     try:
         ended = subprocess.run(  # noqa: S603  # the kit's own command
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False,
-            timeout=seconds + kit.options.timeout + _GRACE_SECONDS,
+            _command(kit, seconds, secure=secure), cwd=folder, env=environment, capture_output=True, text=True,
+            check=False, timeout=seconds + kit.options.timeout + _GRACE_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return ""  # what was found until then counts
     if ended.returncode in {0, 1}:
         return ""
-    return f"Schemathesis gave up: {kit.secrets.hide((ended.stderr or ended.stdout)[-500:].strip())}"
+    return f"Schemathesis gave up: {(ended.stderr or ended.stdout)[-500:].strip()}"
+
+
+def _command(kit: Kit, seconds: int, *, secure: bool) -> list[str]:
+    return [
+        sys.executable, "-c", _START, str(Path(__file__).parents[1]), "--config-file", "config.toml", "run",
+        "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
+        "--exclude-checks", _not_asked(secure), "--seed", str(kit.options.seed), "--max-examples", str(_EXAMPLES),
+        "--max-time", str(seconds), "--no-shrink", "--report", "ndjson", "--report-ndjson-path", "events.ndjson",
+    ]  # fmt: skip
 
 
 def _not_asked(secure: bool) -> str:
@@ -209,7 +235,17 @@ def _read(events: Path, problem: str) -> Generated:
             event = _parsed(line)
             if "ScenarioFinished" in event:
                 _read_scenario(generated, event["ScenarioFinished"].get("recorder", {}))
+            elif "NonFatalError" in event:
+                _read_error(generated, event["NonFatalError"])
     return generated
+
+
+def _read_error(generated: Generated, event: dict[str, Any]) -> None:
+    error = event.get("value") or {}
+    if error.get("type") in _NO_ANSWER:
+        generated.unanswered.append(f"{event.get('label')} ({error['type']})")
+    elif error.get("type") == "HookExecutionError":
+        generated.problem = f"The kit stumbled over a generated request: {error.get('message')}"
 
 
 def _parsed(line: str) -> dict[str, Any]:

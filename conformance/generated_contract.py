@@ -13,7 +13,7 @@ _ACCOUNTS = {("post", "/auth/register"), ("post", "/auth/login")}
 _ANY_TIME = ("400", "404", "405", "408", "431")  # answers that any request can meet, as the contract says
 
 
-def contract_for(profiles: tuple[str, ...]) -> dict[str, Any]:
+def contract_for(profiles: set[str]) -> dict[str, Any]:
     """Batches, accounts and requests without a token only with the profiles of that name."""
     made = copy.deepcopy(open_contract())
     kept = {}
@@ -37,7 +37,7 @@ def contract_for(profiles: tuple[str, ...]) -> dict[str, Any]:
     return made
 
 
-def _is_left_out(method: str, path: str, operation: dict[str, Any], profiles: tuple[str, ...]) -> bool:
+def _is_left_out(method: str, path: str, operation: dict[str, Any], profiles: set[str]) -> bool:
     if operation.get("x-uprez-extension") or (method, path) in _ENDS_TOKENS:
         return True
     if (method, path) in _ACCOUNTS:

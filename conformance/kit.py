@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -63,15 +64,21 @@ class Kit:
         self.options = options
         self.random = Random(options.seed)  # noqa: S311  # to repeat a run, not to keep a secret
         self.tag = f"uprez-kit-{self.random.getrandbits(32):08x}"
-        given = (options.token, options.token_b or "", options.password or "")
-        self.secrets = Secrets([*given, *(token.partition("|")[2] for token in given)])
+        given = {"TOKEN": options.token, "TOKEN_B": options.token_b, "PASSWORD": options.password}
+        self.secrets = Secrets(given, plain=options.base_url)
         self.transport = Transport(
-            options.base_url, timeout=options.timeout, max_wait=options.max_wait, secrets=self.secrets
+            options.base_url,
+            timeout=options.timeout,
+            max_wait=options.max_wait,
+            secrets=self.secrets,
+            ca_file=options.ca_file,
         )
         self.accounts = Accounts(self.transport, self.tag)
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
+        self._said: dict[object, list[Exchange]] = {}
+        self.recalled: list[Exchange] = []  # earlier ones that the current check rests on
         self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
@@ -112,8 +119,12 @@ class Kit:
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` gives, made only once in a run: for what several checks look at."""
-        if name not in self._made_once:
+        if name in self._made_once:
+            self.recalled += self._said[name]
+        else:
+            first = len(self.transport.exchanges)
             self._made_once[name] = make()
+            self._said[name] = self.transport.exchanges[first:]
         return cast("T", self._made_once[name])
 
     def filename(self, picture: Picture) -> str:
@@ -190,7 +201,10 @@ class Kit:
         Raises Broken when it does not end completed, Inconclusive when it does not end in time.
         """
         key = (picture.filename, picture.content, tuple(sorted((fields or {}).items())))
-        if key not in self._finished:
+        if key in self._finished:
+            self.recalled += self._said[key]
+        else:
+            first = len(self.transport.exchanges)
             accepted = self.upload(picture, fields)
             image, statuses = self.wait(accepted["id"])
             if image.get("status") != "completed":
@@ -200,6 +214,7 @@ class Kit:
                     actual=image.get("error") or image.get("status"),
                 )
             self._finished[key] = Finished(picture, accepted, image, self.file_of(image["id"]), statuses)
+            self._said[key] = self.transport.exchanges[first:]
         return self._finished[key]
 
     def file_of(self, image_id: int) -> Answer:
@@ -225,6 +240,9 @@ class Kit:
     def close(self) -> list[str]:
         """Delete what was made; a sentence for each thing that could not be."""
         left = []
+        if self.transport.unanswered_posts:
+            with suppress(Broken, Inconclusive):
+                self._find_unanswered()
         for path, made in (("/batches", self._batches), ("/images", self._images)):
             for made_id, client in reversed(list(made.items())):
                 try:
@@ -240,9 +258,20 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
-        left += self.accounts.close()
+        self.accounts.close()
         self.transport.close()
         return left
+
+    def _find_unanswered(self) -> None:
+        """What came of requests whose answers were lost, by the tag in its name."""
+        for path, field, made in (
+            ("/batches", "name", self._batches),
+            ("/images", "original_filename", self._images),
+        ):
+            answer = self.owner.get(path, params={"per_page": 100})
+            for item in answer.data if answer.status == 200 else []:  # noqa: PLR2004
+                if isinstance(item, dict) and self.tag in str(item.get(field)):
+                    made.setdefault(item["id"], self.owner)
 
     def _wait(self, path: str, terminal: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
         deadline = time.monotonic() + self.options.work_timeout

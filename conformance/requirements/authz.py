@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from conformance.catalogue import check
 from conformance.pictures import picture
 from conformance.requirements.auth import NOBODYS, told
-from conformance.verdicts import Inconclusive, expect, expect_equal
+from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal
 
 if TYPE_CHECKING:
     from conformance.client import Answer, Client
     from conformance.kit import Kit
 
-OK, ACCEPTED, FORBIDDEN, NOT_FOUND = 200, 202, 403, 404
+OK, CREATED, ACCEPTED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED, UNPROCESSABLE = 200, 201, 202, 403, 404, 405, 422
 
 
 @check("AUTHZ-001")
@@ -133,6 +133,46 @@ def an_upload_is_paid_by_its_sender(kit: Kit) -> None:
         expected=before[1] + 1,
         actual=after[1],
     )
+
+
+@check("AUTHZ-011")
+def a_token_does_no_more_than_it_may(kit: Kit) -> None:
+    looking = _token_for(kit, "images:read")
+    looking.get("/images").expect(OK, why="with a token for it")
+    for path in ("/user", "/user/tokens", "/usage", "/subscription"):
+        looking.get(path).expect(FORBIDDEN, why="with a token without `user:read`")
+    looking.delete(f"/user/tokens/{NOBODYS}").expect(FORBIDDEN, why="with a token without `user:read`")
+    for folder in ("/images", "/batches"):
+        looking.delete(f"{folder}/{NOBODYS}").expect(FORBIDDEN, why="with a token without `images:delete`")
+    uploads = kit.try_upload(picture("png"), client=looking), kit.try_batch([picture("png")], client=looking)
+    for answer in uploads:
+        answer.expect(FORBIDDEN, why="with a token without `images:write`")
+    reading = _token_for(kit, "user:read")
+    reading.get("/user").expect(OK, why="with a token for it")
+    for path in ("/images", "/batches"):
+        reading.get(path).expect(FORBIDDEN, why="with a token without `images:read`")
+
+
+@check("AUTHZ-012")
+def a_token_cannot_grant_what_it_lacks(kit: Kit) -> None:
+    asked = {"name": kit.tag, "abilities": ["images:delete"]}
+    answer = kit.accounts.remembered(_token_for(kit, "user:read").post("/user/tokens", json=asked))
+    errors = answer.expect(UNPROCESSABLE, why="for an ability that the token lacks").errors
+    expect(
+        "abilities" in errors,
+        "The 422 does not name `abilities`.",
+        expected="abilities",
+        actual=sorted(errors),
+    )
+
+
+def _token_for(kit: Kit, ability: str) -> Client:
+    """A further token of the caller's account that may do one thing. Raises Skipped where there are none."""
+    asked = {"name": f"{kit.tag}-{ability}", "abilities": [ability]}
+    answer = kit.accounts.remembered(kit.owner.post("/user/tokens", json=asked))
+    if answer.status in {NOT_FOUND, NOT_ALLOWED}:
+        raise Skipped("The server has no POST /user/tokens, which is an addition of Uprez.")
+    return kit.client(answer.expect(CREATED).data["token"])
 
 
 def _is_like_none(kit: Kit, method: str, folder: str, its_id: int, name: str, rest: str = "") -> None:

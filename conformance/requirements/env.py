@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _FORBIDDEN = 403
 _LARGEST_ID = 9007199254740991  # of the contract; no server has come that far
 _OVER_THE_LIMIT = 12 * 2**20  # bytes; a file may have 10 MiB
+_DEEP = 10_000  # lists in each other; 20 KB are under every cap
 _JSON = {"Content-Type": "application/json"}
 _BOUNDARY = "uprez-kit-boundary"
 _FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
@@ -39,9 +40,10 @@ _TRACES = re.compile(
     re.MULTILINE,
 )
 _SERVER_PATHS = re.compile(
-    r"(?:/(?:usr|home|var|opt|srv|root|tmp)/[\w.-]+|\b[A-Z]:\\\w+|site-packages|node_modules"
+    r"(?:/(?:usr|home|var|opt|srv|root|tmp)/[\w.-]+|\b[A-Z]:\\+\w+|site-packages|node_modules"
     r"|/[\w./-]+\.(?:py|php|rb|js|ts|go|rs|java|cs)\b)"
 )
+_LINKS = re.compile(r"https?://[^\s\"]+")
 _VERSIONED = re.compile(r"/\d+\.\d+")
 
 
@@ -218,6 +220,10 @@ def json_outside_the_strict_form_is_400(kit: Kit) -> None:
     ):
         answer = kit.owner.post("/auth/login", data=body, headers=_JSON)
         expect_error(answer, 400, why=f"with a body that {said}")
+    # From how many on is up to the server: it may also say that this is no e-mail address.
+    deep = b'{"email": ' + b"[" * _DEEP + b"]" * _DEEP + b"}"
+    answer = kit.owner.post("/auth/login", data=deep, headers=_JSON)
+    expect_error(answer, 400, 422, why="with a body of ten thousand lists in each other")
 
 
 @check("ENV-019")
@@ -246,27 +252,30 @@ def an_unknown_field_is_named(kit: Kit) -> None:
 
 
 @check("ENV-022")
-def a_field_sent_twice_is_named(kit: Kit) -> None:
-    expect_wrong(kit.owner.get("/images", params=[("per_page", "1"), ("per_page", "2")]), "per_page")
+def two_pictures_in_one_upload_are_refused(kit: Kit) -> None:
     image = picture("png").part
-    twice = [("image", image), ("scale_factor", (None, "2")), ("scale_factor", (None, "3"))]
-    expect_wrong(kit.try_form(twice), "scale_factor")
     expect_wrong(kit.try_form([("image", image), ("image", image)]), "image")
 
 
 @check("ENV-023")
 def an_unknown_query_parameter_is_ignored(kit: Kit) -> None:
-    answer = kit.owner.get("/images", params={"per_page": "1", "colour": "blue"})
-    expect_documented(answer, "GET /images", 200)
-    expect_documented(kit.owner.get("/user", params={"colour": "blue"}), "GET /user", 200)
+    for path in ("/user", "/usage"):
+        expect_documented(kit.owner.get(path, params={"colour": "blue"}), f"GET {path}", 200)
 
 
 @check("ENV-024")
-def an_empty_form_value_counts_as_not_sent(kit: Kit) -> None:
-    empty = {"scale_factor": "", "target_width": "", "target_height": ""}
-    answer = kit.try_upload(picture("png"), empty)
-    accepted = answer.expect(202, why="with empty values beside a good picture").data
-    expect_equal(accepted["scale_factor"], 2, "`scale_factor` of an upload with empty values")
+def bodies_of_batches_are_refused_alike(kit: Kit) -> None:
+    wrong_type = _of_batches(kit.owner.post("/batches", data=b"{}", headers=_JSON))
+    expect_error(wrong_type, 415, why="with JSON")
+    answer = kit.owner.post("/batches", data=b"this is no form", headers=_FORM)
+    expect_error(answer, 400, why="with a body that is no multipart")
+    form = {"scale_factor": (None, "7")}
+    expect_wrong(kit.owner.post("/batches", files=form), "images", "scale_factor")
+    expect_wrong(kit.try_batch([picture("png")], {"scale_facter": 3}), "scale_facter")
+    query = {"page": "0", "per_page": "101", "status": "no-such-status"}
+    expect_wrong(kit.owner.get("/batches", params=query), "page", "per_page", "status")
+    expect_error(kit.owner.get(f"/batches/{_LARGEST_ID}"), 404)
+    expect_error(kit.owner.delete(f"/batches/{_LARGEST_ID}"), 404)
 
 
 @check("ENV-025")
@@ -299,8 +308,9 @@ def no_error_shows_the_inside_of_the_server(kit: Kit) -> None:
         if exchange.status is None or exchange.status < 400:  # noqa: PLR2004
             continue
         path = urlsplit(exchange.url).path
-        # What was asked for may be told again.
+        # What was asked for may be told again, and links may lead anywhere.
         text = exchange.body.decode("utf-8", "replace").replace("\\/", "/").replace(path, "")
+        text = _LINKS.sub("", text)
         shown = _TRACES.search(text) or _SERVER_PATHS.search(text)
         if shown:
             raise Broken(
@@ -334,21 +344,6 @@ def what_is_too_large_is_refused_in_the_envelope(kit: Kit) -> None:
         body = {"email": _nobody(kit), "password": "Aa1" + "x" * 2**20}
         # Where the cap of a body is larger, this is a long password, and a wrong one.
         _expect_refused(kit, lambda: kit.owner.post(path, json=body), 400, 401, 413, 422)  # noqa: B023
-
-
-@check("ENV-029")
-def bodies_of_batches_are_refused_alike(kit: Kit) -> None:
-    wrong_type = _of_batches(kit.owner.post("/batches", data=b"{}", headers=_JSON))
-    expect_error(wrong_type, 415, why="with JSON")
-    answer = kit.owner.post("/batches", data=b"this is no form", headers=_FORM)
-    expect_error(answer, 400, why="with a body that is no multipart")
-    form = {"scale_factor": (None, "7")}
-    expect_wrong(kit.owner.post("/batches", files=form), "images", "scale_factor")
-    expect_wrong(kit.try_batch([picture("png")], {"scale_facter": 3}), "scale_facter")
-    query = {"page": "0", "per_page": "101", "status": "no-such-status"}
-    expect_wrong(kit.owner.get("/batches", params=query), "page", "per_page", "status")
-    expect_error(kit.owner.get(f"/batches/{_LARGEST_ID}"), 404)
-    expect_error(kit.owner.delete(f"/batches/{_LARGEST_ID}"), 404)
 
 
 def _provoke(kit: Kit) -> None:

@@ -142,7 +142,9 @@ def _costs(kit: Kit, price: int, what: str, act: Callable[[], object]) -> None:
     def look() -> None:
         before = _number(_uploads(kit), "used")
         act()
-        expect_equal(_number(_uploads(kit), "used") - before, price, f"What {what} costs of the quota")
+        expect_equal(
+            _number(_uploads(kit), "used") - before, price, f"The price of {what}, in images of the quota,"
+        )
 
     undisturbed(look)
 

@@ -87,8 +87,8 @@ def work_takes_no_longer_than_the_image_is_there(kit: Kit) -> None:
         raise Broken("A completed image has no `processing_time`.", expected="seconds", actual=worked)
     there = instant(image["updated_at"], "`updated_at`") - instant(image["created_at"], "`created_at`")
     seconds = there.total_seconds()
-    # Both times may have been cut to their last digit, and the seconds rounded to two decimals.
-    precision = 0.011 if "." in image["created_at"] and "." in image["updated_at"] else 1.01
+    # The seconds may have been rounded to two decimals, and the times cut to their last digit.
+    precision = 0.01 + max(_last_digit(image["created_at"]), _last_digit(image["updated_at"]))
     expect(
         isinstance(worked, int | float) and 0 <= worked <= seconds + precision,
         f"`processing_time` is {worked!r}, and {seconds} s lie between `created_at` and `updated_at`.",
@@ -139,6 +139,12 @@ def a_batch_tells_when_it_came_to_its_end(kit: Kit) -> None:
         expected=f"{batch['created_at']} or later",
         actual=min(batch["completed_at"], batch["updated_at"]),
     )
+
+
+def _last_digit(text: str) -> float:
+    """What the last digit of a time stands for, in seconds."""
+    decimals = re.search(r"\.(\d+)", text)
+    return 10.0 ** -len(decimals[1]) if decimals else 1.0
 
 
 def _date(answer: Answer) -> datetime:

@@ -10,11 +10,13 @@ from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from mutants import Mutant, every_mutant
 
+FUZZ_SECONDS = 20  # for the mutants of generated requests
+
 
 @pytest.mark.parametrize("mutant", every_mutant(), ids=lambda mutant: mutant.name)
 def test_a_mutant_is_found(mutant: Mutant) -> None:
     with mutant.server() as server:
-        found = trial(server, only=mutant.kills, work_timeout=10)
+        found = trial(server, only=mutant.kills, work_timeout=10, fuzz_seconds=FUZZ_SECONDS)
 
     verdicts = {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
     missed = {name: said for name, said in verdicts.items() if said[0] is not Verdict.FAIL}

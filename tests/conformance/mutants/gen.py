@@ -1,0 +1,177 @@
+"""Servers whose fault no list of examples has: far out, with tiny pictures, or after three steps in one order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from independent import pictures
+from independent.forms import Part
+from independent.pictures import Film
+from independent.records import Response, StoredImage, Token
+from independent.server import Caller, Errors, Refused, Route, Server, Success
+from mutants import mutant
+
+FAR_OUT = 10**12  # pages that nobody would turn to
+NARROW = 7  # pixels: the pictures of all other requirements are wider
+
+
+def is_far_out(request: Any) -> bool:
+    page = request.query.get("page", "")
+    return page.isdecimal() and FAR_OUT < int(page) < 2**53
+
+
+class FarOut(Server):
+    """Lists are answered by ``far_out`` for pages far out."""
+
+    def page(
+        self, request: Any, path: str, found: list[Any], statuses: tuple[str, ...], data: Callable[[Any], Any]
+    ) -> Success:
+        success = super().page(request, path, found, statuses, data)
+        return self.far_out(success) if is_far_out(request) else success
+
+    def far_out(self, success: Success) -> Success:
+        return success
+
+
+@mutant("a-page-far-out-crashes", kills=["GEN-001"])
+class PageFarOutCrashes(FarOut):
+    def far_out(self, success: Success) -> Success:
+        raise Refused(500, "Server error")
+
+
+@mutant("a-page-far-out-is-a-conflict", kills=["GEN-002"])
+class PageFarOutIsAConflict(FarOut):
+    def far_out(self, success: Success) -> Success:
+        raise Refused(409, "Nobody has so many pages.")
+
+
+@mutant("a-page-far-out-is-numbered-in-words", kills=["GEN-003"])
+class PageFarOutIsNumberedInWords(FarOut):
+    def far_out(self, success: Success) -> Success:
+        assert success.beside is not None
+        success.beside["meta"]["current_page"] = "far out"
+        return success
+
+
+@mutant("a-page-far-out-is-answered-in-plain-text", kills=["GEN-004"])
+class PageFarOutIsPlainText(Server):
+    def after(self, request: Any, response: Response) -> None:
+        if is_far_out(request):
+            response.body = b"nothing here"
+
+
+@mutant("a-page-far-out-has-no-request-id", kills=["GEN-005"])
+class PageFarOutHasNoRequestId(Server):
+    def after(self, request: Any, response: Response) -> None:
+        if is_far_out(request):
+            del response.headers["X-Request-Id"]
+
+
+@mutant("unknown-fields-with-a-hyphen-are-ignored", kills=["GEN-006"])
+class UnknownFieldsWithAHyphenAreIgnored(Server):
+    def unknown_fields(self, given: Any, known: set[str]) -> Errors:
+        return super().unknown_fields([name for name in given if "-" not in name], known)
+
+
+@mutant("narrow-pictures-are-refused", kills=["GEN-007"])
+class NarrowPicturesAreRefused(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if film.size[0] < NARROW:
+            raise pictures.Unreadable("The image is too narrow.")
+        return film
+
+
+@mutant("a-dozen-bytes-are-a-picture", kills=["GEN-008"])
+class ADozenBytesAreAPicture(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        if len(part.content) == 12:
+            return Film("png", [pictures.Image.new("L", (2, 2))])
+        return super().read_picture(part, name, errors)
+
+
+@mutant("usage-can-be-patched", kills=["GEN-009"])
+class UsageCanBePatched(Server):
+    def routes(self) -> list[Route]:
+        return [*super().routes(), Route("PATCH", "/usage", self.show_usage, "account")]
+
+
+@mutant("subscriptions-are-for-everybody", kills=["GEN-010"])
+class SubscriptionsAreForEverybody(Server):
+    def authenticate(self, request: Any) -> Caller:
+        try:
+            return super().authenticate(request)
+        except Refused:
+            if not request.path.endswith("/subscription"):
+                raise
+            token = next(iter(self.tokens_by_secret.values()))
+            return Caller(token.account, token)
+
+
+@mutant("narrow-pictures-stay-after-their-deletion", kills=["GEN-011"])
+class NarrowPicturesStay(Server):
+    def forget(self, image: StoredImage) -> None:
+        if image.original_size[0] >= NARROW:
+            super().forget(image)
+
+
+@mutant("a-login-revives-the-last-revoked-token", kills=["GEN-101"])
+class LoginRevivesTheLastRevokedToken(Server):
+    last_revoked: Token | None = None
+
+    def revoke(self, token: Token) -> None:
+        super().revoke(token)
+        self.last_revoked = token
+
+    def login(self, request: Any, given: dict[str, Any]) -> Success:
+        success = super().login(request, given)
+        if self.last_revoked is not None:
+            self.tokens_by_secret[self.last_revoked.secret] = self.last_revoked
+        return success
+
+
+@mutant("an-upload-brings-the-last-deleted-image-back", kills=["GEN-102"])
+class UploadBringsTheLastDeletedImageBack(Server):
+    last_forgotten: StoredImage | None = None
+
+    def forget(self, image: StoredImage) -> None:
+        super().forget(image)
+        self.last_forgotten = image
+
+    def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        success = super().upload_image(request, caller, parts)
+        if self.last_forgotten is not None:
+            self.images[self.last_forgotten.id] = self.last_forgotten
+        return success
+
+
+@mutant("the-third-look-goes-back", kills=["GEN-102"])
+class ThirdLookGoesBack(Server):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.looks: Counter[int] = Counter()
+
+    def show_image(self, request: Any, caller: Caller, number: int) -> Success:
+        success = super().show_image(request, caller, number)
+        if success.data["status"] == "completed":
+            self.looks[number] += 1
+            if self.looks[number] == 3:
+                success.data["status"] = "processing"
+        return success
+
+
+@mutant("the-third-look-at-a-batch-forgets-an-image", kills=["GEN-103"])
+class ThirdLookAtABatchForgetsAnImage(Server):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.looks: Counter[int] = Counter()
+
+    def show_batch(self, request: Any, caller: Caller, number: int) -> Success:
+        success = super().show_batch(request, caller, number)
+        if success.data["status"] == "completed":
+            self.looks[number] += 1
+            if self.looks[number] == 3:
+                success.data["completed_images"] -= 1
+        return success

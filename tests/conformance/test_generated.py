@@ -1,0 +1,150 @@
+"""Generated requests and state machines, against the server that keeps the contract."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from conformance.contract import METHODS
+from conformance.generated_contract import contract_for
+from conformance.options import Options
+from conformance.pictures import picture
+from conformance.runner import Run, run
+from conformance.verdicts import Verdict
+from independent.server import Server
+
+SECONDS = 8
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+def conformance(server: Server, *only: str, **given: object) -> Run:
+    options = {
+        "base_url": server.base_url,
+        "token": server.tokens[0],
+        "email": server.email,
+        "password": server.password,
+        "only": only,
+        **given,
+    }
+    return run(Options(**options))
+
+
+def verdicts(found: Run) -> dict[str, tuple[Verdict, str]]:
+    return {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
+
+
+def test_what_must_not_be_sent_is_not_in_the_contract_that_requests_are_made_up_from() -> None:
+    paths = contract_for({"core"})["paths"]
+    operations = {(method, path) for path, item in paths.items() for method in item if method in METHODS}
+
+    assert ("post", "/images/upscale") in operations
+    assert not {("delete", "/user/tokens/{id}"), ("post", "/user/tokens"), ("get", "/plans")} & operations
+    assert not [path for _, path in operations if path.startswith(("/auth", "/batches", "/files"))]
+
+
+def test_requests_have_no_field_that_only_one_server_knows() -> None:
+    body = contract_for({"core"})["paths"]["/images/upscale"]["post"]["requestBody"]["content"]
+
+    schema = body["multipart/form-data"]["schema"]
+    assert "model" not in schema["properties"]
+    assert schema["additionalProperties"] is False
+    assert not [
+        example for example in body["multipart/form-data"]["examples"].values() if "model" in example["value"]
+    ]
+
+
+def test_generated_requests_find_nothing_in_a_good_server_and_leave_what_is_not_theirs(
+    server: Server,
+) -> None:
+    # With the small ids that generated requests are full of.
+    theirs = [_upload(server) for _ in range(3)]
+    wanted = [f"GEN-{number:03}" for number in range(1, 12)]
+
+    found = conformance(server, *wanted, profiles=("generated", "batches"), fuzz_seconds=SECONDS)
+
+    assert verdicts(found) == dict.fromkeys(wanted, (Verdict.PASS, ""))
+    assert sorted(server.images) == theirs
+    assert server.batches == {}
+    assert len(server.tokens_by_secret) == 2
+    assert found.left_behind == []
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_steps_in_any_order_find_nothing_in_a_good_server(server: Server, seed: int) -> None:
+    theirs = [_upload(server)]
+
+    found = conformance(server, "GEN-101", "GEN-102", "GEN-103", seed=seed)
+
+    assert {verdict for verdict, _ in verdicts(found).values()} == {Verdict.PASS}, verdicts(found)
+    assert sorted(server.images) == theirs
+    assert len(server.tokens_by_secret) == 2
+
+
+def test_generated_requests_can_be_switched_off(server: Server) -> None:
+    found = conformance(server, "GEN-001", fuzz_seconds=0)
+
+    assert verdicts(found)["GEN-001"][0] is Verdict.SKIP
+
+
+def test_a_server_that_refuses_everything_is_not_found_good() -> None:
+    class Busy(Server):
+        def permit(self, route: object, caller: object) -> None:
+            if not route.path.endswith("/user"):  # type: ignore[attr-defined]
+                raise self.too_many(3600)
+
+    with Busy() as server:
+        found = conformance(server, "GEN-001", "GEN-007", fuzz_seconds=2, max_wait=0)
+
+    assert {verdict for verdict, _ in verdicts(found).values()} <= {Verdict.INCONCLUSIVE, Verdict.PASS}
+    assert verdicts(found)["GEN-007"][0] is Verdict.INCONCLUSIVE
+
+
+def test_only_what_the_kit_made_is_ever_deleted(tmp_path: Path) -> None:
+    """In a process of its own: the hooks are for Schemathesis's, and register themselves."""
+    script = (
+        "import json, sys; from conformance import schemathesis_hooks as hooks; hooks._made['/images'].add(7);"
+        "print(json.dumps([str(hooks._not_of_others('/images/{id}', one)) for one in json.loads(sys.argv[1])]))"
+    )
+    generated = [7, "7", 5, 6, 0, -3, "5", "05", "5.0", " 5", "5e0", "\uff15", "abc", "..%2F5"]
+    facts = {
+        "made": str(tmp_path / "made"), "tag": "t", "uploads": 1, "anonymous": False, "image_id": 1, "batch_id": None,
+    }  # fmt: skip
+
+    asked = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(generated)],
+        env={**os.environ, "UPREZ_KIT_TOKEN": "t", "UPREZ_KIT_FACTS": json.dumps(facts)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    sent = json.loads(asked.stdout)
+    assert sent[:2] == ["7", "7"]
+    assert not {"5", "6", "05", "5.0", " 5", "5e0", "\uff15", "..%2F5"} & set(sent)
+    assert sent[4:6] == ["0", "-3"]
+    assert sent[12] == "abc"
+
+
+def _upload(server: Server) -> int:
+    answer = requests.post(
+        f"{server.base_url}/images/upscale",
+        headers={"Authorization": f"Bearer {server.tokens[0]}"},
+        files={"image": picture("png").part},
+        timeout=10,
+    )
+    made: int = answer.json()["data"]["id"]
+    return made
