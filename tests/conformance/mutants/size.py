@@ -133,8 +133,8 @@ class TargetHasAFactorToo(Server):
         return super().sizing_data(sizing) | {"scale_factor": sizing.scale_factor or 2}
 
 
-@mutant("the-last-of-two-values-counts", kills=["SIZE-017"])
-class LastOfTwoValuesCounts(Server):
+@mutant("the-last-of-two-sizes-counts", kills=["SIZE-017"])
+class LastOfTwoSizesCounts(Server):
     def form_errors(self, parts: list[Part], known: set[str], file_field: str) -> Errors:
         return super().form_errors(list({part.name: part for part in parts}.values()), known, file_field)
 
