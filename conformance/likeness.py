@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.pictures import agreement_db, encoded, shown
+from conformance.pictures import agreement_db, encoded, frames_of, opened, shown
 from conformance.verdicts import Broken
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ def expect_same_picture(original: Image.Image, result: Image.Image, what: str) -
             actual=f"{agreement:.1f} dB",
             pictures=side_by_side(original, result),
         )
+
+
+def readable_frames(content: bytes, what: str = "The downloaded result") -> list[Image.Image]:
+    """All frames or pages of a file that came from the server. Raises Broken for what is no whole picture."""
+    try:
+        return frames_of(opened(content))
+    except Exception as reason:  # whatever Pillow stumbles on
+        raise Broken(f"{what} cannot be read as a picture.", actual=content[:40].hex(" ")) from reason
 
 
 def side_by_side(original: Image.Image, result: Image.Image) -> dict[str, bytes]:

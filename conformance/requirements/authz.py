@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
 from conformance.pictures import picture
-from conformance.requirements.auth import NOBODYS, told
+from conformance.refusals import NOBODYS, told
 from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def a_batch_is_not_deleted_by_others(kit: Kit) -> None:
 
 @check("AUTHZ-008")
 def a_token_is_not_revoked_by_others(kit: Kit) -> None:
-    newcomer = kit.accounts.known
+    newcomer = kit.accounts.newcomer()
     token = newcomer.client.get("/user/tokens").expect(OK).data["tokens"][0]
     own = kit.other.get("/user/tokens").expect(OK).data["tokens"]
     if any(one["id"] == token["id"] and one["name"] != token["name"] for one in own):

@@ -217,7 +217,7 @@ class UnverifiedAccountsMayDoAll(Server):
 @mutant("unverified-accounts-may-log-in", kills=["AUTH-019"])
 class UnverifiedAccountsMayLogIn(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(given.get("email", ""))
+        account = self.account_of(str(given.get("email")))
         if account and not self.is_verified(account) and account.password == given.get("password"):
             return Success("Login successful", self.issued(request, account, given))
         return super().login(request, given)
@@ -226,7 +226,7 @@ class UnverifiedAccountsMayLogIn(Server):
 @mutant("verification-is-looked-at-before-the-password", kills=["AUTH-019"])
 class VerificationBeforePassword(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(given.get("email", ""))
+        account = self.account_of(str(given.get("email")))
         if account and not self.is_verified(account) and given.get("password"):
             raise Refused(403, "Your e-mail address is not verified.")
         return super().login(request, given)
@@ -325,7 +325,8 @@ class RevokeAllSparesTheTokenThatAsks(Server):
 class RevokeAllEndsEverybodysTokens(Server):
     def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
         for token in list(self.tokens_by_secret.values()):
-            self.revoke(token)
+            if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
+                self.revoke(token)
         return Success("All tokens revoked successfully")
 
 
