@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from conformance import reports
 from conformance.catalogue import requirements
 from conformance.options import Options, UsageError, options
+from conformance.reports.results import is_partial, problems
 from conformance.runner import Exit, Run, chosen, run
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
     from conformance.catalogue import Requirement
     from conformance.verdicts import Result
 
@@ -29,6 +37,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
+_CLICKS_USAGE = 2  # the exit code of the command line's library for what is ours of 3
+
+
+class _Ended(SystemExit):
+    """Of ours: the code means what ``Exit`` says."""
+
+
+@app.callback()
+def main_command(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda wanted: _show_version(wanted=wanted),
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("run")
@@ -50,10 +78,10 @@ def run_command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of these options.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Profiles, with commas between; core if nothing is said.")
+        list[str] | None, typer.Option(help="Profiles, with commas between; core if nothing is said.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="One requirement; may be said several times.")
+        list[str] | None, typer.Option(help="One requirement, or a family; may be said several times.")
     ] = None,
     read_only: Annotated[
         bool | None, typer.Option("--read-only", help="Only what changes nothing on the server.")
@@ -69,21 +97,40 @@ def run_command(
     max_wait: Annotated[
         float | None, typer.Option(min=0, help="Longest Retry-After to wait for, in seconds.")
     ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Certificates of authorities to trust, for https.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write report.html, results.json, junit.xml, badge.json."),
+    ] = None,
 ) -> None:
     """Check a server; exit 0 conformant, 1 not, 2 inconclusive, 3 wrong usage."""
     given: dict[str, Any] = {
         "base_url": base_url, "token": token, "token_b": token_b, "email": email, "password": password,
-        "profiles": profile.split(",") if profile else None, "only": only or None, "read_only": read_only,
+        "profiles": profile or None, "only": only or None, "read_only": read_only,
         "seed": seed, "fuzz_seconds": fuzz_seconds, "timeout": timeout, "work_timeout": work_timeout,
-        "max_wait": max_wait,
+        "max_wait": max_wait, "ca_file": ca_file,
     }  # fmt: skip
     try:
-        found = _watched(options(given, config))
+        told = options(given, config)
+        chosen(told)
+        if report is not None:
+            reports.prepare(report)
     except UsageError as reason:
-        _say(f"uprez-conformance: {reason}")
-        raise typer.Exit(Exit.USAGE) from None
-    _conclude(found)
-    raise typer.Exit(found.exit)
+        _refuse(str(reason))
+    except OSError as reason:
+        _refuse(f"--report: nothing can be written there: {reason}")
+    try:
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, _interrupt)
+        found = _watched(told)
+        _conclude(found)
+        if report is not None:
+            _report(found, report)
+    except KeyboardInterrupt:
+        raise _Ended(Exit.INCONCLUSIVE) from None
+    raise _Ended(found.exit)
 
 
 @app.command("list")
@@ -92,17 +139,14 @@ def list_command(
 ) -> None:
     """Every requirement: id, level, profile, pointer, sentence, mutants."""
     if markdown:
-        typer.echo(
-            "| id | level | profile | requirement | contract | mutants |\n| --- | --- | --- | --- | --- | --- |"
-        )
+        typer.echo(_table(requirements()))
+        return
     for one in requirements():
-        cells = (one.id, one.level, one.profile, one.title, f"`{one.pointer}`", ", ".join(one.mutants))
-        if markdown:
-            typer.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        else:
-            typer.echo(
-                f"{one.id}  {one.level:<6}  {one.profile:<10}  {one.title}\n    {one.pointer}\n    “{one.sentence}”"
-            )
+        typer.echo(f"{one.id:<9} {one.level:<6}  {one.profile:<10}  {one.title}")
+        typer.echo(f"          {one.pointer}")
+        typer.echo(f"          “{_on_one_line(one.sentence)}”")
+        if one.mutants:
+            typer.echo(f"          mutants: {', '.join(one.mutants)}")
 
 
 @app.command("explain")
@@ -110,36 +154,101 @@ def explain_command(requirement_id: Annotated[str, typer.Argument(metavar="ID")]
     """What a requirement asks, why, how it is checked, and how a server fails it."""
     one = next((known for known in requirements() if known.id == requirement_id.upper()), None)
     if one is None:
-        _say(
-            f"uprez-conformance: There is no requirement {requirement_id}; `uprez-conformance list` has them all."
-        )
-        raise typer.Exit(Exit.USAGE)
+        _refuse(f"There is no requirement {requirement_id}; `uprez-conformance list` has them all.")
     typer.echo(_explained(one))
+
+
+@app.command("verify")
+def verify_command(path: Annotated[Path, typer.Argument(metavar="RESULTS.JSON")]) -> None:
+    """Check a results.json: form, digest, contract, counts, verdict; exit 0 sound, 1 not, 3 unreadable."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as reason:
+        _refuse(f"{path} cannot be read as a report: {reason}")
+    found = problems(document)
+    for problem in found:
+        _say(f"{path}: {problem}")
+    if found:
+        raise _Ended(1)
+    verdict = f"{document['verdict']}{' in what was chosen' if document['partial'] else ''}"
+    typer.echo(
+        f"{path} is sound: {document['server']['base_url']} was {verdict} on {document['run']['began']} "
+        f"({_counted(document['counts'])})."
+    )
 
 
 def main() -> None:
     """The console script."""
-    app(prog_name="uprez-conformance")
+    try:
+        app(prog_name="uprez-conformance")
+    except _Ended:
+        raise
+    except SystemExit as ended:
+        # What cannot be understood must not look like a verdict.
+        sys.exit(Exit.USAGE if ended.code == _CLICKS_USAGE else ended.code)
+
+
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"uprez-conformance {version('uprez')}")
+        raise typer.Exit
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    _say("Interrupted: deleting what was made on the server. Once more leaves it there.")
+    raise KeyboardInterrupt
+
+
+def _refuse(sentence: str) -> NoReturn:
+    _say(f"uprez-conformance: {sentence}")
+    raise _Ended(Exit.USAGE)
+
+
+def _table(all_of_them: Sequence[Requirement]) -> str:
+    head = (
+        "| id | level | profile | requirement | contract | mutants |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    rows = [
+        (
+            one.id,
+            one.level,
+            one.profile,
+            f"{one.title}: “{_on_one_line(one.sentence)}”",
+            f"`{one.pointer}`",
+            ", ".join(one.mutants),
+        )
+        for one in all_of_them
+    ]
+    return "\n".join(
+        [head, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)]
+    )
 
 
 def _explained(one: Requirement) -> str:
-    parts = (
+    parts = [
         f"{one.id}  {one.title}",
         f"{one.level}, profile {one.profile}, since {one.since}"
-        + (f", needs {', '.join(one.needs)}" if one.needs else ""),
+        + (f", needs {', '.join(one.needs)}" if one.needs else "")
+        + ("" if one.writes else ", only reads"),
         f"Contract   {one.pointer}",
         _paragraph("Asks", one.sentence),
         _paragraph("Why", one.why),
         _paragraph("Checked", one.how),
         _paragraph("Fails", one.fails),
-    )
+    ]
+    if one.covers:
+        parts.append(_paragraph("Covers", ", ".join(one.covers)))
+    if one.mutants:
+        parts.append(_paragraph("Mutants", ", ".join(one.mutants)))
     return "\n".join(parts)
 
 
 def _paragraph(head: str, text: str) -> str:
-    return textwrap.fill(
-        " ".join(text.split()), 100, initial_indent=f"{head:<11}", subsequent_indent=" " * 11
-    )
+    return textwrap.fill(_on_one_line(text), 100, initial_indent=f"{head:<11}", subsequent_indent=" " * 11)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _watched(chosen_options: Options) -> Run:
@@ -168,20 +277,29 @@ def _line(result: Result) -> str:
 
 def _conclude(found: Run) -> None:
     verdicts = [result.verdict for result in found.results]
-    counts = ", ".join(
-        f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict if verdict in verdicts
-    )
-    words = {
-        Exit.CONFORMANT: "conformant",
-        Exit.NOT_CONFORMANT: "NOT conformant",
-        Exit.INCONCLUSIVE: "inconclusive",
-    }
+    counts = _counted({verdict.value: verdicts.count(verdict) for verdict in Verdict})
     for sentence in (found.stopped, *found.left_behind):
         if sentence:
-            _say(found.secrets.hide(sentence))
-    typer.echo(
-        f"{words[found.exit]}: {counts or 'nothing was checked'}; {found.seconds:.0f} s, seed {found.options.seed}"
+            _say(found.secrets.shown(sentence))
+    words = found.exit.words.replace("not ", "NOT ") + (
+        " in what was chosen" if counts and is_partial(found.options) else ""
     )
+    typer.echo(
+        f"{words}: {counts or 'nothing was checked'}; {found.seconds:.0f} s, seed {found.options.seed}"
+    )
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def _report(found: Run, folder: Path) -> None:
+    """A report that was asked for and is not there is no small matter, whatever the verdict."""
+    try:
+        paths = reports.write(found, folder)
+    except OSError as reason:
+        _refuse(f"--report: nothing could be written: {reason}")
+    typer.echo(f"Report: {paths[0]}")
 
 
 def _say(sentence: str) -> None:

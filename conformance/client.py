@@ -96,15 +96,23 @@ class Answer:
 class Transport:
     """One connection pool for all of a run, and the record of what went over it."""
 
-    def __init__(self, base_url: str, *, timeout: float, max_wait: float, secrets: Secrets) -> None:
-        """``timeout`` for one answer and ``max_wait`` for a server that asks to come back later, in seconds."""
+    def __init__(
+        self, base_url: str, *, timeout: float, max_wait: float, secrets: Secrets, ca_file: str | None = None
+    ) -> None:
+        """``timeout`` for one answer and ``max_wait`` for a server that asks to come back later, in seconds.
+
+        ``ca_file`` has the certificates of authorities to trust in place of the usual ones.
+        """
         self.base_url = base_url.rstrip("/")
         self.secrets = secrets
         self.exchanges: list[Exchange] = []
+        self.unanswered_posts = 0  # of which nobody knows whether they made something
         self._timeout = timeout
         self._max_wait = max_wait
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would put a password of its own in place of the token
+        if ca_file is not None:
+            self._session.verify = ca_file
 
     def close(self) -> None:
         self._session.close()
@@ -135,7 +143,7 @@ class Transport:
             answer = self._once(method, self.url(path), sent, body)
             if not patient or answer.status not in {TOO_MANY_REQUESTS, UNAVAILABLE}:
                 return answer
-            pause = _pause(answer)
+            pause = retry_after(answer)
             if pause is None or waited + pause > self._max_wait:
                 raise Inconclusive(_why_not(answer, pause, self._max_wait))
             time.sleep(pause)
@@ -157,15 +165,17 @@ class Transport:
         began = time.monotonic()
         prepared = self._session.prepare_request(requests.Request(method, url, headers=headers, **body))
         asked = (method, prepared.url or url, dict(prepared.headers), _bytes(prepared.body))
+        self.unanswered_posts += method == "POST"
         try:
             response = self._session.send(prepared, timeout=self._timeout, allow_redirects=False)
         except requests.RequestException as reason:
             problem = f"{type(reason).__name__}: {reason}"
             self.exchanges.append(Exchange(*asked, None, {}, b"", time.monotonic() - began, problem))
             raise Unreachable(
-                f"{method} {url.partition('?')[0]} was not answered ({type(reason).__name__}). Is the server running, "
-                "and reachable under --base-url?"
+                f"{method} {url.partition('?')[0]} {_no_answer(reason, self._timeout)}"
             ) from reason
+        self.unanswered_posts -= method == "POST"
+        self.secrets.learn_headers(response.headers)
         if response.headers.get("content-type", "").startswith("application/json"):
             with suppress(ValueError):
                 self.secrets.learn(response.json())
@@ -194,7 +204,7 @@ class Client:
         return self.request("DELETE", path, **options)
 
 
-def _pause(answer: Answer) -> float | None:
+def retry_after(answer: Answer) -> float | None:
     """Seconds; None where the header is missing or is not understood."""
     text = answer.headers.get("retry-after", "").strip()
     return max(0.1, float(text)) if text.isdecimal() else None
@@ -206,6 +216,21 @@ def _why_not(answer: Answer, pause: float | None, max_wait: float) -> str:
     return (
         f"{answer.asked} is answered with {answer.status} for {pause:.0f} s, longer than --max-wait ({max_wait:.0f} s). "
         "Raise the server's limit for the run, or --max-wait."
+    )
+
+
+def _no_answer(reason: requests.RequestException, timeout: float) -> str:
+    if isinstance(reason, requests.exceptions.SSLError):
+        if "CERTIFICATE_VERIFY_FAILED" in str(reason):
+            return (
+                "was not answered: the server's certificate is not trusted. Name the file of the authority that "
+                "signed it with --ca-file."
+            )
+        return "was not answered: no TLS came about. Does the server speak http:// there?"
+    if isinstance(reason, requests.exceptions.ReadTimeout):
+        return f"was not answered within {timeout:.0f} s. Give the server longer with --timeout."
+    return (
+        f"was not answered ({type(reason).__name__}). Is the server running, and reachable under --base-url?"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,16 +12,13 @@ from openapi_schema_validator import OAS30Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
-_CHECKOUT = Path(__file__).parents[1] / "openapi.yaml"
 _UNFINISHED = frozenset({"pending", "processing", "failed", "partially_failed", "cancelled"})
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @cache
 def contract_text() -> str:
-    """From the wheel, or from the checkout that the kit runs in."""
-    packaged = files("conformance") / "openapi.yaml"
-    return packaged.read_text("utf-8") if packaged.is_file() else _CHECKOUT.read_text("utf-8")
+    return (files("conformance") / "openapi.yaml").read_text("utf-8")
 
 
 @cache

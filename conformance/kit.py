@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.accounts import Accounts
-from conformance.client import Client, Transport
+from conformance.client import TOO_MANY_REQUESTS, Client, Transport, retry_after
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+FORBIDDEN = 403
 # So many an hour may a server take from callers without a valid token. All of core has to do with them.
 ANONYMOUS_REQUESTS = 10
+_SHORT_PAUSE = 5.0  # seconds; a limit for an hour is seldom over so soon
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -63,15 +66,21 @@ class Kit:
         self.options = options
         self.random = Random(options.seed)  # noqa: S311  # to repeat a run, not to keep a secret
         self.tag = f"uprez-kit-{self.random.getrandbits(32):08x}"
-        given = (options.token, options.token_b or "", options.password or "")
-        self.secrets = Secrets([*given, *(token.partition("|")[2] for token in given)])
+        given = {"TOKEN": options.token, "TOKEN_B": options.token_b, "PASSWORD": options.password}
+        self.secrets = Secrets(given, plain=options.base_url)
         self.transport = Transport(
-            options.base_url, timeout=options.timeout, max_wait=options.max_wait, secrets=self.secrets
+            options.base_url,
+            timeout=options.timeout,
+            max_wait=options.max_wait,
+            secrets=self.secrets,
+            ca_file=options.ca_file,
         )
         self.accounts = Accounts(self.transport, self.tag)
         self.owner = Client(self.transport, options.token)
         self.anonymous = Client(self.transport, None)
         self._finished: dict[object, Finished] = {}
+        self._said: dict[object, list[Exchange]] = {}
+        self.recalled: list[Exchange] = []  # earlier ones that the current check rests on
         self._made_once: dict[str, object] = {}
         self._images: dict[int, Client] = {}
         self._batches: dict[int, Client] = {}
@@ -101,6 +110,11 @@ class Kit:
         Where the server has had enough of them, a 429 comes back and is not waited for: it may last an hour.
         """
         headers = {} if authorization is None else {"Authorization": authorization}
+        answer = self.transport.send(method, path, headers=headers, patient=False, **body)
+        pause = retry_after(answer) if answer.status == TOO_MANY_REQUESTS else None
+        if pause is None or pause > _SHORT_PAUSE:
+            return answer
+        time.sleep(pause)
         return self.transport.send(method, path, headers=headers, patient=False, **body)
 
     def draw_for(self, name: str) -> None:
@@ -112,8 +126,12 @@ class Kit:
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` gives, made only once in a run: for what several checks look at."""
-        if name not in self._made_once:
+        if name in self._made_once:
+            self.recalled += self._said[name]
+        else:
+            first = len(self.transport.exchanges)
             self._made_once[name] = make()
+            self._said[name] = self.transport.exchanges[first:]
         return cast("T", self._made_once[name])
 
     def filename(self, picture: Picture) -> str:
@@ -137,11 +155,23 @@ class Kit:
     def upload(
         self, picture: Picture, fields: Mapping[str, object] | None = None, *, client: Client | None = None
     ) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = (
-            self.try_upload(picture, fields, client=client).expect(202, why="with a good picture").data
-        )
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_upload(picture, fields, client=client))
+        data: dict[str, Any] = answer.expect(202, why="with a good picture").data
         return data
+
+    def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Answer:
+        """An upload of a form as ``requests`` takes it in ``files``, for what ``try_upload`` cannot say."""
+        return self.remembered((client or self.owner).post("/images/upscale", files=parts), client)
+
+    def allowed(self, answer: Answer) -> Answer:
+        """Itself. Raises Inconclusive for a 403: what the account may not do says nothing about the server."""
+        if answer.status == FORBIDDEN:
+            raise Inconclusive(
+                f"{answer.asked} is answered with 403. Give a token of an account whose plan has it, and with enough of "
+                "its monthly quota left."
+            )
+        return answer
 
     def try_batch(
         self,
@@ -161,8 +191,9 @@ class Kit:
         return answer
 
     def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = self.try_batch(pictures, fields).expect(202, why="with good pictures").data
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_batch(pictures, fields))
+        data: dict[str, Any] = answer.expect(202, why="with good pictures").data
         return data
 
     def image(self, image_id: int) -> dict[str, Any]:
@@ -182,7 +213,10 @@ class Kit:
         Raises Broken when it does not end completed, Inconclusive when it does not end in time.
         """
         key = (picture.filename, picture.content, tuple(sorted((fields or {}).items())))
-        if key not in self._finished:
+        if key in self._finished:
+            self.recalled += self._said[key]
+        else:
+            first = len(self.transport.exchanges)
             accepted = self.upload(picture, fields)
             image, statuses = self.wait(accepted["id"])
             if image.get("status") != "completed":
@@ -192,6 +226,7 @@ class Kit:
                     actual=image.get("error") or image.get("status"),
                 )
             self._finished[key] = Finished(picture, accepted, image, self.file_of(image["id"]), statuses)
+            self._said[key] = self.transport.exchanges[first:]
         return self._finished[key]
 
     def file_of(self, image_id: int) -> Answer:
@@ -217,6 +252,9 @@ class Kit:
     def close(self) -> list[str]:
         """Delete what was made; a sentence for each thing that could not be."""
         left = []
+        if self.transport.unanswered_posts:
+            with suppress(Broken, Inconclusive):
+                self._find_unanswered()
         for path, made in (("/batches", self._batches), ("/images", self._images)):
             for made_id, client in reversed(list(made.items())):
                 try:
@@ -232,9 +270,20 @@ class Kit:
                             f"{path}/{made_id} may still be there: its deletion is answered with {status}."
                         )
         self._images, self._batches = {}, {}
-        left += self.accounts.close()
+        self.accounts.close()
         self.transport.close()
         return left
+
+    def _find_unanswered(self) -> None:
+        """What came of requests whose answers were lost, by the tag in its name."""
+        for path, field, made in (
+            ("/batches", "name", self._batches),
+            ("/images", "original_filename", self._images),
+        ):
+            answer = self.owner.get(path, params={"per_page": 100})
+            for item in answer.data if answer.status == 200 else []:  # noqa: PLR2004
+                if isinstance(item, dict) and self.tag in str(item.get(field)):
+                    made.setdefault(item["id"], self.owner)
 
     def _wait(self, path: str, terminal: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
         deadline = time.monotonic() + self.options.work_timeout

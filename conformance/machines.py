@@ -14,7 +14,6 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from conformance import hypothesis_cache
-from conformance.batches import sent
 from conformance.kit import BATCH_TERMINAL, TERMINAL
 from conformance.pictures import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal
@@ -216,7 +215,7 @@ class Batches(Machine):
             return self.look(which)
         many = 1 + which % 3
         with self._step(f"send a batch of {many}"):
-            data = sent(self.told.kit, [picture("png")] * many, {"scale_factor": 2})
+            data = self.told.kit.batch([picture("png")] * many, {"scale_factor": 2})
             self.told.made += 1
             expect_equal(data["total_images"], many, "`total_images` of a new batch")
             self.told.alive[data["id"]] = data

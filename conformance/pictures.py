@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+import struct
+import zlib
+from dataclasses import dataclass, replace
 from functools import cache
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageSequence, ImageStat
 
 FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
 EXTENSIONS = {"jpeg": ".jpg", **{name: f".{name}" for name in FORMATS if name != "jpeg"}}
 MEDIA_TYPES = {name: f"image/{name}" for name in FORMATS}
 SIDE, OTHER_SIDE = 64, 48
+MOST_BYTES = 10 * 1024 * 1024  # that a file may have
+_ORIENTATION = 0x0112  # the tag of EXIF
+_FINE = 12  # dots for each pixel of a drawing: it can be reduced by 2, 3 and 4 exactly
+_BACKDROP = (128, 128, 128)  # behind what is transparent
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file to be sent, and what it shows. ``format`` is what its content is, whatever ``filename`` says."""
+    """A file to be sent, and what it shows. ``format`` is what its content is, whatever ``filename`` says.
+
+    ``declared`` is the media type that it is sent with; None: its own.
+    """
 
     filename: str
     format: str
     content: bytes
     image: Image.Image
+    declared: str | None = None
 
     @property
     def media_type(self) -> str:
-        return MEDIA_TYPES[self.format]
+        return self.declared or MEDIA_TYPES[self.format]
 
     @property
     def part(self) -> tuple[str, bytes, str]:
@@ -34,7 +44,11 @@ class Picture:
         return (self.filename, self.content, self.media_type)
 
     def named(self, filename: str) -> Picture:
-        return Picture(filename, self.format, self.content, self.image)
+        return replace(self, filename=filename)
+
+    def holding(self, content: bytes) -> Picture:
+        """Another content under this name."""
+        return replace(self, content=content)
 
 
 @cache
@@ -53,6 +67,45 @@ def scene(width: int = SIDE, height: int = OTHER_SIDE) -> Image.Image:
     return large.filter(ImageFilter.GaussianBlur(2)).resize((width, height), Image.Resampling.BOX)
 
 
+def drawing(factor: int = 1) -> Image.Image:
+    """Dark and light shapes with sharp edges, as ``scene`` is large; with a factor, drawn that much finer.
+
+    Reducing a finer one by averaging gives the one of factor 1: what an ideal enlargement looks like is known.
+    """
+    return _drawn().resize((SIDE * factor, OTHER_SIDE * factor), Image.Resampling.BOX)
+
+
+@cache
+def _drawn() -> Image.Image:
+    dark, light = (25, 25, 25), (235, 235, 235)
+    large = Image.new("RGB", (SIDE * _FINE, OTHER_SIDE * _FINE), light)
+    draw = ImageDraw.Draw(large)
+    for x, y, radius in ((14, 14, 10), (44, 15, 13), (16, 36, 9), (46, 37, 8)):
+        draw.ellipse([edge * _FINE for edge in (x - radius, y - radius, x + radius, y + radius)], fill=dark)
+    for degrees, x, y, colour in (
+        (27, 30, 30, dark),
+        (63, 22, 22, dark),
+        (110, 56, 26, light),
+        (152, 30, 44, light),
+    ):
+        across, down = (14 * turn(math.radians(degrees)) for turn in (math.cos, math.sin))
+        ends = (x - across, y - down, x + across, y + down)
+        draw.line([end * _FINE for end in ends], fill=colour, width=3 * _FINE)
+    # A fifth of a pixel: without any blur plain interpolation is hardly better than repeated pixels.
+    return large.filter(ImageFilter.GaussianBlur(_FINE / 5))
+
+
+def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
+    """How opaque each pixel is to be: nothing, half and all in large pieces, different in every corner."""
+    made = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(made)
+    w, h = size
+    draw.rectangle((0, 0, w * 0.3, h * 0.5), fill=0)
+    draw.ellipse((w * 0.5, h * 0.4, w * 0.95, h * 0.9), fill=0)
+    draw.rectangle((w * 0.4, 0, w * 0.7, h * 0.25), fill=128)
+    return made
+
+
 def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes:
     content = io.BytesIO()
     defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(
@@ -67,6 +120,76 @@ def picture(picture_format: str = "png", image: Image.Image | None = None, stem:
     return Picture(
         f"{stem}{EXTENSIONS[picture_format]}", picture_format, encoded(image, picture_format), image
     )
+
+
+def turned(orientation: int) -> Picture:
+    """A JPEG of the scene whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    noted = Image.Exif()
+    noted[_ORIENTATION] = orientation
+    content = encoded(scene().transpose(turn), "jpeg", exif=noted)
+    return Picture(f"turned-{orientation}.jpg", "jpeg", content, scene())
+
+
+def orientation(image: Image.Image) -> int:
+    """That the file notes; 1, upright, if it notes none."""
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def moving(picture_format: str, frames: list[Image.Image], stem: str = "moving") -> Picture:
+    """An animation (GIF, PNG, WebP), or a TIFF of several pages."""
+    options: dict[str, object] = {"save_all": True, "append_images": frames[1:]}
+    if picture_format != "tiff":
+        options["duration"] = 100  # milliseconds
+    return Picture(
+        f"{stem}{EXTENSIONS[picture_format]}",
+        picture_format,
+        encoded(frames[0], picture_format, **options),
+        frames[0],
+    )
+
+
+def frames_of(image: Image.Image) -> list[Image.Image]:
+    """All frames or pages, as they are shown."""
+    return [
+        frame.convert("RGBA" if frame.mode == "P" else frame.mode) for frame in ImageSequence.Iterator(image)
+    ]
+
+
+def deep_png(image: Image.Image) -> bytes:
+    """16 bits for each sample of an L or RGB picture; Pillow writes no such RGB."""
+    samples = len(image.getbands())
+    data = image.tobytes()
+    step = image.width * samples
+    lines = (data[start : start + step] for start in range(0, len(data), step))
+    # A byte said twice is the same share of 65535 as it was of 255.
+    raw = b"".join(b"\0" + bytes(byte for level in line for byte in (level, level)) for line in lines)
+    head = struct.pack(">IIBBBBB", *image.size, 16, 2 if samples == 3 else 0, 0, 0, 0)  # noqa: PLR2004
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def padded(content: bytes, size: int) -> bytes:
+    """A JPEG with as many comments put into it as make it exactly so many bytes."""
+    left = size - len(content)
+    comments = []
+    while left:
+        # The marker and its length take 4 bytes, and a comment has at most 65,533: never leave less than 4.
+        taken = left if left <= 65_537 else min(65_537, left - 4)  # noqa: PLR2004
+        comments.append(b"\xff\xfe" + struct.pack(">H", taken - 2) + b" " * (taken - 4))
+        left -= taken
+    return content[:2] + b"".join(comments) + content[2:]
 
 
 def opened(content: bytes) -> Image.Image:
@@ -91,17 +214,33 @@ def format_of(content: bytes) -> str | None:
     return "gif" if content[:6] in {b"GIF87a", b"GIF89a"} else None
 
 
+def shown(image: Image.Image) -> Image.Image:
+    """As a screen shows it: 8-bit RGB, what is transparent over gray. Orientation is left as it is."""
+    if image.mode.startswith(("I", "F")):
+        image = image.convert("I").point(lambda level: level * (1 / 257)).convert("L")  # 16 bits
+    if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
+        above = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKDROP), above).convert("RGB")
+    return image.convert("RGB")
+
+
+def opacity(image: Image.Image) -> Image.Image:
+    """The alpha channel; 255 everywhere for a picture without any."""
+    return image.convert("RGBA").getchannel("A")
+
+
 def agreement_db(original: Image.Image, result: Image.Image) -> float:
     """The peak signal-to-noise ratio of a result that was reduced to its original's size by averaging, in RGB.
 
-    Honest enlargements of a photograph reach 30 dB and more; one that is blank, mirrored, turned, shifted, cropped
-    or of other colours stays under 18.
+    Measured with ``scene`` in all six formats at 2, 3 and 4: Real-ESRGAN 29 dB and more, Lanczos, bicubic and
+    bilinear 36 and more, repeated pixels 43 and more; shifted by one of its pixels 21.0 at most, shifted by four,
+    cropped, blank, gray, mirrored, turned or of other colours 15.5 at most.
     """
-    reduced = result.convert("RGB").resize(original.size, Image.Resampling.BOX)
-    return psnr(original.convert("RGB"), reduced)
+    return psnr(shown(original), shown(result).resize(original.size, Image.Resampling.BOX))
 
 
 def psnr(first: Image.Image, second: Image.Image) -> float:
+    """Of two pictures of one size and mode, in dB."""
     squares = ImageStat.Stat(ImageChops.difference(first, second)).sum2
     mean = sum(squares) / (len(squares) * first.width * first.height)
     return math.inf if mean == 0 else 10 * math.log10(255**2 / mean)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conformance.catalogue import Requirement
-    from conformance.exchanges import Secrets
+    from conformance.client import Answer
+    from conformance.exchanges import Exchange, Secrets
     from conformance.options import Options
 
 
 _SHOWN_CHARACTERS = 2000
+_INTERRUPTED = "Interrupted: what was found until then stands; the rest was not asked."
 
 
 class Exit(IntEnum):
@@ -31,15 +33,25 @@ class Exit(IntEnum):
     INCONCLUSIVE = 2
     USAGE = 3
 
+    @property
+    def words(self) -> str:
+        """As reports and the console say it."""
+        return ("conformant", "not conformant", "inconclusive", "not run")[self]
+
 
 @dataclass
 class Run:
-    """All that is to be reported. ``stopped`` says why it ended early, if it did."""
+    """All that is to be reported. ``stopped`` says why it ended early, if it did.
+
+    ``wanted`` are the requirements that were chosen; ``door`` what the server said to the first request.
+    """
 
     options: Options
     tag: str
     secrets: Secrets
     began: datetime
+    wanted: Sequence[Requirement] = ()
+    door: Exchange | None = None
     results: list[Result] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
     stopped: str = ""
@@ -47,40 +59,53 @@ class Run:
 
     @property
     def exit(self) -> Exit:
-        """Broken before all else; conformant only if core was checked, and wholly."""
-        if any(
-            result.verdict is Verdict.FAIL and result.requirement.level == "MUST" for result in self.results
-        ):
-            return Exit.NOT_CONFORMANT
-        if self.stopped or not any(result.verdict is Verdict.PASS for result in self.results):
-            return Exit.INCONCLUSIVE
-        if any(_leaves_open(result) for result in self.results):
-            return Exit.INCONCLUSIVE
-        return Exit.CONFORMANT
+        asked = [
+            (result.requirement.level, result.requirement.profile, result.verdict) for result in self.results
+        ]
+        return conclusion(asked, stopped=bool(self.stopped))
 
 
-def _leaves_open(result: Result) -> bool:
-    if result.verdict in {Verdict.INCONCLUSIVE, Verdict.ERROR}:
+def conclusion(asked: Sequence[tuple[str, str, Verdict]], *, stopped: bool) -> Exit:
+    """Of level, profile and verdict. Broken before all else; conformant only if all that was chosen was checked."""
+    if any(verdict is Verdict.FAIL and level == "MUST" for level, _, verdict in asked):
+        return Exit.NOT_CONFORMANT
+    if stopped or not any(verdict is Verdict.PASS for _, _, verdict in asked):
+        return Exit.INCONCLUSIVE
+    if any(leaves_open(profile, verdict) for _, profile, verdict in asked):
+        return Exit.INCONCLUSIVE
+    return Exit.CONFORMANT
+
+
+def leaves_open(profile: str, verdict: Verdict) -> bool:
+    """Whether nobody can say, after this, that the server is conformant."""
+    if verdict in {Verdict.INCONCLUSIVE, Verdict.ERROR}:
         return True
-    return result.verdict is Verdict.SKIP and result.requirement.profile == "core"
+    return verdict is Verdict.SKIP and profile == "core"
 
 
 def chosen(options: Options) -> Sequence[Requirement]:
     """Raises UsageError for a name that is none, and when nothing is left to be checked."""
     known = requirements()
-    unknown = set(options.only) - {requirement.id for requirement in known}
+    names = {name for requirement in known for name in (requirement.id, requirement.family)}
+    unknown = set(options.only) - names
     if unknown:
         raise UsageError(
             f"There is no requirement {', '.join(sorted(unknown))}; `uprez-conformance list` has them all."
         )
-    found = [
+    named = [
         requirement
         for requirement in known
-        if (requirement.id in options.only if options.only else requirement.profile in options.profiles)
-        and not (options.read_only and requirement.writes)
+        if (
+            {requirement.id, requirement.family} & set(options.only)
+            if options.only
+            else requirement.profile in options.profiles
+        )
     ]
+    found = [requirement for requirement in named if not (options.read_only and requirement.writes)]
+    if not named:
+        raise UsageError(f"No requirement is of the profile {', '.join(options.profiles)} yet.")
     if not found:
-        raise UsageError("Nothing of what was chosen can be checked with --read-only.")
+        raise UsageError("All of what was chosen changes something on the server: not with --read-only.")
     return found
 
 
@@ -92,17 +117,22 @@ def run(
     """Check the server. Ctrl-C ends it early, with the results so far. Raises UsageError."""
     wanted = chosen(options)
     kit = Kit(options)
-    found = Run(options, kit.tag, kit.secrets, datetime.now(UTC))
+    found = Run(options, kit.tag, kit.secrets, datetime.now(UTC), wanted)
     began = time.monotonic()
     try:
         found.stopped = _door(kit)
-        for requirement in wanted if not found.stopped else ():
+        found.door = next(iter(kit.transport.exchanges), None)
+        for requirement in wanted:
+            if found.stopped:
+                break
             on_begin(requirement)
             result = _checked(kit, requirement)
             found.results.append(result)
             on_result(result)
+            if result.exchanges and result.exchanges[-1].status is None:
+                found.stopped = _gone(kit)
     except KeyboardInterrupt:
-        found.stopped = "Interrupted."
+        found.stopped = _INTERRUPTED
     finally:
         try:
             found.left_behind = kit.close()
@@ -116,26 +146,53 @@ def _door(kit: Kit) -> str:
     """Why no check can say anything about this server; empty if they can."""
     try:
         answer = kit.owner.get("/user")
+        if answer.status == 401 and kit.owner.get(f"/{kit.tag}").status == 401:  # noqa: PLR2004
+            return (
+                "The server refuses the token (401 for GET /user), and answers 401 to a route that does not exist as "
+                "well. Is --token a valid one of this server, and does nothing before the API ask for a login?"
+            )
     except Inconclusive as reason:
         return str(reason)
+    return _refusal(answer)
+
+
+def _refusal(answer: Answer) -> str:
+    """Why an answer to ``GET /user`` shows that this is not the place, or not the token."""
+    ends = "Does --base-url end where the contract's paths begin, as in https://host/api?"
     if answer.status == 401:  # noqa: PLR2004
         return "The server refuses the token (401 for GET /user). Is --token a valid one of this server?"
-    if answer.status == 404:  # noqa: PLR2004
+    if answer.response.is_redirect:
         return (
-            "There is no GET /user (404). Does --base-url end where the contract's paths begin, as in "
-            "https://host/api?"
+            f"GET /user is answered with {answer.status}, which leads to {answer.headers['location']}. Give --base-url "
+            "as it is there."
         )
+    if answer.media_type == "text/html":
+        return f"GET /user is answered with {answer.status} and a page of HTML: no API is there. {ends}"
+    if answer.status == 404:  # noqa: PLR2004
+        return f"There is no GET /user (404). {ends}"
     return ""
 
 
-def _text(value: object) -> str:
-    """For people; shortened, because a server may send anything."""
-    text = "" if value is None else value if isinstance(value, str) else repr(value)
+def _gone(kit: Kit) -> str:
+    """What to say when the server answers nothing any more; empty if it does."""
+    try:
+        kit.owner.get("/user")
+    except Unreachable as reason:
+        return f"The server has gone away: {reason}"
+    except Inconclusive:
+        return ""
+    return ""
+
+
+def _text(value: object, hide: Callable[[str], str]) -> str:
+    """For people; hidden before it is shortened, because half a secret would not be found."""
+    text = hide("" if value is None else value if isinstance(value, str) else repr(value))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} …"
 
 
 def _checked(kit: Kit, requirement: Requirement) -> Result:
     first = len(kit.transport.exchanges)
+    kit.recalled.clear()
     began = time.monotonic()
     kit.draw_for(requirement.id)
 
@@ -145,10 +202,10 @@ def _checked(kit: Kit, requirement: Requirement) -> Result:
         return Result(
             requirement,
             verdict,
-            hide(str(said)),
-            hide(_text(broken.expected)) if broken else "",
-            hide(_text(broken.actual)) if broken else "",
-            tuple(kit.transport.exchanges[first:]),
+            _text(str(said), hide),
+            _text(broken.expected, hide) if broken else "",
+            _text(broken.actual, hide) if broken else "",
+            (*kit.recalled, *kit.transport.exchanges[first:]),
             broken.pictures if broken else {},
             time.monotonic() - began,
         )

@@ -20,8 +20,11 @@ class Verdict(StrEnum):
     FAIL = "fail"
     SKIP = "skip"
     INCONCLUSIVE = "inconclusive"
-    NOT_DECLARED = "not declared"
     ERROR = "kit error"
+    # Of those that were not asked: their profile was not claimed, the caller left them out, the run ended before.
+    NOT_DECLARED = "not declared"
+    NOT_CHOSEN = "not chosen"
+    NOT_REACHED = "not reached"
 
 
 class Broken(Exception):

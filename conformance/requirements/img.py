@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
+import re
+from email.message import Message
 from typing import TYPE_CHECKING
 
+from PIL import Image, ImageChops, ImageOps
+
 from conformance.catalogue import check
-from conformance.pictures import picture
-from conformance.verdicts import expect_equal
+from conformance.likeness import expect_same_picture, readable_frames, side_by_side
+from conformance.pictures import (
+    FORMATS,
+    MEDIA_TYPES,
+    MOST_BYTES,
+    Picture,
+    deep_png,
+    drawing,
+    encoded,
+    format_of,
+    frames_of,
+    mask,
+    moving,
+    opacity,
+    opened,
+    orientation,
+    padded,
+    picture,
+    psnr,
+    scene,
+    shown,
+    turned,
+)
+from conformance.verdicts import Broken, expect, expect_equal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from conformance.client import Answer
     from conformance.kit import Kit
+
+_NAMES = {
+    name: {f".{name}", *more}
+    for name, more in zip(FORMATS, ((".jpg", ".jpe", ".jfif"), (), (), (".dib",), (".tif",), ()), strict=True)
+}
+# Names that are in use beside the registered ones.
+_ALSO = {"bmp": {"image/x-ms-bmp", "image/x-bmp"}}
+# Measured on the drawing at 2 and 4: Hamming 1.4 dB and more nearer than repeated pixels, bilinear 1.8, bicubic 4.2,
+# Lanczos 5.0, Real-ESRGAN 6.6; repeated pixels 0.0.
+_LEAST_GAIN_DB = 0.5
+# Measured: the slowest slopes of bilinear 27 dB, Real-ESRGAN's alpha 28.5; an opaque result 5.
+_LEAST_OPACITY_DB = 18.0
+_MOST_TINT = 16  # levels of 255 between the channels of what is gray; JPEG and palettes round
+_MOST_MISSING = 8  # levels of 255 that opaque pixels may lack, for lossy encoders
 
 
 @check("IMG-001")
@@ -20,3 +63,327 @@ def a_factor_multiplies_both_sides(kit: Kit) -> None:
         width, height = (factor * side for side in original.image.size)
         expect_equal(done.result.size, (width, height), f"The size of the result of scale_factor {factor}")
         expect_equal(done.image["upscaled_dimensions"], f"{width}x{height}", "`upscaled_dimensions`")
+
+
+@check("IMG-002")
+def each_format_comes_back_as_itself(kit: Kit) -> None:
+    for name in FORMATS:
+        done = kit.completed(picture(name), {"scale_factor": 2})
+        expect_equal(format_of(done.content), name, f"The format of the result of a {name.upper()}")
+        expect_equal(done.result.size, (128, 96), f"The size of the result of a {name.upper()}")
+
+
+@check("IMG-003")
+def content_media_type_and_name_agree(kit: Kit) -> None:
+    for name in FORMATS:
+        done = kit.completed(picture(name), {"scale_factor": 2})
+        link = kit.owner.get(f"/images/{done.image['id']}/download").expect(200).data
+        _expect_names(done.download, str(link["filename"]), format_of(done.content) or name)
+
+
+@check("IMG-004")
+def the_result_shows_what_was_sent(kit: Kit) -> None:
+    for name, factor in [*((name, 2) for name in FORMATS), ("png", 3), ("png", 4)]:
+        original = picture(name)
+        done = kit.completed(original, {"scale_factor": factor})
+        what = f"The result of a {name.upper()} at scale_factor {factor}"
+        expect_same_picture(opened(original.content), done.result, what)
+
+
+@check("IMG-005")
+def edges_are_drawn_anew(kit: Kit) -> None:
+    original = picture("png", drawing(), "drawing")
+    for factor in (2, 4):
+        result = shown(kit.completed(original, {"scale_factor": factor}).result)
+        ideal = drawing(factor)
+        expect_equal(result.size, ideal.size, f"The size of the result of scale_factor {factor}")
+        repeated = psnr(ideal, drawing().resize(ideal.size, Image.Resampling.NEAREST))
+        gain = psnr(ideal, result) - repeated
+        if gain < _LEAST_GAIN_DB:
+            raise Broken(
+                f"At scale_factor {factor} the result is no nearer to a sharp picture of its size than repeated "
+                "pixels are.",
+                expected=f"at least {repeated + _LEAST_GAIN_DB:.1f} dB",
+                actual=f"{repeated + gain:.1f} dB",
+                pictures=side_by_side(original.image, result),
+            )
+
+
+@check("IMG-006")
+def transparency_is_kept(kit: Kit) -> None:
+    for original in _transparent_pictures():
+        done = kit.completed(original, {"scale_factor": 2})
+        wanted, got = opacity(opened(original.content)), opacity(done.result)
+        kept = psnr(wanted, got.resize(wanted.size, Image.Resampling.BOX))
+        if kept < _LEAST_OPACITY_DB:
+            raise Broken(
+                f"The result of a {original.format.upper()} is not transparent where the original is.",
+                expected=f"an alpha channel {_LEAST_OPACITY_DB:.0f} dB near to the original's",
+                actual=f"{kept:.1f} dB",
+                pictures={"sent": encoded(wanted, "png"), "result": encoded(got, "png")},
+            )
+        expect_same_picture(
+            opened(original.content),
+            done.result,
+            f"The result of a {original.format.upper()} with transparency",
+        )
+
+
+@check("IMG-007")
+def what_is_opaque_stays_opaque(kit: Kit) -> None:
+    full = scene().copy()
+    full.putalpha(255)
+    for original in (picture("png"), picture("webp"), picture("png", full, "opaque")):
+        least = _levels(opacity(kit.completed(original, {"scale_factor": 2}).result))[0]
+        expect(
+            least >= 255 - _MOST_MISSING,
+            f"The result of an opaque {original.format.upper()} is transparent in places.",
+            expected=255,
+            actual=least,
+        )
+
+
+@check("IMG-008")
+def gray_stays_gray(kit: Kit) -> None:
+    for name in ("png", "jpeg"):
+        original = picture(name, scene().convert("L"), "gray")
+        result = kit.completed(original, {"scale_factor": 2}).result
+        red, green, blue = shown(result).split()
+        tint = max(_levels(ImageChops.difference(red, other))[-1] for other in (green, blue))
+        if tint > _MOST_TINT:
+            raise Broken(
+                f"The result of a gray {name.upper()} has colours.",
+                expected=f"channels that differ by {_MOST_TINT} of 255 at most",
+                actual=tint,
+                pictures=side_by_side(original.image, result),
+            )
+        expect_same_picture(opened(original.content), result, f"The result of a gray {name.upper()}")
+
+
+@check("IMG-009")
+def a_palette_is_taken(kit: Kit) -> None:
+    original = picture("png", scene().quantize(64), "palette")
+    done = kit.completed(original, {"scale_factor": 2})
+    expect_equal(format_of(done.content), "png", "The format of the result of a PNG with a palette")
+    expect_same_picture(original.image, done.result, "The result of a PNG with a palette")
+
+
+@check("IMG-010")
+def sixteen_bits_are_taken(kit: Kit) -> None:
+    for kind, image in (("gray", scene().convert("L")), ("colour", scene())):
+        original = Picture(f"deep-{kind}.png", "png", deep_png(image), image)
+        done = kit.completed(original, {"scale_factor": 2})
+        expect_equal(format_of(done.content), "png", f"The format of the result of a 16-bit {kind} PNG")
+        expect_same_picture(image, done.result, f"The result of a 16-bit {kind} PNG")
+
+
+@check("IMG-011")
+def printing_colours_are_taken(kit: Kit) -> None:
+    original = picture("jpeg", scene().convert("CMYK"), "cmyk")
+    done = kit.completed(original, {"scale_factor": 2})
+    expect_equal(format_of(done.content), "jpeg", "The format of the result of a CMYK JPEG")
+    # What CMYK looks like on a screen is a matter of profiles: only light and dark are compared.
+    before = scene().convert("L")
+    after = shown(done.result).convert("L").resize(before.size, Image.Resampling.BOX)
+    alike, opposite = psnr(before, after), psnr(before, ImageOps.invert(after))
+    if alike <= opposite:
+        raise Broken(
+            "The result of a CMYK JPEG is its negative.", pictures=side_by_side(original.image, done.result)
+        )
+
+
+@check("IMG-012")
+def a_noted_orientation_is_applied(kit: Kit) -> None:
+    for noted in (6, 5):
+        original = turned(noted)
+        done = kit.completed(original, {"scale_factor": 2})
+        what = f"The result of a JPEG of EXIF orientation {noted}"
+        width, height = original.image.size
+        expect_equal(done.result.size, (2 * width, 2 * height), f"{what}: its size")
+        expect(
+            orientation(done.result) in {0, 1},
+            f"{what} still notes one: viewers turn it once more.",
+            expected=1,
+            actual=orientation(done.result),
+        )
+        expect_same_picture(original.image, done.result, what)
+        expect_equal(
+            done.image["original_dimensions"], f"{width}x{height}", "`original_dimensions`, as displayed,"
+        )
+
+
+@check("IMG-013")
+def an_animation_keeps_its_frames(kit: Kit) -> None:
+    for name in ("gif", "webp"):
+        _expect_all_frames(kit, moving(name, _three_frames()))
+
+
+@check("IMG-014")
+def an_animated_png_keeps_its_frames(kit: Kit) -> None:
+    _expect_all_frames(kit, moving("png", _three_frames()))
+
+
+@check("IMG-015")
+def a_tiff_keeps_its_pages(kit: Kit) -> None:
+    first, second, third = _three_frames()
+    smaller = second.resize((40, 30), Image.Resampling.LANCZOS)
+    _expect_all_frames(kit, moving("tiff", [first, smaller, third], "pages"))
+
+
+@check("IMG-016")
+def content_decides_what_a_file_is(kit: Kit) -> None:
+    plain = picture("bmp")
+    original = Picture("photo.png", "bmp", plain.content, plain.image, declared="image/png")
+    done = kit.completed(original, {"scale_factor": 2})
+    expect_equal(
+        format_of(done.content), "bmp", "The format of the result of a BMP that was sent as photo.png"
+    )
+    link = kit.owner.get(f"/images/{done.image['id']}/download").expect(200).data
+    _expect_names(done.download, str(link["filename"]), "bmp")
+    unnamed = Picture("photo", "jpeg", picture("jpeg").content, scene(), declared="application/octet-stream")
+    expect_equal(
+        format_of(kit.completed(unnamed, {"scale_factor": 2}).content),
+        "jpeg",
+        "The format of the result of a JPEG without extension and media type",
+    )
+
+
+@check("IMG-017")
+def what_is_no_picture_is_refused(kit: Kit) -> None:
+    drawn = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><rect width="9" height="9"/></svg>'
+    )
+    for what, content in (
+        ("text", b"This is no picture, whatever it is called."),
+        ("an SVG", drawn),
+        ("an empty file", b""),
+        ("a PDF", b"%PDF-1.4\n1 0 obj <</Type /Catalog>> endobj\ntrailer <</Root 1 0 R>>\n%%EOF\n"),
+        ("bytes by chance", bytes(kit.random.randrange(256) for _ in range(2000))),
+    ):
+        _expect_refused(kit, picture("png").holding(content), what)
+
+
+@check("IMG-018")
+def what_is_damaged_is_refused(kit: Kit) -> None:
+    for name in FORMATS:
+        whole = picture(name)
+        _expect_refused(
+            kit, whole.holding(whole.content[: len(whole.content) // 2]), f"half a {name.upper()}"
+        )
+        _expect_refused(kit, whole.holding(whole.content[:16]), f"the first 16 bytes of a {name.upper()}")
+    content = picture("png").content
+    middle = len(content) // 2
+    broken = content[:middle] + b"\xff" * 200 + content[middle + 200 :]
+    _expect_refused(kit, picture("png").holding(broken), "a PNG whose data is overwritten in the middle")
+
+
+@check("IMG-019")
+def a_file_that_is_too_large_is_refused(kit: Kit) -> None:
+    original = picture("jpeg")
+    _expect_refused(
+        kit, original.holding(padded(original.content, MOST_BYTES + 1)), "a JPEG of 10 MiB and one byte"
+    )
+
+
+@check("IMG-020")
+def ten_mebibytes_are_accepted(kit: Kit) -> None:
+    original = picture("jpeg", stem="large")
+    accepted = kit.upload(original.holding(padded(original.content, MOST_BYTES)), {"scale_factor": 2})
+    expect_equal(accepted["original_size"], MOST_BYTES, "`original_size`")
+    image, _ = kit.wait(accepted["id"])
+    expect_equal(image["status"], "completed", "The status of a JPEG of exactly 10 MiB in the end")
+
+
+@check("IMG-021")
+def odd_sizes_are_scaled_exactly(kit: Kit) -> None:
+    for size, name, factor in (
+        ((1, 1), "png", 3),
+        ((1, 37), "jpeg", 2),
+        ((37, 1), "gif", 4),
+        ((61, 43), "webp", 3),
+    ):
+        original = picture(name, scene(*size), f"odd-{size[0]}x{size[1]}")
+        done = kit.completed(original, {"scale_factor": factor})
+        wanted = tuple(factor * side for side in size)
+        what = f"The size of the result of {size[0]}x{size[1]} pixels at scale_factor {factor}"
+        expect_equal(done.result.size, wanted, what)
+        expect_equal(done.image["original_dimensions"], f"{size[0]}x{size[1]}", "`original_dimensions`")
+
+
+def _three_frames() -> list[Image.Image]:
+    """So different that no encoder takes two of them for one."""
+    return [scene(), ImageOps.mirror(scene()), ImageOps.flip(scene())]
+
+
+def _transparent_pictures() -> Iterator[Picture]:
+    soft = scene().copy()
+    soft.putalpha(mask())
+    for name in ("png", "webp"):
+        yield picture(name, soft, "alpha")
+    hard = scene().copy()
+    hard.putalpha(mask().point(lambda level: 255 if level else 0))
+    yield picture("gif", hard, "alpha")
+
+
+def _expect_all_frames(kit: Kit, original: Picture) -> None:
+    done = kit.completed(original, {"scale_factor": 2})
+    before, after = frames_of(opened(original.content)), readable_frames(done.content)
+    kind = original.format.upper()
+    expect_equal(
+        len(after), len(before), f"The number of pictures in the result of a {kind} of {len(before)}"
+    )
+    for number, (frame, larger) in enumerate(zip(before, after, strict=True), 1):
+        what = f"Picture {number} in the result of a {kind} of {len(before)}"
+        expect_equal(larger.size, (2 * frame.width, 2 * frame.height), f"{what}: its size")
+        expect_same_picture(frame, larger, what)
+
+
+def _expect_refused(kit: Kit, wrong: Picture, what: str) -> None:
+    answer = kit.try_upload(wrong).expect(422, why=f"with {what}")
+    expect(
+        "image" in answer.errors,
+        f"The refusal of {what} does not name the field `image`.",
+        expected="image",
+        actual=sorted(answer.errors),
+    )
+
+
+def _expect_names(download: Answer, filename: str, name: str) -> None:
+    """Of a file whose content is of the format ``name``."""
+    kind = name.upper()
+    types = {MEDIA_TYPES[name], *_ALSO.get(name, set())}
+    expect(
+        download.media_type in types,
+        f"A file that is a {kind} is served as {download.media_type or 'nothing'}.",
+        expected=MEDIA_TYPES[name],
+        actual=download.media_type,
+    )
+    for where, told in (("`filename`", filename), ("Content-Disposition", _disposition_name(download))):
+        if told is None:
+            continue
+        expect(
+            _extension(told) in _NAMES[name],
+            f"{where} names a file that is a {kind} {told!r}.",
+            expected=_one_of(_NAMES[name]),
+            actual=_extension(told),
+        )
+
+
+def _disposition_name(download: Answer) -> str | None:
+    message = Message()
+    message["content-disposition"] = download.headers.get("content-disposition", "")
+    return message.get_filename()
+
+
+def _extension(filename: str) -> str:
+    found = re.search(r"\.[^.]+$", filename)
+    return found.group().lower() if found else ""
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return " or ".join(sorted(names))
+
+
+def _levels(channel: Image.Image) -> list[int]:
+    """Those that are in it, darkest first."""
+    return [level for level, count in enumerate(channel.histogram()) if count]

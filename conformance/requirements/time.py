@@ -1,0 +1,151 @@
+"""Do times say when something was, so that a program can tell?"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from conformance.catalogue import check
+from conformance.envelope import answers_of_the_contract
+from conformance.kit import BATCH_TERMINAL
+from conformance.pictures import picture
+from conformance.times import instant, times_in
+from conformance.verdicts import Broken, Inconclusive, expect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.client import Answer
+    from conformance.kit import Kit
+
+_AS_UPREZ_WRITES_THEM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
+# Clocks of one server's machines may differ; a wrong zone makes half an hour at least.
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+def _ask_for_times(kit: Kit) -> None:
+    image_id = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
+    for path in (f"/images/{image_id}", "/images", "/user", "/user/tokens", "/subscription"):
+        kit.owner.get(path).expect(200)
+
+
+def _times_seen(kit: Kit) -> Iterator[tuple[str, Any]]:
+    """In the successes of documented operations so far: where it stood, and what."""
+    for asked, exchange in answers_of_the_contract(kit.transport):
+        if exchange.status is not None and exchange.status < 300:  # noqa: PLR2004
+            try:
+                body = json.loads(exchange.body)
+            except ValueError:
+                continue
+            for where, text in times_in(body):
+                yield f"`{where}` of {asked}", text
+
+
+@check("TIME-001")
+def times_are_rfc_3339_with_a_zone(kit: Kit) -> None:
+    _ask_for_times(kit)
+    for where, text in _times_seen(kit):
+        instant(text, where)
+
+
+@check("TIME-002")
+def times_have_six_decimals_and_z(kit: Kit) -> None:
+    _ask_for_times(kit)
+    for where, text in _times_seen(kit):
+        expect(
+            isinstance(text, str) and _AS_UPREZ_WRITES_THEM.fullmatch(text),
+            f"{where} is {text!r}: not in UTC with six decimals and Z.",
+            expected="for example 2026-02-15T12:00:00.000000Z",
+            actual=text,
+        )
+
+
+@check("TIME-003")
+def nothing_is_updated_before_it_is_created(kit: Kit) -> None:
+    done = kit.completed(picture("png"), {"scale_factor": 2})
+    listed = kit.owner.get("/images").expect(200).data
+    for said in (done.accepted, done.image, *listed, kit.owner.get("/user").expect(200).data):
+        created = instant(said["created_at"], "`created_at`")
+        updated = instant(said["updated_at"], "`updated_at`")
+        expect(
+            updated >= created,
+            f"`updated_at` is {created - updated} before `created_at`.",
+            expected=f"{said['created_at']} or later",
+            actual=said["updated_at"],
+        )
+
+
+@check("TIME-004")
+def work_takes_no_longer_than_the_image_is_there(kit: Kit) -> None:
+    image = kit.completed(picture("png"), {"scale_factor": 2}).image
+    worked = image.get("processing_time")
+    if worked is None:
+        raise Broken("A completed image has no `processing_time`.", expected="seconds", actual=worked)
+    there = instant(image["updated_at"], "`updated_at`") - instant(image["created_at"], "`created_at`")
+    seconds = there.total_seconds()
+    # The seconds may have been rounded to two decimals, and the times cut to their last digit.
+    precision = 0.01 + max(_last_digit(image["created_at"]), _last_digit(image["updated_at"]))
+    expect(
+        isinstance(worked, int | float) and 0 <= worked <= seconds + precision,
+        f"`processing_time` is {worked!r}, and {seconds} s lie between `created_at` and `updated_at`.",
+        expected=f"from 0 to {seconds}",
+        actual=worked,
+    )
+
+
+@check("TIME-005")
+def times_are_those_of_the_servers_own_clock(kit: Kit) -> None:
+    before = _date(kit.owner.get("/user").expect(200))
+    answer = kit.allowed(kit.try_upload(picture("png"), {"scale_factor": 2})).expect(202)
+    after = _date(answer)
+    created = instant(answer.data["created_at"], "`created_at`")
+    expect(
+        before - _CLOCKS_DIFFER <= created <= after + _CLOCKS_DIFFER,
+        f"By the server's `Date` headers an image was uploaded between {before:%H:%M:%S} and {after:%H:%M:%S} UTC; "
+        f"its `created_at` is {answer.data['created_at']}.",
+        expected=f"about {after.isoformat()}",
+        actual=answer.data["created_at"],
+    )
+
+
+@check("TIME-006")
+def a_batch_tells_when_it_came_to_its_end(kit: Kit) -> None:
+    sent = kit.batch([picture("png")], {"scale_factor": 2})
+    expect(
+        sent.get("completed_at") is None or sent["status"] in BATCH_TERMINAL,
+        f"A batch that is {sent['status']!r} has a `completed_at`.",
+        expected=None,
+        actual=sent.get("completed_at"),
+    )
+    batch, _ = kit.wait_for_batch(sent["id"])
+    for name, value in times_in(batch):
+        instant(value, f"`{name}` of a batch")
+    if batch.get("completed_at") is None:
+        raise Broken("A batch that came to its end has no `completed_at`.", expected="a time", actual=None)
+    created, completed = (instant(batch[name], f"`{name}`") for name in ("created_at", "completed_at"))
+    updated = instant(batch["updated_at"], "`updated_at`")
+    expect(
+        created <= completed and created <= updated,
+        "A batch came to its end, or was updated, before it was created.",
+        expected=f"{batch['created_at']} or later",
+        actual=min(batch["completed_at"], batch["updated_at"]),
+    )
+
+
+def _last_digit(text: str) -> float:
+    """What the last digit of a time stands for, in seconds."""
+    decimals = re.search(r"\.(\d+)", text)
+    return 10.0 ** -len(decimals[1]) if decimals else 1.0
+
+
+def _date(answer: Answer) -> datetime:
+    try:
+        return parsedate_to_datetime(answer.headers["date"]).replace(tzinfo=UTC)  # it is always GMT
+    except (KeyError, ValueError):
+        raise Inconclusive(
+            f"The answer to {answer.asked} has no `Date` header to compare times with. Let the server, or what "
+            "stands in front of it, send one."
+        ) from None

@@ -54,6 +54,4 @@ def test_an_envelope_has_no_further_members() -> None:
 def test_the_words_of_a_subscriptions_status_are_left_to_the_server() -> None:
     words = resolve(f"{SUBSCRIPTION}/properties/status/enum")
     assert "active" in words
-    assert not [
-        said for said in problems(SUBSCRIPTION, {"status": "past_due"}) if said.startswith("status")
-    ]
+    assert not [said for said in problems(SUBSCRIPTION, {"status": "past_due"}) if said.startswith("status")]

@@ -30,6 +30,8 @@ _COMMANDS = {
     "user": "user:app",
     "db": "database:app",
 }
+# Anything else that cannot be imported is an extra that was left out.
+_OWN_PACKAGES = frozenset({"domain", "handlers", "uprez", "workers", ""})
 
 
 class _OnDemand(Mapping[str, Any]):
@@ -100,5 +102,12 @@ def run() -> None:
         sys.exit("uprez: " + (str(refused) or refused.code).replace("\n", "\n       "))
     except OSError as refused:
         sys.exit(f"uprez: {refused}")
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package in _OWN_PACKAGES:
+            raise
+        sys.exit(
+            f"uprez: {package} is not installed. Whatever the service needs comes with: pip install 'uprez[serve]'"
+        )
     except KeyboardInterrupt:
         sys.exit(130)

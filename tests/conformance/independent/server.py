@@ -190,7 +190,7 @@ class Server:
             if route.access == "link":
                 response = self.fetch_result(request, **numbers)
             elif route.access == "public":
-                self.count_without_token()
+                self.count_public(request)
                 response = self.success(self.handle(route, request, None, numbers))
             else:
                 caller = self.authenticate(request)
@@ -304,13 +304,16 @@ class Server:
     # Who asks
 
     def authenticate(self, request: Any) -> Caller:
-        scheme, _, secret = request.get_header("Authorization", "").partition(" ")
-        token = self.find_token(secret.strip()) if scheme.lower() == "bearer" else None
+        token = self.token_of(request)
         if token is None:
             self.count_without_token()
             raise self.unauthenticated("Unauthenticated.")
         self.touch(token)
         return Caller(token.account, token)
+
+    def token_of(self, request: Any) -> Token | None:
+        scheme, _, secret = request.get_header("Authorization", "").partition(" ")
+        return self.find_token(secret.strip()) if scheme.lower() == "bearer" else None
 
     def unauthenticated(self, message: str) -> Refused:
         return Refused(401, message, WWW_Authenticate=self.challenge())
@@ -329,6 +332,11 @@ class Server:
             self.without_token += 1
             if self.without_token > self.unauthenticated_per_hour:
                 raise self.too_many(3600)
+
+    def count_public(self, request: Any) -> None:
+        """Whoever has a token is not counted among those without one, where none is needed."""
+        if self.token_of(request) is None:
+            self.count_without_token()
 
     def count_with_token(self, caller: Caller) -> None:
         with self.lock:

@@ -1,0 +1,69 @@
+"""Servers that keep what was deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from independent.records import Account, Response, StoredImage
+from independent.server import Caller, Refused, Server, Success
+from mutants import mutant
+
+
+class Keeping(Server):
+    """``kept``: what was deleted."""
+
+    def __init__(self, **given: Any) -> None:
+        self.kept: dict[int, StoredImage] = {}
+        super().__init__(**given)
+
+    def forget(self, image: StoredImage) -> None:
+        super().forget(image)
+        self.kept[image.id] = image
+
+
+@mutant("deleting-does-nothing", kills=["DEL-001"])
+class DeletingDoesNothing(Server):
+    def forget(self, image: StoredImage) -> None:
+        pass
+
+
+@mutant("a-deleted-image-can-be-downloaded", kills=["DEL-001"])
+class DeletedImageCanBeDownloaded(Keeping):
+    def show_download(self, request: Any, caller: Caller, number: int) -> Success:
+        if number in self.kept:
+            image = self.kept[number]
+            return Success("", {"download_url": self.link(image), "filename": self.result_name(image)})
+        return super().show_download(request, caller, number)
+
+
+@mutant("a-second-deletion-succeeds", kills=["DEL-002"])
+class SecondDeletionSucceeds(Keeping):
+    def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
+        return (
+            Success("Image deleted") if number in self.kept else super().delete_image(request, caller, number)
+        )
+
+
+@mutant("the-list-keeps-what-was-deleted", kills=["DEL-003"])
+class ListKeepsWhatWasDeleted(Keeping):
+    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
+        return super().listed({**self.kept, **things} if things is self.images else things, account)
+
+
+@mutant("links-outlive-the-image", kills=["DEL-004"])
+class LinksOutliveTheImage(Keeping):
+    def fetch_result(self, request: Any, number: int) -> Response:
+        if number in self.kept:
+            return self.file_response(self.kept[number])
+        return super().fetch_result(request, number)
+
+
+@mutant("only-what-is-finished-can-be-deleted", kills=["DEL-005"])
+class OnlyWhatIsFinishedCanBeDeleted(Server):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"work_seconds": 0.2, **given})
+
+    def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
+        if self.owned(self.images, number, caller.account).status in {"pending", "processing"}:
+            raise Refused(400, "The image is at work.")
+        return super().delete_image(request, caller, number)

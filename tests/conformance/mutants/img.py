@@ -2,12 +2,233 @@
 
 from __future__ import annotations
 
-from independent.records import Sizing
-from independent.server import Server
+import io
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageChops, ImageOps
+
+from independent.pictures import Film, Unreadable
+from independent.server import FILE_CAP, Server
 from mutants import mutant
+
+if TYPE_CHECKING:
+    from independent.forms import Part
+    from independent.records import Sizing, StoredImage
+    from independent.server import Errors
+
+_ORIENTATION = 0x0112
 
 
 @mutant("the-factor-is-always-two", kills=["IMG-001"])
 class FactorIsAlwaysTwo(Server):
     def factor(self, sizing: Sizing) -> int:
         return 2
+
+
+@mutant("every-result-is-a-png", kills=["IMG-002"])
+class EveryResultIsAPng(Server):
+    def encode(self, film: Film) -> bytes:
+        film.format = "png"
+        return super().encode(film)
+
+
+@mutant("files-are-served-as-bytes", kills=["IMG-003"])
+class FilesAreServedAsBytes(Server):
+    def file_type(self, image: StoredImage) -> str:
+        return "application/octet-stream"
+
+
+@mutant("every-filename-ends-in-png", kills=["IMG-003"])
+class EveryFilenameEndsInPng(Server):
+    def result_name(self, image: StoredImage) -> str:
+        return image.filename.rpartition(".")[0] + ".png"
+
+
+@mutant("results-are-blank", kills=["IMG-004"])
+class ResultsAreBlank(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return Image.new("RGB", size, (128, 128, 128))
+
+
+@mutant("results-are-mirrored", kills=["IMG-004"])
+class ResultsAreMirrored(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return ImageOps.mirror(super().enlarge(frame, size))
+
+
+@mutant("results-are-turned", kills=["IMG-004"])
+class ResultsAreTurned(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return super().enlarge(frame, size).transpose(Image.Transpose.ROTATE_180)
+
+
+@mutant("results-swap-red-and-blue", kills=["IMG-004"])
+class ResultsSwapRedAndBlue(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        red, green, blue = super().enlarge(frame.convert("RGB"), size).split()
+        return Image.merge("RGB", (blue, green, red))
+
+
+@mutant("results-are-shifted", kills=["IMG-004"])
+class ResultsAreShifted(Server):
+    """By one pixel of the original."""
+
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return ImageChops.offset(super().enlarge(frame, size), size[0] // frame.width, 0)
+
+
+@mutant("results-are-cropped", kills=["IMG-004"])
+class ResultsAreCropped(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        w, h = frame.size
+        return super().enlarge(frame.crop((w // 10, h // 10, w - w // 10, h - h // 10)), size)
+
+
+@mutant("pixels-are-repeated", kills=["IMG-005"])
+class PixelsAreRepeated(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return frame.resize(size, Image.Resampling.NEAREST)
+
+
+@mutant("transparency-is-dropped", kills=["IMG-006"])
+class TransparencyIsDropped(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return super().enlarge(frame.convert("RGB"), size)
+
+
+@mutant("results-are-half-transparent", kills=["IMG-007"])
+class ResultsAreHalfTransparent(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().enlarge(frame.convert("RGBA"), size)
+        larger.putalpha(200)
+        return larger
+
+
+@mutant("gray-gets-a-tint", kills=["IMG-008"])
+class GrayGetsATint(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().enlarge(frame, size)
+        if larger.mode != "L":
+            return larger
+        return Image.merge("RGB", (larger.point(lambda level: level * 9 // 10), larger, larger))
+
+
+@mutant("palettes-are-refused", kills=["IMG-009"])
+class PalettesAreRefused(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if film.format == "png" and Image.open(io.BytesIO(content)).mode == "P":
+            raise Unreadable("The image has a palette.")
+        return film
+
+
+@mutant("sixteen-bits-are-clipped", kills=["IMG-010"])
+class SixteenBitsAreClipped(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        image = Image.open(io.BytesIO(content))
+        if image.mode.startswith("I"):
+            film.frames = [image.convert("I").convert("L")]
+        return film
+
+
+@mutant("cmyk-comes-back-negative", kills=["IMG-011"])
+class CmykComesBackNegative(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).mode == "CMYK":
+            film.frames = [ImageOps.invert(frame.convert("RGB")) for frame in film.frames]
+        return film
+
+
+@mutant("the-orientation-is-ignored", kills=["IMG-012", "SIZE-019"])
+class OrientationIsIgnored(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        image = Image.open(io.BytesIO(content))
+        if _ORIENTATION in image.getexif():
+            film.frames = [image.convert("RGB")]
+        return film
+
+
+@mutant("the-orientation-is-applied-and-kept", kills=["IMG-012"])
+class OrientationIsAppliedAndKept(Server):
+    def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
+        noted = Image.open(io.BytesIO(image.content)).getexif()
+        if _ORIENTATION in noted:
+            kept = io.BytesIO()
+            Image.open(io.BytesIO(content)).save(kept, "JPEG", exif=noted)
+            content = kept.getvalue()
+        super().complete(image, film, content)
+
+
+@mutant("only-the-first-frame", kills=["IMG-013", "IMG-014", "IMG-015"])
+class OnlyTheFirstFrame(Server):
+    def upscale(self, film: Film, size: tuple[int, int]) -> Film:
+        film.frames = film.frames[:1]
+        return super().upscale(film, size)
+
+
+@mutant("all-pages-are-of-one-size", kills=["IMG-015"])
+class AllPagesAreOfOneSize(Server):
+    def upscale(self, film: Film, size: tuple[int, int]) -> Film:
+        film.frames = [self.enlarge(frame, size) for frame in film.frames]
+        return film
+
+
+@mutant("the-name-decides", kills=["IMG-016"])
+class NameDecides(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        film = super().read_picture(part, name, errors)
+        extension = (part.filename or "").rpartition(".")[2].lower()
+        if film and extension not in {film.format, {"jpeg": "jpg"}.get(film.format)}:
+            errors[name] = ["The image is not what its name says."]
+            return None
+        return film
+
+
+@mutant("the-filename-is-never-put-right", kills=["IMG-016"])
+class FilenameIsNeverPutRight(Server):
+    def result_name(self, image: StoredImage) -> str:
+        return image.filename
+
+
+@mutant("the-file-is-not-looked-at", kills=["IMG-017", "IMG-018"])
+class FileIsNotLookedAt(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        return self.decode(part.content)
+
+    def decode(self, content: bytes) -> Film:
+        try:
+            return super().decode(content)
+        except Unreadable:
+            return Film("png", [Image.new("RGB", (64, 48))])
+
+
+@mutant("only-the-header-is-read", kills=["IMG-018"])
+class OnlyTheHeaderIsRead(Server):
+    def decode(self, content: bytes) -> Film:
+        try:
+            return super().decode(content)
+        except Unreadable:
+            image = Image.open(io.BytesIO(content))
+            return Film(str(image.format).lower(), [Image.new("RGB", image.size)])
+
+
+@mutant("no-file-is-too-large", kills=["IMG-019"])
+class NoFileIsTooLarge(Server):
+    def largest_file(self) -> int:
+        return 2 * FILE_CAP
+
+
+@mutant("ten-mebibytes-are-too-many", kills=["IMG-020"])
+class TenMebibytesAreTooMany(Server):
+    def largest_file(self) -> int:
+        return FILE_CAP - 1
+
+
+@mutant("sides-are-rounded-to-even", kills=["IMG-021"])
+class SidesAreRoundedToEven(Server):
+    def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
+        width, height = super().result_size(original, sizing)
+        return width + width % 2, height + height % 2

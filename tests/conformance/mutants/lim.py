@@ -1,0 +1,100 @@
+"""Servers that count the quota otherwise than they tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from independent.forms import Part
+from independent.records import Account, Response
+from independent.server import Caller, Refused, Server, Success
+from mutants import mutant
+
+REMAINING = "X-RateLimit-Remaining"
+
+
+class PartlyUsed(Server):
+    """A third of a small quota is used up."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"quota": 300, **given})
+        for account in self.accounts.values():
+            account.used = 100
+
+
+@mutant("one-too-many-remains", kills=["LIM-001"])
+class OneTooManyRemains(Server):
+    def usage_data(self, account: Account) -> dict[str, Any]:
+        return super().usage_data(account) | {"remaining": self.remaining(account) + 1}
+
+
+@mutant("the-percentage-is-a-fraction", kills=["LIM-002"])
+class PercentageIsAFraction(PartlyUsed):
+    def usage_data(self, account: Account) -> dict[str, Any]:
+        return super().usage_data(account) | {"percentage": round(account.used / account.quota, 1)}
+
+
+@mutant("the-percentage-is-not-rounded", kills=["LIM-002"])
+class PercentageIsNotRounded(PartlyUsed):
+    def usage_data(self, account: Account) -> dict[str, Any]:
+        return super().usage_data(account) | {"percentage": 100 * account.used / account.quota}
+
+
+@mutant("the-quota-is-always-exceeded", kills=["LIM-003"])
+class QuotaIsAlwaysExceeded(Server):
+    def usage_data(self, account: Account) -> dict[str, Any]:
+        return super().usage_data(account) | {"exceeded": True}
+
+
+@mutant("an-upload-costs-nothing", kills=["LIM-004"])
+class UploadCostsNothing(Server):
+    def take(self, account: Account, count: int) -> None:
+        pass
+
+
+@mutant("an-upload-costs-two", kills=["LIM-004"])
+class UploadCostsTwo(Server):
+    def take(self, account: Account, count: int) -> None:
+        super().take(account, 2 * count)
+
+
+@mutant("a-refusal-costs-one", kills=["LIM-005"])
+class RefusalCostsOne(Server):
+    def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        try:
+            return super().upload_image(request, caller, parts)
+        except Refused:
+            caller.account.used += 1
+            raise
+
+
+@mutant("errors-do-not-tell-the-quota", kills=["LIM-006"])
+class ErrorsDoNotTellTheQuota(Server):
+    def after(self, request: Any, response: Response) -> None:
+        if response.status >= 400:
+            response.headers.pop(REMAINING, None)
+
+
+@mutant("the-header-counts-before-the-upload", kills=["LIM-006", "LIM-008"])
+class HeaderCountsBeforeTheUpload(Server):
+    def after(self, request: Any, response: Response) -> None:
+        if response.status == 202:
+            response.headers[REMAINING] = str(int(response.headers[REMAINING]) + 1)
+
+
+@mutant("a-batch-costs-one", kills=["LIM-007"])
+class BatchCostsOne(Server):
+    def take(self, account: Account, count: int) -> None:
+        super().take(account, 1)
+
+
+@mutant("batches-do-not-tell-the-quota", kills=["LIM-008"])
+class BatchesDoNotTellTheQuota(Server):
+    def after(self, request: Any, response: Response) -> None:
+        if request.path.startswith("/api/batches"):
+            response.headers.pop(REMAINING, None)
+
+
+@mutant("a-429-does-not-say-for-how-long", kills=["LIM-009"])
+class TooManyDoesNotSayForHowLong(Server):
+    def show_usage(self, request: Any, caller: Caller) -> Success:
+        raise Refused(429, "Too many requests.")

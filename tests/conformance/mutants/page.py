@@ -1,0 +1,156 @@
+"""Servers whose lists miss, repeat or mislead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from independent.records import StoredBatch, StoredImage
+from independent.server import Server
+from mutants import mutant
+
+Query = list[tuple[str, str]]
+Asked = tuple[int, int, str | None]
+
+
+@mutant("pages-overlap", kills=["PAGE-001", "PAGE-011"])
+class PagesOverlap(Server):
+    def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
+        return found[max(0, (number - 1) * per_page - 1) : number * per_page]
+
+
+@mutant("the-last-item-of-a-page-is-lost", kills=["PAGE-001"])
+class LastItemOfAPageIsLost(Server):
+    def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
+        return super().page_slice(found, number, per_page)[: max(1, per_page - 1)]
+
+
+@mutant("the-total-counts-the-page", kills=["PAGE-001"])
+class TotalCountsThePage(Server):
+    def meta(self, number: int, last: int, per_page: int, total: int) -> dict[str, Any]:
+        return super().meta(number, last, per_page, min(per_page, total))
+
+
+@mutant("the-oldest-comes-first", kills=["PAGE-002", "PAGE-011"])
+class OldestComesFirst(Server):
+    def newest_first(self, things: list[Any]) -> list[Any]:
+        return super().newest_first(things)[::-1]
+
+
+@mutant("a-page-out-of-range-is-the-nearest", kills=["PAGE-003", "PAGE-012"])
+class PageOutOfRangeIsTheNearest(Server):
+    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        nearest = {"page": 1, "per_page": 15}
+        kept = [
+            (name, str(max(1, min(100, int(value)))) if value.lstrip("-").isdecimal() else str(nearest[name]))
+            if name in nearest
+            else (name, value)
+            for name, value in query
+        ]
+        return super().paging(kept, statuses)
+
+
+@mutant("a-page-has-ten-items", kills=["PAGE-004"])
+class PageHasTenItems(Server):
+    def default_per_page(self) -> int:
+        return 10
+
+
+@mutant("a-page-has-fifty-items-at-most", kills=["PAGE-004"])
+class PageHasFiftyItemsAtMost(Server):
+    def most_per_page(self) -> int:
+        return 50
+
+
+@mutant("past-the-end-is-not-found", kills=["PAGE-005"])
+class PastTheEndIsNotFound(Server):
+    def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
+        if number > self.last_page(len(found), per_page):
+            raise self.not_found()
+        return super().page_slice(found, number, per_page)
+
+
+@mutant("past-the-end-is-the-last-page", kills=["PAGE-005"])
+class PastTheEndIsTheLastPage(Server):
+    def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
+        return super().page_slice(found, min(number, self.last_page(len(found), per_page)), per_page)
+
+
+@mutant("the-status-is-not-looked-at", kills=["PAGE-006", "PAGE-013"])
+class StatusIsNotLookedAt(Server):
+    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        number, per_page, _ = super().paging(query, statuses)
+        return number, per_page, None
+
+
+@mutant("an-unknown-status-chooses-nothing", kills=["PAGE-006"])
+class UnknownStatusChoosesNothing(Server):
+    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        return super().paging(query, (*statuses, *(value for name, value in query if name == "status")))
+
+
+@mutant("links-forget-the-status", kills=["PAGE-007"])
+class LinksForgetTheStatus(Server):
+    def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
+        return super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
+
+
+@mutant("next-leads-to-itself", kills=["PAGE-007"])
+class NextLeadsToItself(Server):
+    def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
+        made = super().links(path, query, number, last)
+        following = made["next"]
+        return made | {"next": following and following.replace(f"&page={number + 1}", f"&page={number}")}
+
+
+@mutant("the-last-page-has-a-next", kills=["PAGE-007"])
+class LastPageHasANext(Server):
+    def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
+        made = super().links(path, query, number, last)
+        return made | {"next": made["next"] or made["last"]}
+
+
+@mutant("the-last-of-two-values-counts", kills=["PAGE-008", "PAGE-012"])
+class LastOfTwoValuesCounts(Server):
+    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        return super().paging(list(dict(query).items()), statuses)
+
+
+@mutant("an-unknown-parameter-is-refused", kills=["PAGE-009"])
+class UnknownParameterIsRefused(Server):
+    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        unknown = {name for name, _ in query} - {"page", "per_page", "status"}
+        if unknown:
+            raise self.invalid({name: ["There is no such parameter."] for name in unknown})
+        return super().paging(query, statuses)
+
+
+@mutant("the-last-page-is-rounded-down", kills=["PAGE-010", "PAGE-014"])
+class LastPageIsRoundedDown(Server):
+    def last_page(self, total: int, per_page: int) -> int:
+        return max(1, total // per_page)
+
+
+@mutant("an-empty-list-has-no-page", kills=["PAGE-010"])
+class EmptyListHasNoPage(Server):
+    def meta(self, number: int, last: int, per_page: int, total: int) -> dict[str, Any]:
+        return super().meta(number, last if total else 0, per_page, total)
+
+
+@mutant("links-of-batches-lead-to-images", kills=["PAGE-014"])
+class LinksOfBatchesLeadToImages(Server):
+    def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
+        return super().links("/images", query, number, last)
+
+
+@mutant("ties-are-in-the-order-of-sending", kills=["PAGE-015"])
+class TiesAreInTheOrderOfSending(Server):
+    def newest_first(self, things: list[Any]) -> list[Any]:
+        def moment(thing: StoredImage | StoredBatch) -> Any:
+            batch = thing.batch if isinstance(thing, StoredImage) else None
+            return batch.created_at if batch else thing.created_at
+
+        return sorted(things, key=moment, reverse=True)
+
+    def image_data(self, image: StoredImage) -> dict[str, Any]:
+        told = super().image_data(image)
+        return told | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})

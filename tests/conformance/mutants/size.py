@@ -1,0 +1,145 @@
+"""Servers that take other wishes than those of the contract, or understand them otherwise."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from independent.server import LARGEST_SIDE, Server
+from mutants import mutant
+
+if TYPE_CHECKING:
+    from independent.forms import Part
+    from independent.pictures import Film
+    from independent.records import Sizing, StoredImage
+    from independent.server import Errors, Refused
+
+_SIZES = {"scale_factor", "target_width", "target_height"}
+
+
+@mutant("the-default-factor-is-four", kills=["SIZE-001"])
+class DefaultFactorIsFour(Server):
+    def default_factor(self) -> int:
+        return 4
+
+
+@mutant("any-factor-is-taken", kills=["SIZE-002"])
+class AnyFactorIsTaken(Server):
+    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+        given = super().sizing(parts, errors)
+        if errors.pop("scale_factor", None):
+            given.scale_factor = 2
+        return given
+
+
+@mutant("sloppy-numbers-are-taken", kills=["SIZE-003", "SIZE-011"])
+class SloppyNumbersAreTaken(Server):
+    def whole_number(self, text: str) -> int | None:
+        with suppress(ValueError):
+            return int(float(text))
+        return None
+
+
+@mutant("a-factor-gives-way-to-a-target", kills=["SIZE-004"])
+class FactorGivesWayToATarget(Server):
+    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+        names = {part.name for part in parts}
+        if names & {"target_width", "target_height"}:
+            parts = [part for part in parts if part.name != "scale_factor"]
+        return super().sizing(parts, errors)
+
+
+@mutant("the-other-side-is-rounded-down", kills=["SIZE-005", "SIZE-006"])
+class OtherSideIsRoundedDown(Server):
+    def following_side(self, side: int, target: int, original: int) -> int:
+        return max(1, side * target // original)
+
+
+@mutant("halves-are-rounded-to-even", kills=["SIZE-005", "SIZE-006"])
+class HalvesAreRoundedToEven(Server):
+    def following_side(self, side: int, target: int, original: int) -> int:
+        return max(1, round(side * target / original))
+
+
+@mutant("proportions-are-always-kept", kills=["SIZE-007"])
+class ProportionsAreAlwaysKept(Server):
+    def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
+        width, height = super().result_size(original, sizing)
+        if sizing.target_width and sizing.target_height:
+            height = self.following_side(original[1], width, original[0])
+        return width, height
+
+
+@mutant("both-sides-have-to-grow", kills=["SIZE-008"])
+class BothSidesHaveToGrow(Server):
+    def size_errors(self, film: Film, sizing: Sizing) -> Errors:
+        errors = super().size_errors(film, sizing)
+        larger = self.result_size(film.size, sizing)
+        if not errors and (larger[0] <= film.size[0] or larger[1] <= film.size[1]):
+            errors["target_width"] = ["The result would not be larger."]
+        return errors
+
+
+@mutant("a-target-may-be-the-original-size", kills=["SIZE-009"])
+class TargetMayBeTheOriginalSize(Server):
+    def target_fits(self, side: int, target: int) -> bool:
+        return target == side or super().target_fits(side, target)
+
+
+@mutant("targets-go-beyond-the-plan", kills=["SIZE-010"])
+class TargetsGoBeyondThePlan(Server):
+    def target_fits(self, side: int, target: int) -> bool:
+        return side < target
+
+
+@mutant("no-side-is-too-long", kills=["SIZE-012"])
+class NoSideIsTooLong(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return True
+
+    def process(self, image: StoredImage) -> None:
+        with suppress(Exception):  # formats have bounds of their own
+            super().process(image)
+
+
+@mutant("sides-end-below-16384", kills=["SIZE-013"])
+class SidesEndBelow16384(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return max(size) < LARGEST_SIDE and super().result_fits(film, size)
+
+
+@mutant("a-webp-is-like-any-other", kills=["SIZE-014"])
+class WebpIsLikeAnyOther(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return max(size) <= LARGEST_SIDE
+
+    def process(self, image: StoredImage) -> None:
+        with suppress(Exception):  # no such WebP can be written
+            super().process(image)
+
+
+@mutant("an-empty-value-is-no-number", kills=["SIZE-015"])
+class EmptyValueIsNoNumber(Server):
+    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+        for part in parts:
+            if part.name in _SIZES and not part.content:
+                errors[part.name] = ["It must be a whole number."]
+        return super().sizing(parts, errors)
+
+
+@mutant("a-target-has-a-factor-too", kills=["SIZE-016"])
+class TargetHasAFactorToo(Server):
+    def sizing_data(self, sizing: Sizing) -> dict[str, Any]:
+        return super().sizing_data(sizing) | {"scale_factor": sizing.scale_factor or 2}
+
+
+@mutant("the-last-of-two-sizes-counts", kills=["SIZE-017"])
+class LastOfTwoSizesCounts(Server):
+    def form_errors(self, parts: list[Part], known: set[str], file_field: str) -> Errors:
+        return super().form_errors(list({part.name: part for part in parts}.values()), known, file_field)
+
+
+@mutant("only-the-first-error-is-named", kills=["SIZE-018"])
+class OnlyTheFirstErrorIsNamed(Server):
+    def invalid(self, errors: Errors) -> Refused:
+        return super().invalid(dict(list(errors.items())[:1]))

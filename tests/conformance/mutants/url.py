@@ -1,0 +1,103 @@
+"""Servers whose links give too much, too little or something harmful."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from independent.records import Response, StoredImage
+from independent.server import Caller, Server, Success
+from mutants import mutant
+
+
+@mutant("the-link-needs-a-token", kills=["URL-001"])
+class LinkNeedsAToken(Server):
+    def fetch_result(self, request: Any, number: int) -> Response:
+        self.authenticate(request)
+        return super().fetch_result(request, number)
+
+
+@mutant("the-image-links-to-its-original", kills=["URL-001"])
+class ImageLinksToItsOriginal(Server):
+    def image_data(self, image: StoredImage) -> dict[str, Any]:
+        told = super().image_data(image)
+        return told | {
+            "download_url": told["download_url"] and f"{self.base_url}/results/{image.id}?original"
+        }
+
+    def fetch_result(self, request: Any, number: int) -> Response:
+        if request.query_string == "original":
+            image = self.images[number]
+            return Response(200, {"Content-Type": self.file_type(image)}, image.content)
+        return super().fetch_result(request, number)
+
+
+@mutant("every-file-is-an-octet-stream", kills=["URL-002"])
+class EveryFileIsAnOctetStream(Server):
+    def file_type(self, image: StoredImage) -> str:
+        return "application/octet-stream"
+
+
+@mutant("files-are-sent-inline", kills=["URL-003"])
+class FilesAreSentInline(Server):
+    def disposition(self, filename: str) -> str:
+        return super().disposition(filename).replace("attachment", "inline", 1)
+
+
+@mutant("files-may-be-sniffed", kills=["URL-003"])
+class FilesMayBeSniffed(Server):
+    def after(self, request: Any, response: Response) -> None:
+        if request.path.startswith("/api/results/"):
+            del response.headers["X-Content-Type-Options"]
+
+
+@mutant("signatures-are-not-checked", kills=["URL-004"])
+class SignaturesAreNotChecked(Server):
+    def link_is_good(self, number: int, query: dict[str, str]) -> bool:
+        return set(query) == {"expires", "signature"}
+
+
+@mutant("the-expiry-is-not-signed", kills=["URL-004"])
+class ExpiryIsNotSigned(Server):
+    def signature(self, number: int, expires: int) -> str:
+        return super().signature(number, 0)
+
+
+@mutant("the-image-is-not-signed", kills=["URL-004"])
+class ImageIsNotSigned(Server):
+    def signature(self, number: int, expires: int) -> str:
+        return super().signature(0, expires)
+
+
+@mutant("every-file-is-named-result", kills=["URL-005"])
+class EveryFileIsNamedResult(Server):
+    def result_name(self, image: StoredImage) -> str:
+        return f"result.{image.format}"
+
+
+@mutant("names-are-put-into-the-header-as-they-are", kills=["URL-006"])
+class NamesArePutIntoTheHeaderAsTheyAre(Server):
+    def disposition(self, filename: str) -> str:
+        return f'attachment; filename="{filename}"'
+
+
+@mutant("names-keep-their-folders", kills=["URL-006"])
+class NamesKeepTheirFolders(Server):
+    def clean(self, filename: str) -> str:
+        return filename.replace("\r", "").replace("\n", "").replace("\0", "")
+
+
+@mutant("the-extension-stays-as-it-was", kills=["URL-007"])
+class ExtensionStaysAsItWas(Server):
+    def result_name(self, image: StoredImage) -> str:
+        return image.filename
+
+
+@mutant("a-link-is-given-before-there-is-a-file", kills=["URL-008"])
+class LinkIsGivenBeforeThereIsAFile(Server):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"work_seconds": 0.2, **given})
+
+    def show_download(self, request: Any, caller: Caller, number: int) -> Success:
+        image = self.owned(self.images, number, caller.account)
+        data = {"download_url": self.link(image), "filename": self.result_name(image)}
+        return Success("Download URL generated successfully", data)

@@ -1,0 +1,56 @@
+"""What stays of a run: ``results.json``, and what is made of it for people, for CI and for a README."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.reports.badge import badge
+from conformance.reports.junit import junit
+from conformance.reports.page import page
+from conformance.reports.results import results, results_schema
+
+if TYPE_CHECKING:
+    from conformance.runner import Run
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and see that it can be written to: before the run, not after it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def write(run: Run, folder: Path) -> list[Path]:
+    """Each file whole or not at all; the report's page is the first of them. Raises OSError."""
+    document = results(run)
+    texts = {
+        "report.html": page(document),
+        "results.json": _json(document),
+        "results.schema.json": _json(results_schema()),
+        "junit.xml": junit(document),
+        "badge.json": _json(badge(document)),
+    }
+    for name, text in texts.items():
+        _write(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)  # a temporary file is for its owner alone, a report is not
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,27 @@
+"""``badge.json``: the endpoint badge of shields.io, https://shields.io/badges/endpoint-badge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_COLORS = {"conformant": "brightgreen", "not conformant": "red", "inconclusive": "yellow"}
+
+
+def badge(document: dict[str, Any]) -> dict[str, Any]:
+    """Of a results document. What was left out is said, so that nobody shows a part as the whole."""
+    verdict = document["verdict"]
+    if verdict == "not conformant":
+        broken = sum(row["verdict"] == "fail" and row["level"] == "MUST" for row in document["results"])
+        message = f"{broken} broken"
+    elif document["partial"]:
+        message = f"{verdict} in part"
+    else:
+        message = f"{verdict} ({', '.join(document['profiles']['claimed'])})"
+    color = "yellowgreen" if verdict == "conformant" and document["partial"] else _COLORS[verdict]
+    return {
+        "schemaVersion": 1,
+        "label": f"Uprez contract {document['contract']['version']}",
+        "message": message,
+        "color": color,
+        "isError": verdict == "not conformant",
+    }

@@ -1,0 +1,78 @@
+"""``junit.xml``: a suite for each family, a case for each requirement, for what CI systems show."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+from xml.etree import ElementTree as ET
+
+_CHILDREN = {"fail": "failure", "inconclusive": "error", "kit error": "error"}
+
+
+def junit(document: dict[str, Any]) -> str:
+    """Of a results document. A SHOULD that is not kept is told as skipped: it does not fail a run."""
+    rows = document["results"]
+    root = ET.Element("testsuites", {"name": "uprez-conformance", **_counted(rows)})
+    for family, of_family in groupby(rows, key=lambda row: row["id"].partition("-")[0]):
+        cases = list(of_family)
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            {"name": family, "timestamp": document["run"]["began"].removesuffix("Z"), **_counted(cases)},
+        )
+        for row in cases:
+            suite.append(_case(row))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(row: dict[str, Any]) -> ET.Element:
+    family = row["id"].partition("-")[0]
+    case = ET.Element(
+        "testcase",
+        {
+            "name": f"{row['id']} {row['title']}",
+            "classname": f"uprez-conformance.{family}",
+            "time": f"{row['seconds']:.3f}",
+        },
+    )
+    child = _child(row)
+    if child is not None:
+        said = ET.SubElement(case, child, {"message": _message(row)})
+        if child != "skipped":
+            said.set("type", row["verdict"])
+            said.text = _details(row)
+    return case
+
+
+def _child(row: dict[str, Any]) -> str | None:
+    if row["verdict"] == "pass":
+        return None
+    if row["verdict"] == "fail" and row["level"] != "MUST":
+        return "skipped"
+    return _CHILDREN.get(row["verdict"], "skipped")
+
+
+def _message(row: dict[str, Any]) -> str:
+    prefix = f"{row['verdict']} ({row['level']})" if row["verdict"] == "fail" else row["verdict"]
+    return f"{prefix}: {row['sentence']}" if row["sentence"] else prefix
+
+
+def _details(row: dict[str, Any]) -> str:
+    lines = [f"The contract ({row['pointer']}): {row['asks']}"]
+    if row["expected"] or row["actual"]:
+        lines += [f"Expected: {row['expected']}", f"Actual:   {row['actual']}"]
+    if row["exchanges"]:
+        lines.append(f"Repeat:   {row['exchanges'][-1]['curl']}")
+    return "\n".join(lines)
+
+
+def _counted(rows: list[dict[str, Any]]) -> dict[str, str]:
+    children = [_child(row) for row in rows]
+    return {
+        "tests": str(len(rows)),
+        "failures": str(children.count("failure")),
+        "errors": str(children.count("error")),
+        "skipped": str(children.count("skipped")),
+        "time": f"{sum(row['seconds'] for row in rows):.3f}",
+    }

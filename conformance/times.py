@@ -1,0 +1,56 @@
+"""Points in time, as RFC 3339 writes them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from conformance.verdicts import Broken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# RFC 3339, section 5.6: upper and lower case are alike, and a space may stand for the T.
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}):(\d{2})(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE | re.ASCII
+)
+_MICROSECOND = 7  # characters of a fraction, the point included
+_LEAP_SECOND = "60"
+
+
+def instant(text: Any, what: str) -> datetime:
+    """With its zone, cut to the microsecond. Raises Broken, which says ``what`` it is the time of."""
+    matched = _RFC_3339.fullmatch(text) if isinstance(text, str) else None
+    if matched is not None:
+        with suppress(ValueError):
+            return _read(matched)
+    raise Broken(
+        f"{what} is {text!r}: no time with a zone as RFC 3339 writes it.",
+        expected="for example 2026-02-15T12:00:00.000000Z",
+        actual=text,
+    )
+
+
+def times_in(body: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything under a name that ends in ``_at`` and is not null, with the way to it: ``data.created_at``."""
+    if isinstance(body, dict):
+        for name, value in body.items():
+            path = f"{at}.{name}" if at else name
+            if name.endswith("_at") and value is not None:
+                yield path, value
+            else:
+                yield from times_in(value, path)
+    elif isinstance(body, list):
+        for number, item in enumerate(body):
+            yield from times_in(item, f"{at}.{number}")
+
+
+def _read(matched: re.Match[str]) -> datetime:
+    """Raises ValueError for a 30th of February."""
+    date, minute, second, fraction, zone = matched.groups()
+    second = "59" if second == _LEAP_SECOND else second
+    fraction = (fraction or ".")[:_MICROSECOND].ljust(_MICROSECOND, "0")
+    zone = "+00:00" if zone in "Zz" else zone
+    return datetime.fromisoformat(f"{date}T{minute}:{second}{fraction}{zone}")

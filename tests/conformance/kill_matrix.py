@@ -1,0 +1,100 @@
+"""Which requirements find which mutants, and whether any of them complains of a server without a fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trial import complaints, trial
+
+from conformance.catalogue import requirements
+from conformance.verdicts import Verdict
+from independent.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mutants import Mutant
+
+_HEAD = """# Mutants
+
+Who tests the tests? Each mutant is the small server of `tests/conformance/independent` with one fault, and each is
+found by every requirement that it is there for. Here the whole kit was run against each of them; the last column
+counts the requirements of each family that found it besides.
+
+Made by `tox run -e mutants`. Every run of the tests has each mutant found by its own requirements, and compares the
+first two columns with the code.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mutant under the whole kit."""
+
+    mutant: Mutant
+    found_by: frozenset[str]
+    stumbled: tuple[str, ...]  # requirements in which the kit itself failed
+
+    @property
+    def survived(self) -> list[str]:
+        """The requirements that should have found it, and did not."""
+        return [name for name in self.mutant.kills if name not in self.found_by]
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """Runs against the server without a fault."""
+
+    seeds: Sequence[int]
+    verdicts: int
+    alarms: tuple[str, ...]
+
+
+def matrix(mutants: Iterable[Mutant]) -> list[Row]:
+    return [_row(mutant) for mutant in mutants]
+
+
+def quiet(seeds: Sequence[int]) -> Quiet:
+    verdicts, alarms = 0, list[str]()
+    for seed in seeds:
+        with Server() as server:
+            found = trial(server, seed=seed)
+        verdicts += len(found.results)
+        alarms += [f"seed {seed}: {complaint}" for complaint in complaints(found)]
+    return Quiet(seeds, verdicts, tuple(alarms))
+
+
+def page(rows: list[Row], calm: Quiet) -> str:
+    levels = Counter(one.level for one in requirements())
+    counted = (
+        f"{len(rows)} mutants, {levels.total()} requirements of which {levels['MUST']} are a MUST; "
+        f"{sum(bool(row.survived) for row in rows)} mutants survived.\n"
+        f"The server without a fault, with {len(calm.seeds)} seeds: {calm.verdicts} verdicts, "
+        f"{len(calm.alarms)} false alarms.\n"
+    )
+    table = ["| mutant | found by | also by |", "| --- | --- | --- |"]
+    return "\n".join([_HEAD, counted, *table, *map(_line, rows)]) + "\n"
+
+
+def listed(text: str) -> dict[str, tuple[str, ...]]:
+    """Mutants and the requirements they are there for, as the page has them."""
+    cells = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    return {cell[0].removeprefix("| "): tuple(cell[1].split(", ")) for cell in cells}
+
+
+def _row(mutant: Mutant) -> Row:
+    with mutant.server() as server:
+        # What never ends is to be given up soon: it is asked for again by many.
+        found = trial(server, work_timeout=3, timeout=5, max_wait=3)
+    by = {
+        verdict: [result.requirement.id for result in found.results if result.verdict is verdict]
+        for verdict in Verdict
+    }
+    return Row(mutant, frozenset(by[Verdict.FAIL]), tuple(by[Verdict.ERROR]))
+
+
+def _line(row: Row) -> str:
+    others = Counter(name.partition("-")[0] for name in sorted(row.found_by - set(row.mutant.kills)))
+    besides = ", ".join(f"{family} {count}" for family, count in others.items())
+    return f"| {row.mutant.name} | {', '.join(row.mutant.kills)} | {besides} |"

@@ -1,0 +1,58 @@
+"""No false alarms: a server that keeps the contract passes, however it differs from Uprez otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from trial import complaints, trial
+
+from conformance.runner import Exit
+from independent.server import Server
+
+
+@pytest.mark.parametrize(
+    "manners",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"slow": 0.05}, id="slow"),
+        pytest.param({"throttle": 10}, id="throttling"),
+        pytest.param({"throttle": 50, "retry_after": 1}, id="throttling for a second"),
+        pytest.param({"key_order": "reversed"}, id="other order of keys"),
+        pytest.param({"extra": True}, id="more fields, headers and charsets"),
+        pytest.param({"work_seconds": 0}, id="at once"),
+        pytest.param({"work_seconds": 0.3}, id="at leisure"),
+    ],
+)
+def test_a_server_that_keeps_the_contract_passes(manners: dict[str, Any]) -> None:
+    with Server(**manners) as server:
+        found = trial(server)
+        left = (server.images, server.batches, set(server.tokens_by_secret) - set(server.tokens))
+
+    assert complaints(found) == []
+    assert found.exit is Exit.CONFORMANT
+    assert left == ({}, {}, set())
+
+
+def test_generated_requests_find_nothing_either() -> None:
+    with Server() as server:
+        found = trial(server, fuzz_seconds=30)
+
+    assert complaints(found) == []
+
+
+def test_core_asks_for_one_token_and_no_more() -> None:
+    with Server() as server:
+        found = trial(server, token_b=None, email=None, password=None, profiles=("core",))
+
+    assert complaints(found) == []
+    assert found.exit is Exit.CONFORMANT
+
+
+def test_a_read_only_run_makes_nothing() -> None:
+    with Server() as server:
+        before = dict(server.last_ids)
+        trial(server, read_only=True)
+
+        assert server.last_ids == before
+        assert set(server.tokens) <= set(server.tokens_by_secret)

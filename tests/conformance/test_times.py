@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from conformance.times import instant, times_in
+from conformance.verdicts import Broken
+
+NOON = datetime(2026, 2, 15, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-15T12:00:00.000000Z",
+        "2026-02-15T12:00:00Z",
+        "2026-02-15t12:00:00.0z",
+        "2026-02-15 12:00:00+00:00",
+        "2026-02-15T17:30:00.000000000+05:30",
+        "2026-02-15T12:00:00.000-00:00",
+    ],
+)
+def test_every_way_that_rfc_3339_allows_is_the_same_instant(text: str) -> None:
+    assert instant(text, "it") == NOON
+
+
+def test_a_leap_second_is_read_as_the_second_before_it() -> None:
+    assert instant("2016-12-31T23:59:60Z", "it") == datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-15T12:00:00",
+        "2026-02-15",
+        "2026-02-30T12:00:00Z",
+        "2026-02-15T12:00Z",
+        "2026-02-15T12:00:00 Z",
+        "Sun, 15 Feb 2026 12:00:00 GMT",
+        1771156800,
+        None,
+    ],
+)
+def test_anything_else_is_broken(text: object) -> None:
+    with pytest.raises(Broken, match="no time with a zone"):
+        instant(text, "it")
+
+
+def test_times_are_found_wherever_they_stand() -> None:
+    body = {"data": [{"created_at": "a", "at": "b"}, {"ends_at": None, "image": {"updated_at": 3}}]}
+
+    assert dict(times_in(body)) == {"data.0.created_at": "a", "data.1.image.updated_at": 3}

@@ -1,0 +1,45 @@
+"""The kit against a small server, in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conformance.catalogue import PROFILES
+from conformance.options import Options
+from conformance.runner import run
+from conformance.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from conformance.runner import Run
+    from independent.server import Server
+
+# The small server has none of Uprez's additions.
+CLAIMED = tuple(profile for profile in PROFILES if profile != "extensions")
+
+
+def trial(server: Server, **others: Any) -> Run:
+    """All profiles, with everything that a run can be given; ``others`` are further ``Options``.
+
+    Generated requests are left out, because they take as long as they are let: ``fuzz_seconds`` brings them in.
+    """
+    given: dict[str, Any] = {
+        "base_url": server.base_url,
+        "token": server.tokens[0],
+        "token_b": server.tokens[1],
+        "email": server.email,
+        "password": server.password,
+        "profiles": CLAIMED,
+        "work_timeout": 20,
+        "fuzz_seconds": 0,
+    }
+    return run(Options(**{**given, **others}))
+
+
+def complaints(found: Run) -> list[str]:
+    """What did not pass, a line for each. Outside of core something may be skipped: not all of it has to come up."""
+    return [
+        f"{result.requirement.id} {result.verdict}: {result.sentence}"
+        for result in found.results
+        if result.verdict is not Verdict.PASS
+        and (result.verdict is not Verdict.SKIP or result.requirement.profile == "core")
+    ]
