@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import textwrap
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -129,6 +130,11 @@ def run_command(
         if report is not None:
             _report(found, report)
     except KeyboardInterrupt:
+        raise _Ended(Exit.INCONCLUSIVE) from None
+    except Exception as fault:  # noqa: BLE001  # a traceback's exit code would say that the server is not conformant
+        # Where it happened and not what it says: there may be anything in it.
+        where = traceback.extract_tb(fault.__traceback__)[-1]
+        _say(f"A fault of the kit's own, and not the server's: {type(fault).__name__} in {where.name}.")
         raise _Ended(Exit.INCONCLUSIVE) from None
     raise _Ended(found.exit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -79,10 +80,10 @@ def options(given: dict[str, Any], config: Path | None) -> Options:
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname or "", parts.port  # a port that is none raises as well
     except ValueError:
-        parts, host = None, None
-    if parts is None or parts.scheme not in {"http", "https"} or not host:
+        parts, host = None, ""
+    if parts is None or parts.scheme not in {"http", "https"} or not re.fullmatch(r"[\w.:%-]+", host):
         raise UsageError(f"--base-url is to be an http or https URL, such as https://host/api, not {url!r}.")
     if parts.username is not None:
         raise UsageError("--base-url is to be without a user's name: the kit shows it in its reports.")

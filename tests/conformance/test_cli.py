@@ -73,6 +73,8 @@ def server() -> Iterator[TalkativeServer]:
         (("--base-url", "http://me:secret@localhost/api", "--token", "1|abc"), "without a user's name"),
         (("--base-url", "http://localhost/api?x=1", "--token", "1|abc"), "is to end with its path"),
         (("--base-url", "http://[::1/api", "--token", "1|abc"), "such as https://host/api"),
+        (("--base-url", "http://host:99999/api", "--token", "1|abc"), "such as https://host/api"),
+        (("--base-url", "http://a host/api", "--token", "1|abc"), "such as https://host/api"),
     ],
 )
 def test_a_call_that_cannot_be_carried_out_is_wrong_usage(arguments: tuple[str, ...], sentence: str) -> None:
@@ -287,6 +289,19 @@ def test_interrupted_it_tidies_up_and_still_reports(
     assert results["run"]["left_behind"] == []
     assert results["counts"]["not reached"] == 1
     assert conformance("verify", str(tmp_path / "results.json")).returncode == 0
+
+
+def test_a_fault_of_the_kit_is_no_verdict(server: TalkativeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError(TOKEN)
+
+    monkeypatch.setattr("conformance.kit.Kit.close", fail)
+
+    call = run(server.base_url, "--only", "IMG-001")
+
+    assert call.returncode == 2
+    assert "A fault of the kit's own, and not the server's: RuntimeError in fail." in call.stderr
+    assert TOKEN not in call.stdout + call.stderr
 
 
 def test_a_report_is_verified(server: TalkativeServer, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def from_the_wheel(
 def test_the_kit_runs_from_the_wheel_without_what_the_server_needs(
     wheel: zipfile.ZipFile, arguments: tuple[str, ...], said: str
 ) -> None:
-    call = from_the_wheel(wheel, OF_THE_SERVER, "conformance.cli", "main", *arguments)
+    call = from_the_wheel(wheel, OF_THE_SERVER, "conformance.__main__", "main", *arguments)
 
     assert call.returncode == 0, call.stderr
     assert said in call.stdout
@@ -170,6 +170,14 @@ def test_without_the_extra_of_the_service_its_command_says_what_to_install(wheel
     assert call.returncode == 1
     assert call.stderr.count("\n") == 1
     assert "pip install 'uprez[serve]'" in call.stderr
+
+
+def test_without_its_extra_the_kit_says_what_to_install(wheel: zipfile.ZipFile) -> None:
+    call = from_the_wheel(wheel, {"requests", "yaml", "jinja2"}, "conformance.__main__", "main", "list")
+
+    assert call.returncode == 3
+    assert call.stderr.count("\n") == 1
+    assert "pip install 'uprez[conformance]'" in call.stderr
 
 
 def test_the_kit_asks_for_none_of_the_servers_packages() -> None:
