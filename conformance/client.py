@@ -47,7 +47,7 @@ class Answer:
     def json(self) -> Any:
         try:
             return self.response.json(object_hook=Given)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Broken(
                 f"The answer {self.status} to {self.asked} is no JSON.",
                 expected="a JSON object",
@@ -177,7 +177,7 @@ class Transport:
         self.unanswered_posts -= method == "POST"
         self.secrets.learn_headers(response.headers)
         if response.headers.get("content-type", "").startswith("application/json"):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 self.secrets.learn(response.json())
         answered = (response.status_code, dict(response.headers), response.content)
         self.exchanges.append(Exchange(*asked, *answered, time.monotonic() - began))

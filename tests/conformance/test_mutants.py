@@ -10,8 +10,8 @@ from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from mutants import Mutant, every_mutant
 
-# How much is generated in that time depends on the machine: what is not found at first gets longer.
-FUZZ_SECONDS = (10, 40, 160)
+# One round of generated requests, always the same; on a very busy machine it is cut short, and gets longer.
+FUZZ_SECONDS = (1, 160)
 
 
 @pytest.mark.parametrize("mutant", every_mutant(), ids=lambda mutant: mutant.name)
