@@ -122,6 +122,9 @@ class Settings(BaseSettings):
         3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
     )
     model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
+    models: Path | None = Field(
+        None, description="Folder of models of your own, see `docs/models.md`; by default there are none."
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|(cpu|vulkan:\d+)(,(cpu|vulkan:\d+))*)$",
@@ -164,10 +167,10 @@ class Settings(BaseSettings):
         "info", description="Least severe log line."
     )
 
-    @field_validator("data", "plans_file")
+    @field_validator("data", "plans_file", "models")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
 
     @field_validator("device")
     @classmethod

@@ -145,6 +145,7 @@ def engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
         device=settings.device,
         model=settings.model,
+        models=settings.models,
         tile_threads=settings.tile_threads or None,
         memory_mb=settings.engine_memory_mb,
         metadata=MetadataPolicy(settings.metadata),

@@ -23,6 +23,7 @@ from workers.engine.errors import (
     EngineFaulty,
     EngineLost,
     EngineUnusable,
+    ManifestError,
     NoSoundDevice,
     TileTooLarge,
     UnknownDevice,
@@ -90,7 +91,8 @@ _FAILURES = {
     "too_large": TileTooLarge,
 }
 _UNUSABLE = {
-    error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice, NoSoundDevice)
+    error.code: error
+    for error in (EngineUnusable, WeightsError, ManifestError, UnknownModel, UnknownDevice, NoSoundDevice)
 }
 
 
@@ -380,6 +382,8 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--memory-mb", str(options.memory_mb)]
     if options.kept is not None:
         command += ["--kept", str(options.kept.absolute())]
+    if options.models is not None:
+        command += ["--models", str(options.models.absolute())]
     return [*command, "--metadata", options.metadata]
 
 

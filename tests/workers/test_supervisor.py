@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from own_models import write_own_model
 from PIL import Image
 
 from domain.errors import PictureError
 from domain.sizing import Size, Sizing
 from workers import supervisor
-from workers.engine.errors import UnknownDevice, UnknownModel
+from workers.engine.errors import ManifestError, UnknownDevice, UnknownModel
 from workers.engine.protocol import MetadataPolicy
 from workers.supervisor import (
     STALL_CEILING_SECONDS,
@@ -265,6 +266,29 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
         assert upscale(child, job).result == (96, 80)
 
 
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """An operator's folder, with one model: ours by another name."""
+    write_own_model(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_a_model_of_ones_own_can_be_the_engines_choice(job: EngineJob, models: Path) -> None:
+    with EngineChild(replace(OPTIONS, model="mine", models=models)) as child:
+        assert child.start().model == "mine"
+        assert upscale(child, job).model == "mine"
+
+
+def test_a_manifest_that_is_wrong_is_refused_for_good(models: Path) -> None:
+    (models / "other.toml").write_text("pad = 1")
+
+    with (
+        EngineChild(replace(OPTIONS, models=models)) as child,
+        pytest.raises(ManifestError, match=r"other\.toml cannot be used: networks: Field required"),
+    ):
+        child.start()
+
+
 # Without a setting, the limit is what this device was measured to need, many times over.
 def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
     job: EngineJob, long_job: EngineJob, monkeypatch: pytest.MonkeyPatch
@@ -442,6 +466,26 @@ def test_the_report_tells_devices_models_and_what_would_be_used() -> None:
     assert [len(model.files) for model in report.models] == [6, 2, 2]
     assert report.problems == ()
     assert "cpu (as set)" in report.choice
+
+
+def test_the_report_tells_an_operators_models_and_what_is_wrong_with_them(models: Path) -> None:
+    options = EngineOptions("cpu", "mine", models=models)
+    report = engine_report(options)
+
+    assert report.problems == ()
+    assert (report.models[-1].name, report.models[-1].scales) == ("mine", (2,))
+    assert [file.name for file in report.models[-1].files] == ["mine-x2.param", "mine-x2.bin"]
+    (cpu,) = report.devices
+    assert (cpu.model, cpu.agreement_db) == ("mine", 99)
+
+    manifest = models / "mine.toml"
+    manifest.write_text(manifest.read_text().replace("scale = 2", "scale = 3"))
+    (problem,) = engine_report(EngineOptions("cpu", models=models)).problems
+    assert problem.startswith("The network mine-x2 does not work as its manifest says")
+
+    (models / "mine-x2.bin").unlink()
+    report = engine_report(options)
+    assert report.problems == ("The network file mine-x2.bin cannot be read: No such file or directory.",)
 
 
 def test_a_report_on_a_device_that_is_not_there_is_refused() -> None:

@@ -56,6 +56,7 @@ def main() -> int:
         arguments.memory_mb,
         MetadataPolicy(arguments.metadata),
         arguments.kept,
+        arguments.models,
     )
     if arguments.report or arguments.devices:
         _answer(_report if arguments.report else _devices, options, answers)
@@ -166,6 +167,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
     parser.add_argument("--kept", type=Path)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--devices", action="store_true")
     return parser.parse_args(arguments)

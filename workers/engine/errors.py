@@ -3,6 +3,7 @@
 UprezError
 ├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
 │   ├── WeightsError        a file of a network is missing or is not the file we know
+│   ├── ManifestError       what an operator's model is said to be cannot be, or its network does not do it
 │   ├── UnknownModel
 │   ├── UnknownDevice
 │   └── NoSoundDevice       no device that may be used gets through its start and its self-test
@@ -24,6 +25,10 @@ class EngineUnusable(UprezError):
 
 class WeightsError(EngineUnusable):
     code = "weights_error"
+
+
+class ManifestError(EngineUnusable):
+    code = "manifest_error"
 
 
 class UnknownModel(EngineUnusable):

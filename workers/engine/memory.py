@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable
-from workers.engine.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME, Precision
+from workers.engine.models import ANIMEVIDEO, MODELS, X4PLUS, X4PLUS_ANIME, Precision
 from workers.engine.protocol import SMALLEST_TILE_SIDE
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ _NEEDS = {
 _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
 
+def _need(model: Model, precision: Precision) -> Need:
+    if model.name in MODELS:
+        return _NEEDS.get((model.name, precision), _UNKNOWN)
+    # As much as x4plus takes on whole tiles: nothing larger than that is to be expected, of all its networks at once.
+    return Need(_UNKNOWN.ready * len(model.networks), 53_000)
+
+
 def tiles_within(
     megabytes: int, model: Model, precision: Precision, side: int, threads: int
 ) -> tuple[int, int]:
@@ -47,7 +54,7 @@ def tiles_within(
     The picture, its result and one row of joined tiles come on top. Raises EngineUnusable when not even one
     small tile fits.
     """
-    need = _NEEDS.get((model.name, precision), _UNKNOWN)
+    need = _need(model, precision)
     room = megabytes * MEGABYTE - need.ready
     largest = math.isqrt(max(0, room // AT_ONCE - need.cell) // need.bytes_per_pixel) - 2 * model.pad
     side = min(side, max(largest, SMALLEST_TILE_SIDE))

@@ -38,7 +38,8 @@ class EngineOptions:
 
     ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
     once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
-    stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits.
+    stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits, in ``models``
+    the operator's own models with their manifests.
     """
 
     device: str = AUTO
@@ -49,6 +50,7 @@ class EngineOptions:
     memory_mb: int | None = None
     metadata: MetadataPolicy = MetadataPolicy.KEEP
     kept: Path | None = None
+    models: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """``agreement_db`` with the golden picture, 99 when identical; None when there was no answer."""
+    """``agreement_db`` with what a CPU makes of the golden picture in 32 bits, 99 when identical; None: no answer."""
 
     id: str
     name: str
