@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
-from workers.engine.errors import DeviceFault, EngineCancelled, EngineUnusable, TileTooLarge
+from workers.engine.errors import (
+    DeviceFault,
+    EngineCancelled,
+    EngineUnusable,
+    ModelUnusable,
+    TileTooLarge,
+)
 from workers.engine.protocol import (
     EngineOptions,
     Message,
@@ -33,6 +39,7 @@ from workers.engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.engine.several import SeveralModels
     from workers.engine.start import Engine
 
 log = logging.getLogger(__name__)
@@ -80,13 +87,20 @@ class _Conversation:
     def run(self, options: EngineOptions) -> int:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
-        from workers.engine.start import start_engine, versions  # noqa: PLC0415
+        from workers.engine.several import SeveralModels  # noqa: PLC0415
 
         try:
-            engine = start_engine(options)
+            models = SeveralModels(options)
         except EngineUnusable as error:
             self._say("unusable", code=error.code, sentence=str(error))
             return EXIT_UNUSABLE
+        self._greet(models.engine_for(None, lambda: None))
+        while True:
+            self._work(models, self._jobs.get(), options.metadata)
+
+    def _greet(self, engine: Engine) -> None:
+        from workers.engine.start import versions  # noqa: PLC0415
+
         device = engine.model.device
         self._say(
             "hello",
@@ -98,8 +112,6 @@ class _Conversation:
             slowest_seconds=engine.slowest_seconds,
             set_aside=engine.set_aside,
         )
-        while True:
-            self._work(engine, self._jobs.get(), options.metadata)
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
@@ -112,12 +124,14 @@ class _Conversation:
         # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
         os._exit(0)
 
-    def _work(self, engine: Engine, message: Message, metadata: MetadataPolicy) -> None:
+    def _work(self, models: SeveralModels, message: Message, metadata: MetadataPolicy) -> None:
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 
         job = job_from_message(message)
-        started = time.monotonic()
         try:
+            engine = models.engine_for(job.model, lambda: self._say("loading"))
+            self._say("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
+            started = time.monotonic()
             upscaled = upscale_file(
                 job.source,
                 job.target,
@@ -132,6 +146,8 @@ class _Conversation:
             )
         except EngineCancelled:
             self._say("cancelled")
+        except ModelUnusable as error:
+            self._say("model_unusable", sentence=str(error))
         except PictureError as error:
             self._say("refused", sentence=str(error))
         except TileTooLarge as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,3 +66,10 @@ def tiles_within(
             f"{megabytes} MB of memory are too few for {model.name}: it takes {least} at least."
         )
     return side, min(threads, room // tile)
+
+
+def give_back_memory() -> None:
+    """To the system, what has been freed: the GNU C library keeps some hundred MB, in pieces too small for a network."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # others have none
+    if trim is not None:
+        trim(0)

@@ -1,9 +1,10 @@
 """What the engine's child and its supervisor say to each other: one JSON object on each line.
 
-The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``progress``
-any number of times and then exactly one of ``done``, ``refused`` (the picture is at fault), ``failed`` (the
-engine is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module is for both
-sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
+The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``loading``, if the job's
+model must be loaded first, ``ready`` with what holds for that model, ``progress`` any number of times and then exactly
+one of ``done``, ``refused`` (the picture is at fault), ``model_unusable`` (the job's model is), ``failed`` (the engine
+is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module
+is for both sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class MetadataPolicy(StrEnum):
 class EngineOptions:
     """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
 
-    ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
-    once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
+    ``tile_side`` is the largest a tile may be, in pixels of the original, without the pad; ``tile_threads`` tiles are
+    worked on at once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
     stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits, in ``models``
     the operator's own models with their manifests.
     """

@@ -118,7 +118,7 @@ def versions() -> dict[str, str]:
 
 
 def _tiles(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
-    side = options.tile_side or _tile_side(model, device)
+    side = min(filter(None, (_tile_side(model, device), options.tile_side)))
     threads = _tile_threads(options, device)
     if options.memory_mb is None or device.is_hardware_gpu:  # whose tiles lie in a memory of its own
         return side, threads
