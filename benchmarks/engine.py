@@ -43,21 +43,29 @@ BORDER_PIXELS = 4  # of the original, on either side of a border between tiles
 
 @dataclass(frozen=True)
 class Case:
-    """``untiled`` is a part of the photograph that is small enough for the network to run over in one piece."""
+    """``untiled`` is a part of a photograph of scikit-image that is more than one tile for us, and small enough for
+    the network to run over in one piece.
+    """
 
     model: Model
     scale: int
     tera_flop: float  # for a megapixel of the original, by direct convolution
-    untiled: tuple[int, int, int, int]
+    untiled: tuple[str, tuple[int, int, int, int]]
     quick: tuple[int, int, int, int]
     rounds: int
 
 
+PHOTOGRAPH = "coffee.png"
 WHOLE = (0, 0, 600, 400)
 CASES = {
-    "realesr-animevideov3, 2×": Case(MODELS["realesr-animevideov3"], 2, 1.24, WHOLE, WHOLE, 5),
+    "realesr-animevideov3, 2×": Case(MODELS["realesr-animevideov3"], 2, 1.24, (PHOTOGRAPH, WHOLE), WHOLE, 5),
     "realesrgan-x4plus, 4×": Case(
-        MODELS["realesrgan-x4plus"], 4, 35.9, (20, 180, 560, 280), (140, 60, 440, 260), 3
+        MODELS["realesrgan-x4plus"],
+        4,
+        35.9,
+        ("hubble_deep_field.jpg", (50, 400, 950, 470)),
+        (140, 60, 440, 260),
+        3,
     ),
 }
 
@@ -126,12 +134,12 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     with TemporaryDirectory(prefix="uprez-bench-", dir=ROOT) as folder:
         work = Path(folder)
         for name, case in CASES.items():
-            pictures = {"run": case.quick if quick else WHOLE, "untiled": case.untiled}
-            for kind, box in pictures.items():
-                _photograph().crop(box).save(work / f"{kind}.png")
+            pictures = {"run": (PHOTOGRAPH, case.quick if quick else WHOLE), "untiled": case.untiled}
+            for kind, (photograph, box) in pictures.items():
+                _photograph(photograph).crop(box).save(work / f"{kind}.png")
             width, height = Image.open(work / "run.png").size
             rounds = 1 if quick else case.rounds
-            title = f"{name}: coffee.png, {width}×{height}, rounds: {rounds}"
+            title = f"{name}: {PHOTOGRAPH}, {width}×{height}, rounds: {rounds}"
             found[title] = _compare(case, rounds, work, found)
             found[f"{name}: limit in s per megapixel, by direct convolution"] = round(
                 case.tera_flop * 1000 / gflops, 2
@@ -208,7 +216,9 @@ def _seams(case: Case, work: Path) -> dict[str, Any]:
 
 def _full_hd(work: Path) -> int:
     """What the engine's process takes at most, in bytes."""
-    _photograph().crop((0, 0, 600, 338)).resize((1920, 1080), Image.Resampling.LANCZOS).save(work / "run.png")
+    _photograph(PHOTOGRAPH).crop((0, 0, 600, 338)).resize((1920, 1080), Image.Resampling.LANCZOS).save(
+        work / "run.png"
+    )
     return _run(
         [*_ours(sys.executable, CASES["realesr-animevideov3, 2×"]), *_ends(work, "run", OURS)]
     ).largest_bytes
@@ -270,8 +280,8 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
-def _photograph() -> Image.Image:
-    with Image.open(str(files("skimage.data") / "coffee.png")) as image:
+def _photograph(name: str) -> Image.Image:
+    with Image.open(str(files("skimage.data") / name)) as image:
         return image.convert("RGB")
 
 

@@ -49,7 +49,7 @@ def submit(
             state=BatchState(total=len(originals)),
             now=services.clock.now(),
         )
-        images = uploads.admit(services, work, account, stored, sizing, batch)
+        images = uploads.admit(services, work, account, stored, sizing, wish.model, batch)
         work.commit()
     for image in images:
         services.queue.wake(image.id)

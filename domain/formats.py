@@ -42,6 +42,17 @@ _MAX_FRAMES = {
     PictureFormat.TIFF: 50,
 }
 
+MAX_TIFF_DIRECTORIES = 1000
+"""Pages with smaller copies of them; Pillow compares each with all before it."""
+TIFF_SUBFILE_TYPE = 254
+"""The number of the tag that says what a directory of a TIFF holds."""
+_SMALLER_COPY_OR_MASK = 0b101
+
+
+def is_tiff_page(subfile_type: int) -> bool:
+    """Rather than a smaller copy of a page, or the mask of one (TIFF 6.0, section 8, tag 254)."""
+    return not subfile_type & _SMALLER_COPY_OR_MASK
+
 
 def format_named(filename: str) -> PictureFormat | None:
     """The format that a file's name speaks of; None for a name that speaks of none."""

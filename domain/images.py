@@ -44,7 +44,7 @@ def submit(
     sent = {} if upload is None else {"image": upload}
     sizing, originals = uploads.check(services, plan, sent, wish, known)
     with uploads.stored(services, originals) as files, services.database.writing() as work:
-        (image,) = uploads.admit(services, work, account, files, sizing)
+        (image,) = uploads.admit(services, work, account, files, sizing, wish.model)
         work.commit()
     services.queue.wake(image.id)
     return image

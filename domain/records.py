@@ -63,6 +63,7 @@ class Image:
     original_size: Size
     picture_format: PictureFormat
     sizing: Sizing
+    model_choice: str | None  # a word of ``domain/model_choices.py``; None: auto
     api_request: bool
     job: Job
     progress: int  # whole percent
@@ -96,6 +97,7 @@ class NewImage:
     api_request: bool
     quota_month: str
     batch_id: int | None = None
+    model_choice: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from domain.sizing import Caps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from domain.links import LinkSigner
     from domain.passwords import Passwords
     from domain.plans import Plans
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rules:
-    """The numbers that an operator may set."""
+    """What an operator may set."""
 
     default_plan: str = "free"
     origin: str = "http://127.0.0.1:8000"  # what links in mails begin with
@@ -28,6 +30,7 @@ class Rules:
     max_input_pixels: int = 40_000_000
     max_waiting_images: int = 10_000
     result_caps: Caps = field(default_factory=Caps)
+    model_choices: Mapping[str, str] = field(default_factory=dict)  # see ``domain/model_choices.py``
     lease: timedelta = timedelta(seconds=20)
     wake_again_after: timedelta = timedelta(seconds=15)
     download_link_lifetime: timedelta = timedelta(hours=1)

@@ -163,6 +163,7 @@ images = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("batch_id", Id),
+    Column("model_choice", String(16)),
     # Of those that are in one: SQLite would look through all others by it, as if they were a batch.
     Index("ix_images_batch_id", "batch_id", **_where("batch_id IS NOT NULL")),
     # Page one of a list, with and without a filter.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from domain import quota
+from domain import model_choices, quota
 from domain.errors import (
     CommitUnanswered,
     FieldProblem,
@@ -44,11 +44,20 @@ class Upload:
 
 @dataclass(frozen=True)
 class Wish:
-    """The sizing fields that were sent and well-formed."""
+    """What was asked for, as far as it was sent and well-formed; ``model`` is one of the words for it, None: auto."""
 
     scale_factor: int | None = None
     target_width: int | None = None
     target_height: int | None = None
+    model: str | None = None
+
+    @property
+    def sizing(self) -> dict[str, int | None]:
+        return {
+            "scale_factor": self.scale_factor,
+            "target_width": self.target_width,
+            "target_height": self.target_height,
+        }
 
 
 class Original(NamedTuple):
@@ -73,10 +82,11 @@ def check(
             originals[field] = Original(upload, _examined(services, upload, field))
         except InvalidFields as refused:
             problems += refused.problems
+    problems += _not_offered(services, wish.model)
     # Of the default nobody hears who asked for something else and was not understood.
-    unheard = wish == Wish() and any(problem.field in vars(wish) for problem in known)
+    unheard = set(wish.sizing.values()) == {None} and any(problem.field in wish.sizing for problem in known)
     try:
-        sizing = Sizing.asked(wish.scale_factor, wish.target_width, wish.target_height)
+        sizing = Sizing.asked(**wish.sizing)
     except InvalidFields as refused:
         raise InvalidFields([*problems, *refused.problems]) from None
     if not unheard:
@@ -113,6 +123,7 @@ def admit(
     account: Account,
     files: Mapping[str, Original],
     sizing: Sizing,
+    model: str | None,
     batch: Batch | None = None,
 ) -> list[Image]:
     """Pending rows for stored files, with their quota taken.
@@ -136,6 +147,7 @@ def admit(
                 api_request=True,
                 quota_month=quota.month_of(now),
                 batch_id=None if batch is None else batch.id,
+                model_choice=model,
             ),
             now,
         )
@@ -170,6 +182,13 @@ def _examined(services: Services, upload: Upload, field: str) -> PictureFacts:
     if sum(size.pixels for size in (facts.size, *facts.further)) > rules.max_input_pixels:
         raise InvalidFields([FieldProblem(field, "max_pixels", {"maximum": rules.max_input_pixels})])
     return facts
+
+
+def _not_offered(services: Services, model: str | None) -> list[FieldProblem]:
+    choices = services.rules.model_choices
+    if model is None or model in choices:
+        return []
+    return [FieldProblem("model", "offered", {"offered": ", ".join([model_choices.AUTO, *choices])})]
 
 
 def _unfit(

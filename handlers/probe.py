@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from PIL import ExifTags, Image
 
 from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, PictureFormat, is_tiff_page
 from domain.ports import PictureFacts
 from domain.sizing import Size
 
@@ -29,13 +29,8 @@ _MAX_PIECES = 100_000
 """Pictures consist of a few thousand at most. Pillow keeps most of what it meets: ten megabytes of empty
 JPEG segments would cost it seconds and 300 MB.
 """
-_MAX_DIRECTORIES = 1000
-"""Of a TIFF: pages with smaller copies of them. Pillow compares each with all before it."""
 _GIF_SIGNATURES = {b"GIF87a", b"GIF89a"}
 _OS2_HEADER_BYTES = 12
-_SUBFILE_TYPE = 254
-_NO_PAGE = 0b101
-"""In the subfile type: a smaller copy of a page, or the mask of one (TIFF 6.0, tag 254)."""
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
     **{picture_format.name: picture_format for picture_format in PictureFormat},
@@ -219,13 +214,13 @@ def _bmp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
 def _tiff_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     """Every strip or tile that a page names lies within the file."""
     sizes: list[Size] = []
-    for directory in range(_MAX_DIRECTORIES):
+    for directory in range(MAX_TIFF_DIRECTORIES):
         try:
             picture.seek(directory)
         except EOFError:
             return sizes
         tags = picture.tag_v2  # type: ignore[attr-defined]
-        if not sizes or not tags.get(_SUBFILE_TYPE, 0) & _NO_PAGE:
+        if not sizes or is_tiff_page(tags.get(TIFF_SUBFILE_TYPE, 0)):
             _check_pieces(tags, content)
             sizes.append(Size(*picture.size))
         if len(sizes) > PictureFormat.TIFF.max_frames:

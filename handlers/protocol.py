@@ -212,7 +212,7 @@ class _LingeringTransport:
         return getattr(self._protocol.transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self._protocol.transport.is_closing():  # uvloop is angry at whoever writes then
+        if not self._protocol.transport.is_closing():  # the loop complains of writing then
             self._protocol.transport.write(data)
 
     def close(self) -> None:

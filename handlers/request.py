@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import flask
 from connexion.context import context
 
+from domain.model_choices import AUTO
 from domain.uploads import Upload, Wish
 from handlers.security import current_principal
 from handlers.validation import SUBMITTED
@@ -54,6 +55,12 @@ def uploads(field: str) -> list[Upload]:
 
 
 def wish() -> Wish:
-    """The sizing fields that keep the contract's schema."""
+    """What is wished for the result, in fields that keep the contract's schema."""
     fields = submitted().fields
-    return Wish(fields.get("scale_factor"), fields.get("target_width"), fields.get("target_height"))
+    model = fields.get("model", AUTO)
+    return Wish(
+        fields.get("scale_factor"),
+        fields.get("target_width"),
+        fields.get("target_height"),
+        None if model == AUTO else model,
+    )

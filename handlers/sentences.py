@@ -53,6 +53,7 @@ _SENTENCES = {
     "unfit": "The {label} does not fit: {because}",
     "result_side": "The {label} asks for a result with a side over {maximum} pixels.",
     "result_pixels": "The {label} asks for a result of more than {maximum} pixels.",
+    "offered": "The {label} must be one of those that are offered here: {offered}.",
 }
 
 

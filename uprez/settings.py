@@ -13,18 +13,20 @@ from urllib.parse import quote
 
 from pydantic import Field, HttpUrl, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL
 
+from domain import model_choices
 from domain.errors import UprezError
 from domain.mailers.message import sender_domain
 from domain.mailers.smtp import SmtpServer
 from domain.plans import DEFAULT_PLANS_FILE
-from domain.services import Rules
 from domain.sizing import Caps
+from workers.engine.protocol import EngineOptions, MetadataPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
+
+    from domain.services import Rules
 
 ENV_PREFIX = "UPREZ_"
 _SHORTEST_KEY = 32
@@ -125,6 +127,11 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of models of your own, see `docs/models.md`; by default there are none."
     )
+    model_choices: str = Field(
+        "photo=realesrgan-x4plus,anime=realesrgan-x4plus-anime,fast=realesr-animevideov3",
+        description="What requests may choose beside auto, which is UPREZ_MODEL: WORD=MODEL with commas between, the "
+        "words photo, anime and fast; empty for nothing.",
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|(cpu|vulkan:\d+)(,(cpu|vulkan:\d+))*)$",
@@ -171,6 +178,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
+
+    @field_validator("model_choices")
+    @classmethod
+    def _words_and_models(cls, choices: str) -> str:
+        model_choices.parse(choices)
+        return choices
 
     @field_validator("device")
     @classmethod
@@ -226,6 +239,8 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         if self.database_url is not None:
             return self.database_url
+        from sqlalchemy import URL  # noqa: PLC0415  # takes longer to load than all the rest here
+
         return URL.create("sqlite", database=str(self.data / "uprez.sqlite3")).render_as_string()
 
     @property
@@ -245,6 +260,8 @@ class Settings(BaseSettings):
         raise SettingsError("UPREZ_LIMITS_URL must name a Redis, because UPREZ_BROKER_URL names none.")
 
     def rules(self) -> Rules:
+        from domain.services import Rules  # noqa: PLC0415  # loads the database's libraries, which not every command needs
+
         return Rules(
             default_plan=self.default_plan,
             origin=self.origin,
@@ -254,11 +271,25 @@ class Settings(BaseSettings):
             max_input_pixels=self.max_input_pixels,
             max_waiting_images=self.max_waiting_images,
             result_caps=Caps(max_pixels=self.max_output_pixels),
+            model_choices=model_choices.parse(self.model_choices),
             lease=timedelta(seconds=self.lease_seconds),
             wake_again_after=timedelta(seconds=self.wake_seconds),
             download_link_lifetime=timedelta(seconds=self.download_link_seconds),
             verification_link_lifetime=timedelta(seconds=self.verification_link_seconds),
             reset_link_lifetime=timedelta(seconds=self.reset_link_seconds),
+        )
+
+    def engine_options(self) -> EngineOptions:
+        return EngineOptions(
+            device=self.device,
+            model=self.model,
+            models=self.models,
+            tile_threads=self.tile_threads or None,
+            memory_mb=self.engine_memory_mb,
+            metadata=MetadataPolicy(self.metadata),
+            precision=None if self.precision == "auto" else self.precision,
+            # A command that needs no data folder makes none.
+            kept=self.data / "networks" if self.data.is_dir() else None,
         )
 
     def environment(self) -> dict[str, str]:

@@ -21,7 +21,6 @@ from domain.system import SystemChance, SystemClock
 from domain.unit_of_work import Database
 from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
-from workers.engine.protocol import EngineOptions, MetadataPolicy
 
 if TYPE_CHECKING:
     import threading
@@ -127,7 +126,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
     services = make_services(settings)
     schema.require_current(services.database)
-    options = engine_options(settings)
+    options = settings.engine_options()
     engines = start_engines(options, stall_seconds=settings.stall_seconds)
     worker_ready_file(settings).touch()
     run(
@@ -138,20 +137,6 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         stop,
         settings.stop_seconds,
         reserve_engine(options, engines, stall_seconds=settings.stall_seconds),
-    )
-
-
-def engine_options(settings: Settings) -> EngineOptions:
-    return EngineOptions(
-        device=settings.device,
-        model=settings.model,
-        models=settings.models,
-        tile_threads=settings.tile_threads or None,
-        memory_mb=settings.engine_memory_mb,
-        metadata=MetadataPolicy(settings.metadata),
-        precision=None if settings.precision == "auto" else settings.precision,
-        # A command that needs no data folder makes none.
-        kept=settings.data / "networks" if settings.data.is_dir() else None,
     )
 
 

@@ -145,7 +145,7 @@ class EngineChild:
     ) -> EngineResult:
         """Do one job, here and now.
 
-        ``on_progress(tiles_done, tiles)`` is called after each tile, ``keep_going()`` about every
+        ``on_progress(done, total)`` is called after each tile or stage of one, ``keep_going()`` about every
         ``beat_seconds`` whatever the child does; both in this thread. Raises PictureError for a picture
         that cannot be read or written, and ModelUnusable, which is one, where it is the job's model that cannot
         be used; EngineCancelled after ``keep_going()`` was false, EngineLost when the child died, hung or broke,

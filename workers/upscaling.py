@@ -157,7 +157,9 @@ class Upscaling:
             self._finish(image, result)
 
     def _work(self, engine: EngineChild, image: Image) -> Result:
-        extension = image.picture_format.extension
+        extension, rules = image.picture_format.extension, self._services.rules
+        # A word that is no longer offered is auto again: its owner was promised a result.
+        model = None if image.model_choice is None else rules.model_choices.get(image.model_choice)
         self._work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work_folder, ignore_cleanup_errors=True) as folder:
             source = Path(folder) / f"original{extension}"
@@ -166,7 +168,7 @@ class Upscaling:
                 shutil.copyfileobj(stored, file)
             progress = _Progress()
             report = engine.upscale(
-                EngineJob(source, target, image.sizing, self._services.rules.result_caps),
+                EngineJob(source, target, image.sizing, rules.result_caps, model),
                 on_progress=progress.count,
                 keep_going=lambda: self._keep(image, progress),
                 beat_seconds=BEAT_SECONDS,

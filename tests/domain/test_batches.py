@@ -94,6 +94,18 @@ def test_whoever_is_told_finds_all_rows(
     assert found == made
 
 
+def test_the_wanted_model_is_that_of_each_image(
+    make_services: Any, account: Account, make_upload: Any
+) -> None:
+    services = make_services(rules=Rules(model_choices={"anime": "a-model"}))
+    batch, made = batches.submit(services, account, [make_upload(), make_upload()], Wish(model="anime"))
+    assert [image.model_choice for image in made] == ["anime", "anime"]
+    assert batches.get(services, account, batch.id).images == made
+    assert problems_of(services, account, [make_upload(), make_upload()], Wish(model="fast")) == [
+        FieldProblem("model", "offered", {"offered": "auto, anime"})
+    ]
+
+
 def test_every_problem_of_every_file_is_named_at_once(
     make_services: Any, account: Account, make_upload: Any, stored_keys: Callable[[], list[str]]
 ) -> None:

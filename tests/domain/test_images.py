@@ -298,6 +298,48 @@ def test_a_malformed_size_is_not_taken_for_the_default(
     assert problems_of(services, account, upload, Wish()) == [("scale_factor", "result_side")]
 
 
+def test_a_model_that_is_offered_is_kept_with_the_image(
+    make_services: Any, account: Account, make_upload: Any, read_image: Callable[[int], Image]
+) -> None:
+    services = make_services(rules=Rules(model_choices={"fast": "a-model", "photo": "another"}))
+    for word in ("photo", None):
+        image = images.submit(services, account, make_upload(), Wish(model=word))
+        assert image.model_choice == read_image(image.id).model_choice == word
+
+
+def test_a_model_that_is_not_offered_is_refused_with_those_that_are(
+    make_services: Any, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
+) -> None:
+    for choices, offered in (({}, "auto"), ({"fast": "a-model", "photo": "another"}, "auto, fast, photo")):
+        services = make_services(rules=Rules(model_choices=choices))
+        with pytest.raises(InvalidFields) as caught:
+            images.submit(services, account, make_upload(), Wish(model="anime"))
+        assert caught.value.problems == (FieldProblem("model", "offered", {"offered": offered}),)
+    nothing_stored(account)
+
+
+def test_a_wrong_model_is_told_beside_a_wrong_size(
+    services: Services, account: Account, make_upload: Any
+) -> None:
+    both = Wish(scale_factor=2, target_width=9, model="fast")
+    assert problems_of(services, account, make_upload(), both) == [
+        ("model", "offered"),
+        ("scale_factor", "excluded_by_target"),
+    ]
+    # Who asked for no size and for a model that there is not asked for the default size all the same.
+    upload, unknown = make_upload(size=(9000, 10)), FieldProblem("model", "one_of")
+    assert problems_of(services, account, upload, Wish(), unknown) == [
+        ("model", "one_of"),
+        ("scale_factor", "result_side"),
+    ]
+    assert problems_of(
+        services, account, upload, Wish(model="fast"), FieldProblem("target_width", "integer")
+    ) == [
+        ("target_width", "integer"),
+        ("model", "offered"),
+    ]
+
+
 def test_a_file_of_exactly_the_largest_size_passes(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:

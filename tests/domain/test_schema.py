@@ -24,9 +24,10 @@ from domain.unit_of_work import Database
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 ROOT = Path(schema.__file__).parents[1]
+NOW = "2026-11-22 12:30:15.123456"
 
 
 @pytest.fixture
@@ -166,6 +167,56 @@ def test_nobody_writes_images_while_they_are_counted(postgres: Any, monkeypatch:
     assert len(counted) == 1
     database.close()
     another.close()
+
+
+# In the middle of an update: one machine has the new schema already, another still works by the release before.
+@pytest.mark.both_databases
+def test_images_of_the_release_before_have_the_servers_choice_of_a_model(empty: Database) -> None:
+    with empty.engine.begin() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(
+            text(
+                "INSERT INTO accounts (id, name, email, password_hash, plan, created_at, updated_at)"
+                " VALUES (1, 'Jane', 'jane@example.com', '', 'free', :now, :now)"
+            ),
+            {"now": NOW},
+        )
+        _insert_image_by_0003(connection, 1)
+    schema.upgrade(empty)
+    with empty.engine.begin() as connection:
+        _insert_image_by_0003(connection, 2)
+    with empty.reading() as work:
+        found = [work.images.get(image_id) for image_id in (1, 2)]
+    assert [image and (image.id, image.model_choice) for image in found] == [(1, None), (2, None)]
+
+
+def _insert_image_by_0003(connection: Connection, image_id: int) -> None:
+    values = {
+        "id": image_id,
+        "account_id": 1,
+        "original_filename": "photo.png",
+        "original_key": f"originals/{image_id}.png",
+        "original_size": 70,
+        "original_width": 8,
+        "original_height": 6,
+        "picture_format": "png",
+        "scale_factor": 2,
+        "api_request": True,
+        "status": "pending",
+        "attempt": 0,
+        "lost": 0,
+        "woken_at": NOW,
+        "progress": 0,
+        "quota_month": "2026-11",
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    connection.execute(
+        text(f"INSERT INTO images ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"),
+        values,
+    )
 
 
 @pytest.mark.both_databases

@@ -70,7 +70,10 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
             {"flask", "connexion", "dramatiq", "PIL", "ncnn"},
         ),
         ("conformance.cli", {"domain", "handlers", "workers", "uprez", "sqlalchemy", "flask"}),
-        ("uprez.cli.main", {"connexion", "flask", "gunicorn", "ncnn", "numpy", "PIL", "skimage"}),
+        (
+            "uprez.cli.main, uprez.cli.upscale",
+            {"connexion", "flask", "gunicorn", "ncnn", "numpy", "PIL", "skimage", "sqlalchemy", "dramatiq"},
+        ),
     ],
 )
 def test_a_part_loads_nothing_that_it_does_not_need(imports: str, foreign: set[str]) -> None:

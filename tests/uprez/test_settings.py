@@ -10,7 +10,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from uprez.settings import ENV_PREFIX, Settings, SettingsError, child_environment, load_settings, secret_key
-from uprez.wiring import engine_options
+from workers.engine.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 _BOUNDS = {"ge": "at least", "le": "at most", "min_length": "at least", "pattern": "form"}
@@ -75,6 +75,9 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_DEVICE", "auto,cpu"),
         ("UPREZ_DEVICE", "vulkan:0,"),
         ("UPREZ_PRECISION", "fp64"),
+        ("UPREZ_MODEL_CHOICES", "best=realesrgan-x4plus"),
+        ("UPREZ_MODEL_CHOICES", "photo=a,photo=b"),
+        ("UPREZ_MODEL_CHOICES", "photo=auto"),
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),
@@ -153,7 +156,19 @@ def test_a_child_process_gets_the_very_same_settings(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("metadata", ["keep", "strip-location", "strip"])
 def test_the_engine_is_told_what_to_keep_of_the_metadata(metadata: str) -> None:
-    assert engine_options(load_settings(metadata=metadata)).metadata == metadata
+    assert load_settings(metadata=metadata).engine_options().metadata == metadata
+
+
+def test_requests_may_choose_each_of_the_delivered_models_unless_the_operator_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().rules().model_choices == {
+        "photo": X4PLUS.name,
+        "anime": X4PLUS_ANIME.name,
+        "fast": ANIMEVIDEO.name,
+    }
+    monkeypatch.setenv("UPREZ_MODEL_CHOICES", "")
+    assert load_settings().rules().model_choices == {}
 
 
 @pytest.mark.parametrize(

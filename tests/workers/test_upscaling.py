@@ -6,6 +6,7 @@ import io
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,8 +20,9 @@ from domain.formats import PictureFormat
 from domain.job_states import Status
 from domain.ports import PictureFacts
 from domain.records import Account, Image
-from domain.services import Services
+from domain.services import Rules, Services
 from domain.sizing import Size, Sizing
+from uprez.settings import load_settings
 from workers import supervisor, upscaling
 from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoSoundDevice
 from workers.engine.protocol import EngineResult
@@ -99,6 +101,16 @@ class InstantEngine:
 
     def close(self) -> None:
         pass
+
+
+class RememberingEngine(InstantEngine):
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        super().__init__(meanwhile)
+        self.jobs: list[EngineJob] = []
+
+    def upscale(self, job: EngineJob, **callbacks: object) -> EngineResult:
+        self.jobs.append(job)
+        return super().upscale(job, **callbacks)
 
 
 def row(services: Services, image: Image) -> Image:
@@ -501,6 +513,60 @@ def test_a_late_message_does_nothing(
     upscaling.upscale(image.id + 1)
 
     assert row(real_services, image) == done
+
+
+# The operator's settings from end to end: what requests may choose, and what the words stand for.
+@pytest.mark.parametrize(
+    ("word", "offered_now", "model"),
+    [
+        ("fast", "photo=realesrgan-x4plus,fast=realesr-animevideov3", "realesr-animevideov3"),
+        (None, "photo=realesrgan-x4plus,fast=realesr-animevideov3", None),
+        # What the operator has changed since holds: another model, or none for this word any more.
+        ("fast", "fast=one-of-mine", "one-of-mine"),
+        ("fast", "photo=realesrgan-x4plus", None),
+    ],
+)
+def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
+    real_services: Services,
+    account: Account,
+    png: bytes,
+    tmp_path: Path,
+    ended: Ended,
+    word: str | None,
+    offered_now: str,
+    model: str | None,
+) -> None:
+    api = replace(real_services, rules=load_settings(model="realesrgan-x4plus").rules())
+    upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
+    image = images.submit(api, account, upload, uploads.Wish(model=word))
+    engine = RememberingEngine()
+
+    rules = load_settings(model="realesrgan-x4plus", model_choices=offered_now).rules()
+    Upscaling(replace(real_services, rules=rules), [engine], tmp_path / "work", ended).upscale(image.id)
+
+    assert [job.model for job in engine.jobs] == [model]
+    done = row(real_services, image)
+    assert (done.status, done.model_choice) == (Status.COMPLETED, word)
+
+
+def test_a_lost_attempt_is_made_again_with_the_same_model(
+    real_services: Services, account: Account, png: bytes, tmp_path: Path, ended: Ended
+) -> None:
+    services = replace(real_services, rules=Rules(model_choices={"fast": "a-model"}))
+    upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
+    image = images.submit(services, account, upload, uploads.Wish(model="fast"))
+
+    def lose_the_first() -> None:
+        if len(engine.jobs) == 1:
+            raise EngineLost("the engine said nothing")
+
+    engine = RememberingEngine(lose_the_first)
+    worker = Upscaling(services, [engine], tmp_path / "work", ended)
+    worker.upscale(image.id)
+    worker.upscale(image.id)
+
+    assert [job.model for job in engine.jobs] == ["a-model", "a-model"]
+    assert row(services, image).status is Status.COMPLETED
 
 
 def test_a_deleted_image_is_not_worked_on_any_longer(

@@ -8,7 +8,7 @@ from uprez import wiring
 from uprez.cli.options import DataFolder
 from uprez.settings import load_settings, make_data_folder
 
-app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app = typer.Typer(help="The database's schema.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

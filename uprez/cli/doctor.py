@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from uprez import __version__, wiring
+from uprez import __version__
 from uprez.cli.options import Device, Model
 from uprez.settings import load_settings
 
@@ -21,7 +21,7 @@ def doctor(model: Model = None, device: Device = None) -> None:
     """Check devices, models and the engine itself; exit 0 if pictures can be upscaled here."""
     from workers.supervisor import engine_report  # noqa: PLC0415  # not every command has the engine
 
-    report = engine_report(wiring.engine_options(load_settings(model=model, device=device)))
+    report = engine_report(load_settings(model=model, device=device).engine_options())
     # One fact a line, whole: this is read by people in a hurry and by grep.
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"uprez {__version__}")

@@ -4,16 +4,63 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from domain.errors import InvalidFields, UprezError
 from handlers.sentences import field_errors
 from uprez import __version__
-from uprez.cli import database, demo, doctor, processes, serve, upscale, user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# In the order of the help: where in this package each is, a function or a group of its own.
+_COMMANDS = {
+    "serve": "serve:serve",
+    "upscale": "upscale:upscale",
+    "doctor": "doctor:doctor",
+    "demo": "demo:demo",
+    "api": "processes:api",
+    "worker": "processes:worker",
+    "user": "user:app",
+    "db": "database:app",
+}
+
+
+class _OnDemand(Mapping[str, Any]):
+    """Typer's commands by name, each loaded when it is asked for: the database's libraries alone take half a second."""
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = _COMMANDS[name].partition(":")
+        found = getattr(import_module(f"uprez.cli.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            of_one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            of_one.command(name)(found)
+            found = of_one
+        command = get_command(found)
+        command.name = name
+        return command
+
+
+class _Commands(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _OnDemand()  # type: ignore[assignment]  # is only read
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="uprez",
     help="Self-hosted image upscaling: a REST API with its contract first, workers, and the engine alone.",
     no_args_is_help=True,
@@ -21,14 +68,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(serve.serve)
-app.command()(upscale.upscale)
-app.command()(doctor.doctor)
-app.command()(demo.demo)
-app.command()(processes.api)
-app.command()(processes.worker)
-app.add_typer(user.app, name="user")
-app.add_typer(database.app, name="db")
 
 
 def _show_version(wanted: bool) -> None:

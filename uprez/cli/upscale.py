@@ -11,9 +11,8 @@ import typer
 from domain.errors import InvalidFields, UprezError
 from domain.formats import format_named
 from domain.sizing import SCALE_FACTORS, Sizing
-from uprez import wiring
 from uprez.cli.options import Device, Model
-from uprez.cli.progress import tile_bar
+from uprez.cli.progress import progress_bar
 from uprez.settings import load_settings
 
 
@@ -52,8 +51,8 @@ def upscale(
             f"The result keeps the format of {source.name}: name it {target.stem}{kept.extension}."
         )
     with (
-        EngineChild(wiring.engine_options(settings), stall_seconds=settings.stall_seconds) as engine,
-        tile_bar() as bar,
+        EngineChild(settings.engine_options(), stall_seconds=settings.stall_seconds) as engine,
+        progress_bar() as bar,
     ):
         report = engine.upscale(
             EngineJob(source.absolute(), target.absolute(), sizing), on_progress=bar, keep_going=lambda: True

@@ -22,7 +22,7 @@ from uprez import wiring
 from uprez.cli.options import DataFolder
 from uprez.settings import Settings, load_settings
 
-app = typer.Typer(help="Accounts.", no_args_is_help=True)
+app = typer.Typer(help="Accounts.", no_args_is_help=True, add_completion=False)
 _TOKEN_NAME = "uprez user create"  # noqa: S105  # the name it is listed under
 
 

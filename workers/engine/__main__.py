@@ -140,7 +140,7 @@ class _Conversation:
                 model=engine.model,
                 tile_side=engine.tile_side,
                 threads=engine.tile_threads,
-                on_tile=lambda done, total: self._say("progress", done=done, total=total),
+                on_progress=lambda done, total: self._say("progress", done=done, total=total),
                 cancelled=self._cancelled.is_set,
                 metadata=metadata,
             )

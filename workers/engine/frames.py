@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, PictureFormat, is_tiff_page
 from domain.sizing import Size
 from workers.engine.pictures import decode, encoding_of, opened, picture_of, reading
 
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
     from domain.sizing import Caps
     from workers.engine.pictures import Encoding, Picture
-
-SUBFILE_TYPE = 254
-NO_PAGE = 0b101  # a smaller copy of a page, or the mask of one (TIFF 6.0, tag 254)
-MAX_DIRECTORIES = (
-    1000  # of a TIFF: pages with smaller copies of them; Pillow compares each with all before it
-)
 
 CHANNELS_WITH_ALPHA = frozenset({2, 4})
 
@@ -101,12 +95,12 @@ def _positions(image: Image.Image, picture_format: PictureFormat) -> Sequence[in
 
 def _directories(image: Image.Image) -> Iterator[bool]:
     """Of each of a TIFF's directories, whether it is a page."""
-    for at in range(MAX_DIRECTORIES):
+    for at in range(MAX_TIFF_DIRECTORIES):
         try:
             image.seek(at)
         except EOFError:
             return
-        yield not image.tag_v2.get(SUBFILE_TYPE, 0) & NO_PAGE  # type: ignore[attr-defined]
+        yield is_tiff_page(image.tag_v2.get(TIFF_SUBFILE_TYPE, 0))  # type: ignore[attr-defined]
     raise PictureError("The TIFF consists of too many pieces.")
 
 

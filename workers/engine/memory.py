@@ -20,8 +20,8 @@ AT_ONCE = 2  # the side must not depend on how many processors there are: a resu
 
 @dataclass(frozen=True)
 class Need:
-    """In bytes, as measured on Linux and rounded up: before the first tile, and then for each tile in work as much
-    for each pixel that the network gets to see, and for the cell of it that is computed.
+    """In bytes, as measured on Linux and rounded up: before the first tile, and for each pixel of a tile that the
+    network gets to see. Where threads share a tile, each takes a cell of it, and that as much again as ``cell``.
     """
 
     ready: int
@@ -50,22 +50,24 @@ def _need(model: Model, precision: Precision) -> Need:
 def tiles_within(
     megabytes: int, model: Model, precision: Precision, side: int, threads: int
 ) -> tuple[int, int]:
-    """The side of a tile without its pad, at most ``side``, and how many at a time, at most ``threads``.
+    """The side of a tile without its pad, at most ``side``, and how many threads, at most ``threads``.
 
     The picture, its result and one row of joined tiles come on top. Raises EngineUnusable when not even one
     small tile fits.
     """
     need = _need(model, precision)
     room = megabytes * MEGABYTE - need.ready
-    largest = math.isqrt(max(0, room // AT_ONCE - need.cell) // need.bytes_per_pixel) - 2 * model.pad
-    side = min(side, max(largest, SMALLEST_TILE_SIDE))
-    tile = (side + 2 * model.pad) ** 2 * need.bytes_per_pixel + need.cell
-    if tile > room:
-        least = math.ceil((need.ready + tile) / MEGABYTE)
+    tiles = 1 if need.cell else AT_ONCE
+    pixels = max(0, room - AT_ONCE * need.cell) // tiles // need.bytes_per_pixel
+    side = min(side, max(math.isqrt(pixels) - 2 * model.pad, SMALLEST_TILE_SIDE))
+    tile = (side + 2 * model.pad) ** 2 * need.bytes_per_pixel
+    shared, each = (tile, need.cell) if need.cell else (0, tile)
+    if shared + each > room:
+        least = math.ceil((need.ready + shared + each) / MEGABYTE)
         raise EngineUnusable(
             f"{megabytes} MB of memory are too few for {model.name}: it takes {least} at least."
         )
-    return side, min(threads, room // tile)
+    return side, min(threads, (room - shared) // each)
 
 
 def give_back_memory() -> None:

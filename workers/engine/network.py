@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workers.engine.arrays import Floats
     from workers.engine.device import Device
     from workers.engine.models import Network
+    from workers.engine.stages import Stage
 
 
 class LoadedNetwork:
@@ -54,15 +55,26 @@ class LoadedNetwork:
             self._load((folder / f"{network.stem}.param").read_text("ascii"), folder / f"{network.stem}.bin")
         # A GPU would carry every blob to the main memory and back, and has enough of its own.
         self._cell = network.cell if device.vulkan_index is None else None
+        self._stages: list[Stage] = []
         if self._cell is not None:
             self._stages = stages(folder / f"{network.stem}.param")
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
 
     @property
+    def works_in_stages(self) -> bool:
+        """Whether the threads share a tile; otherwise each takes one of its own."""
+        return self._cell is not None
+
+    @property
+    def stages_per_tile(self) -> int:
+        """How often ``after_stage`` is called for a tile; 1 for a network that is not cut, which never calls it."""
+        return max(1, len(self._stages))
+
+    @property
     def longest_silence(self) -> float:
         """Which part of the time that a tile takes passes at most between two calls of ``after_stage``."""
         # The last stages, at the size of the result, take up to twice as long as the others.
-        return 1 if self._cell is None else 2 / len(self._stages)
+        return min(1, 2 / self.stages_per_tile)
 
     def _load(self, param: str, weights: Path) -> None:
         if self._net.load_param_mem(param) != 0:

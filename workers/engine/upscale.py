@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from workers.engine.pictures import Picture
     from workers.engine.tiles import Plan, Tile
 
-    OnTile = Callable[[int, int], None]
+    OnProgress = Callable[[int, int], None]
     Cancelled = Callable[[], bool]
 
 
@@ -60,7 +61,7 @@ def upscale_file(
     model: LoadedModel,
     tile_side: int,
     threads: int,
-    on_tile: OnTile,
+    on_progress: OnProgress,
     cancelled: Cancelled,
     metadata: MetadataPolicy = MetadataPolicy.KEEP,
 ) -> Upscaled:
@@ -70,12 +71,14 @@ def upscale_file(
     grow as it does.
 
     The result's bytes depend on the picture, the sizing, the model and the tile side, never on ``threads``.
-    ``on_tile(done, total)`` is called before the first tile and after each, and again with the same numbers,
-    from another thread, during a slow tile and while a long step before or after the tiles goes on. Raises
+    ``on_progress(done, total)``, in tiles or in stages of them, is called before the first and after each, and
+    again with the same numbers, from another thread, while a long step before or after them goes on. Raises
     PictureError for a picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so,
     DeviceFault, OSError.
     """
-    with still_working(partial(on_tile, 0, 1), caps.max_pixels):  # how many tiles there are is not known yet
+    with still_working(
+        partial(on_progress, 0, 1), caps.max_pixels
+    ):  # how many tiles there are is not known yet
         frames = read_frames(source, caps)
     picture_format = frames.encoding.picture_format
     originals = frames.sizes
@@ -84,14 +87,16 @@ def upscale_file(
     _check_results(results, picture_format, caps)
     original, result = originals[0], results[0]
     network = model.network_for(max(result.width / original.width, result.height / original.height))
+    # Threads that share the cells of a tile need no second one, which would take its memory.
+    at_once = 1 if network.works_in_stages else threads
     plans = [
         plan_tiles(*size, tile=tile_side, pad=model.model.pad, feather=model.model.feather)
         for size in originals
     ]
     with (
-        ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool,
+        ThreadPoolExecutor(at_once, thread_name_prefix="tile") as pool,
         closing(
-            _larger_images(frames, plans, results, network, pool, threads, on_tile, cancelled, metadata)
+            _larger_images(frames, plans, results, network, pool, at_once, on_progress, cancelled, metadata)
         ) as images,
     ):
         if len(plans) == 1:
@@ -118,23 +123,29 @@ def _larger_images(
     results: Sequence[Size],
     network: LoadedNetwork,
     pool: ThreadPoolExecutor,
-    threads: int,
-    on_tile: OnTile,
+    at_once: int,
+    on_progress: OnProgress,
     cancelled: Cancelled,
     metadata: MetadataPolicy,
 ) -> Generator[tuple[Image.Image | Deep, Metadata]]:
     """One by one, when they are asked for; while the encoder has one, it is said that work goes on."""
     scale = network.network.scale
-    tiles = sum(len(plan.tiles) for plan in plans)
-    before = 0
+    progress = _Progress(sum(len(plan.tiles) for plan in plans), network.stages_per_tile, on_progress)
+
+    def after_stage() -> None:
+        if cancelled():
+            raise EngineCancelled
+        progress.stage_done()
+
+    network.after_stage = after_stage
     for picture, plan, result in zip(frames.pictures(), plans, results, strict=True):
         outputs = _tile_outputs(
             picture,
             plan,
             network,
             pool,
-            threads,
-            _counting_from(before, tiles, on_tile),
+            at_once,
+            progress,
             cancelled,
             neutral=picture.is_neutral if frames.neutral is None else frames.neutral,
         )
@@ -142,17 +153,40 @@ def _larger_images(
         image = _assembled(resampled(join(plan, outputs, scale), larger, result), result, picture)
         if cancelled():
             raise EngineCancelled
-        before += len(plan.tiles)
-        with still_working(partial(on_tile, before, tiles), result.pixels):
+        with still_working(progress.tell, result.pixels):
             yield image, allowed(picture.metadata, metadata)
 
 
-def _counting_from(before: int, tiles: int, on_tile: OnTile) -> OnTile:
-    return lambda done, _: on_tile(before + done, tiles)
+class _Progress:
+    """Counts the stages of all tiles, in whichever thread they end, and never backwards."""
+
+    def __init__(self, tiles: int, stages_per_tile: int, tell: OnProgress) -> None:
+        self._total = tiles * stages_per_tile
+        self._stages_per_tile = stages_per_tile
+        self._tell = tell
+        self._of_tiles = 0
+        self._of_this_tile = 0
+        self._lock = threading.Lock()
+
+    def tell(self) -> None:
+        with self._lock:
+            self._tell(self._of_tiles + self._of_this_tile, self._total)
+
+    def stage_done(self) -> None:
+        with self._lock:
+            # Its last one is counted with the tile; and one with transparency goes through the network twice.
+            self._of_this_tile = min(self._of_this_tile + 1, self._stages_per_tile - 1)
+        self.tell()
+
+    def tile_done(self) -> None:
+        with self._lock:
+            self._of_tiles += self._stages_per_tile
+            self._of_this_tile = 0
+        self.tell()
 
 
 def default_threads() -> int:
-    """As many tiles at once as this process has processors; each takes its own memory, so at most four."""
+    """As many as this process has processors; each takes memory of its own, so at most four."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 4)
 
@@ -162,23 +196,15 @@ def _tile_outputs(
     plan: Plan,
     network: LoadedNetwork,
     pool: ThreadPoolExecutor,
-    threads: int,
-    on_tile: OnTile,
+    at_once: int,
+    progress: _Progress,
     cancelled: Cancelled,
     *,
     neutral: bool,
 ) -> Iterator[Floats]:
-    """The larger tiles in the plan's order; as many at once as there are threads, and one more waiting."""
+    """The larger tiles in the plan's order; so many at once, and one more waiting."""
     tiles = plan.tiles
-    done = 0
-
-    def after_stage() -> None:
-        if cancelled():
-            raise EngineCancelled
-        on_tile(done, len(tiles))
-
-    network.after_stage = after_stage
-    with still_working(lambda: on_tile(0, len(tiles)), picture.size.pixels):
+    with still_working(progress.tell, picture.size.pixels):
         upscale_tile = partial(
             _upscale_tile,
             _with_colour_under_transparency(picture),
@@ -186,17 +212,16 @@ def _tile_outputs(
             neutral=neutral,
         )
     waiting = deque(tiles)
-    running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: threads + 1])
-    on_tile(0, len(tiles))
+    running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: at_once + 1])
+    progress.tell()
     try:
         for _ in tiles:
             if cancelled():
                 raise EngineCancelled
             output = running.popleft().result()
-            done += 1
             if waiting:
                 running.append(pool.submit(upscale_tile, waiting.popleft()))
-            on_tile(done, len(tiles))
+            progress.tile_done()
             yield output
     finally:
         for future in running:

@@ -110,7 +110,7 @@ def upscaled(rows: list[Row], animevideo: LoadedModel, tmp_path: Path) -> Upscal
             model=animevideo,
             tile_side=32,
             threads=2,
-            on_tile=lambda *_: None,
+            on_progress=lambda *_: None,
             cancelled=lambda: False,
         )
         rows.append(Row(label, as_others_show_it(source), as_others_show_it(target)))

@@ -38,7 +38,7 @@ def upscale(animevideo: LoadedModel) -> Upscale:
             "caps": Caps(),
             "tile_side": 32,
             "threads": 2,
-            "on_tile": lambda *_: None,
+            "on_progress": lambda *_: None,
             "cancelled": lambda: False,
         } | options
         return upscale_file(source, target, sizing or Sizing(2), model=animevideo, **settings)
@@ -266,7 +266,7 @@ def test_a_picture_that_lies_on_its_side_is_measured_upright(
 def test_progress_counts_every_tile(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[tuple[int, int]] = []
 
-    upscale(picture_file, tmp_path / "result.png", on_tile=lambda done, total: seen.append((done, total)))
+    upscale(picture_file, tmp_path / "result.png", on_progress=lambda done, total: seen.append((done, total)))
 
     assert seen == [(done, 4) for done in range(5)]
 
@@ -288,14 +288,14 @@ def test_a_slow_step_keeps_saying_where_it_is(
         assert said_often.wait(60)
         return quick(*arguments)
 
-    def on_tile(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         seen.append((done, total))
         if seen.count((number, 4)) > 3:
             said_often.set()
 
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.001)
     monkeypatch.setattr(upscaling, step, slow)
-    upscale(picture_file, tmp_path / "result.png", on_tile=on_tile)
+    upscale(picture_file, tmp_path / "result.png", on_progress=on_progress)
 
     assert seen == sorted(seen)
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
@@ -311,16 +311,40 @@ def test_within_a_slow_tile_the_job_says_where_it_is_and_can_be_cancelled(
         "model": LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
         "tile_side": 48,
         "threads": 1,
-        "on_tile": lambda done, total: said.append((done, total)),
+        "on_progress": lambda done, total: said.append((done, total)),
     }
 
     with pytest.raises(EngineCancelled):
         upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: len(said) > 2)
-    assert said == [(0, 1)] * 3
+    stages = 20
+    assert said == [(0, stages), (1, stages), (2, stages)]
 
     said.clear()
     upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: False)
-    assert said == [(0, 1)] * 21 + [(1, 1)]
+    # The last stage of a tile counts when the tile is joined.
+    assert said == [(done, stages) for done in (*range(stages), stages - 1, stages)]
+
+
+# Its colour goes through the network, and then its transparency: the stages of one tile come twice.
+def test_progress_never_goes_back_in_a_picture_with_transparency(crop: Image.Image, tmp_path: Path) -> None:
+    crop = crop.resize((24, 20))
+    crop.putalpha(crop.convert("L"))
+    said: list[tuple[int, int]] = []
+
+    upscale_file(
+        saved(crop, tmp_path / "picture.png"),
+        tmp_path / "x.png",
+        Sizing(4),
+        caps=Caps(),
+        model=LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
+        tile_side=16,
+        threads=2,
+        on_progress=lambda done, total: said.append((done, total)),
+        cancelled=lambda: False,
+    )
+
+    assert said == sorted(said)
+    assert said[-1] == (80, 80)
 
 
 def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
@@ -332,7 +356,7 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
         upscale(
             picture_file,
             tmp_path / "result.png",
-            on_tile=lambda done, _: seen.append(done),
+            on_progress=lambda done, _: seen.append(done),
             cancelled=lambda: len(seen) > 2,
         )
 
@@ -363,7 +387,7 @@ def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_que
     source = saved(crop, tmp_path / "picture", format=picture_format)
 
     with pytest.raises(PictureError, match=sentence):
-        upscale(source, tmp_path / "result", sizing, caps=caps, on_tile=lambda *_: pytest.fail("worked"))
+        upscale(source, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked"))
 
 
 # --- several pictures in one file
@@ -472,7 +496,7 @@ def size_of(size: Size) -> Sizing:
 def test_progress_counts_the_tiles_of_all_frames(animation: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[tuple[int, int]] = []
 
-    upscale(animation, tmp_path / "result.png", on_tile=lambda done, total: seen.append((done, total)))
+    upscale(animation, tmp_path / "result.png", on_progress=lambda done, total: seen.append((done, total)))
 
     assert seen == sorted(seen)
     assert set(seen) == {(done, 12) for done in range(13)}
@@ -491,14 +515,14 @@ def test_a_slow_encoder_of_frames_keeps_saying_where_it_is(
             assert said_often.wait(60)
         quick(*arguments)
 
-    def on_tile(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         seen.append((done, total))
         if seen.count((8, 12)) > 4:
             said_often.set()
 
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.001)
     monkeypatch.setattr(frame_encoding, "write", slow_at_the_second)
-    upscale(animation, tmp_path / "result.png", on_tile=on_tile)
+    upscale(animation, tmp_path / "result.png", on_progress=on_progress)
 
     assert seen == sorted(seen)
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
@@ -513,7 +537,7 @@ def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
         upscale(
             animation,
             tmp_path / "result.png",
-            on_tile=lambda done, _: seen.append(done),
+            on_progress=lambda done, _: seen.append(done),
             cancelled=lambda: bool(seen) and seen[-1] == 6,
         )
 
@@ -534,7 +558,9 @@ def test_an_animation_over_the_caps_is_refused_before_any_work(
     sizing: Sizing, caps: Caps, sentence: str, animation: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
     with pytest.raises(PictureError, match=sentence):
-        upscale(animation, tmp_path / "result", sizing, caps=caps, on_tile=lambda *_: pytest.fail("worked"))
+        upscale(
+            animation, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked")
+        )
 
 
 def test_an_operator_may_allow_more_than_we_do(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:

@@ -1,0 +1,115 @@
+"""``model`` beside a picture: which network its owner wants, within what the operator offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from domain import model_choices
+from handlers.contract import load_contract
+
+if TYPE_CHECKING:
+    from domain.services import Services
+    from tests.handlers.conftest import Client, Person, Reply, Server, StartServer
+
+UNKNOWN = "The model must be one of: auto, photo, anime, fast."
+
+Send = Callable[["Client", "Person", bytes, Mapping[str, str]], "Reply"]
+
+
+def send_alone(client: Client, person: Person, png: bytes, fields: Mapping[str, str]) -> Reply:
+    return client.upload(person.token, png, fields=fields)
+
+
+def send_as_batch(client: Client, person: Person, png: bytes, fields: Mapping[str, str]) -> Reply:
+    return client.upload_batch(person.token, [png, png], fields)
+
+
+each_way = pytest.mark.parametrize("send", [send_alone, send_as_batch])
+
+
+def choices_of(services: Services, data: dict[str, Any]) -> set[str | None]:
+    """What the rows of an accepted image, or of the images of an accepted batch, say."""
+    with services.database.reading() as work:
+        rows = [work.images.get(image["id"]) for image in data.get("images", [data])]
+    return {row.model_choice for row in rows if row is not None}
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("fields", "choice"),
+    [
+        ({}, None),
+        ({"model": ""}, None),
+        ({"model": "auto"}, None),
+        ({"model": "photo"}, "photo"),
+        ({"model": "anime"}, "anime"),
+        ({"model": "fast", "scale_factor": "3"}, "fast"),
+    ],
+)
+def test_the_wanted_model_is_kept_with_every_picture(
+    client: Client,
+    server: Server,
+    jane: Person,
+    png: bytes,
+    send: Send,
+    fields: dict[str, str],
+    choice: str | None,
+) -> None:
+    reply = send(client, jane, png, fields)
+
+    assert reply.status == 202
+    assert choices_of(server.services, reply.data) == {choice}
+
+
+@each_way
+@pytest.mark.parametrize(
+    "value", ["best", "Fast", " fast", "fast,anime", "realesrgan-x4plus", "null", "\x00"]
+)
+def test_a_model_that_there_is_not_is_refused(
+    client: Client, jane: Person, png: bytes, send: Send, value: str
+) -> None:
+    assert send(client, jane, png, {"model": value}).errors == {"model": [UNKNOWN]}
+
+
+def test_a_model_is_given_once_and_as_text(client: Client, jane: Person, png: bytes) -> None:
+    image = ("image", ("a.png", png))
+    twice = client.form(jane.token, [image, ("model", (None, "fast")), ("model", (None, "fast"))])
+    file = client.form(jane.token, [image, ("model", ("a.txt", "fast"))])
+
+    assert twice.errors["model"][0] == "The model field must be given only once."
+    assert file.errors["model"][0] == "The model must be text, not a file."
+
+
+def test_an_unknown_model_is_named_beside_all_else(client: Client, jane: Person) -> None:
+    reply = client.upload(jane.token, b"no picture", fields={"model": "best", "scale_factor": "9"})
+
+    assert reply.errors == {
+        "scale_factor": ["The scale factor must be between 2 and 4."],
+        "model": [UNKNOWN],
+        "image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."],
+    }
+
+
+def test_only_what_the_operator_offers_can_be_had(
+    start_server: StartServer, make_owner: Callable[..., Person], png: bytes
+) -> None:
+    server = start_server(model_choices="fast=realesr-animevideov3")
+    owner = make_owner(server.services, plan="professional")
+
+    with server.client() as client:
+        for send in (send_alone, send_as_batch):
+            assert send(client, owner, png, {"model": "photo"}).errors == {
+                "model": ["The model must be one of those that are offered here: auto, fast."]
+            }
+            for word, choice in (("fast", "fast"), ("auto", None)):
+                assert choices_of(server.services, send(client, owner, png, {"model": word}).data) == {choice}
+
+
+def test_the_contract_has_the_words_that_an_operator_can_offer() -> None:
+    schema = load_contract().document["components"]["schemas"]["ModelChoice"]
+
+    assert schema["enum"] == [model_choices.AUTO, *model_choices.WORDS]
+    assert schema["default"] == model_choices.AUTO
