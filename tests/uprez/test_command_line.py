@@ -168,6 +168,14 @@ def test_a_model_of_ones_own_upscales_and_is_listed_by_the_doctor(
     assert "mine.toml cannot be used: networks: Field required." in refused.stderr
 
 
+def test_the_doctor_finds_choices_of_models_that_are_not_there(uprez: Run) -> None:
+    done = uprez("doctor", UPREZ_MODEL_CHOICES="fast=realesr-animevideov3,photo=mine")
+
+    assert done.returncode == 1
+    assert done.stdout.count("Problem: ") == 1
+    assert "Problem: UPREZ_MODEL_CHOICES offers photo, and there is no model 'mine'." in done.stdout
+
+
 def test_two_services_do_not_share_a_folder(uprez: Run, service: Service) -> None:
     done = uprez("serve", "--port", "0", "--data", str(service.folder))
 

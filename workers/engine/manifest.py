@@ -76,7 +76,7 @@ class _Network(BaseModel):
 class _Manifest(BaseModel):
     model_config = _STRICT
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     pad: int = Field(ge=0, le=_LARGEST_PAD)
     feather: int = Field(0, ge=0)
     cpu_tile: _Tile = _CPU_TILE
