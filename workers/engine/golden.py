@@ -10,6 +10,7 @@ import numpy as np
 
 from workers.engine.device import cpu_device
 from workers.engine.errors import DeviceFault, ManifestError
+from workers.engine.graph import channels_of, read_layers
 from workers.engine.models import Precision
 from workers.engine.network import LoadedNetwork
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.uint8]
 
+RGB = 3
 SIDE = 16
 DISC_RADIUS = 0.316
 SAMPLES = 6  # a side
@@ -94,8 +96,13 @@ def expected_samples(network: Network) -> Samples:
 @cache
 def _answer_of_the_cpu(network: Network, folder: Path) -> Samples:
     try:
-        samples = golden_samples(LoadedNetwork(network, cpu_device(), Precision.FP32, folder))
-    except DeviceFault as fault:
+        loaded = LoadedNetwork(network, cpu_device(), Precision.FP32, folder)
+        # ncnn does not look, and reads on in memory that is not the picture's.
+        layers = read_layers((folder / f"{network.stem}.param").read_text("ascii"))
+        if channels_of(network.input_blob, layers) - {RGB}:
+            raise ManifestError(f"The network {network.stem} takes no pictures of three channels.")
+        samples = golden_samples(loaded)
+    except (DeviceFault, ValueError, LookupError) as fault:  # the latter two for a .param that is none
         raise ManifestError(
             f"The network {network.stem} does not work as its manifest says, "
             f"{network.scale} times larger from {network.input_blob} to {network.output_blob}: {fault}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from own_models import sha256, write_own_model
 
@@ -43,6 +44,48 @@ def test_an_operators_model_whose_files_do_not_belong_together_is_refused_at_the
 
     with pytest.raises(ManifestError, match="mine-x2"):
         start_engine(EngineOptions("cpu", "mine", models=tmp_path))
+
+
+# ncnn has binary ones, too, which other programs load.
+def test_an_operators_network_that_is_not_described_in_text_is_refused_at_the_start(tmp_path: Path) -> None:
+    path = write_own_model(tmp_path)
+    param = tmp_path / "mine-x2.param"
+    known = sha256(param)
+    param.write_bytes(b"\xdd\x85\x76\x00")
+    path.write_text(path.read_text().replace(known, sha256(param)))
+
+    with pytest.raises(ManifestError, match="The network mine-x2 does not work as its manifest says"):
+        start_engine(EngineOptions("cpu", "mine", models=tmp_path))
+
+
+def of_one_convolution(folder: Path, channels: int) -> Path:
+    """The folder, with a model whose network is one convolution that reads so many channels."""
+    path = write_own_model(folder)
+    weights = np.random.default_rng(1).random(12 * 9 * channels, dtype=np.float32)
+    contents = {
+        folder / "mine-x2.param": f"""7767517
+3 3
+Input data 0 1 data
+Convolution only 1 1 data twelve 0=12 1=3 4=1 5=0 6={len(weights)}
+PixelShuffle output 1 1 twelve output 0=2
+
+""".encode(),
+        folder / "mine-x2.bin": bytes(4) + weights.tobytes(),
+    }
+    for file, content in contents.items():
+        known = sha256(file)
+        file.write_bytes(content)
+        path.write_text(path.read_text().replace(known, sha256(file)))
+    return folder
+
+
+def test_an_operators_network_must_take_three_channels(tmp_path: Path) -> None:
+    assert start_engine(EngineOptions("cpu", "mine", models=of_one_convolution(tmp_path / "3", 3)))
+
+    for channels in (1, 4):
+        folder = of_one_convolution(tmp_path / str(channels), channels)
+        with pytest.raises(ManifestError, match="The network mine-x2 takes no pictures of three channels"):
+            start_engine(EngineOptions("cpu", "mine", models=folder))
 
 
 GRAY = """7767517
