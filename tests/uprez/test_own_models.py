@@ -44,3 +44,6 @@ def test_a_request_chooses_a_model_and_one_that_is_not_there_fails_that_image_al
     assert [image["status"] for image in done] == ["completed", "failed", "completed", "completed"]
     assert [image["model"] for image in done] == ["mine", None, "realesr-animevideov3", "mine"]
     assert done[1]["error"] == "There is no model 'gone'."
+    # Its owner pays for no fault of the operator's.
+    usage = requests.get(f"{service.api}/usage", headers=bearer, timeout=30).json()["data"]
+    assert usage["image_uploads"]["used"] == 3
