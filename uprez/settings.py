@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         "info", description="Least severe log line."
     )
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _none_if_empty(cls, path: object) -> object:
+        return path or None
+
     @field_validator("data", "plans_file", "models")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:

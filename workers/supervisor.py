@@ -109,7 +109,7 @@ class EngineChild:
         self._process: _Process | None = None
         self._hello: EngineHello | None = None
         self._tile_side = 0  # of the model that is at work
-        self._slowest_seconds = 0.0  # of all the child's models
+        self._slowest_seconds = 0.0  # of the model at work
         self._is_loading = False
         self._end: Callable[[], object] = lambda: None
 
@@ -215,7 +215,7 @@ class EngineChild:
                         log.warning("device set aside: %s", sentence)
                 case "ready":
                     self._tile_side = message["tile_side"]
-                    self._slowest_seconds = max(self._slowest_seconds, message["slowest_seconds"])
+                    self._slowest_seconds = message["slowest_seconds"]
                 case "progress":
                     within_tiles = message["done"] < message["total"]
                     on_progress(message["done"], message["total"])

@@ -176,6 +176,15 @@ def test_the_doctor_finds_choices_of_models_that_are_not_there(uprez: Run) -> No
     assert "Problem: UPREZ_MODEL_CHOICES offers photo, and there is no model 'mine'." in done.stdout
 
 
+def test_the_doctor_finds_choices_of_models_for_which_memory_is_too_small(uprez: Run) -> None:
+    done = uprez("doctor", UPREZ_ENGINE_MEMORY_MB="400")
+
+    assert done.returncode == 1
+    for word in ("photo", "anime"):
+        assert f"Problem: UPREZ_MODEL_CHOICES offers {word}, and 400 MB of memory are too few" in done.stdout
+    assert "offers fast" not in done.stdout
+
+
 def test_two_services_do_not_share_a_folder(uprez: Run, service: Service) -> None:
     done = uprez("serve", "--port", "0", "--data", str(service.folder))
 

@@ -56,10 +56,11 @@ def _files(report: EngineReport) -> Iterator[str]:
 
 
 def _choices_of_nothing(settings: Settings, report: EngineReport) -> Iterator[str]:
-    there = {model.name for model in report.models}
+    problems = {model.name: model.problem for model in report.models}
     for word, name in model_choices.parse(settings.model_choices).items():
-        if name not in there:
-            yield f"UPREZ_MODEL_CHOICES offers {word}, and there is no model {name!r}."
+        why = problems.get(name, f"there is no model {name!r}.")
+        if why is not None:
+            yield f"UPREZ_MODEL_CHOICES offers {word}, and {why}"
 
 
 def _agreement(decibels: float | None) -> str:

@@ -153,7 +153,8 @@ class _Conversation:
         except TileTooLarge as error:
             self._say("too_large", sentence=str(error))
         except DeviceFault as error:
-            self._say("faulty", sentence=str(error))
+            # A device is judged by the model it was started with: another one may be too large for it.
+            self._say("faulty" if models.is_first(job.model) else "failed", sentence=str(error))
         except Exception as error:
             log.exception("the job failed")
             self._say("failed", sentence=f"{type(error).__name__}: {error}")

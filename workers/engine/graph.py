@@ -36,13 +36,33 @@ def read_layers(text: str) -> list[Layer]:
     return found
 
 
+# They give out as many channels as they take, each pixel or each channel by itself.
+_KEEP_CHANNELS = {
+    "AbsVal",
+    "BinaryOp",
+    "Clip",
+    "Dropout",
+    "Interp",
+    "Noop",
+    "Padding",
+    "Power",
+    "ReLU",
+    "UnaryOp",
+}
+
+
 def channels_of(blob: str, layers: list[Layer]) -> set[int]:
-    """How many channels the convolutions take this blob to have that read it: one number in a sound network."""
-    return {
-        int(layer.parameters["6"]) // (int(layer.parameters["0"]) * _kernel_pixels(layer))
-        for layer in layers
-        if layer.kind == "Convolution" and blob in layer.inputs
-    }
+    """How many channels the convolutions take this blob to have that it reaches: one number in a sound network."""
+    alike = {blob}
+    found = set()
+    for layer in layers:
+        if alike.isdisjoint(layer.inputs):
+            continue
+        if layer.kind == "Convolution":
+            found.add(int(layer.parameters["6"]) // (int(layer.parameters["0"]) * _kernel_pixels(layer)))
+        elif layer.kind in _KEEP_CHANNELS:
+            alike |= set(layer.outputs)
+    return found
 
 
 def _kernel_pixels(layer: Layer) -> int:

@@ -30,7 +30,7 @@ _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 def _beside(name: str) -> str:
-    """Whoever wrote the manifest, no other files of this machine are opened for it."""
+    """No path to elsewhere; a link is followed, because Kubernetes mounts files as links."""
     if name.startswith(".") or any(character in name for character in "/\\\0"):
         raise PydanticCustomError("beside", "must be the name of a file beside the manifest")
     return name
@@ -143,7 +143,7 @@ def read_manifest(path: Path) -> Model:
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in reason.errors()
         )
         raise ManifestError(f"The manifest {path} cannot be used: {problems}.") from None
-    except (OSError, ValueError) as reason:  # cannot be read, or is neither TOML nor UTF-8
+    except (OSError, ValueError, RecursionError) as reason:  # cannot be read, or is neither TOML nor UTF-8
         raise ManifestError(f"The manifest {path} cannot be used: {reason}.") from reason
 
 

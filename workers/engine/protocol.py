@@ -116,9 +116,12 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ModelReport:
+    """``problem`` says why these settings keep it from being used; None if they do not."""
+
     name: str
     scales: tuple[int, ...]
     files: tuple[FileReport, ...]
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,10 @@ def report_from_message(message: Message) -> EngineReport:
         devices=tuple(DeviceReport(**device) for device in message["devices"]),
         models=tuple(
             ModelReport(
-                model["name"], tuple(model["scales"]), tuple(FileReport(**file) for file in model["files"])
+                model["name"],
+                tuple(model["scales"]),
+                tuple(FileReport(**file) for file in model["files"]),
+                model["problem"],
             )
             for model in message["models"]
         ),

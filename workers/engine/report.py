@@ -11,7 +11,7 @@ from workers.engine.golden import agreement_db, check_golden, expected_samples
 from workers.engine.models import check_file, choose_model, weights_folder
 from workers.engine.network import LoadedNetwork
 from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
-from workers.engine.start import known_models, precision_for, versions
+from workers.engine.start import known_models, precision_for, tiles_for, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +37,11 @@ def describe(options: EngineOptions) -> EngineReport:
     # As at the start of a worker: what fails its self-test makes way for others, and all of ``auto`` for the CPU.
     sound = [device for device in chosen if not tested[device].faulty]
     used = sound or ([cpu_device()] if options.device == AUTO else chosen)
-    models = tuple(_model_report(model, folder) for model in known.values())
+    models = tuple(_model_report(model, folder, options, used[0]) for model in known.values())
     problems = [tested[device].problem for device in chosen]
     problems += [file.problem for model in models for file in model.files]
     problems += [_fault_of(network) for model in known.values() for network in model.networks]
+    problems += [model.problem for model in models if model.name == tested[used[0]].model]
     return EngineReport(
         versions(),
         tuple(_device_report(device, test, used=device in used) for device, test in tested.items()),
@@ -90,13 +91,19 @@ def _device_report(device: Device, test: _SelfTest, *, used: bool) -> DeviceRepo
     )
 
 
-def _model_report(model: Model, folder: Path) -> ModelReport:
+def _model_report(model: Model, folder: Path, options: EngineOptions, device: Device) -> ModelReport:
     files = [
         FileReport(name, expected, check_file((network.folder or folder) / name, expected))
         for network in model.networks
         for name, expected in network.files.items()
     ]
-    return ModelReport(model.name, tuple(network.scale for network in model.networks), tuple(files))
+    problem = None
+    try:
+        tiles_for(options, model, device)
+    except EngineUnusable as error:
+        problem = str(error)
+    scales = tuple(network.scale for network in model.networks)
+    return ModelReport(model.name, scales, tuple(files), problem)
 
 
 def _choice(options: EngineOptions, used: list[Device], model: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from workers.engine.errors import DeviceFault, EngineUnusable, ModelUnusable, UnknownModel
 from workers.engine.memory import give_back_memory
-from workers.engine.models import MODELS, choose_model
+from workers.engine.models import choose_model
+from workers.engine.protocol import AUTO
 from workers.engine.start import known_models, prepare, start_engine
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class SeveralModels:
         self._options = options
         self._folder = folder
         self._known = known_models(options)
-        first = start_engine(options, folder)
+        first = start_engine(options, folder, self._known)
         self._device = first.model.device
         self._first = first.model.model
         self._loaded = {self._first.name: first}
@@ -47,6 +48,10 @@ class SeveralModels:
             self._loaded[model.name] = self._load(model)
         return self._loaded[model.name]
 
+    def is_first(self, name: str | None) -> bool:
+        """Whether a job that asks for this model gets the one of the start."""
+        return name in {None, AUTO, self._first.name}
+
     def _load(self, model: Model) -> Engine:
         if self._options.memory_mb is not None and not self._device.is_hardware_gpu:
             # The side of a tile, and so a result's bytes, must not depend on which jobs came before.
@@ -54,8 +59,8 @@ class SeveralModels:
             give_back_memory()
         try:
             return self._prepared(model)
-        except (EngineUnusable, DeviceFault) as error:
-            if model is self._first or (isinstance(error, DeviceFault) and model.name in MODELS):
+        except EngineUnusable as error:
+            if self.is_first(model.name):
                 raise
             log.warning("%s is refused: %s", model.name, error)
             raise ModelUnusable(f"The model {model.name} cannot be used at present.") from error

@@ -47,15 +47,17 @@ class Engine:
     set_aside: tuple[str, ...] = ()
 
 
-def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
-    """The best device that passes its self-test, with its model loaded.
+def start_engine(
+    options: EngineOptions, folder: Path | None = None, known: Mapping[str, Model] | None = None
+) -> Engine:
+    """The best device that passes its self-test, with its model loaded, one of the ``known`` (None: all there are).
 
     Raises EngineUnusable, of which WeightsError names a file that is not the known one, ManifestError what is wrong
     with an operator's model.
 
     When every device fails that ``auto`` would take, the CPU steps in.
     """
-    known = known_models(options)
+    known = known_models(options) if known is None else known
     devices = choose_devices(options.device)
     if options.device == AUTO and cpu_device() not in devices:
         devices.append(cpu_device())
@@ -87,7 +89,7 @@ def prepare(options: EngineOptions, model: Model, device: Device, folder: Path |
     # All files now, rather than those of another scale in the middle of somebody's job.
     for network in model.networks:
         check_weights(network, network.folder or folder)
-    tile_side, tile_threads = _tiles(options, model, device)
+    tile_side, tile_threads = tiles_for(options, model, device)
     loaded = LoadedModel(model, device, precision_for(options, model), folder, tile_threads, options.kept)
     # For the same reason all networks of an operator's model, which nobody has tried before.
     factors = [1] if model.name in MODELS else [network.scale for network in model.networks]
@@ -117,7 +119,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _tiles(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
+def tiles_for(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
+    """The side of a tile without its pad, and how many threads. Raises EngineUnusable where memory is too small."""
     side = min(filter(None, (_tile_side(model, device), options.tile_side)))
     threads = _tile_threads(options, device)
     if options.memory_mb is None or device.is_hardware_gpu:  # whose tiles lie in a memory of its own

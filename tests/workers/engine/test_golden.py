@@ -58,25 +58,30 @@ def test_an_operators_network_that_is_not_described_in_text_is_refused_at_the_st
         start_engine(EngineOptions("cpu", "mine", models=tmp_path))
 
 
-def of_one_convolution(folder: Path, channels: int) -> Path:
-    """The folder, with a model whose network is one convolution that reads so many channels."""
+def of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
+    """The folder, with a model of a network of these layers, which takes the blob a and makes the blob b."""
     path = write_own_model(folder)
-    weights = np.random.default_rng(1).random(12 * 9 * channels, dtype=np.float32)
+    lines = f"Input in 0 1 a\n{layers.strip()}\n"
     contents = {
-        folder / "mine-x2.param": f"""7767517
-3 3
-Input data 0 1 data
-Convolution only 1 1 data twelve 0=12 1=3 4=1 5=0 6={len(weights)}
-PixelShuffle output 1 1 twelve output 0=2
-
-""".encode(),
-        folder / "mine-x2.bin": bytes(4) + weights.tobytes(),
+        folder / "mine-x2.param": f"7767517\n{lines.count(chr(10))} 9\n{lines}".encode(),
+        folder / "mine-x2.bin": weights,
     }
+    manifest = path.read_text().replace('"data"', '"a"').replace('"output"', '"b"')
     for file, content in contents.items():
         known = sha256(file)
         file.write_bytes(content)
-        path.write_text(path.read_text().replace(known, sha256(file)))
+        manifest = manifest.replace(known, sha256(file))
+    path.write_text(manifest)
     return folder
+
+
+def of_one_convolution(folder: Path, channels: int) -> Path:
+    """The folder, with a model whose network is one convolution that reads so many channels."""
+    weights = np.random.default_rng(1).random(12 * 9 * channels, dtype=np.float32)
+    layers = (
+        f"Convolution only 1 1 a twelve 0=12 1=3 4=1 5=0 6={len(weights)}\nPixelShuffle last 1 1 twelve b 0=2"
+    )
+    return of_layers(folder, layers, bytes(4) + weights.tobytes())
 
 
 def test_an_operators_network_must_take_three_channels(tmp_path: Path) -> None:
@@ -88,24 +93,42 @@ def test_an_operators_network_must_take_three_channels(tmp_path: Path) -> None:
             start_engine(EngineOptions("cpu", "mine", models=folder))
 
 
-GRAY = """7767517
-4 4
-Input data 0 1 data
-Interp larger 1 1 data larger 0=1 1=2.0 2=2.0
+GRAY = """
+Interp larger 1 1 a larger 0=1 1=2.0 2=2.0
 BinaryOp black 1 1 larger black 0=2 1=1 2=0.0
-BinaryOp gray 1 1 black output 0=0 1=1 2=0.5
+BinaryOp gray 1 1 black b 0=0 1=1 2=0.5
+"""
+ONLY_EVEN_SIDES = """
+Reorg smaller 1 1 a smaller 0=2
+PixelShuffle same 1 1 smaller same 0=2
+Interp larger 1 1 same b 0=1 1=2.0 2=2.0
+"""
+FOUR_CHANNELS_LATER = """
+BinaryOp normal 1 1 a normal 0=2 1=1 2=2.0
+Convolution only 1 1 normal twelve 0=12 1=3 4=1 5=0 6=432
+PixelShuffle output 1 1 twelve b 0=2
 """
 
 
-def test_an_operators_model_that_makes_one_colour_of_every_picture_is_refused(tmp_path: Path) -> None:
-    path = write_own_model(tmp_path)
-    param = tmp_path / "mine-x2.param"
-    known = sha256(param)
-    param.write_text(GRAY)
-    path.write_text(path.read_text().replace(known, sha256(param)))
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        (GRAY, "makes one colour of every picture"),
+        (
+            ONLY_EVEN_SIDES,
+            "does not work as its manifest says",
+        ),  # at the edge of a picture a tile has any size
+        (FOUR_CHANNELS_LATER, "takes no pictures of three channels"),
+    ],
+    ids=["one colour", "only even sides", "four channels, behind another layer"],
+)
+def test_an_operators_network_that_cannot_do_the_work_is_refused_at_the_start(
+    layers: str, sentence: str, tmp_path: Path
+) -> None:
+    folder = of_layers(tmp_path, layers, bytes(4 + 4 * 432) if "Convolution" in layers else b"")
 
-    with pytest.raises(ManifestError, match="The network mine-x2 makes one colour of every picture"):
-        start_engine(EngineOptions("cpu", "mine", models=tmp_path))
+    with pytest.raises(ManifestError, match=f"The network mine-x2 {sentence}"):
+        start_engine(EngineOptions("cpu", "mine", models=folder))
 
 
 def test_every_network_of_an_operators_model_is_tried_at_the_start(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_two_networks_of_one_scale_are_refused(tmp_path: Path) -> None:
         read_models(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"\xff", None])
+@pytest.mark.parametrize("content", [b"\xff", b"a = " + b"[" * 100_000, None])
 def test_a_manifest_that_cannot_be_read_is_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     if content is None:
@@ -118,7 +118,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(content: bytes | None, tmp_pa
     else:
         path.write_bytes(content)
 
-    with pytest.raises(ManifestError, match=r"mine\.toml cannot be used: .*(decode|No such file)"):
+    with pytest.raises(ManifestError, match=r"mine\.toml cannot be used: .*(decode|recursion|No such file)"):
         read_models(tmp_path)
 
 
