@@ -57,12 +57,20 @@ def registering_answers_account_and_token(kit: Kit) -> None:
 
 @check("AUTH-012")
 def the_first_token_works_at_once(kit: Kit) -> None:
-    newcomer = kit.accounts.newcomer()
+    newcomer = kit.accounts.newcomer(device_name=f"{kit.tag}-label")
     user = newcomer.client.get("/user").expect(OK, why="right after the registration").data
     _is_the_registered(user, newcomer)
     expect_equal(user["id"], newcomer.user["id"], "The `id` of the account that the new token opens")
     names = [token["name"] for token in _tokens(newcomer.client)]
     expect_equal(names, [newcomer.sent["device_name"]], "What the tokens of a new account are called")
+
+
+@check("AUTH-030")
+def a_token_without_a_label_is_called_after_the_program(kit: Kit) -> None:
+    newcomer = kit.accounts.known
+    program = newcomer.registered.response.request.headers["User-Agent"]
+    name = _tokens(newcomer.client)[-1]["name"]  # its first
+    expect_equal(name, program, "What a token is called that was asked for without a label")
 
 
 @check("AUTH-013")
@@ -95,6 +103,22 @@ def the_rules_for_passwords_are_kept(kit: Kit) -> None:
     ):
         form = {"password": password, "password_confirmation": password}
         _is_wrong(kit, form, "password", f"with {broken}")
+    shortest = f"Aa1{secrets.token_hex(3)[:5]}"
+    kit.secrets.add(shortest)
+    form = {**kit.accounts.form(), "password": shortest, "password_confirmation": shortest}
+    answer = kit.accounts.register(form)
+    if not (answer.status == UNPROCESSABLE and "password" not in answer.errors):
+        answer.expect(CREATED, why="with a password of eight characters that keeps all rules")
+
+
+@check("AUTH-029")
+def a_name_is_one_line_that_ends(kit: Kit) -> None:
+    for name, how in (
+        ("Two\nlines", "with a name of two lines"),
+        ("\u0007", "with a control character as its name"),
+        ("n" * 256, "with a name of 256 characters"),
+    ):
+        _is_wrong(kit, {"name": name}, "name", how)
 
 
 @check("AUTH-016")
@@ -134,7 +158,7 @@ def only_the_owner_learns_that_it_is_unverified(kit: Kit) -> None:
     email = _unverified(kit).sent["email"]
     right = kit.accounts.log_in(email, kit.accounts.password)
     right.expect(FORBIDDEN, why="for an unverified address, with the right password,")
-    wrong = kit.accounts.log_in(email, _wrong_password())
+    wrong = kit.accounts.log_in(email, kit.accounts.password.swapcase())
     wrong.expect(UNAUTHORIZED, why="for an unverified address, with a wrong password,")
 
 
