@@ -12,6 +12,8 @@ from conformance.verdicts import Skipped
 if TYPE_CHECKING:
     from conformance.kit import Kit
 
+_UPLOADS = {"POST /images/upscale", "POST /batches"}
+
 
 @check("GEN-001")
 def no_request_makes_the_server_fail(kit: Kit) -> None:
@@ -45,16 +47,16 @@ def wrong_requests_are_refused(kit: Kit) -> None:
 
 @check("GEN-007")
 def right_requests_are_accepted(kit: Kit) -> None:
-    ask(kit, "positive_data_acceptance", "a_good_picture_is_accepted")
+    checks = ("positive_data_acceptance", "a_good_picture_is_accepted")
+    ask(kit, *checks, evidence=lambda operation, status: operation in _UPLOADS and status == 202)  # noqa: PLR2004
 
 
 @check("GEN-008")
 def what_is_no_picture_is_refused(kit: Kit) -> None:
-    uploads = {"POST /images/upscale", "POST /batches"}
     ask(
         kit,
         "an_unreadable_picture_is_refused",
-        evidence=lambda operation, status: operation in uploads and status == 422,  # noqa: PLR2004
+        evidence=lambda operation, status: operation in _UPLOADS and status == 422,  # noqa: PLR2004
     )
 
 
