@@ -11,15 +11,13 @@ from conformance.pictures import picture, scene
 from conformance.verdicts import Broken, Inconclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from conformance.client import Answer
     from conformance.kit import Kit
     from conformance.pictures import Picture
 
 MOST = 20
 LONGEST_NAME = 255
-FORBIDDEN, NOT_FOUND = 403, 404
+NOT_FOUND = 404
 _PAUSE = 0.05  # seconds between two looks at a batch: short, so that more than its end is seen
 
 
@@ -65,18 +63,6 @@ def tiny() -> Picture:
     return picture("png", scene(12, 9))
 
 
-def sent(kit: Kit, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """The data of the 202. Raises Inconclusive where the account may not send batches."""
-    answer = kit.try_batch(pictures, fields)
-    if answer.status == FORBIDDEN:
-        raise Inconclusive(
-            f"A batch of {len(pictures)} is answered with 403. Give a token of an account whose plan has batches, and "
-            "enough of its monthly quota left."
-        )
-    data: dict[str, Any] = answer.expect(202, why="with good pictures").data
-    return data
-
-
 def watched(kit: Kit) -> Watched:
     """Three formats and three sizes, three times as large: 33 and 66 percent are to be rounded down."""
 
@@ -86,7 +72,7 @@ def watched(kit: Kit) -> Watched:
             picture("jpeg", scene(20, 16), "second"),
             picture("gif", scene(16, 16), "third"),
         ]
-        accepted = sent(kit, pictures, {"scale_factor": 3})
+        accepted = kit.batch(pictures, {"scale_factor": 3})
         return Watched(pictures, accepted, _looks(kit, accepted["id"]))
 
     return kit.once("watched batch", watch)
@@ -97,7 +83,7 @@ def labelled(kit: Kit) -> dict[str, dict[str, Any]]:
 
     def send() -> dict[str, dict[str, Any]]:
         names = {"short": kit.tag, "none": None, "longest": f"{kit.tag} ".ljust(LONGEST_NAME, "ü")}
-        return {which: sent(kit, [tiny()], {"name": name}) for which, name in names.items()}
+        return {which: kit.batch([tiny()], {"name": name}) for which, name in names.items()}
 
     return kit.once("labelled batches", send)
 
@@ -111,7 +97,7 @@ def pair(kit: Kit) -> dict[str, Any]:
     """A batch of two at its end, to be deleted."""
 
     def finish() -> dict[str, Any]:
-        accepted = sent(kit, [tiny(), tiny()])
+        accepted = kit.batch([tiny(), tiny()])
         return kit.wait_for_batch(accepted["id"])[0]
 
     return kit.once("pair", finish)
@@ -119,7 +105,7 @@ def pair(kit: Kit) -> dict[str, Any]:
 
 def _cancelled_crowd(kit: Kit) -> Crowd:
     for one in (tiny(), picture("png")):
-        accepted = sent(kit, [one] * MOST)
+        accepted = kit.batch([one] * MOST)
         began = time.monotonic()
         path = f"/batches/{accepted['id']}"
         before: dict[str, Any] = kit.owner.get(path).expect(200).data

@@ -47,7 +47,7 @@ class Answer:
     def json(self) -> Any:
         try:
             return self.response.json(object_hook=Given)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Broken(
                 f"The answer {self.status} to {self.asked} is no JSON.",
                 expected="a JSON object",
@@ -143,7 +143,7 @@ class Transport:
             answer = self._once(method, self.url(path), sent, body)
             if not patient or answer.status not in {TOO_MANY_REQUESTS, UNAVAILABLE}:
                 return answer
-            pause = _pause(answer)
+            pause = retry_after(answer)
             if pause is None or waited + pause > self._max_wait:
                 raise Inconclusive(_why_not(answer, pause, self._max_wait))
             time.sleep(pause)
@@ -177,7 +177,7 @@ class Transport:
         self.unanswered_posts -= method == "POST"
         self.secrets.learn_headers(response.headers)
         if response.headers.get("content-type", "").startswith("application/json"):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 self.secrets.learn(response.json())
         answered = (response.status_code, dict(response.headers), response.content)
         self.exchanges.append(Exchange(*asked, *answered, time.monotonic() - began))
@@ -204,7 +204,7 @@ class Client:
         return self.request("DELETE", path, **options)
 
 
-def _pause(answer: Answer) -> float | None:
+def retry_after(answer: Answer) -> float | None:
     """Seconds; None where the header is missing or is not understood."""
     text = answer.headers.get("retry-after", "").strip()
     return max(0.1, float(text)) if text.isdecimal() else None

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shlex
+from collections import defaultdict
 from dataclasses import dataclass
 from email import message_from_string
 from functools import cache
@@ -32,6 +33,7 @@ _SHORTEST_SIGNATURE = 10
 # Of a secret at least this long, its first or last ten characters are hidden too, with what hangs on them: a server
 # or a check may have cut it off, or changed its other end.
 _LONG_SECRET, _END = 16, 10
+_OFTEN_SHOWN = 100  # characters: headers, above all, are the same in many exchanges
 _TOKEN_CHARACTERS = r"[\w.~%+/=|:-]"  # noqa: S105  # no password
 _BEARER = re.compile(rf"(?i)(bearer\s+)(?!\[hidden\]){_TOKEN_CHARACTERS}+")
 _SIGNED = re.compile(
@@ -53,9 +55,10 @@ class Secrets:
         self._plain = plain
         self._known: set[str] = set(self._names)
         self._reckoned = -1  # for how many of them the following stand
-        self._written: list[str] = []
-        self._heads: set[str] = set()
-        self._tails: set[str] = set()
+        # What to look for by its first letters, and the pattern to hide where that is more than itself.
+        self._by_start: dict[str, list[tuple[str, str | None]]] = {}
+        self._short: list[tuple[str, str | None]] = []
+        self._hidden: dict[str, str] = {}
         for secret in self._names:
             self.add(secret.partition("|")[2])
 
@@ -119,23 +122,38 @@ class Secrets:
 
     def _hide_known(self, text: str) -> str:
         if self._reckoned != len(self._known):
-            self._reckoned = len(self._known)
-            self._written = sorted(
-                {form for secret in self._known for form in _forms(secret)}, key=len, reverse=True
-            )
-            long = [secret for secret in self._known if len(secret) >= _LONG_SECRET]
-            self._heads = {secret[:_END] for secret in long}
-            self._tails = {secret[-_END:] for secret in long}
-        for form in self._written:
-            if form in text:
-                text = text.replace(form, HIDDEN)
-        for head in self._heads:
-            if head in text:
-                text = re.sub(re.escape(head) + f"{_TOKEN_CHARACTERS}*", HIDDEN, text)
-        for tail in self._tails:
-            if tail in text:
-                text = re.sub(r"[\w.~%+|-]*" + re.escape(tail), HIDDEN, text)
-        return _SIGNED.sub(rf"\1{HIDDEN}", text)
+            self._reckon()
+        if text not in self._hidden:
+            hidden = self._searched(text)
+            if len(text) > _OFTEN_SHOWN:
+                return hidden
+            self._hidden[text] = hidden
+        return self._hidden[text]
+
+    def _searched(self, text: str) -> str:
+        # A run learns hundreds of links and shows thousands of texts: looking for each in each takes half a minute.
+        starts = {text[at : at + _SHORTEST_SECRET] for at in range(len(text) - _SHORTEST_SECRET + 1)}
+        starts &= self._by_start.keys()
+        found = [form for start in starts for form in self._by_start[start] if form[0] in text]
+        for form, pattern in sorted([*found, *self._short], key=lambda one: len(one[0]), reverse=True):
+            text = text.replace(form, HIDDEN) if pattern is None else re.sub(pattern, HIDDEN, text)
+        return _SIGNED.sub(rf"\1{HIDDEN}", text) if "=" in text else text
+
+    def _reckon(self) -> None:
+        self._reckoned = len(self._known)
+        written: dict[str, str | None] = {}
+        for secret in self._known:
+            if len(secret) >= _LONG_SECRET:
+                head, tail = secret[:_END], secret[-_END:]
+                written[head] = re.escape(head) + f"{_TOKEN_CHARACTERS}*"
+                written[tail] = r"[\w.~%+|-]*" + re.escape(tail)
+        written |= {form: None for secret in self._known for form in _forms(secret)}
+        self._hidden = {}
+        self._by_start = defaultdict(list)
+        self._short = []
+        for form, pattern in written.items():
+            kept = self._by_start[form[:_SHORTEST_SECRET]] if len(form) >= _SHORTEST_SECRET else self._short
+            kept.append((form, pattern))
 
 
 @dataclass(frozen=True)
@@ -207,10 +225,9 @@ class Exchange:
             words += _curl_header(name, value, secrets, is_form=form is not None)
         if form is not None:
             for part in form:
-                words += ["-F", _curl_part(part, secrets)]
+                words += _curl_part(part, secrets)
         elif self.request_body:
-            text = _text_of(self.request_body)
-            words += ["--data-binary", "@request.bin" if text is None else shlex.quote(secrets.shown(text))]
+            words += ["--data-binary", _curl_text(self.request_body, secrets) or "@request.bin"]
         words.append(shlex.quote(secrets.shown(self.url)))
         return " ".join(words)
 
@@ -314,15 +331,25 @@ def _curl_header(name: str, value: str, secrets: Secrets, *, is_form: bool) -> l
     return ["-H", shlex.quote(f"{name}: {secrets.shown(value)}")]
 
 
-def _curl_part(part: File, secrets: Secrets) -> str:
+def _curl_part(part: File, secrets: Secrets) -> list[str]:
     if part.filename is None:
-        text = _text_of(part.content)
-        return shlex.quote(f"{part.field}={'(no text)' if text is None else secrets.shown(text)}")
+        text = _curl_text(part.content, secrets)
+        if text is None:
+            return ["-F", shlex.quote(f"{part.field}=<field.bin")]
+        # To -F these characters would mean a file, or something about it.
+        option = "--form-string" if re.search("^'?[@<]|;", text) else "-F"
+        return [option, f"{shlex.quote(part.field)}={text}"]
     name = secrets.shown(part.filename)
     # The file may have any name here; the one it is sent with is told where a shell would mind it.
     plain = re.fullmatch(r"[\w.-]+", name) is not None
     file = f"@{name}" if plain else f'@picture;filename="{name}"'
-    return shlex.quote(f"{part.field}={file};type={part.media_type}")
+    return ["-F", shlex.quote(f"{part.field}={file};type={part.media_type}")]
+
+
+def _curl_text(body: bytes, secrets: Secrets) -> str | None:
+    """In quotes; None for what is no text, or too long for a line."""
+    text = _text_of(body)
+    return None if text is None or len(text) > _SHOWN_BYTES else shlex.quote(secrets.shown(text))
 
 
 def _shown_headers(headers: dict[str, str], secrets: Secrets) -> dict[str, str]:
@@ -338,9 +365,9 @@ def _shown_body(body: bytes, secrets: Secrets, media_type: str = "") -> str:
     if text is None:
         kind = media_type.partition(";")[0]
         return f"({len(body):,} bytes{f' of {secrets.shown(kind)}' if kind else ' that are no text'})"
-    # Hidden before it is cut: half a secret at the end would not be found.
-    text = secrets.shown(text)
-    return text if len(text) <= _SHOWN_BYTES else f"{text[:_SHOWN_BYTES]} … ({len(body):,} bytes)"
+    # Hidden before it is cut: half a secret at the end would not be found. Looking through megabytes takes seconds.
+    shown = secrets.shown(text[: 5 * _SHOWN_BYTES])
+    return shown if len(text) <= _SHOWN_BYTES else f"{shown[:_SHOWN_BYTES]} … ({len(body):,} bytes)"
 
 
 def _text_of(body: bytes) -> str | None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conformance import hypothesis_cache
 from conformance.exchanges import Exchange
 from conformance.generated_contract import contract_for
 from conformance.pictures import picture
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
 
     from conformance.kit import Kit
 
-_EXAMPLES = 10  # per operation and round; rounds follow one another until the time is up
+_EXAMPLES = 10  # made up by chance for each operation, in a round
+_STORIES = 20  # along the links of the contract, in a round
 _UPLOADS = 24  # images that generated requests may cost
 _NO_ANSWER = frozenset(
     {"ChunkedEncodingError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ServerUnavailable"}
 )
-_GRACE_SECONDS = 20.0  # for starting, and for the last answer
+_SHORTEST_ROUND_SECONDS = 5  # starting takes some of it
+_GRACE_SECONDS = 30.0  # that the first round may take longer, and the last answer
+_ANSWERED = frozenset({0, 1, None})  # nothing found, something found, ended early
 
 # From a checkout the hooks are found where this runs from; what is installed is found anyway.
 _START = """
@@ -54,6 +60,9 @@ allow-x00 = false
 [phases.coverage]
 # Those that no server is likely to know as an addition of its own, with who knows what effect.
 unexpected-methods = ["put", "patch"]
+[phases.stateful]
+generation.max-examples = {stories}
+generation.mode = "positive"
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "429", "503"]
@@ -95,6 +104,7 @@ class Generated:
     findings: list[Finding] = field(default_factory=list)
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
     unanswered: list[str] = field(default_factory=list)
+    cost: int = 0  # images of the account's quota
     problem: str = ""
 
     @property
@@ -111,6 +121,8 @@ def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeede
     found = [finding for finding in generated.findings if finding.check in checks]
     if found:
         first = found[0]
+        with suppress(ValueError):
+            kit.secrets.learn(json.loads(first.exchange.body))
         kit.transport.exchanges.append(first.exchange)
         places = ", ".join(sorted({finding.operation for finding in found}))
         raise Broken(
@@ -145,68 +157,89 @@ def of(kit: Kit) -> Generated:
 
 
 def _run(kit: Kit) -> Generated:
-    with tempfile.TemporaryDirectory(prefix="uprez-kit-") as name:
-        folder = Path(name)
-        made = folder / "made"
-        made.touch()
-        events = folder / "events.ndjson"
-        events.touch()
-        try:
-            problem = _schemathesis(kit, folder, made)
-        finally:
-            for line in made.read_text().splitlines():
-                where, _, made_id = line.partition(" ")
-                kit.remember(where, int(made_id))
-        return _read(events, problem)
-
-
-def _schemathesis(kit: Kit, folder: Path, made: Path) -> str:
-    """Why nothing can be said; empty if all went well."""
+    """One whole round, the same with the same seed, and then rounds of chance alone until the time is up."""
+    began = time.monotonic()
+    generated = Generated()
     secure = without_token(kit)
     profiles = {*kit.options.profiles} | ({"security"} if secure else set())
-    facts = {
-        "made": str(made),
-        "tag": kit.tag,
-        "uploads": _UPLOADS,
-        "anonymous": secure,
-        "image_id": _an_image(kit),
-        "batch_id": _a_batch(kit) if "batches" in profiles else None,
-    }
-    (folder / "contract.json").write_text(json.dumps(contract_for(profiles)))
-    auth = '[auth.openapi]\nbearerToken = { bearer = "${UPREZ_KIT_TOKEN}" }' if secure else ""
-    (folder / "config.toml").write_text(_CONFIG.format(timeout=kit.options.timeout, auth=auth))
-    seconds = max(1, round(kit.options.fuzz_seconds))
+    with tempfile.TemporaryDirectory(prefix="uprez-kit-") as name:
+        folder = Path(name)
+        (folder / "contract.json").write_text(json.dumps(contract_for(profiles)))
+        auth = '[auth.openapi]\nbearerToken = { bearer = "${UPREZ_KIT_TOKEN}" }' if secure else ""
+        (folder / "config.toml").write_text(
+            _CONFIG.format(timeout=kit.options.timeout, auth=auth, stories=_STORIES)
+        )
+        facts: dict[str, Any] = {
+            "made": str(folder / "made"),
+            "tag": kit.tag,
+            "uploads": _UPLOADS,
+            "anonymous": secure,
+            "image_id": _an_image(kit),
+            "batch_id": _a_batch(kit) if "batches" in profiles else None,
+        }
+        _round(kit, generated, folder, facts, [])
+        left = round(kit.options.fuzz_seconds - (time.monotonic() - began))
+        if left >= _SHORTEST_ROUND_SECONDS and not generated.problem:
+            facts["uploads"] -= generated.cost
+            _round(kit, generated, folder, facts, ["--phases", "fuzzing,stateful", "--max-time", str(left)])
+    return generated
+
+
+def _round(kit: Kit, generated: Generated, folder: Path, facts: dict[str, Any], arguments: list[str]) -> None:
+    made, events = Path(facts["made"]), folder / "events.ndjson"
+    made.write_text("")
+    events.write_text("")
+    try:
+        generated.problem = _schemathesis(kit, folder, facts, arguments)
+    finally:
+        for line in made.read_text().splitlines():
+            where, _, made_id = line.partition(" ")
+            kit.remember(where, int(made_id))
+            generated.cost += 1 if where == "/images" else 2
+    _read(generated, events)
+
+
+def _schemathesis(kit: Kit, folder: Path, facts: dict[str, Any], arguments: list[str]) -> str:
+    """Why nothing can be said; empty if all went well."""
+    command = [
+        sys.executable, "-c", _START, str(Path(__file__).parents[1]), "--config-file", "config.toml", "run",
+        "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
+        "--exclude-checks", _not_asked(secure=facts["anonymous"]), "--seed", str(kit.options.seed),
+        "--max-examples", str(_EXAMPLES), "--no-shrink",
+        "--report", "ndjson", "--report-ndjson-path", "events.ndjson", *arguments,
+    ]  # fmt: skip
     environment = {
         **os.environ,
         "SCHEMATHESIS_HOOKS": "conformance.schemathesis_hooks",
         "UPREZ_KIT_TOKEN": kit.options.token,  # a command line is for everybody to see
         "UPREZ_KIT_FACTS": json.dumps(facts),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(hypothesis_cache.folder()),
         # As the kit's own requests: straight to the server, and with nobody's password in place of the token.
         "NO_PROXY": "*",
         "NETRC": os.devnull,
     }
+    with (folder / "said").open("w+", encoding="utf-8") as said:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)  # noqa: S603  # the kit's own command
+        try:
+            code = _ended(process, kit.options.fuzz_seconds + _GRACE_SECONDS)
+        finally:
+            process.kill()
+        said.seek(0)
+        return "" if code in _ANSWERED else f"Schemathesis gave up: {said.read()[-500:].strip()}"
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """The exit status. It is asked to end when the time is up: what was found until then counts."""
     try:
-        ended = subprocess.run(  # noqa: S603  # the kit's own command
-            _command(kit, seconds, secure=secure), cwd=folder, env=environment, capture_output=True, text=True,
-            check=False, timeout=seconds + kit.options.timeout + _GRACE_SECONDS,
-        )  # fmt: skip
+        return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return ""  # what was found until then counts
-    if ended.returncode in {0, 1}:
-        return ""
-    return f"Schemathesis gave up: {(ended.stderr or ended.stdout)[-500:].strip()}"
+        process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
+    return None
 
 
-def _command(kit: Kit, seconds: int, *, secure: bool) -> list[str]:
-    return [
-        sys.executable, "-c", _START, str(Path(__file__).parents[1]), "--config-file", "config.toml", "run",
-        "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
-        "--exclude-checks", _not_asked(secure), "--seed", str(kit.options.seed), "--max-examples", str(_EXAMPLES),
-        "--max-time", str(seconds), "--no-shrink", "--report", "ndjson", "--report-ndjson-path", "events.ndjson",
-    ]  # fmt: skip
-
-
-def _not_asked(secure: bool) -> str:
+def _not_asked(*, secure: bool) -> str:
     # Whose images are whose is asked by AUTHZ, a slow server is no broken one, and of the hooks' own check of
     # schemas Schemathesis's is a stricter one.
     left_out = (
@@ -228,8 +261,7 @@ def _a_batch(kit: Kit) -> int | None:
     return None
 
 
-def _read(events: Path, problem: str) -> Generated:
-    generated = Generated(problem=problem)
+def _read(generated: Generated, events: Path) -> None:
     with events.open(encoding="utf-8") as lines:
         for line in lines:
             event = _parsed(line)
@@ -237,7 +269,6 @@ def _read(events: Path, problem: str) -> Generated:
                 _read_scenario(generated, event["ScenarioFinished"].get("recorder", {}))
             elif "NonFatalError" in event:
                 _read_error(generated, event["NonFatalError"])
-    return generated
 
 
 def _read_error(generated: Generated, event: dict[str, Any]) -> None:
@@ -276,7 +307,8 @@ def _failures(checks: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """The name of each check with what it found; empty for nothing."""
     for one in checks:
         failure = (one.get("failure_info") or {}).get("failure") or {}
-        said = " ".join(f"{failure.get('title', '')}. {failure.get('message', '')}".split())
+        title = "" if "Custom check failed" in failure.get("title", "") else f"{failure.get('title', '')}."
+        said = " ".join(f"{title} {failure.get('message', '')}".split())
         yield one["name"], said if one.get("status") == "failure" else ""
 
 

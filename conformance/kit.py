@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.accounts import Accounts
-from conformance.client import Client, Transport
+from conformance.client import TOO_MANY_REQUESTS, Client, Transport, retry_after
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
 from conformance.verdicts import Broken, Inconclusive, Skipped
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
+FORBIDDEN = 403
 # So many an hour may a server take from callers without a valid token. All of core has to do with them.
 ANONYMOUS_REQUESTS = 10
+_SHORT_PAUSE = 5.0  # seconds; a limit for an hour is seldom over so soon
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at a status
 
 
@@ -108,6 +110,11 @@ class Kit:
         Where the server has had enough of them, a 429 comes back and is not waited for: it may last an hour.
         """
         headers = {} if authorization is None else {"Authorization": authorization}
+        answer = self.transport.send(method, path, headers=headers, patient=False, **body)
+        pause = retry_after(answer) if answer.status == TOO_MANY_REQUESTS else None
+        if pause is None or pause > _SHORT_PAUSE:
+            return answer
+        time.sleep(pause)
         return self.transport.send(method, path, headers=headers, patient=False, **body)
 
     def draw_for(self, name: str) -> None:
@@ -148,18 +155,22 @@ class Kit:
     def upload(
         self, picture: Picture, fields: Mapping[str, object] | None = None, *, client: Client | None = None
     ) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = (
-            self.try_upload(picture, fields, client=client).expect(202, why="with a good picture").data
-        )
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_upload(picture, fields, client=client))
+        data: dict[str, Any] = answer.expect(202, why="with a good picture").data
         return data
 
     def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Answer:
         """An upload of a form as ``requests`` takes it in ``files``, for what ``try_upload`` cannot say."""
-        client = client or self.owner
-        answer = client.post("/images/upscale", files=parts)
-        if answer.status < 300:  # noqa: PLR2004
-            self._remember(self._images, answer, client)
+        return self.remembered((client or self.owner).post("/images/upscale", files=parts), client)
+
+    def allowed(self, answer: Answer) -> Answer:
+        """Itself. Raises Inconclusive for a 403: what the account may not do says nothing about the server."""
+        if answer.status == FORBIDDEN:
+            raise Inconclusive(
+                f"{answer.asked} is answered with 403. Give a token of an account whose plan has it, and with enough of "
+                "its monthly quota left."
+            )
         return answer
 
     def try_batch(
@@ -180,8 +191,9 @@ class Kit:
         return answer
 
     def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """The data of the 202. Raises Broken for any other answer."""
-        data: dict[str, Any] = self.try_batch(pictures, fields).expect(202, why="with good pictures").data
+        """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
+        answer = self.allowed(self.try_batch(pictures, fields))
+        data: dict[str, Any] = answer.expect(202, why="with good pictures").data
         return data
 
     def image(self, image_id: int) -> dict[str, Any]:

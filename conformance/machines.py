@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from conformance.batches import sent
+from conformance import hypothesis_cache
 from conformance.kit import BATCH_TERMINAL, TERMINAL
 from conformance.pictures import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal
@@ -215,7 +215,7 @@ class Batches(Machine):
             return self.look(which)
         many = 1 + which % 3
         with self._step(f"send a batch of {many}"):
-            data = sent(self.told.kit, [picture("png")] * many, {"scale_factor": 2})
+            data = self.told.kit.batch([picture("png")] * many, {"scale_factor": 2})
             self.told.made += 1
             expect_equal(data["total_images"], many, "`total_images` of a new batch")
             self.told.alive[data["id"]] = data
@@ -385,23 +385,22 @@ def play(kit: Kit, machine: type[Machine]) -> None:
         max_examples=_ROUNDS, stateful_step_count=_STEPS, database=None, deadline=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck), print_blob=False, verbosity=Verbosity.quiet,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="uprez-kit-") as folder:
-        set_hypothesis_home_dir(folder)  # not the one of whoever calls
-        try:
-            run_state_machine_as_test(seed(kit.options.seed)(bound), settings=chosen)
-        except Exception:
-            if told.trouble is None:
-                raise
-            raise _with_steps(told.trouble, told.steps[-_TOLD_STEPS:]) from told.trouble
-        finally:
-            set_hypothesis_home_dir(None)
+    set_hypothesis_home_dir(hypothesis_cache.folder())
+    try:
+        run_state_machine_as_test(seed(kit.options.seed)(bound), settings=chosen)
+    except Exception:
+        if told.trouble is None:
+            raise
+        raise _with_steps(told.trouble, told.steps) from told.trouble
 
 
 def _with_steps(trouble: Exception, steps: list[str]) -> Exception:
     if not isinstance(trouble, Broken):
         return trouble
-    story = "; ".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    sentence = f"{trouble} The steps until then: {story}."
+    runs = [(step, len(list(same))) for step, same in groupby(steps)]
+    told = [step if count == 1 else f"{step} ({count} times)" for step, count in runs]
+    story = "; ".join(f"{number}. {step}" for number, step in enumerate(told[-_TOLD_STEPS:], 1))
+    sentence = f"{trouble} The last steps: {story}."
     return Broken(sentence, expected=trouble.expected, actual=trouble.actual)
 
 

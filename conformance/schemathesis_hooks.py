@@ -11,6 +11,7 @@ import json
 import os
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,11 +37,13 @@ _UPLOADS = {"/images/upscale": "image", "/batches": "images[]"}
 _NOBODYS_ID = 9_007_199_254_000_000
 _CREATED, _ACCEPTED = 202, 300
 _MODES = {"jpeg": ("RGB", "L"), "bmp": ("RGB", "L"), "gif": ("L", "P")}  # the others know alpha as well
-_LONGEST_SIDE = 12
+_LONGEST_SIDE = 11
+Form = list[tuple[str, tuple[str | None, str | bytes]]]
 
 _lock = threading.Lock()
 _turn = itertools.count()
 _made: dict[str, set[int]] = {"/images": set(), "/batches": set()}
+_deleted: set[int] = set()  # images
 _bad: dict[str, str] = {}  # by the id of a case: what is wrong with its picture
 
 
@@ -57,6 +60,10 @@ def _pictures(picture_format: str) -> st.SearchStrategy[bytes]:
 
 for _format in FORMATS:
     schemathesis.openapi.media_type(MEDIA_TYPES[_format], _pictures(_format))
+
+
+# Hypothesis learns once which characters there are, and takes seconds for it: not out of the time for requests.
+st.characters(codec="utf-8").validate()
 
 
 def corrupt(picture: bytes, turn: int) -> tuple[str, bytes]:
@@ -81,16 +88,20 @@ def _unreadable(content: bytes) -> bool:
     return False
 
 
+_GOOD = _picture("png", "RGB", 6, 5, 99)
+
+
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Generated ids hardly ever exist: every other one becomes one that does."""
-    if not path_parameters:
+    """Generated ids hardly ever exist: odd ones become one that does, and some of the others one that did."""
+    generated = (path_parameters or {}).get("id")
+    if path_parameters is None or not isinstance(generated, int) or generated < 1:
         return path_parameters
-    known = _KNOWN_IDS.get(context.operation.path)
-    generated = path_parameters.get("id")
-    if known is None or not isinstance(generated, int) or generated < 1 or generated % 2 == 0:
-        return path_parameters
-    return {**path_parameters, "id": known}
+    path = context.operation.path
+    known = _KNOWN_IDS.get(path) if generated % 2 else None
+    if generated % 4 == 0 and _deleted and path.startswith("/images"):
+        known = max(_deleted)
+    return path_parameters if known is None else {**path_parameters, "id": known}
 
 
 @schemathesis.hook
@@ -100,8 +111,8 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if case.method.upper() not in {"GET", "HEAD"} and "id" in (case.path_parameters or {}):
         case.path_parameters["id"] = _not_of_others(case.operation.path, case.path_parameters["id"])
     field = _UPLOADS.get(case.path)
-    if field and case.method.upper() == "POST" and isinstance(case.body, dict) and _is_positive(case):
-        sent = _files(case, field)
+    if field and case.method.upper() == "POST" and isinstance(case.body, dict):
+        sent = _right_form(case, field) if _is_positive(case) else _wrong_form(case, field)
         if sent:
             kwargs["files"] = sent
 
@@ -109,6 +120,8 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 @schemathesis.hook
 def after_call(_context: Any, case: Any, response: Any) -> None:
     """Writes down what was made, so that the kit can delete it, whatever happens next."""
+    if (case.method.upper(), case.path, response.status_code) == ("DELETE", "/images/{id}", 200):
+        _deleted.add(int(case.path_parameters["id"]))
     if case.path not in _UPLOADS or case.method.upper() != "POST" or response.status_code >= _ACCEPTED:
         return
     try:
@@ -141,11 +154,25 @@ def a_good_picture_is_accepted(_context: Any, response: Any, case: Any) -> None:
         or not _is_positive(case)
     ):
         return
-    if set(case.body) <= {_UPLOADS[case.path], "name", "scale_factor"} and _factor(case) == 2:  # noqa: PLR2004
+    if set(case.body) <= {_UPLOADS[case.path], "name", "scale_factor"} and _is_twice(case):
         # 403: the quota is used up, or the plan has no batches; 429, 503: not now.
         assert response.status_code in {_CREATED, 403, 429, 503}, (
             f"A good picture was answered with {response.status_code}."
         )
+
+
+@schemathesis.check
+def what_is_deleted_stays_deleted(_context: Any, response: Any, case: Any) -> None:
+    """Over all that was sent, where Schemathesis's own check knows of one story only."""
+    if case.method.upper() != "GET" or response.status_code != 200 or not case.path.startswith("/images"):  # noqa: PLR2004
+        return
+    if case.path == "/images":
+        with suppress(ValueError, KeyError, TypeError):
+            back = _deleted & {image["id"] for image in json.loads(response.content)["data"]}
+            assert not back, f"The list holds {sorted(back)}, which were deleted."
+    else:
+        asked = str(case.path_parameters["id"])
+        assert not (asked.isdecimal() and int(asked) in _deleted), f"Image {asked} was deleted."
 
 
 @schemathesis.check
@@ -180,33 +207,64 @@ def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
     assert set(body) <= members, f"The envelope has more members: {', '.join(sorted(set(body) - members))}."
 
 
-def _factor(case: Any) -> int:
-    return int(case.body.get("scale_factor", 2))
+def _is_twice(case: Any) -> bool:
+    factor: object = case.body.get("scale_factor", 2)
+    return str(factor) == "2"  # and not 2.0
 
 
 def _is_positive(case: Any) -> bool:
     return bool(case.meta is not None and case.meta.generation.mode.is_positive)
 
 
-def _files(case: Any, field: str) -> list[tuple[str, Any]]:
-    """The form, with file names, two pictures where several may be sent, and every other time a bad one.
+def _right_form(case: Any, field: str) -> Form:
+    """With file names, two pictures where several may be sent, and every other time bad ones.
 
-    Only bad ones once as many were accepted as the run may cost of the account's quota.
+    Only bad ones once as many were accepted as the run may cost of the account's quota. Sizes are left out where
+    an upload is the beginning of a story: most do not go with pictures so small.
     """
     value = case.body.get(field)
-    first = value[0] if isinstance(value, list) and value else value
-    content = first.data if isinstance(first, Binary) else first
-    if not isinstance(content, bytes) or format_of(content) is None:
+    content = _bytes(value[0] if isinstance(value, list) and value else value)
+    if format_of(content) is None:
         return []
     with _lock:
-        spent = len(_made["/images"]) + 2 * len(_made["/batches"]) >= _FACTS["uploads"]
         turn = next(_turn)
     stateful = case.meta.phase.name == "stateful"
     name = f"{_FACTS['tag']}{EXTENSIONS[str(format_of(content))]}"
-    if spent or (turn % 2 and not stateful):
+    if _is_spent() or (turn % 2 and not stateful):
         _bad[case.id], content = corrupt(content, turn // 2)
-    texts = [(key, (None, str(text))) for key, text in case.body.items() if key != field]
-    return [*texts, *[(field, (name, content))] * (2 if field == "images[]" else 1)]
+    texts = {key: text for key, text in case.body.items() if key != field and not stateful}
+    return _form(texts, field, [(name, content)] * (2 if field == "images[]" else 1))
+
+
+def _wrong_form(case: Any, field: str) -> Form:
+    """What is wrong with it, and good pictures: otherwise the picture would be the reason to refuse it.
+
+    Itself where the fault is in the picture's own field, and where an empty text may count as not sent.
+    """
+    value = case.body.get(field)
+    values = value if isinstance(value, list) else [value]
+    texts = {key: text for key, text in case.body.items() if key != field}
+    told = all(isinstance(text, str | int | float) and text != "" for text in texts.values())
+    files = all(isinstance(one, str | bytes | Binary) for one in values)
+    if case.meta.phase.name not in {"fuzzing", "stateful"} or not (told and files) or _is_spent():
+        return []
+    return _form(texts, field, [(f"{_FACTS['tag']}.png", _GOOD)] * len(values))
+
+
+def _form(texts: dict[str, Any], field: str, files: list[tuple[str, bytes]]) -> Form:
+    return [*((key, (None, str(text))) for key, text in texts.items()), *((field, file) for file in files)]
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, Binary):
+        value = value.data
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
+def _is_spent() -> bool:
+    budget: int = _FACTS["uploads"]
+    with _lock:
+        return len(_made["/images"]) + 2 * len(_made["/batches"]) >= budget
 
 
 def _not_of_others(path: str, generated: Any) -> Any:

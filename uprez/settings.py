@@ -124,6 +124,9 @@ class Settings(BaseSettings):
         3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
     )
     model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
+    models: Path | None = Field(
+        None, description="Folder of models of your own, see `docs/models.md`; by default there are none."
+    )
     model_choices: str = Field(
         "photo=realesrgan-x4plus,anime=realesrgan-x4plus-anime,fast=realesr-animevideov3",
         description="What requests may choose beside auto, which is UPREZ_MODEL: WORD=MODEL with commas between, the "
@@ -171,10 +174,15 @@ class Settings(BaseSettings):
         "info", description="Least severe log line."
     )
 
-    @field_validator("data", "plans_file")
+    @field_validator("models", mode="before")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _none_if_empty(cls, path: object) -> object:
+        return path or None
+
+    @field_validator("data", "plans_file", "models")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
 
     @field_validator("model_choices")
     @classmethod
@@ -280,6 +288,7 @@ class Settings(BaseSettings):
         return EngineOptions(
             device=self.device,
             model=self.model,
+            models=self.models,
             tile_threads=self.tile_threads or None,
             memory_mb=self.engine_memory_mb,
             metadata=MetadataPolicy(self.metadata),

@@ -23,6 +23,8 @@ from workers.engine.errors import (
     EngineFaulty,
     EngineLost,
     EngineUnusable,
+    ManifestError,
+    ModelUnusable,
     NoSoundDevice,
     TileTooLarge,
     UnknownDevice,
@@ -61,6 +63,7 @@ __all__ = [
     "EngineReport",
     "EngineResult",
     "EngineUnusable",
+    "ModelUnusable",
     "chosen_devices",
     "engine_report",
 ]
@@ -69,7 +72,7 @@ log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 1.0  # most tiles end within; the others are not worth waiting for
 BEAT_SECONDS = 1.0
-START_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes
+START_SECONDS = 300.0  # a first start of a GPU driver compiles for minutes, and so may the loading of a model
 
 # A silence is a hang when it is so many times as long as what the device needed at its start. The child has
 # the lowest priority on a machine that may have become busy, and a tile with transparency takes two turns.
@@ -81,16 +84,18 @@ STALL_CEILING_SECONDS = 1800.0  # a device that needs more for one tile is of no
 _HOME = Path(__file__).resolve().parents[1]
 
 _KILLED = -9  # the exit status after SIGKILL
-_LAST_WORDS = frozenset({"done", "refused", "failed", "faulty", "too_large", "cancelled"})
+_LAST_WORDS = frozenset({"done", "refused", "model_unusable", "failed", "faulty", "too_large", "cancelled"})
 
 _FAILURES = {
     "refused": PictureError,
+    "model_unusable": ModelUnusable,
     "failed": EngineLost,
     "faulty": EngineFaulty,
     "too_large": TileTooLarge,
 }
 _UNUSABLE = {
-    error.code: error for error in (EngineUnusable, WeightsError, UnknownModel, UnknownDevice, NoSoundDevice)
+    error.code: error
+    for error in (EngineUnusable, WeightsError, ManifestError, UnknownModel, UnknownDevice, NoSoundDevice)
 }
 
 
@@ -103,6 +108,9 @@ class EngineChild:
         self._stall_seconds = stall_seconds
         self._process: _Process | None = None
         self._hello: EngineHello | None = None
+        self._tile_side = 0  # of the model that is at work
+        self._slowest_seconds = 0.0  # of the model at work
+        self._is_loading = False
         self._end: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
@@ -139,9 +147,9 @@ class EngineChild:
 
         ``on_progress(done, total)`` is called after each tile or stage of one, ``keep_going()`` about every
         ``beat_seconds`` whatever the child does; both in this thread. Raises PictureError for a picture
-        that cannot be read or written, EngineCancelled after ``keep_going()`` was false, EngineLost when
-        the child died, hung or broke, EngineUnusable when it cannot even start. Unless it returns, nothing
-        new is at ``job.target``.
+        that cannot be read or written, and ModelUnusable, which is one, where it is the job's model that cannot
+        be used; EngineCancelled after ``keep_going()`` was false, EngineLost when the child died, hung or broke,
+        EngineUnusable when it cannot even start. Unless it returns, nothing new is at ``job.target``.
 
         Where memory is too small for a tile, the whole picture is made anew with tiles of half the side, and
         so are all that follow: the bytes of a result depend on it.
@@ -176,9 +184,9 @@ class EngineChild:
 
     @property
     def _patience_seconds(self) -> float:
-        if self._hello is None:
+        if self._hello is None or self._is_loading:
             return START_SECONDS
-        return self._stall_seconds or stall_limit(self._hello.slowest_seconds)
+        return self._stall_seconds or stall_limit(self._slowest_seconds)
 
     def _living(self) -> _Process:
         if self._process is None:
@@ -196,34 +204,42 @@ class EngineChild:
     ) -> Message:
         """Listen to the child until it says ``until``."""
         process = self._living()
-        within_tiles = False
+        within_tiles = self._is_loading = False
         for message in self._messages(process, keep_going, beat_seconds):
+            self._is_loading = message["type"] == "loading"
             match message["type"]:
                 case "hello":
                     self._hello = hello_from_message(message)
+                    self._slowest_seconds = self._hello.slowest_seconds
                     for sentence in self._hello.set_aside:
                         log.warning("device set aside: %s", sentence)
+                case "ready":
+                    self._tile_side = message["tile_side"]
+                    self._slowest_seconds = message["slowest_seconds"]
                 case "progress":
                     within_tiles = message["done"] < message["total"]
                     on_progress(message["done"], message["total"])
-                case "refused" | "failed" | "faulty" | "too_large":
+                case "refused" | "model_unusable" | "failed" | "faulty" | "too_large":
                     raise _FAILURES[message["type"]](message["sentence"])
                 case "unusable":
                     raise _UNUSABLE[message["code"]](message["sentence"])
                 case "ended":
-                    why = f"the engine ended unexpectedly (exit status {process.exit_status()})"
-                    if within_tiles and process.exit_status() == _KILLED:
-                        # What a system does that has no memory left, and does not say.
-                        self._take_smaller_tiles(why)
-                    self._lose(why)
+                    self._mourn(process, within_tiles=within_tiles)
             if message["type"] == until:
                 return message
         raise AssertionError("the messages end with an exception only")
 
+    def _mourn(self, process: _Process, *, within_tiles: bool) -> NoReturn:
+        why = f"the engine ended unexpectedly (exit status {process.exit_status()})"
+        if within_tiles and process.exit_status() == _KILLED:
+            # What a system does that has no memory left, and does not say.
+            self._take_smaller_tiles(why)
+        self._lose(why)
+
     def _take_smaller_tiles(self, why: str) -> bool:
         """For the children to come. False when tiles are as small as they may be."""
         assert self._hello is not None
-        side = self._hello.tile_side
+        side = self._tile_side
         smaller = max(side // 2, SMALLEST_TILE_SIDE)
         if smaller >= side:
             return False
@@ -380,6 +396,8 @@ def _command(options: EngineOptions) -> list[str]:
         command += ["--memory-mb", str(options.memory_mb)]
     if options.kept is not None:
         command += ["--kept", str(options.kept.absolute())]
+    if options.models is not None:
+        command += ["--models", str(options.models.absolute())]
     return [*command, "--metadata", options.metadata]
 
 

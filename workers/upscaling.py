@@ -22,6 +22,7 @@ from workers.supervisor import (
     EngineJob,
     EngineLost,
     EngineUnusable,
+    ModelUnusable,
 )
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Upscaling:
                 self._set_aside(engine)
             self._lose(image)
         except PictureError as reason:
-            jobs.fail(self._services, image, str(reason), refund=False)
+            jobs.fail(self._services, image, str(reason), refund=isinstance(reason, ModelUnusable))
         except NotFound:
             jobs.fail(self._services, image, _LOST_FILE_SENTENCE, refund=True)
         else:

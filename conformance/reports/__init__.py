@@ -25,6 +25,7 @@ def prepare(folder: Path) -> None:
 
 def write(run: Run, folder: Path) -> list[Path]:
     """Each file whole or not at all; the report's page is the first of them. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
     document = results(run)
     texts = {
         "report.html": page(document),

@@ -52,7 +52,7 @@ MARKS = {
 def page(document: dict[str, Any]) -> str:
     """Of a results document."""
     rows = document["results"]
-    for_people = [{**row, "kind": _kind(row)} for row in rows]
+    for_people = [{**row, "kind": _kind(row), **_told_apart(row)} for row in rows]
     return _template().render(
         document=document,
         rows=for_people,
@@ -76,6 +76,39 @@ def _kind(row: dict[str, Any]) -> str:
     if verdict is Verdict.FAIL:
         return "broken" if row["level"] == "MUST" else "should"
     return "open" if leaves_open(row["profile"], verdict) else "out"
+
+
+def _told_apart(row: dict[str, Any]) -> dict[str, Any]:
+    """The exchange that shows it, with the upload that it is about, and all others."""
+    exchanges = row["exchanges"]
+    if not exchanges:
+        return {"shown_exchanges": [], "other_exchanges": []}
+    told = _blamed(row["sentence"], exchanges)
+    uploads = [at for at, exchange in enumerate(exchanges[:told]) if _is_upload(exchange)]
+    shown = [*uploads[-1:], told]
+    return {
+        "shown_exchanges": [exchanges[at] for at in shown],
+        "other_exchanges": [exchange for at, exchange in enumerate(exchanges) if at not in shown],
+    }
+
+
+def _blamed(sentence: str, exchanges: list[dict[str, Any]]) -> int:
+    """The last one that the sentence names, with its status if it can be; the last one of all if it names none."""
+    best, found = 0, len(exchanges) - 1
+    for at, exchange in enumerate(exchanges):
+        named = f"{exchange['request']['method']} {_path(exchange['request']['url']).partition('?')[0]}"
+        if re.search(re.escape(named) + r"(?![\w/])", sentence):
+            status = exchange["response"]["status"] if exchange["response"] else None
+            fits = 2 if re.search(rf"\b{status}\b", sentence) else 1
+            if fits >= best:
+                best, found = fits, at
+    return found
+
+
+def _is_upload(exchange: dict[str, Any]) -> bool:
+    """Whether a picture was sent and taken."""
+    answer = exchange["response"]
+    return answer is not None and answer["status"] == 202 and " -F " in exchange["curl"]  # noqa: PLR2004
 
 
 def _summary(document: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -116,9 +149,19 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"prose": _prose, "body": _body, "path": _path}
+    environment.filters |= {"prose": _prose, "body": _body, "path": _path, "telling": _telling}
     text = (files("conformance.reports") / "report.html.j2").read_text("utf-8")
     return environment.from_string(text)
+
+
+def _telling(headers: dict[str, str]) -> dict[str, str]:
+    """Of a request, without those that every HTTP library sends."""
+    usual = {"user-agent", "accept-encoding", "connection", "content-length"}
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() not in usual and (name.lower(), value) != ("accept", "*/*")
+    }
 
 
 def _prose(text: str) -> Markup:
@@ -128,11 +171,21 @@ def _prose(text: str) -> Markup:
 
 
 def _body(text: str) -> str:
-    """JSON on several lines, anything else as it is."""
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
+    """JSON on several lines where nothing is lost by it, anything else as it is."""
+    if not text.startswith(("{", "[")):
         return text
+    try:
+        return json.dumps(json.loads(text, object_pairs_hook=_once_each), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for an object that names something twice: just that may be what is wrong with it."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def _path(url: str) -> str:

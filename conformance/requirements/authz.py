@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
 from conformance.pictures import picture
-from conformance.requirements.auth import NOBODYS, told
+from conformance.refusals import NOBODYS, told
 from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal
 
 if TYPE_CHECKING:
@@ -64,14 +64,16 @@ def an_image_is_not_deleted_by_others(kit: Kit) -> None:
 def images_are_listed_for_their_owner_only(kit: Kit) -> None:
     image = kit.completed(picture("png"), {"scale_factor": 2}).image
     for query in ({"per_page": 100}, {"per_page": 100, "status": "completed"}):
-        listed = _permitted(kit.other.get("/images", params=query)).expect(OK).data
-        names = [one["original_filename"] for one in listed]
+        answer = _permitted(kit.other.get("/images", params=query)).expect(OK)
+        names = [one["original_filename"] for one in answer.data]
         expect(
             image["original_filename"] not in names,
             "The list of images shows an image of another account.",
             expected="none of another account",
             actual=image["original_filename"],
         )
+        total = answer.json["meta"]["total"]
+        expect_equal(len(names), min(total, 100), f"The number of images in a list of {total}")
 
 
 @check("AUTHZ-006")
@@ -99,7 +101,7 @@ def a_batch_is_not_deleted_by_others(kit: Kit) -> None:
 
 @check("AUTHZ-008")
 def a_token_is_not_revoked_by_others(kit: Kit) -> None:
-    newcomer = kit.accounts.known
+    newcomer = kit.accounts.newcomer(device_name=f"{kit.tag}-kept")
     token = newcomer.client.get("/user/tokens").expect(OK).data["tokens"][0]
     own = kit.other.get("/user/tokens").expect(OK).data["tokens"]
     if any(one["id"] == token["id"] and one["name"] != token["name"] for one in own):
@@ -110,7 +112,8 @@ def a_token_is_not_revoked_by_others(kit: Kit) -> None:
 
 @check("AUTHZ-009")
 def tokens_are_listed_for_their_owner_only(kit: Kit) -> None:
-    label = kit.accounts.known.sent["device_name"]
+    label = f"{kit.tag}-{kit.random.getrandbits(32):08x}"
+    kit.accounts.newcomer(device_name=label)
     names = [token["name"] for token in kit.other.get("/user/tokens").expect(OK).data["tokens"]]
     expect(label not in names, "The list of tokens shows a token of another account.", actual=label)
 

@@ -13,7 +13,6 @@ from conformance.batches import (
     images_of,
     labelled,
     pair,
-    sent,
     tiny,
     watched,
 )
@@ -298,7 +297,7 @@ def an_image_that_is_deleted_stays_counted(kit: Kit) -> None:
 
 @check("BATCH-014")
 def a_batch_at_its_end_is_deleted_with_its_images(kit: Kit) -> None:
-    accepted = sent(kit, [tiny(), tiny()])
+    accepted = kit.batch([tiny(), tiny()])
     batch, _ = kit.wait_for_batch(accepted["id"])
     images = [image["id"] for image in images_of(batch)]
     link = kit.owner.get(f"/images/{images[0]}/download").expect(200).data["download_url"]
@@ -347,7 +346,7 @@ def _used(kit: Kit) -> object:
 
 def _was_finished(kit: Kit, batch: Crowd) -> None:
     """A quick server has finished a batch before its deletion comes, which then deletes it: is this one so quick?"""
-    again = sent(kit, [batch.picture] * MOST)
+    again = kit.batch([batch.picture] * MOST)
     began = time.monotonic()
     kit.wait_for_batch(again["id"])
     seconds = time.monotonic() - began

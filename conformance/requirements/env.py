@@ -18,15 +18,14 @@ from conformance.envelope import (
     expect_wrong,
 )
 from conformance.pictures import picture
-from conformance.verdicts import Broken, Inconclusive, expect, expect_equal
+from conformance.verdicts import Broken, expect, expect_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conformance.client import Answer
     from conformance.kit import Kit
 
-_FORBIDDEN = 403
 _LARGEST_ID = 9007199254740991  # of the contract; no server has come that far
 _OVER_THE_LIMIT = 12 * 2**20  # bytes; a file may have 10 MiB
 _DEEP = 10_000  # lists in each other; 20 KB are under every cap
@@ -61,7 +60,7 @@ def _form_field(name: str, value: bytes, filename: str | None = None) -> bytes:
 
 @check("ENV-001")
 def an_upload_is_answered_as_documented(kit: Kit) -> None:
-    answer = kit.try_upload(picture("png"), {"scale_factor": 2})
+    answer = kit.allowed(kit.try_upload(picture("png"), {"scale_factor": 2}))
     expect_documented(answer, "POST /images/upscale", 202)
 
 
@@ -106,7 +105,7 @@ def the_subscription_is_told_of_as_documented(kit: Kit) -> None:
 
 @check("ENV-009")
 def batches_are_answered_as_documented(kit: Kit) -> None:
-    sent = _of_batches(kit.try_batch([picture("png")], {"scale_factor": 2}))
+    sent = kit.allowed(kit.try_batch([picture("png")], {"scale_factor": 2}))
     batch_id = expect_documented(sent, "POST /batches", 202).data["id"]
     expect_documented(kit.owner.get(f"/batches/{batch_id}"), "GET /batches/{id}", 200)
     expect_documented(kit.owner.get("/batches", params={"per_page": 2}), "GET /batches", 200)
@@ -170,9 +169,10 @@ def an_unknown_route_is_404(kit: Kit) -> None:
     for path in plain:
         expect_error(kit.owner.get(path), 404, why="(an unknown route)")
     expect_error(kit.owner.post("no-such-route", json={}), 404, why="(an unknown route)")
-    # Something in front of the server may find fault with these before it looks for a route.
     for path in ("no%00such", "no%0d%0asuch", "no%ffsuch", "no%2f..%2fsuch"):
-        expect_error(kit.owner.get(path), 404, 400, why="(an unknown route)")
+        answer = kit.owner.get(path)
+        if answer.status != 400:  # noqa: PLR2004  # what stands in front of a server may not let these through
+            expect_error(answer, 404, why="(an unknown route)")
 
 
 @check("ENV-015")
@@ -265,7 +265,7 @@ def an_unknown_query_parameter_is_ignored(kit: Kit) -> None:
 
 @check("ENV-024")
 def bodies_of_batches_are_refused_alike(kit: Kit) -> None:
-    wrong_type = _of_batches(kit.owner.post("/batches", data=b"{}", headers=_JSON))
+    wrong_type = kit.allowed(kit.owner.post("/batches", data=b"{}", headers=_JSON))
     expect_error(wrong_type, 415, why="with JSON")
     answer = kit.owner.post("/batches", data=b"this is no form", headers=_FORM)
     expect_error(answer, 400, why="with a body that is no multipart")
@@ -303,7 +303,8 @@ def anything_but_an_id_is_404(kit: Kit) -> None:
 
 @check("ENV-026")
 def no_error_shows_the_inside_of_the_server(kit: Kit) -> None:
-    _provoke(kit)
+    for _ in _provoke(kit):
+        pass
     for exchange in kit.transport.exchanges:
         if exchange.status is None or exchange.status < 400:  # noqa: PLR2004
             continue
@@ -346,19 +347,30 @@ def what_is_too_large_is_refused_in_the_envelope(kit: Kit) -> None:
         _expect_refused(kit, lambda: kit.owner.post(path, json=body), 400, 401, 413, 422)  # noqa: B023
 
 
-def _provoke(kit: Kit) -> None:
-    """What servers are known to stumble over."""
+@check("ENV-029")
+def what_a_client_does_wrong_is_no_failure_of_the_server(kit: Kit) -> None:
+    for answer in _provoke(kit):
+        expect(
+            answer.status < 500,  # noqa: PLR2004
+            f"The server fails over {answer.asked}.",
+            expected="a status below 500",
+            actual=answer.status,
+        )
+
+
+def _provoke(kit: Kit) -> Iterator[Answer]:
+    """The answers to what servers are known to stumble over."""
     good = picture("png")
     for query in ({"page": "9" * 40}, {"per_page": "1e400"}, {"status": "'\0\"--"}, {"page[]": "1"}):
-        kit.owner.get("/images", params=query)
-    kit.owner.get("/images/1%27%22%3b--")
-    kit.owner.get("/images/1" + "0" * 40)
-    kit.owner.get("no-such-route")
-    kit.owner.post("/images/upscale", data=b"--" * 99, headers=_FORM)
-    kit.try_form([("image", ("kit.png", good.content[:60], good.media_type))])
-    kit.try_form([("image", (None, "no file")), ("scale_factor", (None, "9" * 400))])
+        yield kit.owner.get("/images", params=query)
+    yield kit.owner.get("/images/1%27%22%3b--")
+    yield kit.owner.get("/images/1" + "0" * 40)
+    yield kit.owner.get("no-such-route")
+    yield kit.owner.post("/images/upscale", data=b"--" * 99, headers=_FORM)
+    yield kit.try_form([("image", ("kit.png", good.content[:60], good.media_type))])
+    yield kit.try_form([("image", (None, "no file")), ("scale_factor", (None, "9" * 400))])
     for body in (b"[" * 1000, b'{"email": [1], "password": {"a": null}}', b"1e400"):
-        kit.owner.post("/auth/login", data=body, headers=_JSON)
+        yield kit.owner.post("/auth/login", data=body, headers=_JSON)
 
 
 def _expect_refused(kit: Kit, ask: Callable[[], Answer], *statuses: int) -> None:
@@ -375,14 +387,6 @@ def _expect_refused(kit: Kit, ask: Callable[[], Answer], *statuses: int) -> None
 
 def _nobody(kit: Kit) -> str:
     return f"{kit.tag}@example.com"
-
-
-def _of_batches(answer: Answer) -> Answer:
-    if answer.status == _FORBIDDEN:
-        raise Inconclusive(
-            "The account's plan has no batches (403 for POST /batches): give a token of one that has."
-        )
-    return answer
 
 
 def _object(body: bytes) -> dict[str, Any]:

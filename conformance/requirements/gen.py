@@ -74,6 +74,7 @@ def nothing_is_answered_without_a_token(kit: Kit) -> None:
 def what_was_made_is_there_and_what_was_deleted_is_not(kit: Kit) -> None:
     ask(
         kit,
+        "what_is_deleted_stays_deleted",
         "use_after_free",
         "ensure_resource_availability",
         evidence=lambda operation, status: operation == "DELETE /images/{id}" and status == 200,  # noqa: PLR2004

@@ -139,7 +139,8 @@ def a_file_name_adds_nothing_to_headers(kit: Kit) -> None:
 @check("HDR-008")
 def file_names_come_back_cleaned(kit: Kit) -> None:
     for name in ("../../folder/kit.png", "kit\x01\x1b\x7f.png"):
-        answer = kit.try_upload(picture("png").named(name), {"scale_factor": 2}).expect(202, 400, 422)
+        sent = kit.try_upload(picture("png").named(name), {"scale_factor": 2})
+        answer = kit.allowed(sent).expect(202, 400, 422)
         if answer.status != 202:  # noqa: PLR2004  # a server may also refuse such a name
             continue
         kit.delete_image(answer.data["id"])

@@ -85,8 +85,10 @@ def listed(text: str) -> dict[str, tuple[str, ...]]:
 
 def _row(mutant: Mutant) -> Row:
     with mutant.server() as server:
-        # What never ends is to be given up soon: it is asked for again by many.
-        found = trial(server, work_timeout=3, timeout=5, max_wait=3)
+        # What never ends is to be given up soon: it is asked for again by many. A second of generated requests is
+        # one whole round of them.
+        generated = 1 if mutant.module == "gen" else 0
+        found = trial(server, work_timeout=3, timeout=10, max_wait=3, fuzz_seconds=generated)
     by = {
         verdict: [result.requirement.id for result in found.results if result.verdict is verdict]
         for verdict in Verdict

@@ -175,6 +175,24 @@ def test_a_form_with_a_picture_is_repeated_as_a_form(secrets: Secrets) -> None:
     assert [file["name"] for file in told["files"]] == ["kit.png"]
 
 
+def test_a_field_that_curl_would_take_for_a_file_or_that_is_too_long_is_told_otherwise(
+    secrets: Secrets,
+) -> None:
+    fields = {"one": "@etc", "two": "x" * 5000, "three": "a;type=b"}
+    words = curl(
+        secrets, method="POST", url="http://host/", data=fields, files={"image": ("a.png", b"1", "image/png")}
+    )
+
+    assert words[4:10] == [
+        "--form-string",
+        "one=@etc",
+        "-F",
+        "two=<field.bin",
+        "--form-string",
+        "three=a;type=b",
+    ]
+
+
 def test_a_file_with_a_strange_name_is_repeated_under_a_plain_one(secrets: Secrets) -> None:
     words = curl(
         secrets, method="POST", url="http://host/", files=[("image", ("../a b.png", b"\x89PNG", "image/png"))]

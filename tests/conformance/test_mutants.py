@@ -10,16 +10,20 @@ from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from mutants import Mutant, every_mutant
 
-FUZZ_SECONDS = 20  # for the mutants of generated requests
+# One round of generated requests, always the same; on a very busy machine it is cut short, and gets longer.
+FUZZ_SECONDS = (1, 160)
 
 
 @pytest.mark.parametrize("mutant", every_mutant(), ids=lambda mutant: mutant.name)
 def test_a_mutant_is_found(mutant: Mutant) -> None:
-    with mutant.server() as server:
-        found = trial(server, only=mutant.kills, work_timeout=10, fuzz_seconds=FUZZ_SECONDS)
+    for seconds in FUZZ_SECONDS if mutant.module == "gen" else (0,):
+        with mutant.server() as server:
+            found = trial(server, only=mutant.kills, work_timeout=10, fuzz_seconds=seconds)
+        verdicts = {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
+        missed = {name: said for name, said in verdicts.items() if said[0] is not Verdict.FAIL}
+        if not missed:
+            break
 
-    verdicts = {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
-    missed = {name: said for name, said in verdicts.items() if said[0] is not Verdict.FAIL}
     assert set(verdicts) == set(mutant.kills)
     assert missed == {}
     if any(result.requirement.level == "MUST" for result in found.results):

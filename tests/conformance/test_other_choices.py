@@ -10,6 +10,8 @@ import pytest
 from trial import complaints, trial
 
 from conformance.catalogue import requirements
+from conformance.runner import Exit
+from conformance.verdicts import Verdict
 from independent.forms import Part
 from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
 from independent.server import Caller, Server
@@ -108,3 +110,20 @@ def test_a_server_that_chooses_otherwise_passes(server: type[Server]) -> None:
         found = trial(started, only=ASKED)
 
     assert complaints(found) == []
+
+
+@pytest.mark.parametrize("quota", [0, 9])
+def test_a_quota_that_is_used_up_is_no_fault_of_the_server(quota: int) -> None:
+    with Server(quota=quota) as server:
+        found = trial(server, only=ASKED)
+
+    assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
+    assert found.exit is Exit.INCONCLUSIVE
+
+
+def test_a_plan_without_batches_is_no_fault_of_the_server() -> None:
+    with Server() as server:
+        next(iter(server.accounts.values())).plan = "free"
+        found = trial(server, profiles=("batches",))
+
+    assert {result.verdict for result in found.results} == {Verdict.INCONCLUSIVE}

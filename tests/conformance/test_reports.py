@@ -20,6 +20,7 @@ from talkative_server import (
     spellings,
     talkative_server,
 )
+from trial import trial
 
 from conformance import reports
 from conformance.catalogue import PROFILES, requirements
@@ -32,6 +33,7 @@ from conformance.reports.page import page
 from conformance.reports.results import digest, problems, results
 from conformance.runner import Run
 from conformance.verdicts import Result, Verdict
+from independent.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,5 +320,18 @@ def test_no_artefact_and_no_line_tells_a_secret(tmp_path: Path) -> None:
     parts = [secret.rpartition("|")[2] for secret in secrets.values()]
     handed_out = (MINTED_TOKEN, MINTED_TOKEN.partition("|")[2], PATH_SIGNATURE, QUERY_SIGNATURE, COOKIE)
     for secret in (*secrets.values(), *parts, *handed_out):
+        for spelling in spellings(secret):
+            assert [name for name, text in told.items() if spelling in text] == []
+
+
+def test_no_artefact_tells_what_an_honest_server_handed_out(tmp_path: Path) -> None:
+    with Server() as server:
+        found = trial(server, only=("AUTH", "AUTHZ", "URL"))
+        reports.write(found, tmp_path)
+
+    told = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    assert {*server.tokens, server.password} < found.secrets.known
+    assert len(found.secrets.known) > 20
+    for secret in found.secrets.known:
         for spelling in spellings(secret):
             assert [name for name, text in told.items() if spelling in text] == []

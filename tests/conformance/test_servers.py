@@ -36,10 +36,9 @@ def test_a_server_that_keeps_the_contract_passes(manners: dict[str, Any]) -> Non
 
 def test_generated_requests_find_nothing_either() -> None:
     with Server() as server:
-        found = trial(server, fuzz_seconds=20)
+        found = trial(server, fuzz_seconds=30)
 
-    # How many requests there are depends on the machine: too few of a kind are inconclusive.
-    assert [line for line in complaints(found) if "inconclusive" not in line] == []
+    assert complaints(found) == []
 
 
 def test_core_asks_for_one_token_and_no_more() -> None:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import flask
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.paging import paged
@@ -51,7 +51,6 @@ def test_the_last_page_is_the_last_that_has_something(total: int, per_page: int,
     assert query_of(body["links"]["last"])["page"] == str(last)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(1, 100), st.integers(1, 600))
 def test_links_lead_to_pages_that_exist(total: int, per_page: int, page: int) -> None:
     body = page_of(total, page, per_page, f"per_page={per_page}")

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.shapes import absolute, initials, size_for_people, time_text
@@ -42,7 +42,6 @@ def test_a_size_is_said_in_the_largest_unit_that_fits(size: int, text: str) -> N
     assert size_for_people(size) == text
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**50))
 def test_every_size_keeps_the_form_of_the_contract_and_is_near_the_truth(size: int) -> None:
     text = size_for_people(size)
@@ -79,7 +78,6 @@ def test_initials_are_at_most_two_letters(name: str, letters: str) -> None:
     assert initials(name) == letters
 
 
-@settings(deadline=None)
 @given(st.text(max_size=255))
 def test_any_name_has_initials(name: str) -> None:
     assert 1 <= len(initials(name)) <= 2

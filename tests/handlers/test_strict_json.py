@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.strict_json import MalformedJson, decode
@@ -25,13 +25,11 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES, st.booleans())
 def test_whatever_is_json_is_read_as_it_was_written(value: Any, ascii_only: bool) -> None:
     assert decode(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_comes_is_read_or_malformed(body: bytes) -> None:
     try:

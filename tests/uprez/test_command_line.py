@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from own_models import sha256, write_own_model
 from PIL import Image
 from running_service import Service
 
@@ -135,6 +136,53 @@ def test_the_doctor_names_what_it_found(uprez: Run) -> None:
     assert "Device cpu" in done.stdout
     assert "Used: cpu" in done.stdout
     assert done.stdout.count("SHA-256") == done.stdout.count(" right") >= 10
+
+
+def test_a_model_of_ones_own_upscales_and_is_listed_by_the_doctor(
+    uprez: Run, photo: Path, tmp_path: Path
+) -> None:
+    write_own_model(tmp_path / "models", "mine")
+    settings = {"UPREZ_MODELS": str(tmp_path / "models"), "UPREZ_DATA": str(tmp_path / "data")}
+
+    by_option = uprez("upscale", str(photo), str(tmp_path / "one.jpg"), "--model", "mine", **settings)
+    by_setting = uprez("upscale", str(photo), str(tmp_path / "two.jpg"), UPREZ_MODEL="mine", **settings)
+    ours = uprez("upscale", str(photo), str(tmp_path / "ours.jpg"), **settings)
+
+    assert by_option.returncode == by_setting.returncode == ours.returncode == 0, by_option.stderr
+    assert "96x80 → 192x160, mine on cpu" in by_option.stderr
+    one, two, same = ((tmp_path / name).read_bytes() for name in ("one.jpg", "two.jpg", "ours.jpg"))
+    assert one == two == same  # it is ours by another name
+    listed = uprez("doctor", "--model", "mine", **settings)
+    assert listed.returncode == 0, listed.stdout
+    known = sha256(tmp_path / "models" / "mine-x2.bin")
+    assert f"Model mine: mine-x2.bin, SHA-256 {known} right" in listed.stdout
+    assert "passes its self-test with mine (99 dB" in listed.stdout
+
+    (tmp_path / "models" / "mine-x2.bin").write_bytes(b"damaged")
+    listed = uprez("doctor", **settings)
+    assert listed.returncode == 1
+    assert "Problem: The network file mine-x2.bin is damaged or was changed" in listed.stdout
+    (tmp_path / "models" / "mine.toml").write_text("pad = 18")
+    refused = uprez("upscale", str(photo), str(tmp_path / "one.jpg"), **settings)
+    assert refused.returncode == 1
+    assert "mine.toml cannot be used: networks: Field required." in refused.stderr
+
+
+def test_the_doctor_finds_choices_of_models_that_are_not_there(uprez: Run) -> None:
+    done = uprez("doctor", UPREZ_MODEL_CHOICES="fast=realesr-animevideov3,photo=mine")
+
+    assert done.returncode == 1
+    assert done.stdout.count("Problem: ") == 1
+    assert "Problem: UPREZ_MODEL_CHOICES offers photo, and there is no model 'mine'." in done.stdout
+
+
+def test_the_doctor_finds_choices_of_models_for_which_memory_is_too_small(uprez: Run) -> None:
+    done = uprez("doctor", UPREZ_ENGINE_MEMORY_MB="400")
+
+    assert done.returncode == 1
+    for word in ("photo", "anime"):
+        assert f"Problem: UPREZ_MODEL_CHOICES offers {word}, and 400 MB of memory are too few" in done.stdout
+    assert "offers fast" not in done.stdout
 
 
 def test_two_services_do_not_share_a_folder(uprez: Run, service: Service) -> None:

@@ -136,6 +136,18 @@ def test_the_settings_of_a_service_for_others(folder: Path, new_service: Callabl
     assert [plans(client).status_code for client in ("203.0.113.7", "203.0.113.8")] == [429, 200]
 
 
+# With a service that nobody has asked anything yet: the limits of delivery are enough for one run.
+def test_the_check_of_a_server(folder: Path, new_service: Callable[..., Service]) -> None:
+    service = new_service().start()
+    token = shell(
+        block("account") + '\necho "$UPREZ_TOKEN"', folder, UPREZ_DATA=str(service.folder)
+    ).stdout.strip()
+    code = block("conformance").replace(ADDRESS, service.api.removesuffix("/api"))
+
+    assert "conformant: " in shell(code, folder, UPREZ_TOKEN=token).stdout.splitlines()[-1]
+    assert "</html>" in (folder / "report" / "report.html").read_text("utf-8")
+
+
 def test_the_engine_alone(folder: Path) -> None:
     assert "Used: " in shell(block("alone"), folder).stdout
     with Image.open(folder / "large.jpg") as result:

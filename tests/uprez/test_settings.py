@@ -191,3 +191,10 @@ def test_the_secret_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: P
     assert secret_key(settings) == key
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o777 == 0o600
     assert secret_key(load_settings(data=tmp_path, secret_key="k" * 32)) == "k" * 32
+
+
+# As files of variables have it that list them all.
+def test_an_empty_folder_of_models_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPREZ_MODELS", "")
+
+    assert load_settings().engine_options().models is None

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from own_models import write_own_model
 from PIL import Image
 
 from domain.errors import PictureError
 from domain.sizing import Size, Sizing
 from workers import supervisor
-from workers.engine.errors import UnknownDevice, UnknownModel
+from workers.engine.errors import ManifestError, UnknownDevice, UnknownModel
 from workers.engine.protocol import MetadataPolicy
 from workers.supervisor import (
     STALL_CEILING_SECONDS,
@@ -29,6 +30,7 @@ from workers.supervisor import (
     EngineLost,
     EngineOptions,
     EngineResult,
+    ModelUnusable,
     engine_report,
     stall_limit,
 )
@@ -193,10 +195,17 @@ def test_a_child_that_dies_between_two_jobs_costs_neither_an_attempt(job: Engine
 
 
 @pytest.fixture
-def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def large_tiles(tmp_path: Path) -> EngineOptions:
+    """A model whose tiles are larger than those of any of ours."""
+    write_own_model(tmp_path / "models", cpu_tile=600)
+    return EngineOptions("cpu", "mine", tile_threads=1, models=tmp_path / "models")
+
+
+@pytest.fixture
+def little_memory(large_tiles: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every child has this much, in MiB, beyond what it needs to start: half of what a tile of 450x300 takes."""
     room = 200
-    with EngineChild(replace(OPTIONS, tile_threads=1)) as child:
+    with EngineChild(large_tiles) as child:
         child.start()
         bound = psutil.Process(child.pid).memory_info().vms // 1024 + room * 1024
     command = supervisor._command
@@ -209,13 +218,13 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
 def test_a_child_whose_memory_is_too_small_for_a_tile_makes_the_picture_anew_of_smaller_ones(
-    coffee: Image.Image, tmp_path: Path, little_memory: None
+    coffee: Image.Image, tmp_path: Path, large_tiles: EngineOptions, little_memory: None
 ) -> None:
     coffee.crop((100, 60, 550, 360)).save(tmp_path / "large.png")
     large = EngineJob(tmp_path / "large.png", tmp_path / "large-result.png", Sizing(2))
     seen: list[tuple[int, int]] = []
 
-    with EngineChild(replace(OPTIONS, tile_side=450, tile_threads=1)) as child:
+    with EngineChild(replace(large_tiles, tile_side=450)) as child:
         upscale(child, large, on_progress=lambda done, total: seen.append((done, total)))
 
         # One tile, which never came; then smaller ones, and for the next picture those at once.
@@ -226,19 +235,19 @@ def test_a_child_whose_memory_is_too_small_for_a_tile_makes_the_picture_anew_of_
         result, pid = large.target.read_bytes(), child.pid
         upscale(child, large)
         assert (child.pid, large.target.read_bytes()) == (pid, result)
-    with EngineChild(replace(OPTIONS, tile_side=side, tile_threads=1)) as child:
+    with EngineChild(replace(large_tiles, tile_side=side)) as child:
         upscale(child, large)
         assert child.start().tile_side == side
     assert large.target.read_bytes() == result
 
 
 def test_a_child_whose_memory_is_too_small_for_the_smallest_tile_is_lost(
-    long_job: EngineJob, monkeypatch: pytest.MonkeyPatch, little_memory: None
+    long_job: EngineJob, monkeypatch: pytest.MonkeyPatch, large_tiles: EngineOptions, little_memory: None
 ) -> None:
     monkeypatch.setattr(supervisor, "SMALLEST_TILE_SIDE", 600)
 
     with (
-        EngineChild(replace(OPTIONS, tile_side=600, tile_threads=1)) as child,
+        EngineChild(large_tiles) as child,
         pytest.raises(EngineLost, match="cpu failed on a tile of"),
     ):
         upscale(child, long_job)
@@ -263,6 +272,118 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
         assert len(beats) > 10
         assert eventually(lambda: gone(stopped[0]))
         assert upscale(child, job).result == (96, 80)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """An operator's folder, with one model: ours by another name."""
+    write_own_model(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_one_child_does_each_job_with_the_model_it_asks_for(
+    coffee: Image.Image, job: EngineJob, tmp_path: Path, models: Path
+) -> None:
+    coffee.crop((0, 0, 8, 8)).save(tmp_path / "small.png")
+    small = EngineJob(tmp_path / "small.png", tmp_path / "small-result.png", Sizing(4))
+
+    with EngineChild(replace(OPTIONS, models=models)) as child:
+        asked = [
+            (upscale(child, replace(each, model=model)).model, each.target.read_bytes(), child.pid)
+            for each, model in ((job, None), (small, "realesrgan-x4plus-anime"), (job, "mine"), (job, None))
+        ]
+
+    assert [model for model, _, _ in asked] == [
+        "realesr-animevideov3",
+        "realesrgan-x4plus-anime",
+        "mine",
+        "realesr-animevideov3",
+    ]
+    assert len({pid for _, _, pid in asked}) == 1
+    assert asked[0][1] == asked[2][1] == asked[3][1]
+    with EngineChild(EngineOptions("cpu", "realesrgan-x4plus-anime", tile_side=16)) as child:
+        upscale(child, small)
+        assert small.target.read_bytes() == asked[1][1]
+
+
+def test_a_model_of_ones_own_can_be_the_engines_choice(job: EngineJob, models: Path) -> None:
+    with EngineChild(replace(OPTIONS, model="mine", models=models)) as child:
+        assert child.start().model == "mine"
+        assert upscale(child, job).model == "mine"
+
+
+def test_a_job_whose_model_cannot_be_used_is_refused_and_the_child_lives_on(
+    job: EngineJob, models: Path
+) -> None:
+    with EngineChild(replace(OPTIONS, models=models)) as child:
+        pid = child.start() and child.pid
+        with pytest.raises(ModelUnusable, match="There is no model 'waifu2x'"):
+            upscale(child, replace(job, model="waifu2x"))
+        (models / "mine-x2.bin").write_bytes(b"damaged")
+        with pytest.raises(ModelUnusable, match="The model mine cannot be used at present"):
+            upscale(child, replace(job, model="mine"))
+
+        assert not job.target.exists()
+        assert upscale(child, job).result == (96, 80)
+        assert child.pid == pid
+
+
+def test_a_manifest_that_is_wrong_is_refused_for_good(models: Path) -> None:
+    (models / "other.toml").write_text("pad = 1")
+
+    with (
+        EngineChild(replace(OPTIONS, models=models)) as child,
+        pytest.raises(ManifestError, match=r"other\.toml cannot be used: networks: Field required"),
+    ):
+        child.start()
+
+
+def test_smaller_tiles_are_smaller_than_those_of_the_model_at_work(
+    coffee: Image.Image, tmp_path: Path, models: Path
+) -> None:
+    write_own_model(models, "larger", cpu_tile=400)
+    coffee.save(tmp_path / "long.png")
+    long_job = EngineJob(tmp_path / "long.png", tmp_path / "long-result.png", Sizing(2), model="larger")
+
+    def kill(done: int, _total: int) -> None:
+        if done == 1:
+            os.kill(child.pid, signal.SIGKILL)
+
+    with EngineChild(EngineOptions("cpu", "mine", tile_threads=1, models=models)) as child:
+        with pytest.raises(EngineLost):
+            upscale(child, long_job, on_progress=kill)
+        assert child.start().tile_side == 200  # which was not too large
+        with pytest.raises(EngineLost):
+            upscale(child, long_job, on_progress=kill)
+        assert child.start().tile_side == 100
+
+
+# A child without an engine, as it is while and after it loads a model for its first job.
+LOADS_A_MODEL = """
+import time
+hello = ('{"type": "hello", "device": "cpu", "device_name": "", "model": "one", "versions": {}, '
+    '"tile_side": 200, "slowest_seconds": 0.001, "set_aside": []}')
+ready = '{"type": "ready", "tile_side": 200, "slowest_seconds": %s}'
+print(hello, flush=True)
+input()
+print('{"type": "loading"}', flush=True)
+time.sleep(1)
+print(ready, flush=True)
+time.sleep(1)
+print('{"type": "refused", "sentence": "the end"}', flush=True)
+"""
+
+
+@pytest.mark.parametrize(("slowest_seconds", "error"), [("0.001", EngineLost), ("10", PictureError)])
+def test_a_model_may_take_its_time_to_load_and_afterwards_as_much_as_it_says_it_needs(
+    slowest_seconds: str, error: type[Exception], job: EngineJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STALL_FLOOR_SECONDS", 0.5)
+    program = LOADS_A_MODEL % slowest_seconds
+    monkeypatch.setattr(supervisor, "_command", lambda _options: [sys.executable, "-c", program])
+
+    with EngineChild(OPTIONS) as child, pytest.raises(error, match=r"said nothing for 0\.5 s|the end"):
+        upscale(child, job)
 
 
 # Without a setting, the limit is what this device was measured to need, many times over.
@@ -442,6 +563,26 @@ def test_the_report_tells_devices_models_and_what_would_be_used() -> None:
     assert [len(model.files) for model in report.models] == [6, 2, 2]
     assert report.problems == ()
     assert "cpu (as set)" in report.choice
+
+
+def test_the_report_tells_an_operators_models_and_what_is_wrong_with_them(models: Path) -> None:
+    options = EngineOptions("cpu", "mine", models=models)
+    report = engine_report(options)
+
+    assert report.problems == ()
+    assert (report.models[-1].name, report.models[-1].scales) == ("mine", (2,))
+    assert [file.name for file in report.models[-1].files] == ["mine-x2.param", "mine-x2.bin"]
+    (cpu,) = report.devices
+    assert (cpu.model, cpu.agreement_db) == ("mine", 99)
+
+    manifest = models / "mine.toml"
+    manifest.write_text(manifest.read_text().replace("scale = 2", "scale = 3"))
+    (problem,) = engine_report(EngineOptions("cpu", models=models)).problems
+    assert problem.startswith("The network mine-x2 does not work as its manifest says")
+
+    (models / "mine-x2.bin").unlink()
+    report = engine_report(options)
+    assert report.problems == ("The network file mine-x2.bin cannot be read: No such file or directory.",)
 
 
 def test_a_report_on_a_device_that_is_not_there_is_refused() -> None:

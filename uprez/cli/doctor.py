@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from domain import model_choices
 from uprez import __version__
 from uprez.cli.options import Device, Model
 from uprez.settings import load_settings
@@ -14,6 +15,7 @@ from uprez.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from uprez.settings import Settings
     from workers.engine.protocol import EngineReport
 
 
@@ -21,7 +23,8 @@ def doctor(model: Model = None, device: Device = None) -> None:
     """Check devices, models and the engine itself; exit 0 if pictures can be upscaled here."""
     from workers.supervisor import engine_report  # noqa: PLC0415  # not every command has the engine
 
-    report = engine_report(load_settings(model=model, device=device).engine_options())
+    settings = load_settings(model=model, device=device)
+    report = engine_report(settings.engine_options())
     # One fact a line, whole: this is read by people in a hurry and by grep.
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"uprez {__version__}")
@@ -30,9 +33,10 @@ def doctor(model: Model = None, device: Device = None) -> None:
     for line in (*_devices(report), *_files(report)):
         console.print(line)
     console.print(f"Used: {report.choice}")
-    for problem in report.problems:
+    problems = [*report.problems, *_choices_of_nothing(settings, report)]
+    for problem in problems:
         console.print(f"Problem: {problem}", style="bold red")
-    if report.problems:
+    if problems:
         raise typer.Exit(1)
 
 
@@ -49,6 +53,14 @@ def _files(report: EngineReport) -> Iterator[str]:
     for model in report.models:
         for file in model.files:
             yield f"Model {model.name}: {file.name}, SHA-256 {file.sha256} {file.problem or 'right'}"
+
+
+def _choices_of_nothing(settings: Settings, report: EngineReport) -> Iterator[str]:
+    problems = {model.name: model.problem for model in report.models}
+    for word, name in model_choices.parse(settings.model_choices).items():
+        why = problems.get(name, f"there is no model {name!r}.")
+        if why is not None:
+            yield f"UPREZ_MODEL_CHOICES offers {word}, and {why}"
 
 
 def _agreement(decibels: float | None) -> str:

@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from domain.errors import PictureError
-from workers.engine.errors import DeviceFault, EngineCancelled, EngineUnusable, TileTooLarge
+from workers.engine.errors import (
+    DeviceFault,
+    EngineCancelled,
+    EngineUnusable,
+    ModelUnusable,
+    TileTooLarge,
+)
 from workers.engine.protocol import (
     EngineOptions,
     Message,
@@ -33,6 +39,7 @@ from workers.engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.engine.several import SeveralModels
     from workers.engine.start import Engine
 
 log = logging.getLogger(__name__)
@@ -56,6 +63,7 @@ def main() -> int:
         arguments.memory_mb,
         MetadataPolicy(arguments.metadata),
         arguments.kept,
+        arguments.models,
     )
     if arguments.report or arguments.devices:
         _answer(_report if arguments.report else _devices, options, answers)
@@ -79,13 +87,20 @@ class _Conversation:
     def run(self, options: EngineOptions) -> int:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
-        from workers.engine.start import start_engine, versions  # noqa: PLC0415
+        from workers.engine.several import SeveralModels  # noqa: PLC0415
 
         try:
-            engine = start_engine(options)
+            models = SeveralModels(options)
         except EngineUnusable as error:
             self._say("unusable", code=error.code, sentence=str(error))
             return EXIT_UNUSABLE
+        self._greet(models.engine_for(None, lambda: None))
+        while True:
+            self._work(models, self._jobs.get(), options.metadata)
+
+    def _greet(self, engine: Engine) -> None:
+        from workers.engine.start import versions  # noqa: PLC0415
+
         device = engine.model.device
         self._say(
             "hello",
@@ -97,8 +112,6 @@ class _Conversation:
             slowest_seconds=engine.slowest_seconds,
             set_aside=engine.set_aside,
         )
-        while True:
-            self._work(engine, self._jobs.get(), options.metadata)
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
@@ -111,12 +124,14 @@ class _Conversation:
         # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
         os._exit(0)
 
-    def _work(self, engine: Engine, message: Message, metadata: MetadataPolicy) -> None:
+    def _work(self, models: SeveralModels, message: Message, metadata: MetadataPolicy) -> None:
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 
         job = job_from_message(message)
-        started = time.monotonic()
         try:
+            engine = models.engine_for(job.model, lambda: self._say("loading"))
+            self._say("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
+            started = time.monotonic()
             upscaled = upscale_file(
                 job.source,
                 job.target,
@@ -131,12 +146,15 @@ class _Conversation:
             )
         except EngineCancelled:
             self._say("cancelled")
+        except ModelUnusable as error:
+            self._say("model_unusable", sentence=str(error))
         except PictureError as error:
             self._say("refused", sentence=str(error))
         except TileTooLarge as error:
             self._say("too_large", sentence=str(error))
         except DeviceFault as error:
-            self._say("faulty", sentence=str(error))
+            # A device is judged by the model it was started with: another one may be too large for it.
+            self._say("faulty" if models.is_first(job.model) else "failed", sentence=str(error))
         except Exception as error:
             log.exception("the job failed")
             self._say("failed", sentence=f"{type(error).__name__}: {error}")
@@ -166,6 +184,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
     parser.add_argument("--kept", type=Path)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--devices", action="store_true")
     return parser.parse_args(arguments)

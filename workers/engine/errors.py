@@ -3,6 +3,7 @@
 UprezError
 ├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
 │   ├── WeightsError        a file of a network is missing or is not the file we know
+│   ├── ManifestError       what an operator's model is said to be cannot be, or its network does not do it
 │   ├── UnknownModel
 │   ├── UnknownDevice
 │   └── NoSoundDevice       no device that may be used gets through its start and its self-test
@@ -10,12 +11,14 @@ UprezError
 │   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for that one
 ├── EngineLost          the child process died, hung or broke on this job: costs one attempt
 │   └── EngineFaulty        its device answered with what cannot be right
-└── EngineCancelled     the caller wanted the job no more
+├── EngineCancelled     the caller wanted the job no more
+└── PictureError
+    └── ModelUnusable       the job's model is not there or cannot be used; the picture may do with another
 """
 
 from __future__ import annotations
 
-from domain.errors import UprezError
+from domain.errors import PictureError, UprezError
 
 
 class EngineUnusable(UprezError):
@@ -24,6 +27,10 @@ class EngineUnusable(UprezError):
 
 class WeightsError(EngineUnusable):
     code = "weights_error"
+
+
+class ManifestError(EngineUnusable):
+    code = "manifest_error"
 
 
 class UnknownModel(EngineUnusable):
@@ -56,3 +63,9 @@ class EngineFaulty(EngineLost):
 
 class EngineCancelled(UprezError):
     code = "engine_cancelled"
+
+
+class ModelUnusable(PictureError):
+    """Not the picture's fault, and trying again will not help; the sentence is for its owner all the same."""
+
+    code = "model_unusable"

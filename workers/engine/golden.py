@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workers.engine.errors import DeviceFault
+from workers.engine.device import cpu_device
+from workers.engine.errors import DeviceFault, ManifestError
+from workers.engine.graph import channels_of, read_layers
+from workers.engine.models import Precision
+from workers.engine.network import LoadedNetwork
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from workers.engine.arrays import Floats
-    from workers.engine.network import LoadedNetwork
+    from workers.engine.models import Network
 
+    Samples = NDArray[np.uint8]
+
+RGB = 3
 SIDE = 16
 DISC_RADIUS = 0.316
 SAMPLES = 6  # a side
 IDENTICAL_DB = 99.0  # not infinite, which JSON cannot say
 MIN_AGREEMENT_DB = 40.0  # rounding to 16 bits gives 50 and more; a broken driver gives 5 to 20
 
-# SAMPLES × SAMPLES pixels, evenly spread, of the 8-bit RGB result in 32 bits on a CPU; by the network's stem.
+# SAMPLES × SAMPLES pixels, evenly spread, of the 8-bit RGB result in 32 bits on a CPU; by the stem of our network.
 _EXPECTED: dict[str, str] = {
     "REALESRGAN_ANIMAVIDEOV3_UP2X": (
         "06204667888d081a696674d30b526b6cbfd2055958c0cad50800a1abbfcf00577fa6c0d4"
@@ -64,7 +74,7 @@ def golden_picture() -> Floats:
     )
 
 
-def golden_samples(network: LoadedNetwork) -> NDArray[np.uint8]:
+def golden_samples(network: LoadedNetwork) -> Samples:
     """``(3, SAMPLES, SAMPLES)`` pixels of what a network makes of the golden picture. Raises DeviceFault."""
     larger = network(golden_picture())
     places = np.linspace(0, larger.shape[1] - 1, SAMPLES).round().astype(int)
@@ -72,19 +82,53 @@ def golden_samples(network: LoadedNetwork) -> NDArray[np.uint8]:
     return rounded[:, places[:, None], places]
 
 
-def agreement_db(network: LoadedNetwork) -> float:
-    """The peak signal-to-noise ratio of a device's answer against the known one, at most IDENTICAL_DB.
+def expected_samples(network: Network) -> Samples:
+    """What a CPU makes of the golden picture in 32 bits: written down for ours, found out now for an operator's.
 
-    Raises DeviceFault when there is no answer.
+    Raises ManifestError, WeightsError when a network is at fault, rather than a device.
     """
-    expected = np.frombuffer(bytes.fromhex(_EXPECTED[network.network.stem]), dtype=np.uint8)
-    difference = golden_samples(network).reshape(-1).astype(np.float64) - expected
+    if network.folder is None:
+        known = np.frombuffer(bytes.fromhex(_EXPECTED[network.stem]), dtype=np.uint8)
+        return known.reshape(3, SAMPLES, SAMPLES)
+    return _answer_of_the_cpu(network, network.folder)
+
+
+@cache
+def _answer_of_the_cpu(network: Network, folder: Path) -> Samples:
+    try:
+        loaded = LoadedNetwork(network, cpu_device(), Precision.FP32, folder)
+        # ncnn does not look, and reads on in memory that is not the picture's.
+        layers = read_layers((folder / f"{network.stem}.param").read_text("ascii"))
+        if channels_of(network.input_blob, layers) - {RGB}:
+            raise ManifestError(f"The network {network.stem} takes no pictures of three channels.")
+        samples = golden_samples(loaded)
+        loaded(golden_picture()[:, 1:, :-2])  # no even sides: tiles are of any size
+    except (DeviceFault, ValueError, LookupError) as fault:  # the latter two for a .param that is none
+        raise ManifestError(
+            f"The network {network.stem} does not work as its manifest says, "
+            f"{network.scale} times larger from {network.input_blob} to {network.output_blob}: {fault}"
+        ) from fault
+    if not np.ptp(samples, axis=(1, 2)).any():
+        raise ManifestError(f"The network {network.stem} makes one colour of every picture.")
+    return samples
+
+
+def agreement_db(network: LoadedNetwork) -> float:
+    """The peak signal-to-noise ratio of a device's answer against the expected one, at most IDENTICAL_DB.
+
+    Raises DeviceFault when there is no answer, ManifestError, WeightsError as ``expected_samples`` does.
+    """
+    expected = expected_samples(network.network)
+    difference = golden_samples(network).astype(np.float64) - expected
     mean_square = float(np.mean(difference**2))
     return IDENTICAL_DB if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
 def check_golden(network: LoadedNetwork) -> float:
-    """The agreement in dB. Raises DeviceFault when it is too small for anything but a fault."""
+    """The agreement in dB. Raises DeviceFault when it is too small for anything but a fault.
+
+    And ManifestError, WeightsError, as ``expected_samples`` does.
+    """
     agreement = agreement_db(network)
     if agreement < MIN_AGREEMENT_DB:
         raise DeviceFault(

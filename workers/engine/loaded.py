@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.engine.golden import check_golden
+from workers.engine.golden import check_golden, expected_samples
 from workers.engine.network import LoadedNetwork
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ class LoadedModel:
     def network_for(self, factor: float) -> LoadedNetwork:
         """The network for an enlargement by ``factor``, known to answer rightly on this device.
 
-        Raises WeightsError for files that are not the known ones, DeviceFault for a wrong answer.
+        Raises WeightsError for files that are not the known ones, ManifestError for an operator's network that
+        is not what it is said to be, DeviceFault for a wrong answer.
         """
         network = self.model.network_for(factor)
         if network.scale not in self._networks:
-            loaded = LoadedNetwork(
-                network, self.device, self._precision, self._folder, self._threads, self._kept
-            )
+            expected_samples(network)  # first: an operator's network may be at fault, and no device
+            folder = network.folder or self._folder
+            loaded = LoadedNetwork(network, self.device, self._precision, folder, self._threads, self._kept)
             check_golden(loaded)
             self._networks[network.scale] = loaded
         return self._networks[network.scale]

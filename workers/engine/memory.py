@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable
-from workers.engine.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME, Precision
+from workers.engine.models import ANIMEVIDEO, MODELS, X4PLUS, X4PLUS_ANIME, Precision
 from workers.engine.protocol import SMALLEST_TILE_SIDE
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ _NEEDS = {
 _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
 
+def _need(model: Model, precision: Precision) -> Need:
+    if model.name in MODELS:
+        return _NEEDS.get((model.name, precision), _UNKNOWN)
+    # As much as x4plus takes on whole tiles: nothing larger than that is to be expected, of all its networks at once.
+    return Need(_UNKNOWN.ready * len(model.networks), 53_000)
+
+
 def tiles_within(
     megabytes: int, model: Model, precision: Precision, side: int, threads: int
 ) -> tuple[int, int]:
@@ -47,7 +55,7 @@ def tiles_within(
     The picture, its result and one row of joined tiles come on top. Raises EngineUnusable when not even one
     small tile fits.
     """
-    need = _NEEDS.get((model.name, precision), _UNKNOWN)
+    need = _need(model, precision)
     room = megabytes * MEGABYTE - need.ready
     tiles = 1 if need.cell else AT_ONCE
     pixels = max(0, room - AT_ONCE * need.cell) // tiles // need.bytes_per_pixel
@@ -60,3 +68,10 @@ def tiles_within(
             f"{megabytes} MB of memory are too few for {model.name}: it takes {least} at least."
         )
     return side, min(threads, (room - shared) // each)
+
+
+def give_back_memory() -> None:
+    """To the system, what has been freed: the GNU C library keeps some hundred MB, in pieces too small for a network."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # others have none
+    if trim is not None:
+        trim(0)

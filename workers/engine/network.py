@@ -102,7 +102,9 @@ class LoadedNetwork:
             larger = run_stages(self._stages, known, self._extract, self._cell, self._pool, self.after_stage)
         _, height, width = tile.shape
         if larger.shape != (3, height * self.network.scale, width * self.network.scale):
-            raise TileTooLarge(f"{self.device.id} answered a tile of {width}x{height} with {larger.shape}.")
+            # Nothing at all is how some drivers say that there is no memory left.
+            fault = DeviceFault if larger.size else TileTooLarge
+            raise fault(f"{self.device.id} answered a tile of {width}x{height} with {larger.shape}.")
         check_answer(tile, larger, self.device)
         return larger
 

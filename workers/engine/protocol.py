@@ -1,9 +1,10 @@
 """What the engine's child and its supervisor say to each other: one JSON object on each line.
 
-The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``progress``
-any number of times and then exactly one of ``done``, ``refused`` (the picture is at fault), ``failed`` (the
-engine is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module is for both
-sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
+The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``loading``, if the job's
+model must be loaded first, ``ready`` with what holds for that model, ``progress`` any number of times and then exactly
+one of ``done``, ``refused`` (the picture is at fault), ``model_unusable`` (the job's model is), ``failed`` (the engine
+is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module
+is for both sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class MetadataPolicy(StrEnum):
 class EngineOptions:
     """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
 
-    ``tile_side`` is in pixels of the original, without the pad; ``tile_threads`` tiles are worked on at
-    once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
-    stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits.
+    ``tile_side`` is the largest a tile may be, in pixels of the original, without the pad; ``tile_threads`` tiles are
+    worked on at once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
+    stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits, in ``models``
+    the operator's own models with their manifests.
     """
 
     device: str = AUTO
@@ -49,6 +51,7 @@ class EngineOptions:
     memory_mb: int | None = None
     metadata: MetadataPolicy = MetadataPolicy.KEEP
     kept: Path | None = None
+    models: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """``agreement_db`` with the golden picture, 99 when identical; None when there was no answer."""
+    """``agreement_db`` with what a CPU makes of the golden picture in 32 bits, 99 when identical; None: no answer."""
 
     id: str
     name: str
@@ -113,9 +116,12 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ModelReport:
+    """``problem`` says why these settings keep it from being used; None if they do not."""
+
     name: str
     scales: tuple[int, ...]
     files: tuple[FileReport, ...]
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,10 @@ def report_from_message(message: Message) -> EngineReport:
         devices=tuple(DeviceReport(**device) for device in message["devices"]),
         models=tuple(
             ModelReport(
-                model["name"], tuple(model["scales"]), tuple(FileReport(**file) for file in model["files"])
+                model["name"],
+                tuple(model["scales"]),
+                tuple(FileReport(**file) for file in model["files"]),
+                model["problem"],
             )
             for model in message["models"]
         ),

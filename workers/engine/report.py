@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from workers.engine.device import choose_devices, cpu_device, list_devices
 from workers.engine.errors import DeviceFault, EngineUnusable
-from workers.engine.golden import agreement_db, check_golden
-from workers.engine.models import MODELS, check_file, choose_model, weights_folder
+from workers.engine.golden import agreement_db, check_golden, expected_samples
+from workers.engine.models import check_file, choose_model, weights_folder
 from workers.engine.network import LoadedNetwork
 from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
-from workers.engine.start import precision_for, versions
+from workers.engine.start import known_models, precision_for, tiles_for, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.engine.device import Device
-    from workers.engine.models import Model
+    from workers.engine.models import Model, Network
     from workers.engine.protocol import EngineOptions
 
 
@@ -27,66 +27,87 @@ def describe(options: EngineOptions) -> EngineReport:
     Raises EngineUnusable for settings that name what is not there.
     """
     folder = weights_folder()
+    known = known_models(options)
     chosen = choose_devices(options.device)
     devices = [cpu_device()] if options.device == CPU else list_devices()
-    tested = {device: _self_test(device, options, folder) for device in devices}
+    tested = {
+        device: _self_test(choose_model(options.model, device, known), device, options, folder)
+        for device in devices
+    }
     # As at the start of a worker: what fails its self-test makes way for others, and all of ``auto`` for the CPU.
     sound = [device for device in chosen if not tested[device].faulty]
     used = sound or ([cpu_device()] if options.device == AUTO else chosen)
-    models = tuple(_model_report(model, folder) for model in MODELS.values())
+    models = tuple(_model_report(model, folder, options, used[0]) for model in known.values())
     problems = [tested[device].problem for device in chosen]
     problems += [file.problem for model in models for file in model.files]
+    problems += [_fault_of(network) for model in known.values() for network in model.networks]
+    problems += [model.problem for model in models if model.name == tested[used[0]].model]
     return EngineReport(
         versions(),
-        tuple(_device_report(device, options, test, used=device in used) for device, test in tested.items()),
+        tuple(_device_report(device, test, used=device in used) for device, test in tested.items()),
         models,
-        _choice(options, used),
-        tuple(problem for problem in problems if problem),
+        _choice(options, used, tested[used[0]].model),
+        tuple(dict.fromkeys(problem for problem in problems if problem)),
     )
 
 
 @dataclass(frozen=True)
 class _SelfTest:
+    model: str
     agreement_db: float | None = None
     problem: str | None = None
     faulty: bool = False
 
 
-def _self_test(device: Device, options: EngineOptions, folder: Path) -> _SelfTest:
-    model = choose_model(options.model, device)
+def _self_test(model: Model, device: Device, options: EngineOptions, folder: Path) -> _SelfTest:
+    first = model.network_for(1)
     agreement = None
     try:
+        expected_samples(first)  # an operator's network may be at fault, and no device
         network = LoadedNetwork(
-            model.network_for(1), device, precision_for(options, model), folder, kept=options.kept
+            first, device, precision_for(options, model), first.folder or folder, kept=options.kept
         )
         agreement = agreement_db(network)
         check_golden(network)
     except DeviceFault as fault:
-        return _SelfTest(agreement, str(fault), faulty=True)
+        return _SelfTest(model.name, agreement, str(fault), faulty=True)
     except EngineUnusable as error:  # the files' fault, not the device's
-        return _SelfTest(agreement, str(error))
-    return _SelfTest(agreement)
+        return _SelfTest(model.name, agreement, str(error))
+    return _SelfTest(model.name, agreement)
 
 
-def _device_report(device: Device, options: EngineOptions, test: _SelfTest, *, used: bool) -> DeviceReport:
-    model = choose_model(options.model, device).name
+def _fault_of(network: Network) -> str | None:
+    """Of an operator's network: one of ours is known by its checksums."""
+    try:
+        expected_samples(network)
+    except EngineUnusable as error:
+        return str(error)
+    return None
+
+
+def _device_report(device: Device, test: _SelfTest, *, used: bool) -> DeviceReport:
     return DeviceReport(
-        device.id, device.name, device.kind.value, used, model, test.agreement_db, test.problem
+        device.id, device.name, device.kind.value, used, test.model, test.agreement_db, test.problem
     )
 
 
-def _model_report(model: Model, folder: Path) -> ModelReport:
+def _model_report(model: Model, folder: Path, options: EngineOptions, device: Device) -> ModelReport:
     files = [
-        FileReport(name, expected, check_file(folder / name, expected))
+        FileReport(name, expected, check_file((network.folder or folder) / name, expected))
         for network in model.networks
         for name, expected in network.files.items()
     ]
-    return ModelReport(model.name, tuple(network.scale for network in model.networks), tuple(files))
+    problem = None
+    try:
+        tiles_for(options, model, device)
+    except EngineUnusable as error:
+        problem = str(error)
+    scales = tuple(network.scale for network in model.networks)
+    return ModelReport(model.name, scales, tuple(files), problem)
 
 
-def _choice(options: EngineOptions, used: list[Device]) -> str:
+def _choice(options: EngineOptions, used: list[Device], model: str) -> str:
     first = used[0]
-    model = choose_model(options.model, first).name
     devices = ", ".join(device.id for device in used)
     if options.device != AUTO:
         why_device = "as set"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from platform import python_version
 from typing import TYPE_CHECKING
@@ -14,11 +14,12 @@ from workers.engine.device import choose_devices, cpu_device
 from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
 from workers.engine.loaded import LoadedModel
 from workers.engine.memory import tiles_within
-from workers.engine.models import Precision, check_weights, choose_model, weights_folder
+from workers.engine.models import MODELS, Precision, check_weights, choose_model, weights_folder
 from workers.engine.protocol import AUTO
 from workers.engine.upscale import default_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workers.engine.device import Device
@@ -35,7 +36,7 @@ GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one
 class Engine:
     """Ready to work. ``set_aside`` holds a sentence for each device that failed its self-test.
 
-    ``slowest_seconds`` is how long this device took for a tile or a stage of it, or for loading a network, whichever
+    ``slowest_seconds`` is how long this device took for a tile or a stage of it, or for loading the model, whichever
     is more.
     """
 
@@ -43,40 +44,61 @@ class Engine:
     tile_side: int
     tile_threads: int
     slowest_seconds: float
-    set_aside: tuple[str, ...]
+    set_aside: tuple[str, ...] = ()
 
 
-def start_engine(options: EngineOptions, folder: Path | None = None) -> Engine:
-    """The best device that passes its self-test, with its model loaded.
+def start_engine(
+    options: EngineOptions, folder: Path | None = None, known: Mapping[str, Model] | None = None
+) -> Engine:
+    """The best device that passes its self-test, with its model loaded, one of the ``known`` (None: all there are).
 
-    Raises EngineUnusable, of which WeightsError names a file that is not the known one.
+    Raises EngineUnusable, of which WeightsError names a file that is not the known one, ManifestError what is wrong
+    with an operator's model.
 
     When every device fails that ``auto`` would take, the CPU steps in.
     """
-    folder = folder or weights_folder()
+    known = known_models(options) if known is None else known
     devices = choose_devices(options.device)
     if options.device == AUTO and cpu_device() not in devices:
         devices.append(cpu_device())
     set_aside: list[str] = []
     for device in devices:
-        model = choose_model(options.model, device)
-        # All files now, rather than those of another scale in the middle of somebody's job.
-        for network in model.networks:
-            check_weights(network, folder)
-        tile_side, tile_threads = _tiles(options, model, device)
-        precision = precision_for(options, model)
-        loaded = LoadedModel(model, device, precision, folder, tile_threads, options.kept)
         try:
-            began = time.monotonic()
-            first = loaded.network_for(1)
-            loading = time.monotonic() - began
-            tile = tile_seconds(first, tile_side + 2 * model.pad, tile_threads) * first.longest_silence
+            engine = prepare(options, choose_model(options.model, device, known), device, folder)
         except DeviceFault as fault:
             log.warning("set aside: %s", fault)
             set_aside.append(str(fault))
             continue
-        return Engine(loaded, tile_side, tile_threads, max(loading, tile), tuple(set_aside))
+        return replace(engine, set_aside=tuple(set_aside))
     raise NoSoundDevice(f"No device can be used. {' '.join(set_aside)}")
+
+
+def known_models(options: EngineOptions) -> Mapping[str, Model]:
+    """Ours and the operator's, by name. Raises ManifestError."""
+    if options.models is None:
+        return MODELS
+    # Its library takes a fifth of a second, which a command that upscales one picture need not wait for.
+    from workers.engine.manifest import read_models  # noqa: PLC0415
+
+    return MODELS | read_models(options.models)
+
+
+def prepare(options: EngineOptions, model: Model, device: Device, folder: Path | None = None) -> Engine:
+    """A model on a device, tested and timed. Raises DeviceFault, and EngineUnusable when the model is at fault."""
+    folder = folder or weights_folder()
+    # All files now, rather than those of another scale in the middle of somebody's job.
+    for network in model.networks:
+        check_weights(network, network.folder or folder)
+    tile_side, tile_threads = tiles_for(options, model, device)
+    loaded = LoadedModel(model, device, precision_for(options, model), folder, tile_threads, options.kept)
+    # For the same reason all networks of an operator's model, which nobody has tried before.
+    factors = [1] if model.name in MODELS else [network.scale for network in model.networks]
+    began = time.monotonic()
+    networks = [loaded.network_for(factor) for factor in factors]
+    loading = time.monotonic() - began
+    side = tile_side + 2 * model.pad
+    tile = max(tile_seconds(network, side, tile_threads) * network.longest_silence for network in networks)
+    return Engine(loaded, tile_side, tile_threads, max(loading, tile))
 
 
 def precision_for(options: EngineOptions, model: Model) -> Precision:
@@ -97,8 +119,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _tiles(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
-    side = options.tile_side or _tile_side(model, device)
+def tiles_for(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
+    """The side of a tile without its pad, and how many threads. Raises EngineUnusable where memory is too small."""
+    side = min(filter(None, (_tile_side(model, device), options.tile_side)))
     threads = _tile_threads(options, device)
     if options.memory_mb is None or device.is_hardware_gpu:  # whose tiles lie in a memory of its own
         return side, threads

@@ -790,11 +790,17 @@ class Server:
                 return
             self.begin(image)
         self.stopped.wait(self.work_seconds)
-        film = self.upscaled(image)
-        content = self.encode(film)
+        try:
+            film = self.upscaled(image)
+            content = self.encode(film)
+        except Exception:  # noqa: BLE001  # a picture that cannot be worked on fails, and the next one has its turn
+            film, content = None, b""
         with self.lock:
             if image.id in self.images and image.status == "processing":
-                self.complete(image, film, content)
+                if film:
+                    self.complete(image, film, content)
+                else:
+                    self.fail(image)
 
     def begin(self, image: StoredImage) -> None:
         image.began = time.monotonic()
@@ -809,6 +815,12 @@ class Server:
         self.set_status(image, "completed")
         if image.batch:
             image.batch.completed += 1
+            self.note_end(image.batch)
+
+    def fail(self, image: StoredImage) -> None:
+        self.set_status(image, "failed")
+        if image.batch:
+            image.batch.failed += 1
             self.note_end(image.batch)
 
     def set_status(self, image: StoredImage, status: str) -> None:

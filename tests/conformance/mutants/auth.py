@@ -217,7 +217,7 @@ class UnverifiedAccountsMayDoAll(Server):
 @mutant("unverified-accounts-may-log-in", kills=["AUTH-019"])
 class UnverifiedAccountsMayLogIn(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(given.get("email", ""))
+        account = self.account_of(str(given.get("email")))
         if account and not self.is_verified(account) and account.password == given.get("password"):
             return Success("Login successful", self.issued(request, account, given))
         return super().login(request, given)
@@ -226,7 +226,7 @@ class UnverifiedAccountsMayLogIn(Server):
 @mutant("verification-is-looked-at-before-the-password", kills=["AUTH-019"])
 class VerificationBeforePassword(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(given.get("email", ""))
+        account = self.account_of(str(given.get("email")))
         if account and not self.is_verified(account) and given.get("password"):
             raise Refused(403, "Your e-mail address is not verified.")
         return super().login(request, given)
@@ -325,7 +325,8 @@ class RevokeAllSparesTheTokenThatAsks(Server):
 class RevokeAllEndsEverybodysTokens(Server):
     def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
         for token in list(self.tokens_by_secret.values()):
-            self.revoke(token)
+            if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
+                self.revoke(token)
         return Success("All tokens revoked successfully")
 
 
@@ -334,3 +335,44 @@ class TokenInTheAddressWillDo(Server):
     def authenticate(self, request: Any) -> Caller:
         token = self.find_token(dict(parse_qsl(request.query_string)).get("access_token", ""))
         return Caller(token.account, token) if token else super().authenticate(request)
+
+
+@mutant("eight-characters-are-too-few", kills=["AUTH-015"])
+class EightCharactersAreTooFew(Server):
+    def weaknesses(self, password: str) -> list[str]:
+        return super().weaknesses(password[:-1])
+
+
+@mutant("passwords-have-no-case", kills=["AUTH-019"])
+class PasswordsHaveNoCase(Server):
+    def password_is_right(self, account: Account, password: str) -> bool:
+        return account.password.lower() == password.lower()
+
+
+@mutant("a-name-may-have-two-lines", kills=["AUTH-029"])
+class NameMayHaveTwoLines(Server):
+    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
+        super().check_new_account({**given, "name": "one line"} if "name" in given else given, errors)
+
+
+@mutant("names-are-endless", kills=["AUTH-029"])
+class NamesAreEndless(Server):
+    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+        name = given.get("name")
+        short = {**given, "name": name[:9]} if isinstance(name, str) else given
+        return super().text_errors(short, known, optional)
+
+
+@mutant("a-token-without-a-label-is-unnamed", kills=["AUTH-030"])
+class TokenWithoutLabelIsUnnamed(Server):
+    def issued(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
+        return super().issued(request, account, {"device_name": "unnamed", **given})
+
+
+@mutant("a-label-is-needed", kills=["AUTH-030"])
+class LabelIsNeeded(Server):
+    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+        errors = super().text_errors(given, known, optional)
+        if "name" in known and not given.get("device_name"):
+            errors["device_name"] = ["The device_name field is required."]
+        return errors

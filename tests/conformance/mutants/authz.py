@@ -75,6 +75,15 @@ class ListOfImagesIsEverybodys(Server):
         return super().listed(things, account)
 
 
+@mutant("the-total-counts-everybodys-images", kills=["AUTHZ-005"])
+class TotalCountsEverybodysImages(Server):
+    def list_images(self, request: Any, caller: Caller) -> Success:
+        success = super().list_images(request, caller)
+        assert success.beside
+        success.beside["meta"]["total"] = len(self.images)
+        return success
+
+
 @mutant("batches-are-everybodys", kills=["AUTHZ-006"])
 class BatchesAreEverybodys(Server):
     def show_batch(self, request: Any, caller: Caller, number: int) -> Success:

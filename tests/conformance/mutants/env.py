@@ -256,5 +256,13 @@ class TooLarge(Server):
         return Refused(500, "Server error")
 
 
+@mutant("a-nul-in-a-filter-crashes-it", kills=["ENV-029"])
+class NulInFilter(Server):
+    def paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
+        if any("\0" in value for _, value in query):
+            raise Refused(500, "Server error")
+        return super().paging(query, statuses)
+
+
 def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
     return {known: value for known, value in data.items() if known != name}

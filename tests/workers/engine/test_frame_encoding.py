@@ -176,7 +176,7 @@ cels = st.lists(
 @pytest.mark.parametrize("picture_format", [GIF, PNG, WEBP])
 @given(cels=cels)
 @example(cels=[[RED] * 6 + [RED] * 6, [RED] * 6 + [GREEN] * 6, [NOTHING] * 6 + [GREEN] * 6])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
     picture_format: PictureFormat, cels: list[list[tuple[int, ...]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from own_models import write_own_model
 
 from domain.sizing import Sizing
 from workers.engine.errors import EngineUnusable
+from workers.engine.manifest import read_models
 from workers.engine.memory import tiles_within
 from workers.engine.models import ANIMEVIDEO, MODELS, X4PLUS, Precision
 from workers.engine.protocol import EngineJob, EngineOptions
@@ -46,6 +48,18 @@ def test_memory_that_is_too_small_for_a_model_is_refused_with_what_it_takes() ->
         EngineUnusable, match=r"200 MB of memory are too few for realesrgan-x4plus: it takes \d+"
     ):
         tiles_within(200, X4PLUS, Precision.BF16, 96, 4)
+
+
+# Nobody has measured it, and its tiles are computed whole.
+def test_an_operators_model_is_taken_for_a_large_one(tmp_path: Path) -> None:
+    write_own_model(tmp_path, "small", (2,))
+    write_own_model(tmp_path, "three", (2, 3, 4))
+    models = read_models(tmp_path)
+
+    assert tiles_within(1000, models["small"], Precision.FP32, 200, 4) == (37, 2)
+    assert tiles_within(1000, ANIMEVIDEO, Precision.FP32, 200, 2) == (200, 2)
+    with pytest.raises(EngineUnusable, match=r"1000 MB of memory are too few for three: it takes 1\d\d\d"):
+        tiles_within(1000, models["three"], Precision.FP32, 200, 4)
 
 
 def peak_of(child: EngineChild) -> int:

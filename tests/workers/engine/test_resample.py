@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -11,7 +11,6 @@ from workers.engine.resample import resampled
 sides = st.integers(1, 90)
 
 
-@settings(deadline=None)
 @given(source=st.tuples(sides, sides), result=st.tuples(sides, sides), rows=st.integers(1, 40))
 def test_band_by_band_equals_the_whole_at_once(
     source: tuple[int, int], result: tuple[int, int], rows: int

@@ -43,7 +43,6 @@ def test_the_own_parts_of_the_tiles_cover_every_pixel_once(
     assert (covered == 1).all()
 
 
-@settings(deadline=None)
 @given(
     width=sides,
     height=sides,
@@ -63,7 +62,7 @@ def test_tiles_of_what_needs_no_surroundings_join_to_the_whole(
     np.testing.assert_allclose(result, enlarge(picture.transpose(2, 0, 1), scale), atol=1e-3)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     width=sides,
     height=sides,
