@@ -10,7 +10,7 @@ from conformance.verdicts import Broken
 if TYPE_CHECKING:
     from PIL import Image
 
-# Honest enlargements of the kit's pictures agree to 29 dB and more, faults to 21 at most: see ``agreement_db``.
+# Honest enlargements of the kit's pictures agree to 27 dB and more, faults to 21 at most: see ``agreement_db``.
 LEAST_AGREEMENT_DB = 24.0
 
 
