@@ -13,20 +13,24 @@ from mutants import mutant
 
 if TYPE_CHECKING:
     from independent.forms import Part
-    from independent.records import Account, StoredBatch, StoredImage, Token
+    from independent.records import Account, StoredBatch, Token
     from independent.server import Caller, Errors
 
 
-@mutant("an-upload-is-answered-without-its-size", kills=["ENV-001"])
-class UploadWithoutSize(Server):
-    def uploaded_data(self, image: StoredImage) -> dict[str, Any]:
-        return _without(super().uploaded_data(image), "original_size")
+@mutant("an-upload-does-not-say-how-it-came", kills=["ENV-001"])
+class UploadWithoutOrigin(Server):
+    def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        uploaded = super().upload_image(request, caller, parts)
+        uploaded.data = _without(uploaded.data, "api_request")
+        return uploaded
 
 
-@mutant("an-image-lacks-its-dimensions", kills=["ENV-002"])
-class ImageWithoutDimensions(Server):
-    def image_data(self, image: StoredImage) -> dict[str, Any]:
-        return _without(super().image_data(image), "original_dimensions_formatted")
+@mutant("an-image-does-not-say-how-it-came", kills=["ENV-002"])
+class ImageWithoutOrigin(Server):
+    def show_image(self, request: Any, caller: Caller, number: int) -> Success:
+        shown = super().show_image(request, caller, number)
+        shown.data = _without(shown.data, "api_request")
+        return shown
 
 
 @mutant("a-list-leaves-out-fields", kills=["ENV-003"])
@@ -47,8 +51,10 @@ class RelativeLink(Server):
 
 @mutant("an-account-has-no-plan", kills=["ENV-005"])
 class AccountWithoutPlan(Server):
-    def user_data(self, account: Account) -> dict[str, Any]:
-        return _without(super().user_data(account), "pricing_plan")
+    def show_user(self, request: Any, caller: Caller) -> Success:
+        shown = super().show_user(request, caller)
+        shown.data = _without(shown.data, "pricing_plan")
+        return shown
 
 
 @mutant("the-count-of-tokens-is-one-too-many", kills=["ENV-006"])
@@ -65,11 +71,12 @@ class TokenWithoutAbilities(Server):
         return _without(super().token_data(token), "abilities")
 
 
-@mutant("the-percentage-has-a-sign", kills=["ENV-007"])
-class PercentSign(Server):
-    def usage_data(self, account: Account) -> dict[str, Any]:
-        usage = super().usage_data(account)
-        return usage | {"percentage": f"{usage['percentage']} %"}
+@mutant("usage-does-not-tell-the-features", kills=["ENV-007"])
+class UsageWithoutFeatures(Server):
+    def show_usage(self, request: Any, caller: Caller) -> Success:
+        shown = super().show_usage(request, caller)
+        shown.data = _without(shown.data, "features")
+        return shown
 
 
 @mutant("a-subscription-without-a-plan", kills=["ENV-008"])
