@@ -234,6 +234,11 @@ class Kit:
         link = self.owner.get(f"/images/{image_id}/download").expect(200).data["download_url"]
         return self.transport.follow(link).expect(200, why="for a download link")
 
+    @property
+    def own_images(self) -> set[int]:
+        """The ids of those that the owner has sent by themselves and not deleted."""
+        return {image_id for image_id, client in self._images.items() if client.token == self.owner.token}
+
     def delete_image(self, image_id: int) -> Answer:
         """As asked for by a check."""
         self._images.pop(image_id, None)

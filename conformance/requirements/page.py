@@ -250,6 +250,28 @@ def _nothing_past_the_end(kit: Kit, path: str) -> None:
     expect_equal(before["meta"]["current_page"], last_page, "The page that `prev` leads to from past the end")
 
 
+@check("PAGE-016")
+def a_filter_takes_no_image_for_further_than_it_is(kit: Kit) -> None:
+    for _ in range(4):
+        kit.upload(picture("png"), {"scale_factor": 4})
+    found = items(page(kit, IMAGES, status="processing", per_page=100))
+    # One may have gone on since it was chosen; none can have gone back.
+    early = [image["id"] for image in found if image["status"] == "pending"]
+    expect(not early, "/images?status=processing holds images that are still pending.", actual=early)
+
+
+@check("PAGE-017")
+def no_image_is_missing_from_the_list(kit: Kit) -> None:
+    own_images(kit)
+
+    def look() -> None:
+        there = {item["id"] for item in listed(kit, IMAGES)}
+        missing = sorted(kit.own_images - there)
+        expect(not missing, "The list lacks images that were made and not deleted.", actual=missing)
+
+    undisturbed(look)
+
+
 def _filtered(kit: Kit, path: str, status: str, own: int) -> None:
     """``own`` is an id of something that has this status for good."""
 

@@ -154,3 +154,19 @@ class TiesAreInTheOrderOfSending(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         told = super().image_data(image)
         return told | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})
+
+
+@mutant("the-filter-takes-pending-for-processing", kills=["PAGE-016"])
+class FilterTakesPendingForProcessing(Server):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **given})
+
+    def status_of(self, thing: StoredImage | StoredBatch) -> str:
+        status = super().status_of(thing)
+        return "processing" if status == "pending" else status
+
+
+@mutant("the-list-forgets-the-first-image", kills=["PAGE-017"])
+class ListForgetsTheFirstImage(Server):
+    def listed(self, things: dict[int, Any], account: Any) -> list[Any]:
+        return super().listed(things, account)[:-1]

@@ -101,3 +101,9 @@ class LinkIsGivenBeforeThereIsAFile(Server):
         image = self.owned(self.images, number, caller.account)
         data = {"download_url": self.link(image), "filename": self.result_name(image)}
         return Success("Download URL generated successfully", data)
+
+
+@mutant("a-signature-is-good-for-any-image", kills=["URL-004"])
+class SignatureIsGoodForAnyImage(Server):
+    def signature(self, number: int, expires: int) -> str:
+        return super().signature(0, expires)
