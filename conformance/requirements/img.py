@@ -194,7 +194,7 @@ def printing_colours_are_taken(kit: Kit) -> None:
 
 @check("IMG-012")
 def a_noted_orientation_is_applied(kit: Kit) -> None:
-    for noted in (6, 5):
+    for noted in (6, 5, 3, 2):  # a quarter turn, one that mirrors, a half turn, a mirror alone
         original = turned(noted)
         done = kit.completed(original, {"scale_factor": 2})
         what = f"The result of a JPEG of EXIF orientation {noted}"

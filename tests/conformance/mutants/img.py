@@ -232,3 +232,12 @@ class SidesAreRoundedToEven(Server):
     def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
         width, height = super().result_size(original, sizing)
         return width + width % 2, height + height % 2
+
+
+@mutant("only-quarter-turns-are-applied", kills=["IMG-012"])
+class OnlyQuarterTurnsAreApplied(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
+            film.frames = [frame.rotate(180) for frame in film.frames]
+        return film
