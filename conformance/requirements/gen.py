@@ -90,9 +90,11 @@ def tokens_live_and_end_as_told(kit: Kit) -> None:
 
 @check("GEN-102")
 def images_live_and_end_as_told(kit: Kit) -> None:
+    kit.allowed(kit.owner.get("/images"))
     play(kit, Images)
 
 
 @check("GEN-103")
 def batches_live_and_end_as_told(kit: Kit) -> None:
+    kit.allowed(kit.owner.get("/batches"))
     play(kit, Batches)
