@@ -35,7 +35,7 @@ _SHORTEST_SIGNATURE = 10
 _LONG_SECRET, _END = 16, 10
 _OFTEN_SHOWN = 100  # characters: headers, above all, are the same in many exchanges
 _TOKEN_CHARACTERS = r"[\w.~%+/=|:-]"  # noqa: S105  # no password
-_BEARER = re.compile(rf"(?i)(bearer\s+)(?!\[hidden\]){_TOKEN_CHARACTERS}+")
+_BEARER = re.compile(rf"(?i)(bearer\s+)(?!\[hidden\]|tokens?\.?(?!{_TOKEN_CHARACTERS})){_TOKEN_CHARACTERS}+")
 _SIGNED = re.compile(
     r"(?i)((?:[?&]|&amp;|\\u0026)(?:signature|sig|token|x-amz-signature|x-amz-credential|x-amz-security-token)=)"
     r"(?!\[hidden\])[^&\s\"'<>\\]+"

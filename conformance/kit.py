@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from conformance.accounts import Accounts
@@ -65,7 +66,8 @@ class Kit:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.random = Random(options.seed)  # noqa: S311  # to repeat a run, not to keep a secret
-        self.tag = f"uprez-kit-{self.random.getrandbits(32):08x}"
+        # Not by the seed: two runs with the same one may go on at the same time, under one account.
+        self.tag = f"uprez-kit-{token_hex(4)}"
         given = {"TOKEN": options.token, "TOKEN_B": options.token_b, "PASSWORD": options.password}
         self.secrets = Secrets(given, plain=options.base_url)
         self.transport = Transport(

@@ -120,7 +120,7 @@ def run(
     found = Run(options, kit.tag, kit.secrets, datetime.now(UTC), wanted)
     began = time.monotonic()
     try:
-        found.stopped = _door(kit)
+        found.stopped = _door(kit, wanted)
         found.door = next(iter(kit.transport.exchanges), None)
         for requirement in wanted:
             if found.stopped:
@@ -142,7 +142,7 @@ def run(
     return found
 
 
-def _door(kit: Kit) -> str:
+def _door(kit: Kit, wanted: Sequence[Requirement]) -> str:
     """Why no check can say anything about this server; empty if they can."""
     try:
         answer = kit.owner.get("/user")
@@ -151,9 +151,12 @@ def _door(kit: Kit) -> str:
                 "The server refuses the token (401 for GET /user), and answers 401 to a route that does not exist as "
                 "well. Is --token a valid one of this server, and does nothing before the API ask for a login?"
             )
+        refused = _refusal(answer)
+        if not refused and any(requirement.profile != "accounts" for requirement in wanted):
+            refused = _barred(kit.owner.get("/images", params={"per_page": 1}))
     except Inconclusive as reason:
         return str(reason)
-    return _refusal(answer)
+    return refused
 
 
 def _refusal(answer: Answer) -> str:
@@ -171,6 +174,16 @@ def _refusal(answer: Answer) -> str:
     if answer.status == 404:  # noqa: PLR2004
         return f"There is no GET /user (404). {ends}"
     return ""
+
+
+def _barred(answer: Answer) -> str:
+    """Why an answer to ``GET /images`` shows that the account may not do what is to be checked."""
+    if answer.status != 403:  # noqa: PLR2004
+        return ""
+    return (
+        "The account may not use the API (403 for GET /images). Give a token with all abilities, of an account whose "
+        "e-mail address is verified and whose subscription has API access."
+    )
 
 
 def _gone(kit: Kit) -> str:

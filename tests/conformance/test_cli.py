@@ -192,6 +192,13 @@ def test_a_server_that_answers_401_to_everything_is_told(server: TalkativeServer
     inconclusive(run(server.base_url), "answers 401 to a route that does not exist as well")
 
 
+def test_an_account_that_may_not_use_the_api_is_told(server: TalkativeServer) -> None:
+    server.user = (200, "application/json", b'{"success": true, "message": "You."}')
+    server.everything = (403, "application/json", b'{"success": false, "message": "No."}')
+
+    inconclusive(run(server.base_url), "The account may not use the API (403 for GET /images).")
+
+
 def test_a_page_at_the_base_url_is_told(server: TalkativeServer) -> None:
     server.user = (200, "text/html; charset=utf-8", b"<h1>Welcome</h1>")
 

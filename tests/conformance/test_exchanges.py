@@ -152,6 +152,16 @@ def test_a_line_for_another_token_says_so_and_one_for_a_made_up_token_has_it(sec
     assert "dE+fG" not in line(f"{TOKEN}x")
 
 
+@pytest.mark.parametrize("sentence", ["A Bearer token is wanted", "Send Bearer tokens.", "No bearer token."])
+def test_a_sentence_about_bearer_tokens_is_shown(sentence: str) -> None:
+    assert Secrets().shown(sentence) == sentence
+
+
+@pytest.mark.parametrize("text", ["Bearer token-of-mine", "Bearer tokens7", "bearer token.x"])
+def test_a_token_that_begins_like_the_word_is_hidden(text: str) -> None:
+    assert Secrets().shown(text).endswith(" [hidden]")
+
+
 def test_a_form_with_a_picture_is_repeated_as_a_form(secrets: Secrets) -> None:
     sent = picture("png")
     request = {

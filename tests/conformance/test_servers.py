@@ -34,9 +34,16 @@ def test_a_server_that_keeps_the_contract_passes(manners: dict[str, Any]) -> Non
     assert left == ({}, {}, set())
 
 
-def test_generated_requests_find_nothing_either() -> None:
-    with Server() as server:
-        found = trial(server, fuzz_seconds=30)
+@pytest.mark.parametrize(
+    ("manners", "seconds"),
+    [
+        pytest.param({}, 30, id="plain"),
+        pytest.param({"throttle": 10}, 1, id="throttling"),
+    ],
+)
+def test_generated_requests_find_nothing_either(manners: dict[str, Any], seconds: float) -> None:
+    with Server(**manners) as server:
+        found = trial(server, profiles=("generated",), fuzz_seconds=seconds)
 
     assert complaints(found) == []
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from independent.server import Errors
 
 _ORIENTATION = 0x0112
+_HALF = 127  # of 255
 
 
 @mutant("the-factor-is-always-two", kills=["IMG-001"])
@@ -94,6 +95,15 @@ class PixelsAreRepeated(Server):
 class TransparencyIsDropped(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return super().enlarge(frame.convert("RGB"), size)
+
+
+@mutant("transparency-is-all-or-nothing", kills=["IMG-006"])
+class TransparencyIsAllOrNothing(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().enlarge(frame, size)
+        if larger.mode == "RGBA":
+            larger.putalpha(larger.getchannel("A").point(lambda level: 255 if level > _HALF else 0))
+        return larger
 
 
 @mutant("results-are-half-transparent", kills=["IMG-007"])
