@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from conformance.batches import labelled, tiny
+from conformance.batches import MOST, labelled, tiny
 from conformance.catalogue import check
+from conformance.lists import listed
 from conformance.verdicts import Broken, Skipped, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.client import Answer
+    from conformance.client import Answer, Client
     from conformance.kit import Kit
 
 TOO_MANY_REQUESTS = 429
+FORBIDDEN = 403
 UNKNOWN_ID = 9_007_199_254_740_991  # the largest that an id can be
 _HALF_A_TENTH = 0.05
 
@@ -124,8 +126,63 @@ def too_many_requests_are_told_when_to_come_back(kit: Kit) -> None:
         raise Skipped("No request of this run was answered with 429.")
 
 
-def _uploads(kit: Kit) -> dict[str, Any]:
-    uploads = kit.owner.get("/usage").expect(200).data["image_uploads"]
+@check("LIM-010")
+def nothing_left_takes_nothing(kit: Kit) -> None:
+    def look() -> bool:
+        callers = _with_at_most(kit, 0, "/images")
+        for caller in callers:
+            used = _uploads(kit, caller)["used"]
+            kit.try_upload(tiny(), client=caller).expect(FORBIDDEN, why="with nothing left of the quota")
+            wrong = kit.try_upload(tiny(), {"scale_factor": 9}, client=caller)
+            wrong.expect(422, why="with scale_factor 9, and nothing left of the quota,")
+            expect_equal(_uploads(kit, caller)["used"], used, "`used` after an upload over the quota")
+        return bool(callers)
+
+    if not undisturbed(look):
+        raise Skipped(
+            "Needs an account that has used up its monthly quota: give a token of one with --token-b, or --token."
+        )
+
+
+@check("LIM-011")
+def a_batch_that_does_not_fit_is_refused_whole(kit: Kit) -> None:
+    kit.allowed(kit.owner.get("/batches", params={"per_page": 1}))
+    name = f"{kit.tag}-over"
+
+    def look() -> bool:
+        callers = _with_at_most(kit, MOST - 1, "/batches")
+        for caller in callers:
+            before = _uploads(kit, caller)
+            too_many = _number(before, "remaining") + 1
+            answer = kit.try_batch([tiny()] * too_many, {"name": name}, client=caller)
+            answer.expect(FORBIDDEN, why=f"with {too_many} pictures and {too_many - 1} left of the quota")
+            after = _uploads(kit, caller)["used"]
+            expect_equal(after, before["used"], "`used` after a batch that does not fit into the quota")
+        return bool(callers)
+
+    if not undisturbed(look):
+        raise Skipped(
+            f"Needs an account with batches that has less than {MOST} images left of its monthly quota: give a token "
+            "of one with --token-b, or --token."
+        )
+    stored = [batch["id"] for batch in listed(kit, "/batches") if batch.get("name") == name]
+    expect(not stored, "A batch that did not fit into the quota is in the list.", expected=[], actual=stored)
+
+
+def _with_at_most(kit: Kit, most: int, path: str) -> list[Client]:
+    """Those of the callers who have so little left of a quota, and who may ask for this list at all."""
+    callers = [kit.owner] if kit.options.token_b is None else [kit.owner, kit.other]
+    return [
+        caller
+        for caller in callers
+        if not (uploads := _uploads(kit, caller))["unlimited"]
+        and _number(uploads, "remaining") <= most
+        and caller.get(path, params={"per_page": 1}).status != FORBIDDEN
+    ]
+
+
+def _uploads(kit: Kit, caller: Client | None = None) -> dict[str, Any]:
+    uploads = (caller or kit.owner).get("/usage").expect(200).data["image_uploads"]
     if not isinstance(uploads, dict):
         raise Broken("`image_uploads` is no object.", actual=uploads)
     return uploads

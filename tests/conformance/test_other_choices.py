@@ -121,6 +121,17 @@ def test_a_quota_that_is_used_up_is_no_fault_of_the_server(quota: int) -> None:
     assert found.exit is Exit.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("quota", [0, 5])
+def test_a_quota_that_is_used_up_is_asked_about(quota: int) -> None:
+    with Server(quota=quota) as server:
+        found = trial(server, only=("LIM-010", "LIM-011"))
+
+    assert {result.requirement.id: result.verdict for result in found.results} == {
+        "LIM-010": Verdict.SKIP if quota else Verdict.PASS,
+        "LIM-011": Verdict.PASS,
+    }
+
+
 def test_a_plan_without_batches_is_no_fault_of_the_server() -> None:
     with Server() as server:
         next(iter(server.accounts.values())).plan = "free"

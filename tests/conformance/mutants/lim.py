@@ -98,3 +98,36 @@ class BatchesDoNotTellTheQuota(Server):
 class TooManyDoesNotSayForHowLong(Server):
     def show_usage(self, request: Any, caller: Caller) -> Success:
         raise Refused(429, "Too many requests.")
+
+
+class LittleLeft(Server):
+    """Accounts that have two images left."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"quota": 2, **given})
+
+
+class NothingLeft(Server):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"quota": 0, **given})
+
+
+@mutant("the-quota-is-counted-and-no-more", kills=["LIM-010", "LIM-011"])
+class QuotaIsCountedAndNoMore(NothingLeft):
+    def take(self, account: Account, count: int) -> None:
+        account.used += count
+
+
+@mutant("the-quota-is-looked-at-before-the-form", kills=["LIM-010"])
+class QuotaIsLookedAtBeforeTheForm(NothingLeft):
+    def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        self.take(caller.account, 1)
+        return super().upload_image(request, caller, parts)
+
+
+@mutant("a-batch-is-cut-to-the-quota", kills=["LIM-011"])
+class BatchIsCutToTheQuota(LittleLeft):
+    def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        pictures = [part for part in parts if part.filename]
+        others = [part for part in parts if not part.filename]
+        return super().upload_batch(request, caller, others + pictures[: self.remaining(caller.account)])
