@@ -69,6 +69,12 @@ def problems(schema_pointer: str, instance: Any) -> list[str]:
     return found
 
 
+def documented_fields(schema_pointer: str) -> tuple[str, ...]:
+    """Of an object, those that every server's have; Uprez's additions are left out."""
+    properties = resolve(f"{schema_pointer}/properties")
+    return tuple(name for name, schema in properties.items() if not _is_ours(schema))
+
+
 def response_schema(method: str, path: str, status: int) -> str | None:
     """The pointer to the schema of the JSON that an operation answers with; None where there is none."""
     pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method.lower()}/responses/{status}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from conformance.verdicts import Broken, expect
+from conformance.contract import documented_fields
+from conformance.verdicts import Broken, expect, expect_equal
 
 if TYPE_CHECKING:
     from conformance.client import Answer
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 MOST_PER_PAGE = 100
 # What somebody else keeps in the account is no reason to read all of it.
 MOST_PAGES = 10
+# Signed anew, perhaps, each time that it is told; and two that are of no use to a client.
+_NOT_COMPARED = frozenset({"download_url", "original_path", "upscaled_path"})
+# Times may be shown in seconds in one place and exactly in another.
+_SAME_MOMENT = timedelta(seconds=1)
 
 
 def page(kit: Kit, path: str, **query: object) -> dict[str, Any]:
@@ -54,3 +60,25 @@ def listed(kit: Kit, path: str, **query: object) -> list[dict[str, Any]]:
         if number >= one["meta"]["last_page"]:
             break
     return found
+
+
+def expect_same_image(kit: Kit, told: dict[str, Any], where: str) -> None:
+    """Raises Broken unless a completed image is told of there as it is by itself, and can be fetched from there."""
+    alone = kit.image(told["id"])
+    expect_equal(alone["status"], "completed", "The status of a good picture at its end")
+    for name in documented_fields("/components/schemas/Image"):
+        there, here = told.get(name), alone.get(name)
+        if name in _NOT_COMPARED or (name.endswith("_at") and _are_one_moment(there, here)):
+            continue
+        expect_equal(there, here, f"`{name}` in {where}, of an image that says otherwise by itself,")
+    link = told.get("download_url")
+    if not isinstance(link, str):
+        raise Broken(f"A completed image has no `download_url` in {where}.", expected="a link", actual=link)
+    kit.transport.follow(link).expect(200, why=f"for a link of {where}")
+
+
+def _are_one_moment(one: object, other: object) -> bool:
+    try:
+        return abs(datetime.fromisoformat(str(one)) - datetime.fromisoformat(str(other))) < _SAME_MOMENT
+    except (TypeError, ValueError):
+        return False

@@ -20,6 +20,7 @@ from conformance.catalogue import check
 from conformance.kit import BATCH_TERMINAL
 from conformance.lists import listed
 from conformance.pictures import Picture, format_of, opened, picture, scene
+from conformance.requirements import batch_changed, batch_sent  # noqa: F401  # the rest of this family
 from conformance.verdicts import Broken, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 from independent import pictures
 from independent.forms import Part
 from independent.pictures import Film
-from independent.records import Account, Sizing, StoredBatch, StoredImage
-from independent.server import LONGEST_TEXT, Caller, Errors, Refused, Server, Success
+from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
+from independent.server import LONGEST_TEXT, UPLOAD_CAP, Caller, Errors, Refused, Server, Success
 from mutants import mutant
 
 
@@ -211,3 +211,96 @@ class ListedBatchesHaveNoImages(Server):
         found = super().list_batches(request, caller)
         found.data = [batch | {"images": []} for batch in found.data]
         return found
+
+
+@mutant("targets-of-batches-are-not-looked-at", kills=["BATCH-016"])
+class TargetsOfBatchesAreNotLookedAt(Server):
+    def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        kept = [part for part in parts if not part.name.startswith("target_")]
+        return super().upload_batch(request, caller, kept)
+
+
+@mutant("a-batch-has-the-proportions-of-its-first", kills=["BATCH-016"])
+class BatchHasTheProportionsOfItsFirst(Server):
+    def store_image(
+        self, account: Account, part: Part, film: Film, sizing: Sizing, batch: StoredBatch | None = None
+    ) -> StoredImage:
+        image = super().store_image(account, part, film, sizing, batch)
+        if batch and batch.images:
+            image.wanted_size = batch.images[0].wanted_size
+        return image
+
+
+@mutant("a-batch-waits-for-what-was-deleted", kills=["BATCH-017"])
+class BatchWaitsForWhatWasDeleted(Unhurried):
+    def forget(self, image: StoredImage) -> None:
+        del self.images[image.id]
+        if image.batch:
+            image.batch.images.remove(image)
+
+
+@mutant("a-batch-is-one-smaller-for-what-was-deleted", kills=["BATCH-017"])
+class BatchIsOneSmallerForWhatWasDeleted(Unhurried):
+    def forget(self, image: StoredImage) -> None:
+        del self.images[image.id]
+        if image.batch:
+            image.batch.images.remove(image)
+            image.batch.total -= image.status in {"pending", "processing"}
+
+
+@mutant("batches-tell-nothing-of-results", kills=["BATCH-018"])
+class BatchesTellNothingOfResults(Server):
+    def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
+        told = super().batch_data(batch)
+        nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
+        return told | {"images": [image | nothing for image in told["images"]]}
+
+
+@mutant("links-in-batches-are-not-signed", kills=["BATCH-018"])
+class LinksInBatchesAreNotSigned(Server):
+    def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
+        told = super().batch_data(batch)
+        for image in told["images"]:
+            image["download_url"] = image["download_url"] and image["download_url"].partition("?")[0]
+        return told
+
+
+@mutant("a-batch-has-the-cap-of-an-upload", kills=["BATCH-019"])
+class BatchHasTheCapOfAnUpload(Server):
+    def form_body(self, request: Any, cap: int) -> list[Part]:
+        return super().form_body(request, min(cap, UPLOAD_CAP))
+
+
+@mutant("a-file-of-a-batch-may-be-of-any-size", kills=["BATCH-019"])
+class FileOfABatchMayBeOfAnySize(Server):
+    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
+        return [self.decode(part.content) for part in files]
+
+
+@mutant("cancelling-fails-what-was-completed", kills=["BATCH-020"])
+class CancellingFailsWhatWasCompleted(Unhurried):
+    def cancel(self, batch: StoredBatch) -> None:
+        for image in batch.images:
+            image.status = "processing"
+        batch.completed = batch.failed = 0
+        super().cancel(batch)
+
+
+@mutant("cancelling-loses-the-files", kills=["BATCH-020"])
+class CancellingLosesTheFiles(Unhurried):
+    def fetch_result(self, request: Any, number: int) -> Response:
+        image = self.images.get(number)
+        if image and image.batch and image.batch.cancelled:
+            raise self.not_found()
+        return super().fetch_result(request, number)
+
+
+@mutant("only-the-first-bad-file-is-named", kills=["BATCH-021"])
+class OnlyTheFirstBadFileIsNamed(Server):
+    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
+        films: list[Film | None] = []
+        for place, part in enumerate(files):
+            films.append(self.read_picture(part, f"images.{place}", errors))
+            if errors:
+                break
+        return films
