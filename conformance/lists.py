@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
+from conformance.batches import tiny
 from conformance.contract import documented_fields
 from conformance.verdicts import Broken, expect, expect_equal
 
@@ -60,6 +62,28 @@ def listed(kit: Kit, path: str, **query: object) -> list[dict[str, Any]]:
         if number >= one["meta"]["last_page"]:
             break
     return found
+
+
+def own_images(kit: Kit) -> list[int]:
+    """Five, in the order in which they were sent."""
+    return kit.once("five images", lambda: [kit.upload(tiny())["id"] for _ in range(5)])
+
+
+def followed(kit: Kit, path: str, link: object) -> dict[str, Any]:
+    """The page a link leads to.
+
+    Only its path and query count: the server may be known by several names, and the token goes to none but the
+    one that was given.
+    """
+    expect(isinstance(link, str), f"A link of {path} is no address.", expected="an address", actual=link)
+    parts = urlsplit(urljoin(kit.transport.url(path), str(link)))
+    expect(
+        parts.path.rstrip("/").endswith(path),
+        f"A link of {path} leads to another path.",
+        expected=path,
+        actual=parts.path,
+    )
+    return page_of(kit.owner.get(f"{path}?{parts.query}").expect(200, why="for a link of a list"))
 
 
 def expect_same_image(kit: Kit, told: dict[str, Any], where: str) -> None:

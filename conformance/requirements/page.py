@@ -6,12 +6,12 @@ import math
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
 
-from conformance.batches import labelled, tiny, watched
+from conformance.batches import labelled, watched
 from conformance.catalogue import check
-from conformance.lists import MOST_PAGES, MOST_PER_PAGE, items, listed, page, page_of
+from conformance.lists import MOST_PAGES, MOST_PER_PAGE, followed, items, listed, own_images, page
 from conformance.pictures import picture
+from conformance.requirements import page_status  # noqa: F401  # the rest of this family
 from conformance.verdicts import Broken, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ STATUSES = {
 DEFAULT_PER_PAGE = 15
 _PAGES_WANTED = 4
 _MICROSECONDS = len("2026-02-15T12:00:00.000000")
-
-
-def own_images(kit: Kit) -> list[int]:
-    """Five, in the order in which they were sent."""
-    return kit.once("five images", lambda: [kit.upload(tiny())["id"] for _ in range(5)])
 
 
 def own_batches(kit: Kit) -> list[int]:
@@ -52,6 +47,12 @@ def the_newest_image_comes_first(kit: Kit) -> None:
 @check("PAGE-003")
 def what_is_no_page_is_refused(kit: Kit) -> None:
     _refuses(kit, IMAGES, {"page": ("0", "-1", "abc", "1.5"), "per_page": ("0", "101", "-1", "abc")})
+
+
+@check("PAGE-023")
+def a_page_is_written_in_digits(kit: Kit) -> None:
+    written = ("+1", "1_0", "1 ", "1.0", "1e1", "\uff11")  # the last one is a wide 1
+    _refuses(kit, IMAGES, {"page": written, "per_page": written})
 
 
 @check("PAGE-004")
@@ -246,7 +247,7 @@ def _nothing_past_the_end(kit: Kit, path: str) -> None:
     expect_equal(past["meta"]["current_page"], beyond, "`meta.current_page` past the end")
     expect_equal(past["meta"]["last_page"], last_page, "`meta.last_page` past the end")
     expect(past["links"]["next"] is None, "Past the end there is a next page.", actual=past["links"]["next"])
-    before = _followed(kit, path, past["links"]["prev"])
+    before = followed(kit, path, past["links"]["prev"])
     expect_equal(before["meta"]["current_page"], last_page, "The page that `prev` leads to from past the end")
 
 
@@ -297,7 +298,7 @@ def _links_lead(kit: Kit, path: str) -> None:
     second = page(kit, path, page=2, per_page=1)
     last_page = second["meta"]["last_page"]
     for name, number in {"first": 1, "prev": 1, "next": 3, "last": last_page}.items():
-        led = _followed(kit, path, second["links"][name])
+        led = followed(kit, path, second["links"][name])
         expect_equal(
             led["meta"]["current_page"], number, f"The page that `{name}` leads to from page 2 of {path}"
         )
@@ -309,26 +310,9 @@ def _links_lead(kit: Kit, path: str) -> None:
     # Nothing of the run's own has this status, so a link that forgot it leads to another number of items.
     failed = page(kit, path, status="failed", per_page=3)
     for name in ("first", "last"):
-        led = _followed(kit, path, failed["links"][name])
+        led = followed(kit, path, failed["links"][name])
         total = failed["meta"]["total"]
         expect_equal(led["meta"]["total"], total, f"`meta.total` where `{name}` of ?status=failed leads to")
-
-
-def _followed(kit: Kit, path: str, link: object) -> Any:
-    """The page a link leads to.
-
-    Only its path and query count: the server may be known by several names, and the token goes to none but the
-    one that was given.
-    """
-    expect(isinstance(link, str), f"A link of {path} is no address.", expected="an address", actual=link)
-    parts = urlsplit(urljoin(kit.transport.url(path), str(link)))
-    expect(
-        parts.path.rstrip("/").endswith(path),
-        f"A link of {path} leads to another path.",
-        expected=path,
-        actual=parts.path,
-    )
-    return page_of(kit.owner.get(f"{path}?{parts.query}").expect(200, why="for a link of a list"))
 
 
 def _numbers_are_right(kit: Kit, path: str) -> None:

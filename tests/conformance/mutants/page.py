@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from independent.records import StoredBatch, StoredImage
-from independent.server import Server
+from independent.server import Caller, Server, Success
 from mutants import mutant
 
 Query = list[tuple[str, str]]
@@ -170,3 +171,82 @@ class FilterTakesPendingForProcessing(Server):
 class ListForgetsTheFirstImage(Server):
     def listed(self, things: dict[int, Any], account: Any) -> list[Any]:
         return super().listed(things, account)[:-1]
+
+
+@mutant("the-list-tells-nothing-of-results", kills=["PAGE-018"])
+class ListTellsNothingOfResults(Server):
+    def list_images(self, request: Any, caller: Caller) -> Success:
+        found = super().list_images(request, caller)
+        nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
+        found.data = [image | nothing for image in found.data]
+        return found
+
+
+@mutant("links-in-the-list-are-not-signed", kills=["PAGE-018"])
+class LinksInTheListAreNotSigned(Server):
+    def list_images(self, request: Any, caller: Caller) -> Success:
+        found = super().list_images(request, caller)
+        for image in found.data:
+            image["download_url"] = image["download_url"] and image["download_url"].partition("?")[0]
+        return found
+
+
+class Unhurried(Server):
+    """Slow enough to be seen at work."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **given})
+
+
+@mutant("a-status-is-chosen-after-the-page", kills=["PAGE-019"])
+class StatusIsChosenAfterThePage(Unhurried):
+    def list_images(self, request: Any, caller: Caller) -> Success:
+        query = parse_qsl(request.query_string)
+        kept = [pair for pair in query if pair[0] != "status"]
+        right = super().list_images(request, caller)
+        status = dict(query).get("status")
+        if status is None:
+            return right
+        request.environ["QUERY_STRING"] = urlencode(kept)
+        found = super().list_images(request, caller)
+        found.data = [image for image in found.data if image["status"] == status]
+        found.beside = right.beside
+        return found
+
+
+@mutant("next-and-prev-forget-the-status", kills=["PAGE-019", "PAGE-020"])
+class NextAndPrevForgetTheStatus(Server):
+    def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
+        forgotten = super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
+        made = super().links(path, query, number, last)
+        return made | {"next": forgotten["next"], "prev": forgotten["prev"]}
+
+
+@mutant("no-image-is-found-at-work", kills=["PAGE-021"])
+class NoImageIsFoundAtWork(Unhurried):
+    def status_of(self, thing: StoredImage | StoredBatch) -> str:
+        return super().status_of(thing).replace("processing", "running")
+
+
+@mutant("no-image-is-found-waiting", kills=["PAGE-021"])
+class NoImageIsFoundWaiting(Unhurried):
+    def status_of(self, thing: StoredImage | StoredBatch) -> str:
+        return super().status_of(thing).replace("pending", "queued")
+
+
+@mutant("no-batch-is-found-cancelled", kills=["PAGE-022"])
+class NoBatchIsFoundCancelled(Unhurried):
+    def status_of(self, thing: StoredImage | StoredBatch) -> str:
+        return super().status_of(thing).replace("cancelled", "canceled")
+
+
+@mutant("pages-are-counted-in-sloppy-numbers", kills=["PAGE-023"])
+class PagesAreCountedInSloppyNumbers(Server):
+    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        return super().paging([(name, self.tidied(value)) for name, value in query], statuses)
+
+    def tidied(self, value: str) -> str:
+        try:
+            return str(int(value))
+        except ValueError:
+            return value
