@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
     from conformance.kit import Kit
+
+_PAUSE = 0.1  # seconds between two looks at an image
+_WAITED_FOR = 4  # of the time that work may take, one part: others may be before it
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,44 @@ def an_image_at_work_can_be_deleted(kit: Kit) -> None:
             "An image that was deleted at work is still in the list.",
             actual=image_id,
         )
+
+
+@check("DEL-006")
+def what_was_deleted_at_work_does_not_come_back(kit: Kit) -> None:
+    gone, later = deleted_at_work(kit)
+    kit.wait(later)
+    kit.owner.get(f"/images/{gone}").expect(
+        404, why="of an image that was deleted at work, when work went on"
+    )
+    expect(gone not in _ids(kit), "An image that was deleted at work is in the list again.", actual=gone)
+
+
+@check("DEL-007")
+def the_id_of_a_deleted_image_is_not_given_again(kit: Kit) -> None:
+    gone, later = deleted_at_work(kit)
+    expect(
+        gone != later,
+        "An image has the id of one that was deleted before.",
+        expected=f"any but {gone}",
+        actual=later,
+    )
+
+
+def deleted_at_work(kit: Kit) -> tuple[int, int]:
+    """The id of an image that was deleted as soon as it was begun, and that of one sent next."""
+
+    def delete() -> tuple[int, int]:
+        gone = kit.upload(picture("png"), {"scale_factor": 2})["id"]
+        began = time.monotonic()
+        while (
+            kit.image(gone)["status"] == "pending"
+            and time.monotonic() - began < kit.options.work_timeout / _WAITED_FOR
+        ):
+            time.sleep(_PAUSE)
+        kit.delete_image(gone).expect(200, why="of an image at work")
+        return gone, kit.upload(picture("png"), {"scale_factor": 2})["id"]
+
+    return kit.once("image deleted at work", delete)
 
 
 def _ids(kit: Kit, **query: object) -> set[int]:

@@ -67,3 +67,21 @@ class OnlyWhatIsFinishedCanBeDeleted(Server):
         if self.owned(self.images, number, caller.account).status in {"pending", "processing"}:
             raise Refused(400, "The image is at work.")
         return super().delete_image(request, caller, number)
+
+
+@mutant("the-end-of-work-brings-back-the-image", kills=["DEL-006"])
+class EndOfWorkBringsBackTheImage(Server):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **given})
+
+    def process(self, image: StoredImage) -> None:
+        super().process(image)
+        if image.status == "processing":
+            self.complete(image, self.upscaled(image), image.content)
+            self.images[image.id] = image
+
+
+@mutant("the-next-id-is-one-more-than-the-largest", kills=["DEL-007"])
+class NextIdIsOneMoreThanTheLargest(Server):
+    def new_id(self, kind: str) -> int:
+        return max(self.images, default=0) + 1 if kind == "image" else super().new_id(kind)
