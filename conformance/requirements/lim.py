@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from conformance.at_once import uploaded_at_once
 from conformance.batches import MOST, labelled, tiny
 from conformance.catalogue import check
 from conformance.lists import listed
@@ -20,6 +21,7 @@ TOO_MANY_REQUESTS = 429
 FORBIDDEN = 403
 UNKNOWN_ID = 9_007_199_254_740_991  # the largest that an id can be
 _HALF_A_TENTH = 0.05
+_AT_ONCE = 6  # uploads: enough for two to meet, few enough for an hourly limit and a small queue
 
 
 @check("LIM-001")
@@ -167,6 +169,24 @@ def a_batch_that_does_not_fit_is_refused_whole(kit: Kit) -> None:
         )
     stored = [batch["id"] for batch in listed(kit, "/batches") if batch.get("name") == name]
     expect(not stored, "A batch that did not fit into the quota is in the list.", expected=[], actual=stored)
+
+
+@check("LIM-012")
+def uploads_at_the_same_time_cost_one_each(kit: Kit) -> None:
+    def look() -> None:
+        before = _number(_uploads(kit), "used")
+        answers = [kit.allowed(answer) for answer in uploaded_at_once(kit, [tiny()] * _AT_ONCE)]
+        ids = [answer.expect(202, why="at the same time as others").data["id"] for answer in answers]
+        expect(
+            len(set(ids)) == _AT_ONCE,
+            "Two images that were sent at the same time have one id.",
+            expected="each its own",
+            actual=sorted(ids),
+        )
+        cost = _number(_uploads(kit), "used") - before
+        expect_equal(cost, _AT_ONCE, f"The price of {_AT_ONCE} uploads at the same time")
+
+    undisturbed(look)
 
 
 def _with_at_most(kit: Kit, most: int, path: str) -> list[Client]:

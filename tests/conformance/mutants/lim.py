@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from independent.forms import Part
@@ -131,3 +132,30 @@ class BatchIsCutToTheQuota(LittleLeft):
         pictures = [part for part in parts if part.filename]
         others = [part for part in parts if not part.filename]
         return super().upload_batch(request, caller, others + pictures[: self.remaining(caller.account)])
+
+
+class Crossing(Server):
+    """Between reading a number and writing it, it lets others in."""
+
+    def let_others_in(self) -> None:
+        self.lock.release()
+        time.sleep(0.05)
+        self.lock.acquire()
+
+
+@mutant("uploads-at-the-same-time-are-counted-once", kills=["LIM-012"])
+class UploadsAtTheSameTimeAreCountedOnce(Crossing):
+    def take(self, account: Account, count: int) -> None:
+        used = account.used
+        self.let_others_in()
+        account.used = used + count
+
+
+@mutant("uploads-at-the-same-time-share-an-id", kills=["LIM-012"])
+class UploadsAtTheSameTimeShareAnId(Crossing):
+    def new_id(self, kind: str) -> int:
+        number = self.last_ids.get(kind, 0) + 1
+        if kind == "image":
+            self.let_others_in()
+        self.last_ids[kind] = number
+        return number
