@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier
 from typing import TYPE_CHECKING
 
@@ -36,14 +37,14 @@ def uploaded_at_once(kit: Kit, pictures: list[Picture]) -> list[Answer]:
     def send(transport: Transport, one: Picture) -> Answer:
         together.wait()
         part = (kit.filename(one), one.content, one.media_type)
-        return Client(transport, kit.owner.token).post("/images/upscale", files={"image": part})
+        with closing(transport):  # at once: a small server may take one connection at a time
+            return Client(transport, kit.owner.token).post("/images/upscale", files={"image": part})
 
     with ThreadPoolExecutor(len(pictures)) as threads:
         sent = [threads.submit(send, *both) for both in zip(transports, pictures, strict=True)]
     for transport in transports:
         kit.transport.exchanges += transport.exchanges
         kit.transport.unanswered_posts += transport.unanswered_posts
-        transport.close()
     for one in sent:
         if one.exception() is None:
             kit.remembered(one.result())

@@ -15,7 +15,7 @@ from conformance.verdicts import expect, expect_equal
 if TYPE_CHECKING:
     from conformance.kit import Kit
 
-_PAUSE = 0.1  # seconds between two looks at an image
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at an image
 _WAITED_FOR = 4  # of the time that work may take, one part: others may be before it
 
 
@@ -118,12 +118,11 @@ def deleted_at_work(kit: Kit) -> tuple[int, int]:
 
     def delete() -> tuple[int, int]:
         gone = kit.upload(picture("png"), {"scale_factor": 2})["id"]
-        began = time.monotonic()
-        while (
-            kit.image(gone)["status"] == "pending"
-            and time.monotonic() - began < kit.options.work_timeout / _WAITED_FOR
-        ):
-            time.sleep(_PAUSE)
+        deadline = time.monotonic() + kit.options.work_timeout / _WAITED_FOR
+        pause = _FIRST_PAUSE
+        while kit.image(gone)["status"] == "pending" and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_PAUSE)
         kit.delete_image(gone).expect(200, why="of an image at work")
         return gone, kit.upload(picture("png"), {"scale_factor": 2})["id"]
 

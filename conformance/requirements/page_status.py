@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 IMAGES, BATCHES = "/images", "/batches"
 _PAGES_WANTED = 4
 _FEW = 2  # on a page
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two looks
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds between two looks
 _WALKS = 4
 
 
@@ -79,11 +79,12 @@ def images_at_work_are_found_by_their_status(kit: Kit) -> None:
     pause = _FIRST_PAUSE
     sought = {"pending", "processing"}
     while sought and time.monotonic() < deadline:
-        for status in sorted(sought):
+        statuses = {str(kit.image(image_id)["status"]) for image_id in own}
+        if statuses <= TERMINAL:
+            return
+        for status in sorted(sought & statuses):
             if undisturbed(partial(_are_found, kit, own, status)):
                 sought.remove(status)
-        if all(kit.image(image_id)["status"] in TERMINAL for image_id in own):
-            return
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
