@@ -100,6 +100,16 @@ def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
     return made
 
 
+@cache
+def two_levels() -> Image.Image:
+    """Black shapes on white, in one bit; different in every corner, and so plain that every enlargement agrees."""
+    made = Image.new("1", (SIDE, OTHER_SIDE), 255)
+    draw = ImageDraw.Draw(made)
+    draw.rectangle((0, 0, 27, 15), fill=0)
+    draw.rectangle((44, 24, SIDE - 1, OTHER_SIDE - 1), fill=0)
+    return made
+
+
 def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes:
     content = io.BytesIO()
     defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(
@@ -109,11 +119,13 @@ def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes
     return content.getvalue()
 
 
-def picture(picture_format: str = "png", image: Image.Image | None = None, stem: str = "kit") -> Picture:
+def picture(
+    picture_format: str = "png", image: Image.Image | None = None, stem: str = "kit", **options: object
+) -> Picture:
+    """``options`` are Pillow's, for writing."""
     image = scene() if image is None else image
-    return Picture(
-        f"{stem}{EXTENSIONS[picture_format]}", picture_format, encoded(image, picture_format), image
-    )
+    content = encoded(image, picture_format, **options)
+    return Picture(f"{stem}{EXTENSIONS[picture_format]}", picture_format, content, image)
 
 
 def turned(orientation: int) -> Picture:

@@ -31,6 +31,7 @@ from conformance.pictures import (
     scene,
     shown,
     turned,
+    two_levels,
 )
 from conformance.verdicts import Broken, expect, expect_equal
 
@@ -51,6 +52,7 @@ _ALSO = {"bmp": {"image/x-ms-bmp", "image/x-bmp"}}
 _LEAST_GAIN_DB = 0.3
 # Measured: bilinear 27 dB, Real-ESRGAN's alpha 28.5; alpha that is all or nothing 18.4, an opaque result 5.
 _LEAST_OPACITY_DB = 22.0
+_PHOTOMETRIC = 262  # the tag of TIFF: what 0 means
 _MOST_TINT = 16  # levels of 255 between the channels of what is gray; JPEG and palettes round
 _MOST_MISSING = 8  # levels of 255 that opaque pixels may lack, for lossy encoders
 
@@ -111,22 +113,14 @@ def edges_are_drawn_anew(kit: Kit) -> None:
 
 @check("IMG-006")
 def transparency_is_kept(kit: Kit) -> None:
-    for original in _transparent_pictures():
+    for kind, original in _transparent_pictures():
         done = kit.completed(original, {"scale_factor": 2})
-        wanted, got = opacity(opened(original.content)), opacity(done.result)
-        kept = psnr(wanted, got.resize(wanted.size, Image.Resampling.BOX))
-        if kept < _LEAST_OPACITY_DB:
-            raise Broken(
-                f"The result of a {original.format.upper()} is not transparent where the original is.",
-                expected=f"an alpha channel {_LEAST_OPACITY_DB:.0f} dB near to the original's",
-                actual=f"{kept:.1f} dB",
-                pictures={"sent": encoded(wanted, "png"), "result": encoded(got, "png")},
-            )
-        expect_same_picture(
-            opened(original.content),
-            done.result,
-            f"The result of a {original.format.upper()} with transparency",
-        )
+        before, after = frames_of(opened(original.content)), readable_frames(done.content)
+        what = f"The result of a {kind} with transparency"
+        expect_equal(len(after), len(before), f"{what}: the number of its frames")
+        for frame, larger in zip(before, after, strict=True):
+            _expect_opacity(frame, larger, what)
+            expect_same_picture(frame, larger, what)
 
 
 @check("IMG-007")
@@ -145,19 +139,25 @@ def what_is_opaque_stays_opaque(kit: Kit) -> None:
 
 @check("IMG-008")
 def gray_stays_gray(kit: Kit) -> None:
-    for name in ("png", "jpeg"):
-        original = picture(name, scene().convert("L"), "gray")
+    soft = scene().convert("L")
+    soft.putalpha(mask())
+    for kind, original in (
+        ("PNG", picture("png", scene().convert("L"), "gray")),
+        ("JPEG", picture("jpeg", scene().convert("L"), "gray")),
+        ("16-bit PNG", _deep("gray", scene().convert("L"))),
+        ("PNG with transparency", picture("png", soft, "gray-alpha")),
+    ):
         result = kit.completed(original, {"scale_factor": 2}).result
         red, green, blue = shown(result).split()
         tint = max(_levels(ImageChops.difference(red, other))[-1] for other in (green, blue))
         if tint > _MOST_TINT:
             raise Broken(
-                f"The result of a gray {name.upper()} has colours.",
+                f"The result of a gray {kind} has colours.",
                 expected=f"channels that differ by {_MOST_TINT} of 255 at most",
                 actual=tint,
                 pictures=side_by_side(original.image, result),
             )
-        expect_same_picture(opened(original.content), result, f"The result of a gray {name.upper()}")
+        expect_same_picture(opened(original.content), result, f"The result of a gray {kind}")
 
 
 @check("IMG-009")
@@ -171,8 +171,7 @@ def a_palette_is_taken(kit: Kit) -> None:
 @check("IMG-010")
 def sixteen_bits_are_taken(kit: Kit) -> None:
     for kind, image in (("gray", scene().convert("L")), ("colour", scene())):
-        original = Picture(f"deep-{kind}.png", "png", deep_png(image), image)
-        done = kit.completed(original, {"scale_factor": 2})
+        done = kit.completed(_deep(kind, image), {"scale_factor": 2})
         expect_equal(format_of(done.content), "png", f"The format of the result of a 16-bit {kind} PNG")
         expect_same_picture(image, done.result, f"The result of a 16-bit {kind} PNG")
 
@@ -310,19 +309,56 @@ def odd_sizes_are_scaled_exactly(kit: Kit) -> None:
         expect_equal(done.image["original_dimensions"], f"{size[0]}x{size[1]}", "`original_dimensions`")
 
 
+@check("IMG-022")
+def one_bit_is_taken(kit: Kit) -> None:
+    # In a TIFF of a fax machine, 0 is white.
+    fax = picture("tiff", two_levels(), "one-bit", tiffinfo={_PHOTOMETRIC: 0})
+    for original in (picture("png", two_levels(), "one-bit"), fax):
+        name = original.format
+        done = kit.completed(original, {"scale_factor": 2})
+        expect_equal(format_of(done.content), name, f"The format of the result of a 1-bit {name.upper()}")
+        expect_same_picture(original.image, done.result, f"The result of a 1-bit {name.upper()}")
+
+
 def _three_frames() -> list[Image.Image]:
     """So different that no encoder takes two of them for one."""
     return [scene(), ImageOps.mirror(scene()), ImageOps.flip(scene())]
 
 
-def _transparent_pictures() -> Iterator[Picture]:
+def _deep(kind: str, image: Image.Image) -> Picture:
+    """A PNG of 16 bits."""
+    return Picture(f"deep-{kind}.png", "png", deep_png(image), image)
+
+
+def _transparent_pictures() -> Iterator[tuple[str, Picture]]:
+    """Each with what it is called."""
     soft = scene().copy()
     soft.putalpha(mask())
-    for name in ("png", "webp"):
-        yield picture(name, soft, "alpha")
+    for name in ("png", "webp", "tiff"):
+        yield name.upper(), picture(name, soft, "alpha")
+    gray = scene().convert("L")
+    gray.putalpha(mask())
+    yield "gray PNG", picture("png", gray, "gray-alpha")
+    # Each colour of the palette has an opacity of its own (tRNS).
+    indexed = soft.quantize(64, Image.Quantize.FASTOCTREE)
+    yield "PNG with a palette", picture("png", indexed, "palette-alpha")
+    yield "moving WebP", moving("webp", [soft, ImageOps.mirror(soft), ImageOps.flip(soft)], "moving-alpha")
     hard = scene().copy()
     hard.putalpha(mask().point(lambda level: 255 if level else 0))
-    yield picture("gif", hard, "alpha")
+    yield "GIF", picture("gif", hard, "alpha")
+
+
+def _expect_opacity(original: Image.Image, result: Image.Image, what: str) -> None:
+    """Raises Broken unless the result of ``what`` is transparent where the original is."""
+    wanted, got = opacity(original), opacity(result)
+    kept = psnr(wanted, got.resize(wanted.size, Image.Resampling.BOX))
+    if kept < _LEAST_OPACITY_DB:
+        raise Broken(
+            f"{what} is not transparent where the original is.",
+            expected=f"an alpha channel {_LEAST_OPACITY_DB:.0f} dB near to the original's",
+            actual=f"{kept:.1f} dB",
+            pictures={"sent": encoded(wanted, "png"), "result": encoded(got, "png")},
+        )
 
 
 def _expect_all_frames(kit: Kit, original: Picture) -> None:

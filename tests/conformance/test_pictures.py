@@ -30,6 +30,7 @@ from conformance.pictures import (
     scene,
     shown,
     turned,
+    two_levels,
 )
 from conformance.requirements.img import _LEAST_GAIN_DB, _LEAST_OPACITY_DB
 from conformance.verdicts import Broken
@@ -145,6 +146,21 @@ def test_sixteen_bits_are_shown_as_eight(image: Image.Image) -> None:
     deep = opened(deep_png(image))
 
     assert psnr(image.convert("RGB"), shown(deep)) > 45
+
+
+def test_one_bit_is_told_from_its_negative() -> None:
+    for filter_ in HONEST:
+        larger = two_levels().convert("L").resize((SIDE * 2, OTHER_SIDE * 2), filter_)
+
+        for bits in (larger, larger.convert("1")):
+            assert agreement_db(two_levels(), bits) > LEAST_AGREEMENT_DB + 6
+        assert agreement_db(two_levels(), ImageOps.invert(larger)) < LEAST_AGREEMENT_DB - 20
+
+
+def test_a_fax_has_white_zeros() -> None:
+    fax = picture("tiff", two_levels(), tiffinfo={262: 0})
+
+    assert opened(fax.content).convert("L").tobytes() == two_levels().convert("L").tobytes()
 
 
 @pytest.mark.parametrize("size", [MOST_BYTES, MOST_BYTES + 1, 70_000, 70_004])

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from independent.pictures import Film, Unreadable
 from independent.server import FILE_CAP, Server
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from independent.server import Errors
 
 _ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
 _HALF = 127  # of 255
 
 
@@ -118,9 +120,7 @@ class ResultsAreHalfTransparent(Server):
 class GrayGetsATint(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         larger = super().enlarge(frame, size)
-        if larger.mode != "L":
-            return larger
-        return Image.merge("RGB", (larger.point(lambda level: level * 9 // 10), larger, larger))
+        return _tinted(larger) if larger.mode == "L" else larger
 
 
 @mutant("palettes-are-refused", kills=["IMG-009"])
@@ -250,4 +250,85 @@ class OnlyQuarterTurnsAreApplied(Server):
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
             film.frames = [frame.rotate(180) for frame in film.frames]
+        return film
+
+
+class _LosingTransparency(Server):
+    """Where ``loses`` says so."""
+
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if self.loses(film, Image.open(io.BytesIO(content)).mode):
+            film.frames = [frame.convert("RGB") for frame in film.frames]
+        return film
+
+    def loses(self, film: Film, mode: str) -> bool:
+        raise NotImplementedError
+
+
+@mutant("gray-loses-its-transparency", kills=["IMG-006"])
+class GrayLosesItsTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return mode == "LA"
+
+
+@mutant("palettes-lose-their-transparency", kills=["IMG-006"])
+class PalettesLoseTheirTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return mode == "P" and film.format == "png"
+
+
+@mutant("tiffs-lose-their-transparency", kills=["IMG-006"])
+class TiffsLoseTheirTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return film.format == "tiff"
+
+
+@mutant("animations-lose-their-transparency", kills=["IMG-006"])
+class AnimationsLoseTheirTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return len(film.frames) > 1
+
+
+@mutant("deep-gray-gets-a-tint", kills=["IMG-008"])
+class DeepGrayGetsATint(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).mode.startswith("I"):
+            film.frames = [_tinted(frame) for frame in film.frames]
+        return film
+
+
+@mutant("gray-with-transparency-gets-a-tint", kills=["IMG-008"])
+class GrayWithTransparencyGetsATint(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().enlarge(frame, size)
+        if larger.mode != "LA":
+            return larger
+        light, alpha = larger.split()
+        larger = _tinted(light)
+        larger.putalpha(alpha)
+        return larger
+
+
+def _tinted(gray: Image.Image) -> Image.Image:
+    return Image.merge("RGB", (gray.point(lambda level: level * 9 // 10), gray, gray))
+
+
+@mutant("one-bit-is-refused", kills=["IMG-022"])
+class OneBitIsRefused(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).mode == "1":
+            raise Unreadable("The image has too few colours.")
+        return film
+
+
+@mutant("faxes-come-back-negative", kills=["IMG-022"])
+class FaxesComeBackNegative(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        image = Image.open(io.BytesIO(content))
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+            film.frames = [ImageOps.invert(frame) for frame in film.frames]
         return film
