@@ -128,8 +128,8 @@ def picture(
     return Picture(f"{stem}{EXTENSIONS[picture_format]}", picture_format, content, image)
 
 
-def turned(orientation: int) -> Picture:
-    """A JPEG of the scene whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
+def turned(orientation: int, picture_format: str = "jpeg") -> Picture:
+    """The scene in a file whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -141,8 +141,8 @@ def turned(orientation: int) -> Picture:
     }[orientation]
     noted = Image.Exif()
     noted[_ORIENTATION] = orientation
-    content = encoded(scene().transpose(turn), "jpeg", exif=noted)
-    return Picture(f"turned-{orientation}.jpg", "jpeg", content, scene())
+    content = encoded(scene().transpose(turn), picture_format, exif=noted)
+    return Picture(f"turned-{orientation}{EXTENSIONS[picture_format]}", picture_format, content, scene())
 
 
 def orientation(image: Image.Image) -> int:

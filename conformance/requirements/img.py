@@ -193,22 +193,9 @@ def printing_colours_are_taken(kit: Kit) -> None:
 
 @check("IMG-012")
 def a_noted_orientation_is_applied(kit: Kit) -> None:
-    for noted in (6, 5, 3, 2):  # a quarter turn, one that mirrors, a half turn, a mirror alone
-        original = turned(noted)
-        done = kit.completed(original, {"scale_factor": 2})
-        what = f"The result of a JPEG of EXIF orientation {noted}"
-        width, height = original.image.size
-        expect_equal(done.result.size, (2 * width, 2 * height), f"{what}: its size")
-        expect(
-            orientation(done.result) in {0, 1},
-            f"{what} still notes one: viewers turn it once more.",
-            expected=1,
-            actual=orientation(done.result),
-        )
-        expect_same_picture(original.image, done.result, what)
-        expect_equal(
-            done.image["original_dimensions"], f"{width}x{height}", "`original_dimensions`, as displayed,"
-        )
+    # Quarter turns, those that mirror, a half turn, the mirrors alone.
+    for noted in (6, 8, 5, 7, 3, 4, 2):
+        _expect_upright(kit, turned(noted), f"a JPEG of EXIF orientation {noted}")
 
 
 @check("IMG-013")
@@ -318,6 +305,29 @@ def one_bit_is_taken(kit: Kit) -> None:
         done = kit.completed(original, {"scale_factor": 2})
         expect_equal(format_of(done.content), name, f"The format of the result of a 1-bit {name.upper()}")
         expect_same_picture(original.image, done.result, f"The result of a 1-bit {name.upper()}")
+
+
+@check("IMG-023")
+def an_orientation_is_applied_in_every_format(kit: Kit) -> None:
+    for name in ("png", "webp"):
+        _expect_upright(kit, turned(6, name), f"a {name.upper()} of EXIF orientation 6")
+
+
+def _expect_upright(kit: Kit, original: Picture, what: str) -> None:
+    done = kit.completed(original, {"scale_factor": 2})
+    what = f"The result of {what}"
+    width, height = original.image.size
+    expect_equal(done.result.size, (2 * width, 2 * height), f"{what}: its size")
+    expect(
+        orientation(done.result) in {0, 1},
+        f"{what} still notes one: viewers turn it once more.",
+        expected=1,
+        actual=orientation(done.result),
+    )
+    expect_same_picture(original.image, done.result, what)
+    expect_equal(
+        done.image["original_dimensions"], f"{width}x{height}", "`original_dimensions`, as displayed,"
+    )
 
 
 def _three_frames() -> list[Image.Image]:

@@ -121,9 +121,10 @@ def test_an_opaque_result_is_told_from_a_transparent_one() -> None:
     assert psnr(soft, opacity(scene())) < _LEAST_OPACITY_DB - 8
 
 
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("noted", range(2, 9))
-def test_a_turned_picture_is_upright_once_its_note_is_obeyed(noted: int) -> None:
-    turned_picture = turned(noted)
+def test_a_turned_picture_is_upright_once_its_note_is_obeyed(noted: int, name: str) -> None:
+    turned_picture = turned(noted, name)
     as_stored = opened(turned_picture.content)
 
     assert orientation(as_stored) == noted

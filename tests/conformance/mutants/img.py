@@ -332,3 +332,22 @@ class FaxesComeBackNegative(Server):
         if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
             film.frames = [ImageOps.invert(frame) for frame in film.frames]
         return film
+
+
+@mutant("eight-is-taken-for-six", kills=["IMG-012"])
+class EightIsTakenForSix(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:  # noqa: PLR2004
+            film.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in film.frames]
+        return film
+
+
+@mutant("only-jpegs-are-turned", kills=["IMG-023"])
+class OnlyJpegsAreTurned(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        image = Image.open(io.BytesIO(content))
+        if film.format != "jpeg" and _ORIENTATION in image.getexif():
+            film.frames = [image.convert("RGB")]
+        return film
