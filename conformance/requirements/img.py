@@ -257,6 +257,12 @@ def what_is_damaged_is_refused(kit: Kit) -> None:
             kit, whole.holding(whole.content[: len(whole.content) // 2]), f"half a {name.upper()}"
         )
         _expect_refused(kit, whole.holding(whole.content[:16]), f"the first 16 bytes of a {name.upper()}")
+    for name in ("gif", "webp", "tiff"):
+        whole = moving(name, _three_frames())
+        kept = len(whole.content) * 85 // 100  # more than two frames, and not all of the third
+        _expect_refused(
+            kit, whole.holding(whole.content[:kept]), f"a {name.upper()} that ends within its last picture"
+        )
     content = picture("png").content
     middle = len(content) // 2
     broken = content[:middle] + b"\xff" * 200 + content[middle + 200 :]

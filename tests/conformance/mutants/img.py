@@ -338,7 +338,7 @@ class FaxesComeBackNegative(Server):
 class EightIsTakenForSix(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
-        if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:  # noqa: PLR2004
+        if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:
             film.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in film.frames]
         return film
 
@@ -351,3 +351,18 @@ class OnlyJpegsAreTurned(Server):
         if film.format != "jpeg" and _ORIENTATION in image.getexif():
             film.frames = [image.convert("RGB")]
         return film
+
+
+@mutant("only-the-first-frame-is-read", kills=["IMG-018"])
+class OnlyTheFirstFrameIsRead(Server):
+    """What comes behind it is taken as far as it goes."""
+
+    def decode(self, content: bytes) -> Film:
+        try:
+            return super().decode(content)
+        except Unreadable:
+            try:
+                image = Image.open(io.BytesIO(content))
+                return Film(str(image.format).lower(), [image.convert("RGB")])
+            except Exception:
+                raise Unreadable("The image is damaged.") from None
