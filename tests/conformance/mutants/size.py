@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from independent.server import LARGEST_SIDE, Server
+from independent.server import LARGEST_FACTOR, LARGEST_SIDE, Server
 from mutants import mutant
 
 if TYPE_CHECKING:
@@ -100,6 +100,31 @@ class NoSideIsTooLong(Server):
     def process(self, image: StoredImage) -> None:
         with suppress(Exception):  # formats have bounds of their own
             super().process(image)
+
+
+@mutant("only-the-width-is-capped", kills=["SIZE-012", "SIZE-014"])
+class OnlyTheWidthIsCapped(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return super().result_fits(film, (size[0], 1))
+
+    def process(self, image: StoredImage) -> None:
+        with suppress(Exception):
+            super().process(image)
+
+
+@mutant("frames-count-one-by-one", kills=["SIZE-021"])
+class FramesCountOneByOne(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return max(size) <= LARGEST_SIDE
+
+    def process(self, image: StoredImage) -> None:
+        """Nothing is done: it would be too much for the machine of a test."""
+
+
+@mutant("targets-end-below-the-plan", kills=["SIZE-020"])
+class TargetsEndBelowThePlan(Server):
+    def target_fits(self, side: int, target: int) -> bool:
+        return side < target < LARGEST_FACTOR * side
 
 
 @mutant("sides-end-below-16384", kills=["SIZE-013"])
