@@ -178,8 +178,22 @@ def deep_png(image: Image.Image) -> bytes:
     lines = (data[start : start + step] for start in range(0, len(data), step))
     # A byte said twice is the same share of 65535 as it was of 255.
     raw = b"".join(b"\0" + bytes(byte for level in line for byte in (level, level)) for line in lines)
-    head = struct.pack(">IIBBBBB", *image.size, 16, 2 if samples == 3 else 0, 0, 0, 0)  # noqa: PLR2004
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    return _png(image.size, 16, 2 if samples == 3 else 0, zlib.compress(raw))  # noqa: PLR2004
+
+
+@cache
+def vast_png(side: int) -> bytes:
+    """A whole, black picture of one bit, of a thousandth of the bytes that its pixels are."""
+    packing = zlib.compressobj(9)
+    line = bytes(1 + (side + 7) // 8)
+    packed = b"".join(packing.compress(line) for _ in range(side)) + packing.flush()
+    return _png((side, side), 1, 0, packed)
+
+
+def _png(size: tuple[int, int], bits: int, colours: int, packed: bytes) -> bytes:
+    """``colours`` as in the header: 0 gray, 2 RGB."""
+    head = struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", packed), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks

@@ -32,6 +32,7 @@ from conformance.pictures import (
     shown,
     turned,
     two_levels,
+    vast_png,
 )
 from conformance.verdicts import Broken, expect, expect_equal
 
@@ -317,6 +318,22 @@ def one_bit_is_taken(kit: Kit) -> None:
 def an_orientation_is_applied_in_every_format(kit: Kit) -> None:
     for name in ("png", "webp"):
         _expect_upright(kit, turned(6, name), f"a {name.upper()} of EXIF orientation 6")
+
+
+@check("IMG-024")
+def a_vast_picture_is_refused(kit: Kit) -> None:
+    # Whatever the server takes in, twice as long a side is over the cap of a result.
+    side = 20_000
+    vast = Picture("vast.png", "png", vast_png(side), Image.new("1", (1, 1)))
+    answer = kit.allowed(kit.try_upload(vast))
+    errors = answer.expect(422, why=f"with {side:,} x {side:,} pixels").errors
+    expect(
+        {"image", "scale_factor"} & set(errors),
+        f"The refusal of {side:,} x {side:,} pixels does not name the field.",
+        expected="image or scale_factor",
+        actual=sorted(errors),
+    )
+    kit.owner.get("/user").expect(200, why="after a vast picture")
 
 
 def _expect_upright(kit: Kit, original: Picture, what: str) -> None:

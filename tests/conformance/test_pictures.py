@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -31,6 +32,7 @@ from conformance.pictures import (
     shown,
     turned,
     two_levels,
+    vast_png,
 )
 from conformance.requirements.img import _LEAST_GAIN_DB, _LEAST_OPACITY_DB
 from conformance.verdicts import Broken
@@ -170,3 +172,11 @@ def test_comments_make_a_jpeg_exactly_so_large(size: int) -> None:
 
     assert len(large) == size
     assert agreement_db(scene(), opened(large)) > 30
+
+
+def test_a_vast_picture_is_whole_and_small() -> None:
+    content = vast_png(20_000)
+
+    assert len(content) < 50_000
+    assert struct.unpack(">II", content[16:24]) == (20_000, 20_000)
+    assert opened(vast_png(33)).size == (33, 33)

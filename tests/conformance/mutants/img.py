@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
 from independent.pictures import Film, Unreadable
-from independent.server import FILE_CAP, Server
+from independent.server import FILE_CAP, LARGEST_SIDE, Server
 from mutants import mutant
 
 if TYPE_CHECKING:
@@ -361,8 +362,28 @@ class OnlyTheFirstFrameIsRead(Server):
         try:
             return super().decode(content)
         except Unreadable:
-            try:
+            with suppress(Exception):  # not even the first one can be read
                 image = Image.open(io.BytesIO(content))
                 return Film(str(image.format).lower(), [image.convert("RGB")])
-            except Exception:
-                raise Unreadable("The image is damaged.") from None
+            raise
+
+
+@mutant("vast-pictures-are-taken", kills=["IMG-024"])
+class VastPicturesAreTaken(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        if _is_vast(part.content):
+            return Film("png", [Image.new("L", (64, 48))])
+        return super().read_picture(part, name, errors)
+
+
+@mutant("vast-pictures-fill-the-memory", kills=["IMG-024"])
+class VastPicturesFillTheMemory(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        if _is_vast(part.content):
+            raise MemoryError
+        return super().read_picture(part, name, errors)
+
+
+def _is_vast(content: bytes) -> bool:
+    """A PNG that is over 16,384 pixels wide."""
+    return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > LARGEST_SIDE
