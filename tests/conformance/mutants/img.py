@@ -180,6 +180,26 @@ class OnlyTheFirstFrame(Server):
         return super().upscale(film, size)
 
 
+@mutant("frames-are-only-what-changed", kills=["IMG-013", "IMG-014"])
+class FramesAreOnlyWhatChanged(Server):
+    """As they lie in the file, and not as they are shown."""
+
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if not film.pages:
+            film.frames[1:] = map(_what_changed, film.frames, film.frames[1:])
+        return film
+
+
+def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
+    """On black."""
+    box = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox()
+    alone = Image.new("RGB", after.size)
+    if box:
+        alone.paste(after.crop(box), box[:2])
+    return alone
+
+
 @mutant("all-pages-are-of-one-size", kills=["IMG-015"])
 class AllPagesAreOfOneSize(Server):
     def upscale(self, film: Film, size: tuple[int, int]) -> Film:
