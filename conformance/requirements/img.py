@@ -6,9 +6,10 @@ import re
 from email.message import Message
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from conformance.catalogue import check
+from conformance.colours import on_screen, swapping_profile
 from conformance.likeness import expect_same_picture, readable_frames, side_by_side
 from conformance.pictures import (
     FORMATS,
@@ -336,6 +337,21 @@ def a_vast_picture_is_refused(kit: Kit) -> None:
         actual=sorted(errors),
     )
     kit.owner.get("/user").expect(200, why="after a vast picture")
+
+
+@check("IMG-025")
+def colours_of_a_profile_are_kept(kit: Kit) -> None:
+    red, green, blue = scene().split()
+    swapped = Image.merge("RGB", (blue, green, red))
+    for name in ("png", "jpeg"):
+        original = picture(name, swapped, "profile", icc_profile=swapping_profile())
+        done = kit.completed(original, {"scale_factor": 2})
+        what = f"The result of a {name.upper()} with a colour profile"
+        try:
+            result = on_screen(done.result)
+        except ImageCms.PyCMSError as reason:
+            raise Broken(f"{what} has a profile that cannot be read.", actual=str(reason)) from reason
+        expect_same_picture(on_screen(opened(original.content)), result, what)
 
 
 def _expect_upright(kit: Kit, original: Picture, what: str) -> None:

@@ -407,3 +407,11 @@ class VastPicturesFillTheMemory(Server):
 def _is_vast(content: bytes) -> bool:
     """A PNG that is over 16,384 pixels wide."""
     return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > LARGEST_SIDE
+
+
+@mutant("profiles-are-dropped", kills=["IMG-025"])
+class ProfilesAreDropped(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        film.profile = None
+        return film
