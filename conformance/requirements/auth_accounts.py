@@ -7,12 +7,12 @@ is sent for the caller's account.
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
 from conformance.pictures import picture
 from conformance.refusals import is_documented, names_bearer, opens_nothing, protected, told
+from conformance.times import order
 from conformance.verdicts import Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def tokens_come_newest_first(kit: Kit) -> None:
         expected=len(before) + 2,
         actual=len(tokens),
     )
-    keys = [(datetime.fromisoformat(token["created_at"]), token["id"]) for token in tokens]
+    newest_first = sorted(tokens, key=order, reverse=True)
     expect(
-        keys == sorted(keys, reverse=True),
+        tokens == newest_first,
         "The tokens are not listed newest first.",
-        expected=[token_id for _, token_id in sorted(keys, reverse=True)],
-        actual=[token_id for _, token_id in keys],
+        expected=[token["id"] for token in newest_first],
+        actual=[token["id"] for token in tokens],
     )
 
 

@@ -16,6 +16,7 @@ from conformance.envelope import (
     expect_documented,
     expect_error,
     expect_wrong,
+    might_be_another_operation,
 )
 from conformance.pictures import picture
 from conformance.verdicts import Broken, expect, expect_equal
@@ -121,7 +122,7 @@ def a_deletion_returns_no_data(kit: Kit) -> None:
 @check("ENV-011")
 def an_error_is_the_envelope_of_a_failure(kit: Kit) -> None:
     expect_error(kit.owner.get(f"/images/{_LARGEST_ID}"), 404)
-    expect_error(kit.owner.request("PUT", "/user"), 405)
+    expect_error(kit.owner.post("/usage", json={}), 405)
     expect_error(kit.allowed(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON)), 415)
 
 
@@ -178,8 +179,10 @@ def an_unknown_route_is_404(kit: Kit) -> None:
 @check("ENV-015")
 def a_wrong_method_is_405(kit: Kit) -> None:
     for path in ("/images", "/images/upscale", f"/images/{_LARGEST_ID}", "/user", "/usage", "/auth/logout"):
-        expect_error(kit.owner.request("PUT", path), 405, why="(no such method)")
-    expect_error(kit.owner.request("PATCH", "/images"), 405, why="(no such method)")
+        for method in ("PUT", "PATCH"):
+            answer = kit.owner.request(method, path)
+            if not might_be_another_operation(answer.status):
+                expect_error(answer, 405, why="(no such method)")
     expect_error(kit.owner.get("/auth/login"), 405, why="(no such method)")
     expect_error(kit.owner.post("/usage", json={}), 405, why="(no such method)")
 
@@ -303,8 +306,7 @@ def anything_but_an_id_is_404(kit: Kit) -> None:
 
 @check("ENV-026")
 def no_error_shows_the_inside_of_the_server(kit: Kit) -> None:
-    for _ in _provoke(kit):
-        pass
+    _provoked(kit)
     for exchange in kit.transport.exchanges:
         if exchange.status is None or exchange.status < 400:  # noqa: PLR2004
             continue
@@ -349,7 +351,7 @@ def what_is_too_large_is_refused_in_the_envelope(kit: Kit) -> None:
 
 @check("ENV-029")
 def what_a_client_does_wrong_is_no_failure_of_the_server(kit: Kit) -> None:
-    for answer in _provoke(kit):
+    for answer in _provoked(kit):
         expect(
             answer.status < 500,  # noqa: PLR2004
             f"The server fails over {answer.asked}.",
@@ -358,8 +360,12 @@ def what_a_client_does_wrong_is_no_failure_of_the_server(kit: Kit) -> None:
         )
 
 
+def _provoked(kit: Kit) -> list[Answer]:
+    """The answers to what servers are known to stumble over; asked for once in a run."""
+    return kit.once("provocations", lambda: list(_provoke(kit)))
+
+
 def _provoke(kit: Kit) -> Iterator[Answer]:
-    """The answers to what servers are known to stumble over."""
     good = picture("png")
     for query in ({"page": "9" * 40}, {"per_page": "1e400"}, {"status": "'\0\"--"}, {"page[]": "1"}):
         yield kit.owner.get("/images", params=query)

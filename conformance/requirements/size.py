@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from conformance.catalogue import check
 from conformance.likeness import expect_same_picture
 from conformance.pictures import Picture, picture, scene, turned
+from conformance.plans import largest_factor
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
@@ -103,7 +105,10 @@ def a_target_is_larger_than_the_original(kit: Kit) -> None:
 
 @check("SIZE-010")
 def a_target_is_within_the_plan(kit: Kit) -> None:
-    most = _largest_factor(kit)
+    most = largest_factor(kit.owner)
+    if most == inf:
+        return  # nothing is beyond it
+    most = int(most or _FAR_TOO_LARGE)
     original = picture("png", scene(16, 12), "small")
     for field, side in (("target_width", 16), ("target_height", 12)):
         _expect_refused(kit, {field: side * most + 1}, field, original)
@@ -185,20 +190,6 @@ def sizes_are_those_of_the_picture_as_displayed(kit: Kit) -> None:
     done = kit.completed(original, {"target_height": 56})
     _expect_size(done.result, (75, 56), "target_height 56 for 64x48 pixels that are stored as 48x64")
     _expect_refused(kit, {"target_width": 56}, "target_width", original)
-
-
-def _largest_factor(kit: Kit) -> int:
-    """Of the account's plan, if the server tells; otherwise more than any plan allows."""
-    answer = kit.owner.get("/subscription")
-    plan: Any = answer.data.get("plan") if answer.status == 200 else None  # noqa: PLR2004
-    for limit in (plan or {}).get("limits") or []:
-        if (
-            isinstance(limit, dict)
-            and limit.get("name") == "max_scale"
-            and isinstance(limit.get("value"), int)
-        ):
-            return int(limit["value"])
-    return _FAR_TOO_LARGE
 
 
 def _line(width: int, name: str = "png") -> Picture:
