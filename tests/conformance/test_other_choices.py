@@ -15,6 +15,7 @@ from conformance.verdicts import Verdict
 from independent.forms import Part
 from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
 from independent.server import Caller, Server
+from mutants.auth import TakesAddressesAsVerified
 
 # Those that ask about lists, batches, the quota and links; the others are asked in test_servers.py.
 ASKED = tuple(one.id for one in requirements() if one.family in {"PAGE", "BATCH", "LIM", "DEL", "URL"})
@@ -110,6 +111,13 @@ def test_a_server_that_chooses_otherwise_passes(server: type[Server]) -> None:
         found = trial(started, only=ASKED)
 
     assert complaints(found) == []
+
+
+def test_who_has_registered_may_log_in_at_once() -> None:
+    with TakesAddressesAsVerified() as server:
+        found = trial(server, profiles=("accounts",))
+
+    assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
 
 
 @pytest.mark.parametrize("quota", [0, 9])

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from independent.records import Account, Token
 from independent.server import Caller, Errors, Refused, Server, Success
 from mutants import mutant
+from mutants.authz import HandsOutTokens
 
 if TYPE_CHECKING:
     from independent.server import Route
@@ -304,6 +305,29 @@ class RevokedTokensStayListed(Server):
         return self.newest_first([*super().tokens_of(account), *ghosts])
 
 
+@mutant("a-token-that-was-used-stays-good", kills=["AUTH-025"])
+class TokenThatWasUsedStaysGood(Server):
+    """Good tokens are remembered, and forgotten only when they end themselves."""
+
+    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+
+    def find_token(self, secret: str) -> Token | None:
+        token = super().find_token(secret)
+        if token:
+            self.known = {**self.known, secret: token}
+        return self.known.get(secret)
+
+    def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
+        success = super().delete_token(request, caller, number)
+        if number == caller.token.id:
+            self.known = {}
+        return success
+
+    def logout(self, request: Any, caller: Caller) -> Success:
+        self.known = {}
+        return super().logout(request, caller)
+
+
 @mutant("a-token-may-not-revoke-itself", kills=["AUTH-026"])
 class TokenMayNotRevokeItself(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
@@ -328,6 +352,39 @@ class RevokeAllEndsEverybodysTokens(Server):
             if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
                 self.revoke(token)
         return Success("All tokens revoked successfully")
+
+
+class TakesAddressesAsVerified(Server):
+    """No fault: it sends no mail, and who has registered can log in."""
+
+    def register(self, request: Any, given: dict[str, Any]) -> Success:
+        success = super().register(request, given)
+        account = self.accounts[success.data["user"]["id"]]
+        account.verified_at = account.created_at
+        success.data["user"] = self.user_data(account)
+        return success
+
+
+@mutant("revoke-all-is-a-logout", kills=["AUTH-027"])
+class RevokeAllIsALogout(TakesAddressesAsVerified):
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        return super().logout(request, caller)
+
+
+@mutant("revoke-all-ends-tokens-of-logins-only", kills=["AUTH-027"])
+class RevokeAllEndsTokensOfLoginsOnly(HandsOutTokens):
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        for token in self.tokens_of(caller.account):
+            if token.secret not in self.made:
+                self.revoke(token)
+        return Success("All tokens revoked successfully")
+
+    def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
+        success = super().create_token(request, caller, given)
+        self.made = {*self.made, success.data["token"]}
+        return success
+
+    made: set[str] = set()  # noqa: RUF012  # replaced, never changed
 
 
 @mutant("a-token-in-the-address-will-do", kills=["AUTH-028"])
