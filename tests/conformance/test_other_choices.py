@@ -14,7 +14,7 @@ from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from independent.forms import Part
 from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
-from independent.server import Caller, Server
+from independent.server import Caller, Refused, Server
 from mutants.auth import TakesAddressesAsVerified
 
 # Those that ask about lists, batches, the quota and links; the others are asked in test_servers.py.
@@ -79,6 +79,15 @@ class FilesElsewhere(Server):
         return Response(302, {"Location": f"{request.path}?{request.query_string}&here"}, b"")
 
 
+class AsksForLengths(Server):
+    """As some do that stand in front of others."""
+
+    def body(self, request: Any, cap: int, wanted_type: str) -> bytes:
+        if request.content_length < 0:
+            raise Refused(411, "How long is it?")
+        return super().body(request, cap, wanted_type)
+
+
 class Shared(Server):
     """Now and then somebody else sends a picture to the same account."""
 
@@ -111,6 +120,13 @@ def test_a_server_that_chooses_otherwise_passes(server: type[Server]) -> None:
         found = trial(started, only=ASKED)
 
     assert complaints(found) == []
+
+
+def test_what_asks_for_a_length_may_not_be_the_server() -> None:
+    with AsksForLengths() as server:
+        found = trial(server, only=("ENV-031",))
+
+    assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
 
 
 def test_who_has_registered_may_log_in_at_once() -> None:
