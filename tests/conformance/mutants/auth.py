@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from independent.records import Account, Token
-from independent.server import Caller, Errors, Refused, Server, Success
+from independent.server import JSON_CAP, Caller, Errors, Refused, Server, Success
 from mutants import mutant
 from mutants.authz import HandsOutTokens
 
@@ -433,3 +433,46 @@ class LabelIsNeeded(Server):
         if "name" in known and not given.get("device_name"):
             errors["device_name"] = ["The device_name field is required."]
         return errors
+
+
+@mutant("a-logout-reads-its-body", kills=["AUTH-031"])
+class LogoutReadsItsBody(Server):
+    def logout(self, request: Any, caller: Caller) -> Success:
+        if request.content_length > 0:
+            self.json_body(request, JSON_CAP)
+        return super().logout(request, caller)
+
+
+@mutant("a-logout-has-no-type", kills=["AUTH-031"])
+class LogoutHasNoType(Server):
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        if request.content_type:
+            raise Refused(415, "Unsupported media type.")
+        return super().log_out_everywhere(request, caller)
+
+
+@mutant("passwords-end-after-72-bytes", kills=["AUTH-032"])
+class PasswordsEndAfter72Bytes(Server):
+    def password_is_right(self, account: Account, password: str) -> bool:
+        return account.password.encode()[:72] == password.encode()[:72]
+
+
+@mutant("tokens-of-a-registration-may-do-nothing-with-images", kills=["AUTH-033"])
+class TokensOfARegistrationMayDoNothingWithImages(Server):
+    def token_data(self, token: Token) -> dict[str, Any]:
+        data = super().token_data(token)
+        return data if self.is_verified(token.account) else data | {"abilities": ["user:read"]}
+
+
+@mutant("tokens-of-a-login-may-not-delete", kills=["AUTH-033"])
+class TokensOfALoginMayNotDelete(Server):
+    def token_data(self, token: Token) -> dict[str, Any]:
+        data = super().token_data(token)
+        first = token.secret in self.tokens or not self.is_verified(token.account)
+        return data if first else data | {"abilities": ["images:read", "images:write", "user:read"]}
+
+
+@mutant("the-use-of-a-token-is-not-noted", kills=["AUTH-034"])
+class UseOfATokenIsNotNoted(Server):
+    def touch(self, token: Token) -> None:
+        pass
