@@ -246,6 +246,8 @@ def a_token_is_revoked_by_its_id(kit: Kit) -> None:
     _in_use(leaving)
     staying.delete(path).expect(OK)
     opens_nothing(leaving, "after it was revoked")
+    for elsewhere in ("/images", "/usage"):
+        leaving.get(elsewhere).expect(UNAUTHORIZED, why="with a token after it was revoked")
     staying.get("/user").expect(OK, why="with another token than the revoked one")
     listed = {token["id"] for token in _tokens(staying)} - before
     expect(not listed, "A revoked token is still in the list of tokens.", expected=[], actual=sorted(listed))

@@ -327,6 +327,27 @@ class TokenThatWasUsedStaysGood(Server):
         self.known = {}
         return super().logout(request, caller)
 
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        self.known = {}
+        return super().log_out_everywhere(request, caller)
+
+
+@mutant("a-revoked-token-still-opens-images", kills=["AUTH-025"])
+class RevokedTokenStillOpensImages(Server):
+    """What works on images has a list of tokens of its own."""
+
+    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+
+    def revoke(self, token: Token) -> None:
+        self.known = {**self.known, token.secret: token}
+        super().revoke(token)
+
+    def token_of(self, request: Any) -> Token | None:
+        token = super().token_of(request)
+        if token is None and request.path == "/api/images":
+            return self.known.get(request.get_header("Authorization", "").removeprefix("Bearer "))
+        return token
+
 
 @mutant("a-token-may-not-revoke-itself", kills=["AUTH-026"])
 class TokenMayNotRevokeItself(Server):
@@ -446,7 +467,7 @@ class LogoutReadsItsBody(Server):
 @mutant("a-logout-has-no-type", kills=["AUTH-031"])
 class LogoutHasNoType(Server):
     def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        if request.content_type:
+        if request.content_length > 0 and not self.is_of_type(request.content_type, "application/json"):
             raise Refused(415, "Unsupported media type.")
         return super().log_out_everywhere(request, caller)
 
