@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 import time
+import unicodedata
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -24,6 +25,7 @@ _INJECTED = "X-Uprez-Kit"
 # How far into a part of a link a letter is changed.
 _PLACES = (0.25, 0.5, 0.75)
 _DIGITS, _LOWER = string.digits, string.ascii_lowercase
+_REPLACED = "\ufffd"
 _BOUNDARY = "uprez-conformance-kit"
 
 
@@ -153,6 +155,21 @@ def what_is_not_completed_has_no_link(kit: Kit) -> None:
             return
 
 
+@check("URL-009")
+def a_name_is_kept_beyond_ascii(kit: Kit) -> None:
+    name = f"{kit.tag} köpfe.v2 画像 😀.png"
+    answer = kit.allowed(kit.remembered(_upload_named(kit, f'filename="{name}"'.encode())))
+    # The name of a file decides nothing, so there is no reason to refuse one.
+    image, _ = kit.wait(answer.expect(202, why="with a name beyond ASCII").data["id"])
+    given = kit.owner.get(f"/images/{image['id']}/download").expect(200)
+    file = kit.transport.follow(given.data["download_url"]).expect(200, why="for a download link")
+    _is_of(image["original_filename"], name, "`original_filename`")
+    _is_of(given.data["filename"], name, "`filename` of the download")
+    written = _parameters_of(file).get("filename*")
+    if written is not None:  # the plain one has no letters beyond ASCII
+        _is_of(_decoded("filename*", written), name, "`filename*` of Content-Disposition")
+
+
 def _done(kit: Kit) -> Finished:
     return kit.completed(picture("png"), {"scale_factor": 2})
 
@@ -192,7 +209,11 @@ def _parameters_of(file: Answer) -> dict[str, str]:
 
 def _decoded(name: str, value: str) -> str:
     if name == "filename*":
-        return unquote(value.rpartition("'")[2])
+        charset, _, text = value.partition("'")
+        try:
+            return unquote(text.rpartition("'")[2], charset or "utf-8")
+        except LookupError:
+            raise Broken("`filename*` is in a charset that nobody knows.", actual=value) from None
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
@@ -200,6 +221,26 @@ def _is_clean(name: object) -> None:
     expect(isinstance(name, str) and name, "A file name is no text.", actual=name)
     bad = [character for character in str(name) if character in "/\\\x7f" or character < " "]
     expect(not bad, "A file name has folders or control characters in it.", actual=name)
+
+
+def _is_of(shown: object, sent: str, what: str) -> None:
+    """Raises Broken for a name that is not what was sent: cut, or with letters that never stood in it.
+
+    A server may clean more than it has to: spaces and letters beyond ASCII may be replaced or left out.
+    """
+    words = [re.escape(word) for word in re.findall("[!-~]+", sent.replace(".", " "))]
+    text = unicodedata.normalize("NFC", str(shown))
+    beyond = [letter for letter in sent if not letter.isascii()]
+    foreign = {letter for letter in text if not letter.isascii()} - {*beyond, _REPLACED}
+    expect(
+        isinstance(shown, str)
+        and re.search(".*".join(words), text)
+        and not foreign
+        and text.count(_REPLACED) <= len(beyond),
+        f"{what} is not the name that the user's file had.",
+        expected=sent,
+        actual=shown,
+    )
 
 
 def _tampered(link: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from conformance.verdicts import Verdict
 from independent.forms import Part
 from independent.records import Account, Response, Sizing, StoredBatch, StoredImage, Token
 from independent.server import Caller, Refused, Route, Server
+from mutants.auth import TakesAddressesAsVerified
 
 # Those that ask about lists, batches, the quota and links; the others are asked in test_servers.py.
 ASKED = tuple(one.id for one in requirements() if one.family in {"PAGE", "BATCH", "LIM", "DEL", "URL"})
@@ -76,6 +77,15 @@ class FilesElsewhere(Server):
             request.environ["QUERY_STRING"] = request.query_string.removesuffix("&here")
             return super().fetch_result(request, number)
         return Response(302, {"Location": f"{request.path}?{request.query_string}&here"}, b"")
+
+
+class AsksForLengths(Server):
+    """As some do that stand in front of others."""
+
+    def body(self, request: Any, cap: int, wanted_type: str) -> bytes:
+        if request.content_length < 0:
+            raise Refused(411, "How long is it?")
+        return super().body(request, cap, wanted_type)
 
 
 class Shared(Server):
@@ -234,6 +244,20 @@ def test_a_plan_that_enlarges_less_is_no_fault_of_the_server() -> None:
 
     assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
     assert found.exit is Exit.INCONCLUSIVE
+
+
+def test_what_asks_for_a_length_may_not_be_the_server() -> None:
+    with AsksForLengths() as server:
+        found = trial(server, only=("ENV-031",))
+
+    assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
+
+
+def test_who_has_registered_may_log_in_at_once() -> None:
+    with TakesAddressesAsVerified() as server:
+        found = trial(server, profiles=("accounts",))
+
+    assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
 
 
 @pytest.mark.parametrize("quota", [0, 9])

@@ -867,8 +867,8 @@ class Server:
         data = {
             "id": image.id,
             "original_filename": image.filename,
-            "original_path": f"in/{image.id}.{image.format}",
-            "upscaled_path": f"out/{image.id}.{image.format}" if done else None,
+            "original_path": f"in/{self.stored_name(image)}.{image.format}",
+            "upscaled_path": f"out/{self.stored_name(image)}.{image.format}" if done else None,
             "original_size": len(image.content),
             "upscaled_size": len(image.result) if done else None,
             "original_size_human": self.human(len(image.content)),
@@ -886,6 +886,9 @@ class Server:
             "updated_at": self.time_text(image.updated_at),
         }
         return data | ({"batch_id": image.batch.id} if image.batch else {})
+
+    def stored_name(self, image: StoredImage) -> str:
+        return image.stored_name
 
     def sizing_data(self, sizing: Sizing) -> dict[str, Any]:
         return {
