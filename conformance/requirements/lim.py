@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.batches import labelled, tiny
 from conformance.catalogue import check
+from conformance.refusals import NOBODYS
 from conformance.verdicts import Broken, Skipped, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from conformance.kit import Kit
 
 TOO_MANY_REQUESTS = 429
-UNKNOWN_ID = 9_007_199_254_740_991  # the largest that an id can be
 _HALF_A_TENTH = 0.05
 
 
@@ -81,7 +81,7 @@ def the_headers_of_image_answers_tell_the_quota(kit: Kit) -> None:
         {
             200: lambda: kit.owner.get("/images", params={"per_page": 1}),
             202: lambda: kit.allowed(kit.try_upload(tiny())),
-            404: lambda: kit.owner.get(f"/images/{UNKNOWN_ID}"),
+            404: lambda: kit.owner.get(f"/images/{NOBODYS}"),
             422: lambda: kit.try_upload(tiny(), {"scale_factor": 9}),
         },
     )
@@ -101,7 +101,7 @@ def the_headers_of_batch_answers_tell_the_quota(kit: Kit) -> None:
         {
             200: lambda: kit.owner.get("/batches", params={"per_page": 1}),
             202: lambda: kit.allowed(kit.try_batch([tiny()])),
-            404: lambda: kit.owner.get(f"/batches/{UNKNOWN_ID}"),
+            404: lambda: kit.owner.get(f"/batches/{NOBODYS}"),
             422: lambda: kit.try_batch([tiny()], {"scale_factor": 9}),
         },
     )

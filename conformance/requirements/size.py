@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from conformance.catalogue import check
 from conformance.likeness import expect_same_picture
 from conformance.pictures import Picture, moving, picture, scene, turned
+from conformance.plans import largest_factor
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
@@ -104,7 +106,10 @@ def a_target_is_larger_than_the_original(kit: Kit) -> None:
 
 @check("SIZE-010")
 def a_target_is_within_the_plan(kit: Kit) -> None:
-    most = _largest_factor(kit)
+    most = largest_factor(kit.owner)
+    if most == inf:
+        return  # nothing is beyond it
+    most = int(most or _FAR_TOO_LARGE)
     original = picture("png", scene(16, 12), "small")
     for field, side in (("target_width", 16), ("target_height", 12)):
         _expect_refused(kit, {field: side * most + 1}, field, original)
@@ -195,9 +200,9 @@ def sizes_are_those_of_the_picture_as_displayed(kit: Kit) -> None:
 
 @check("SIZE-020")
 def a_target_may_be_as_large_as_the_plan_allows(kit: Kit) -> None:
-    most = _largest_factor(kit)
-    if not 2 <= most <= _LARGEST_ASKED:  # noqa: PLR2004
-        most = 2  # which every plan allows
+    told = largest_factor(kit.owner)
+    every = 2  # which every plan allows
+    most = int(told) if told and every <= told <= _LARGEST_ASKED else every
     original = picture("png", scene(16, 12), "small")
     width, height = 16 * most, 12 * most
     for targets in ({"target_width": width}, {"target_width": width, "target_height": height}):
@@ -218,20 +223,6 @@ def the_pixels_of_all_frames_count(kit: Kit) -> None:
         expected="scale_factor or image",
         actual=sorted(errors),
     )
-
-
-def _largest_factor(kit: Kit) -> int:
-    """Of the account's plan, if the server tells; otherwise more than any plan allows."""
-    answer = kit.owner.get("/subscription")
-    plan: Any = answer.data.get("plan") if answer.status == 200 else None  # noqa: PLR2004
-    for limit in (plan or {}).get("limits") or []:
-        if (
-            isinstance(limit, dict)
-            and limit.get("name") == "max_scale"
-            and isinstance(limit.get("value"), int)
-        ):
-            return int(limit["value"])
-    return _FAR_TOO_LARGE
 
 
 def _line(length: int, name: str = "png", *, upright: bool = False) -> Picture:

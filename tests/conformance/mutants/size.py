@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from independent.server import LARGEST_FACTOR, LARGEST_RESULT, LARGEST_SIDE, Server
+from independent.server import LARGEST_RESULT, LARGEST_SIDE, Server
 from mutants import mutant
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class FramesCountOneByOne(Server):
 @mutant("targets-end-below-the-plan", kills=["SIZE-020"])
 class TargetsEndBelowThePlan(Server):
     def target_fits(self, side: int, target: int) -> bool:
-        return side < target < LARGEST_FACTOR * side
+        return side < target < self.largest_factor * side
 
 
 @mutant("sides-end-below-16384", kills=["SIZE-013"])
