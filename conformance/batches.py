@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 MOST = 20
 LONGEST_NAME = 255
 NOT_FOUND = 404
-_PAUSE = 0.05  # seconds between two looks at a batch: short, so that more than its end is seen
+# Seconds between two looks at a batch: short at first, so that more than its end is seen of a quick one.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def _cancelled_crowd(kit: Kit) -> Crowd:
 
 def _looks(kit: Kit, batch_id: int) -> list[dict[str, Any]]:
     deadline = time.monotonic() + kit.options.work_timeout
+    pause = _FIRST_PAUSE
     looks: list[dict[str, Any]] = []
     while True:
         data: dict[str, Any] = kit.owner.get(f"/batches/{batch_id}").expect(200).data
@@ -135,7 +137,8 @@ def _looks(kit: Kit, batch_id: int) -> list[dict[str, Any]]:
                 f"A batch of three is still {data['status']!r} after {kit.options.work_timeout:.0f} s. Give the server "
                 "longer with --work-timeout."
             )
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        pause = min(pause * 1.1, _LONGEST_PAUSE)
 
 
 def images_of(batch: dict[str, Any]) -> list[dict[str, Any]]:

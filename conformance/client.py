@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+import certifi
 import requests
 
 from conformance.exchanges import Exchange, Secrets
@@ -101,21 +105,30 @@ class Transport:
     ) -> None:
         """``timeout`` for one answer and ``max_wait`` for a server that asks to come back later, in seconds.
 
-        ``ca_file`` has the certificates of authorities to trust in place of the usual ones.
+        ``ca_file`` has the certificates of authorities to trust besides the usual ones.
         """
         self.base_url = base_url.rstrip("/")
         self.secrets = secrets
         self.exchanges: list[Exchange] = []
+        self.followed: set[str] = set()  # addresses that links led to: whatever stands there is no API
         self.unanswered_posts = 0  # of which nobody knows whether they made something
+        # A file with the certificates of all authorities that are trusted; None for those of ``requests``.
+        self.authorities: str | None = None
+        self._ending = ExitStack()
         self._timeout = timeout
         self._max_wait = max_wait
-        self._session = requests.Session()
+        self._session = self._ending.enter_context(requests.Session())
         self._session.trust_env = False  # a .netrc would put a password of its own in place of the token
+        # All callers of a run share the session: with a cookie, one would come as another.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         if ca_file is not None:
-            self._session.verify = ca_file
+            folder = Path(self._ending.enter_context(tempfile.TemporaryDirectory(prefix="uprez-kit-")))
+            both = folder / "authorities.pem"
+            both.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + Path(ca_file).read_bytes())
+            self.authorities = self._session.verify = str(both)
 
     def close(self) -> None:
-        self._session.close()
+        self._ending.close()
 
     def url(self, path: str) -> str:
         """``path`` under the base URL; a whole URL, as links are, stays as it is."""
@@ -131,7 +144,7 @@ class Transport:
         patient: bool = True,
         **body: Any,
     ) -> Answer:
-        """Ask, and ask again after a 429 or 503 that names a time, if ``patient``. Raises Inconclusive.
+        """Ask, and ask again after a 503 that names a time, and after such a 429 if ``patient``. Raises Inconclusive.
 
         ``body`` is what ``requests`` takes: json, data, files, params.
         """
@@ -141,7 +154,7 @@ class Transport:
         waited = 0.0
         while True:
             answer = self._once(method, self.url(path), sent, body)
-            if not patient or answer.status not in {TOO_MANY_REQUESTS, UNAVAILABLE}:
+            if answer.status not in ({TOO_MANY_REQUESTS, UNAVAILABLE} if patient else {UNAVAILABLE}):
                 return answer
             pause = retry_after(answer)
             if pause is None or waited + pause > self._max_wait:
@@ -152,12 +165,15 @@ class Transport:
     def follow(self, link: str, **options: Any) -> Answer:
         """A GET of what an answer links to, which may be relative to the base URL, and lead on from there."""
         address = urljoin(f"{self.base_url}/", link)
+        if "token" not in options:
+            self.followed.add(requests.Request("GET", address).prepare().url or address)
         answer = self.send("GET", address, **options)
         for _ in range(_MOST_REDIRECTS):
             if not (answer.response.is_redirect and "token" not in options):
                 break
             address = urljoin(address, answer.headers["location"])
             self.secrets.learn({"download_url": address})
+            self.followed.add(requests.Request("GET", address).prepare().url or address)
             answer = self.send("GET", address, **options)
         return answer
 

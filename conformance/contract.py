@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from openapi_schema_validator import OAS30Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# How a size for people is rounded is Uprez's own; JOB-008 asks whether it is the right one.
+_ANY_HUMAN_SIZE = r"^[0-9]+(\.[0-9]+)? (B|KB|MB|GB|TB)$"
 _UNFINISHED = frozenset({"pending", "processing", "failed", "partially_failed", "cancelled"})
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -52,6 +57,12 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
         for method, operation in item.items()
         if method in METHODS and not operation.get("x-uprez-extension")
     ]
+
+
+@cache
+def time_fields() -> frozenset[str]:
+    """The names of all fields that hold a point in time."""
+    return frozenset(_names_of_times(contract()["components"]["schemas"]))
 
 
 def problems(schema_pointer: str, instance: Any) -> list[str]:
@@ -105,6 +116,8 @@ def _opened(node: Any) -> Any:
     made = {name: _opened(value) for name, value in node.items()}
     if node.get("format") == "date-time":
         made.pop("pattern", None)  # the six decimals
+    if node.get("pattern") == resolve("/components/schemas/HumanBytes/pattern"):
+        made["pattern"] = _ANY_HUMAN_SIZE
     if node == resolve("/components/schemas/Subscription/properties/status"):
         made.pop("enum", None)  # the four words
     properties = node.get("properties")
@@ -116,6 +129,20 @@ def _opened(node: Any) -> Any:
         if required:
             made["required"] = required
     return made
+
+
+def _names_of_times(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _names_of_times(item)
+    elif isinstance(node, dict):
+        properties = node.get("properties")
+        for name, schema in properties.items() if isinstance(properties, dict) else ():
+            target = resolve(schema["$ref"].removeprefix("#")) if "$ref" in schema else schema
+            if target.get("format") == "date-time":
+                yield name
+        for value in node.values():
+            yield from _names_of_times(value)
 
 
 def _is_ours(schema: Any) -> bool:

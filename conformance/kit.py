@@ -13,6 +13,7 @@ from conformance.accounts import Accounts
 from conformance.client import TOO_MANY_REQUESTS, Client, Transport, retry_after
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
+from conformance.plans import largest_factor
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
-FORBIDDEN = 403
+FORBIDDEN, UNPROCESSABLE = 403, 422
+LARGEST_FACTOR = 4  # that the kit asks for
+_SIZES = {"scale_factor", "target_width", "target_height"}
 # So many an hour may a server take from callers without a valid token. All of core has to do with them.
 ANONYMOUS_REQUESTS = 10
 _SHORT_PAUSE = 5.0  # seconds; a limit for an hour is seldom over so soon
@@ -159,6 +162,7 @@ class Kit:
     ) -> dict[str, Any]:
         """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
         answer = self.allowed(self.try_upload(picture, fields, client=client))
+        self._expect_no_small_plan(answer, client or self.owner)
         data: dict[str, Any] = answer.expect(202, why="with a good picture").data
         return data
 
@@ -195,6 +199,7 @@ class Kit:
     def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
         """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
         answer = self.allowed(self.try_batch(pictures, fields))
+        self._expect_no_small_plan(answer, self.owner)
         data: dict[str, Any] = answer.expect(202, why="with good pictures").data
         return data
 
@@ -280,6 +285,17 @@ class Kit:
         self.accounts.close()
         self.transport.close()
         return left
+
+    def _expect_no_small_plan(self, answer: Answer, client: Client) -> None:
+        """Raises Inconclusive for a refusal that the account's plan may be the reason of."""
+        if answer.status != UNPROCESSABLE or not _SIZES & set(answer.errors):
+            return
+        largest = largest_factor(client)
+        if largest is not None and largest < LARGEST_FACTOR:
+            raise Inconclusive(
+                f"{answer.asked} is answered with 422, and the account's plan enlarges by {largest:.0f} at most. Give a "
+                f"token of an account whose plan enlarges by {LARGEST_FACTOR}."
+            )
 
     def _find_unanswered(self) -> None:
         """What came of requests whose answers were lost, by the tag in its name."""

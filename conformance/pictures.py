@@ -100,6 +100,16 @@ def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
     return made
 
 
+@cache
+def two_levels() -> Image.Image:
+    """Black shapes on white, in one bit; different in every corner, and so plain that every enlargement agrees."""
+    made = Image.new("1", (SIDE, OTHER_SIDE), 255)
+    draw = ImageDraw.Draw(made)
+    draw.rectangle((0, 0, 27, 15), fill=0)
+    draw.rectangle((44, 24, SIDE - 1, OTHER_SIDE - 1), fill=0)
+    return made
+
+
 def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes:
     content = io.BytesIO()
     defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(
@@ -109,15 +119,17 @@ def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes
     return content.getvalue()
 
 
-def picture(picture_format: str = "png", image: Image.Image | None = None, stem: str = "kit") -> Picture:
+def picture(
+    picture_format: str = "png", image: Image.Image | None = None, stem: str = "kit", **options: object
+) -> Picture:
+    """``options`` are Pillow's, for writing."""
     image = scene() if image is None else image
-    return Picture(
-        f"{stem}{EXTENSIONS[picture_format]}", picture_format, encoded(image, picture_format), image
-    )
+    content = encoded(image, picture_format, **options)
+    return Picture(f"{stem}{EXTENSIONS[picture_format]}", picture_format, content, image)
 
 
-def turned(orientation: int) -> Picture:
-    """A JPEG of the scene whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
+def turned(orientation: int, picture_format: str = "jpeg") -> Picture:
+    """The scene in a file whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -129,8 +141,8 @@ def turned(orientation: int) -> Picture:
     }[orientation]
     noted = Image.Exif()
     noted[_ORIENTATION] = orientation
-    content = encoded(scene().transpose(turn), "jpeg", exif=noted)
-    return Picture(f"turned-{orientation}.jpg", "jpeg", content, scene())
+    content = encoded(scene().transpose(turn), picture_format, exif=noted)
+    return Picture(f"turned-{orientation}{EXTENSIONS[picture_format]}", picture_format, content, scene())
 
 
 def orientation(image: Image.Image) -> int:
@@ -166,8 +178,22 @@ def deep_png(image: Image.Image) -> bytes:
     lines = (data[start : start + step] for start in range(0, len(data), step))
     # A byte said twice is the same share of 65535 as it was of 255.
     raw = b"".join(b"\0" + bytes(byte for level in line for byte in (level, level)) for line in lines)
-    head = struct.pack(">IIBBBBB", *image.size, 16, 2 if samples == 3 else 0, 0, 0, 0)  # noqa: PLR2004
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    return _png(image.size, 16, 2 if samples == 3 else 0, zlib.compress(raw))  # noqa: PLR2004
+
+
+@cache
+def vast_png(side: int) -> bytes:
+    """A whole, black picture of one bit, of a thousandth of the bytes that its pixels are."""
+    packing = zlib.compressobj(9)
+    line = bytes(1 + (side + 7) // 8)
+    packed = b"".join(packing.compress(line) for _ in range(side)) + packing.flush()
+    return _png((side, side), 1, 0, packed)
+
+
+def _png(size: tuple[int, int], bits: int, colours: int, packed: bytes) -> bytes:
+    """``colours`` as in the header: 0 gray, 2 RGB."""
+    head = struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", packed), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks

@@ -274,5 +274,5 @@ def _not_of_others(path: str, generated: Any) -> Any:
         return generated
     if isinstance(generated, int) and generated > 0:
         return max(mine) if mine and generated % 2 else _NOBODYS_ID + generated % 1000
-    # A server that reads numbers generously would find one in `0042`, `4e1` or a full-width `42`.
-    return re.sub(r"\d+", str(_NOBODYS_ID), generated) if isinstance(generated, str) else generated
+    # A server that reads numbers generously would find one in `0042`, `4e1`, `-42`, `42.0` or a full-width `42`.
+    return re.sub(r"\d+", str(_NOBODYS_ID), str(generated))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from conformance.contract import time_fields
 from conformance.verdicts import Broken
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _RFC_3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}):(\d{2})(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE | re.ASCII
 )
 _MICROSECOND = 7  # characters of a fraction, the point included
+_MICROSECONDS = re.compile(r"\.\d{5,}[1-9]")
 _LEAP_SECOND = "60"
 
 
@@ -34,17 +36,27 @@ def instant(text: Any, what: str) -> datetime:
 
 
 def times_in(body: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything under a name that ends in ``_at`` and is not null, with the way to it: ``data.created_at``."""
+    """What is not null under a name that the contract has for a time, with the way to it: ``data.created_at``."""
     if isinstance(body, dict):
         for name, value in body.items():
             path = f"{at}.{name}" if at else name
-            if name.endswith("_at") and value is not None:
+            if name in time_fields() and value is not None:
                 yield path, value
             else:
                 yield from times_in(value, path)
     elif isinstance(body, list):
         for number, item in enumerate(body):
             yield from times_in(item, f"{at}.{number}")
+
+
+def order(item: dict[str, Any]) -> tuple[datetime, int]:
+    """What a list is sorted by, newest last. Raises Broken for an item without a time.
+
+    The id decides between items of the same instant, where times are told exactly enough to know it.
+    """
+    text = item["created_at"]
+    created = instant(text, "`created_at`")
+    return created, item["id"] if _MICROSECONDS.search(text) else 0
 
 
 def _read(matched: re.Match[str]) -> datetime:

@@ -7,12 +7,13 @@ is sent for the caller's account.
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
 from conformance.pictures import picture
 from conformance.refusals import is_documented, names_bearer, opens_nothing, protected, told
+from conformance.times import order
 from conformance.verdicts import Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from conformance.kit import Kit
 
 OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, UNPROCESSABLE = 200, 201, 401, 403, 404, 422
+ABILITIES = ("images:read", "images:write", "images:delete", "user:read")
+_LONG_PASSWORD = 80  # characters; of bcrypt, 72 bytes count
+_NOTED_WITHIN, _PAUSE = 65, 1.0  # seconds
 ISSUED = "/components/schemas/IssuedToken"
 
 
@@ -36,12 +40,12 @@ def tokens_come_newest_first(kit: Kit) -> None:
         expected=len(before) + 2,
         actual=len(tokens),
     )
-    keys = [(datetime.fromisoformat(token["created_at"]), token["id"]) for token in tokens]
+    newest_first = sorted(tokens, key=order, reverse=True)
     expect(
-        keys == sorted(keys, reverse=True),
+        tokens == newest_first,
         "The tokens are not listed newest first.",
-        expected=[token_id for _, token_id in sorted(keys, reverse=True)],
-        actual=[token_id for _, token_id in keys],
+        expected=[token["id"] for token in newest_first],
+        actual=[token["id"] for token in tokens],
     )
 
 
@@ -217,6 +221,7 @@ def a_login_names_what_is_missing(kit: Kit) -> None:
 @check("AUTH-023")
 def a_logout_ends_its_token(kit: Kit) -> None:
     client = kit.accounts.newcomer().client
+    _in_use(client)
     client.post("/auth/logout").expect(OK)
     opens_nothing(client, "after its logout")
 
@@ -238,8 +243,11 @@ def a_token_is_revoked_by_its_id(kit: Kit) -> None:
     if len(added) > 1:  # the other may be somebody's
         raise Inconclusive("Somebody else logged in meanwhile, so that the kit cannot tell its own token.")
     path = f"/user/tokens/{added.pop()}"
+    _in_use(leaving)
     staying.delete(path).expect(OK)
     opens_nothing(leaving, "after it was revoked")
+    for elsewhere in ("/images", "/usage"):
+        leaving.get(elsewhere).expect(UNAUTHORIZED, why="with a token after it was revoked")
     staying.get("/user").expect(OK, why="with another token than the revoked one")
     listed = {token["id"] for token in _tokens(staying)} - before
     expect(not listed, "A revoked token is still in the list of tokens.", expected=[], actual=sorted(listed))
@@ -258,10 +266,80 @@ def a_token_can_revoke_itself(kit: Kit) -> None:
 @check("AUTH-027")
 def revoking_all_ends_those_of_the_account(kit: Kit) -> None:
     bystander = kit.accounts.newcomer().client
-    client = kit.accounts.newcomer().client
-    client.post("/auth/revoke-all").expect(OK)
-    opens_nothing(client, "after all tokens of its account were revoked")
+    newcomer = kit.accounts.newcomer()
+    second = _second_token(kit, newcomer)
+    _in_use(newcomer.client)
+    newcomer.client.post("/auth/revoke-all").expect(OK)
+    for client in (newcomer.client, second):
+        if client:
+            opens_nothing(client, "after all tokens of its account were revoked")
     _still_open(kit, bystander, "after another account revoked all its tokens")
+
+
+@check("AUTH-031")
+def what_takes_no_body_looks_at_none(kit: Kit) -> None:
+    for path, body, media_type in (
+        ("/auth/logout", b"{", "application/json"),
+        ("/auth/revoke-all", b"no JSON", "text/plain"),
+    ):
+        client = kit.accounts.newcomer().client
+        answer = client.post(path, data=body, headers={"Content-Type": media_type})
+        answer.expect(OK, why=f"with a body of {media_type} that is not to be looked at")
+        opens_nothing(client, f"after POST {path} with a body")
+
+
+@check("AUTH-032")
+def all_of_a_password_counts(kit: Kit) -> None:
+    right = f"{kit.accounts.password}-{secrets.token_hex(_LONG_PASSWORD)}"[:_LONG_PASSWORD]
+    wrong = right[:-1] + ("0" if right[-1] != "0" else "1")
+    kit.secrets.add(right)
+    form = {**kit.accounts.form(), "password": right, "password_confirmation": right}
+    answer = kit.accounts.register(form)
+    if answer.status == UNPROCESSABLE and set(answer.errors) <= {"password", "password_confirmation"}:
+        return  # the upper bound is the server's own, and nothing is cut where it lies lower
+    if answer.status == UNPROCESSABLE and set(answer.errors) == {"email"}:
+        raise Inconclusive(
+            "The server takes no address of example.com (422 on `email`). Allow them for the run."
+        )
+    answer.expect(CREATED, why=f"with a password of {_LONG_PASSWORD} characters")
+    logins = kit.accounts.log_in(form["email"], right), kit.accounts.log_in(form["email"], wrong)
+    logins[0].expect(OK, FORBIDDEN, why="with a long password")  # 403: its address is not verified
+    logins[1].expect(UNAUTHORIZED, why="with a long password whose last character is another")
+
+
+@check("AUTH-033")
+def first_tokens_have_all_abilities(kit: Kit) -> None:
+    _may_do_all(_tokens(kit.accounts.known.client)[-1:], "registration")
+    before = {token["id"] for token in _tokens(kit.owner)}
+    # Somebody else may make one meanwhile, with fewer.
+    _may_do_all([token for token in _tokens(_session(kit)) if token["id"] not in before], "login")
+
+
+@check("AUTH-034")
+def a_token_tells_when_it_was_used(kit: Kit) -> None:
+    client = kit.accounts.known.client
+    client.get("/user").expect(OK)
+    # How often it is noted is up to the server; it may be collected first.
+    deadline = time.monotonic() + min(kit.options.work_timeout, _NOTED_WITHIN)
+    while _tokens(client)[-1].get("last_used_at") is None:
+        expect(
+            time.monotonic() < deadline,
+            "A token that was used is still said to have been used never.",
+            expected="`last_used_at`",
+            actual=None,
+        )
+        time.sleep(_PAUSE)
+
+
+def _may_do_all(tokens: list[dict[str, Any]], origin: str) -> None:
+    """Raises Broken unless one of them has the four abilities."""
+    given = [token["abilities"] for token in tokens]
+    expect(
+        any(isinstance(found, list) and all(ability in found for ability in ABILITIES) for found in given),
+        f"The token of a {origin} lacks abilities.",
+        expected=ABILITIES,
+        actual=given,
+    )
 
 
 def _tokens(client: Client) -> list[dict[str, Any]]:
@@ -323,6 +401,27 @@ def _logged_in(kit: Kit, email: str, password: str) -> Answer:
 def _session(kit: Kit) -> Client:
     """Another login to the caller's account. Raises Skipped, and Inconclusive."""
     return kit.client(_logged_in(kit, *kit.credentials).data["token"])
+
+
+def _second_token(kit: Kit, newcomer: Newcomer) -> Client | None:
+    """One more token of the account, in use; None where the contract has no way to one.
+
+    Its address is not verified, and the operation that makes tokens is an addition of Uprez's.
+    """
+    answer = kit.accounts.log_in(newcomer.sent["email"], kit.accounts.password)
+    if answer.status != OK:
+        answer = kit.accounts.remembered(newcomer.client.post("/user/tokens", json={"name": kit.tag}))
+    made = (
+        answer.json.get("data") if answer.status in {OK, CREATED} and isinstance(answer.json, dict) else None
+    )
+    token = made.get("token") if isinstance(made, dict) else None
+    client = kit.client(token) if isinstance(token, str) else None
+    return client if client and client.get("/user").status == OK else None
+
+
+def _in_use(client: Client) -> None:
+    """A token may be remembered as good from its first use on, and that has to be forgotten when it ends."""
+    client.get("/user").expect(OK, why="with a token that is still valid")
 
 
 def _wrong_password() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.catalogue import check
 from conformance.pictures import picture
 from conformance.refusals import NOBODYS, told
-from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal
+from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
     from conformance.client import Answer, Client
@@ -120,22 +120,25 @@ def tokens_are_listed_for_their_owner_only(kit: Kit) -> None:
 
 @check("AUTHZ-010")
 def an_upload_is_paid_by_its_sender(kit: Kit) -> None:
-    before = _used(kit.owner), _used(kit.other)
-    answer = kit.try_upload(picture("png").named(f"{kit.tag}-second.png"), client=kit.other)
-    _permitted(answer).expect(ACCEPTED, why="with a good picture")
-    after = _used(kit.owner), _used(kit.other)
-    expect(
-        after[0] <= before[0],
-        "An upload of the second account was counted for the first.",
-        expected=before[0],
-        actual=after[0],
-    )
-    expect(
-        after[1] > before[1],
-        "An upload of the second account was not counted for it.",
-        expected=before[1] + 1,
-        actual=after[1],
-    )
+    def look() -> None:
+        before = _used(kit.owner), _used(kit.other)
+        answer = kit.try_upload(picture("png").named(f"{kit.tag}-second.png"), client=kit.other)
+        _permitted(answer).expect(ACCEPTED, why="with a good picture")
+        after = _used(kit.owner), _used(kit.other)
+        expect(
+            after[0] <= before[0],
+            "An upload of the second account was counted for the first.",
+            expected=before[0],
+            actual=after[0],
+        )
+        expect(
+            after[1] > before[1],
+            "An upload of the second account was not counted for it.",
+            expected=before[1] + 1,
+            actual=after[1],
+        )
+
+    undisturbed(look)
 
 
 @check("AUTHZ-011")

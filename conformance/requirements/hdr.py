@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from conformance.catalogue import check
 from conformance.contract import operations
-from conformance.envelope import answers_of_the_contract
+from conformance.envelope import answers_of_the_contract, guesses_at_nothing, might_be_another_operation
 from conformance.pictures import picture
 from conformance.verdicts import Broken, expect
 
@@ -23,14 +23,19 @@ _LONGEST_NAME = 255
 _ADDED = "X-Kit-Added"
 
 
+def _all_sorts(kit: Kit) -> list[Answer]:
+    """One answer of each kind that needs no picture; asked for once in a run."""
+    return kit.once("answers of all sorts", lambda: list(_ask_all_sorts(kit)))
+
+
 def _ask_all_sorts(kit: Kit) -> Iterator[Answer]:
-    """One answer of each kind that needs no picture: successes, and every error that a client can cause."""
+    """Successes, and every error that a client can cause."""
     json_type = {"Content-Type": "application/json"}
     yield kit.owner.get("/user")
     yield kit.owner.get("/images")
     yield kit.owner.get(f"/images/{_NO_SUCH_ID}")
     yield kit.owner.get("no-such-route")
-    yield kit.owner.request("PUT", "/user")
+    yield kit.owner.post("/usage", json={})
     yield kit.owner.get("/images", params={"per_page": "0"})
     yield kit.owner.post("/images/upscale", data=b"{}", headers=json_type)
     yield kit.owner.post("/auth/login", data=b"{", headers=json_type)
@@ -38,8 +43,7 @@ def _ask_all_sorts(kit: Kit) -> Iterator[Answer]:
 
 def _seen(kit: Kit) -> Iterator[tuple[str, Exchange]]:
     """All answers of documented operations in the run so far, after asking for one of each kind."""
-    for _ in _ask_all_sorts(kit):
-        pass
+    _all_sorts(kit)
     yield from answers_of_the_contract(kit.transport)
 
 
@@ -49,7 +53,7 @@ def _header(exchange: Exchange, name: str) -> str:
 
 @check("HDR-001")
 def every_answer_has_a_request_id(kit: Kit) -> None:
-    for answer in _ask_all_sorts(kit):
+    for answer in _all_sorts(kit):
         _expect_request_id(answer.status, answer.asked, answer.headers.get("x-request-id", ""))
     for asked, exchange in answers_of_the_contract(kit.transport):
         _expect_request_id(exchange.status, asked, _header(exchange, "x-request-id"))
@@ -71,7 +75,7 @@ def two_answers_have_different_request_ids(kit: Kit) -> None:
 
 @check("HDR-003")
 def every_answer_forbids_guessing_at_its_type(kit: Kit) -> None:
-    for answer in _ask_all_sorts(kit):
+    for answer in _all_sorts(kit):
         _expect_nosniff(answer.status, answer.asked, answer.headers.get("x-content-type-options", ""))
     for asked, exchange in answers_of_the_contract(kit.transport):
         _expect_nosniff(exchange.status, asked, _header(exchange, "x-content-type-options"))
@@ -79,7 +83,7 @@ def every_answer_forbids_guessing_at_its_type(kit: Kit) -> None:
 
 @check("HDR-004")
 def every_answer_is_json_by_name_and_content(kit: Kit) -> None:
-    for answer in _ask_all_sorts(kit):
+    for answer in _all_sorts(kit):
         _expect_json(answer.status, answer.asked, answer.media_type, answer.content)
     for asked, exchange in answers_of_the_contract(kit.transport):
         media_type = _header(exchange, "content-type").partition(";")[0].strip().lower()
@@ -92,9 +96,10 @@ def allow_lists_the_methods_of_the_route(kit: Kit) -> None:
     for method, path, _ in operations():
         methods.setdefault(path, set()).add(method)
     for path, has in methods.items():
-        answer = kit.owner.request("PUT", path.replace("{id}", _NO_SUCH_ID)).expect(
-            405, why="(no such method)"
-        )
+        answer = kit.owner.request("PUT", path.replace("{id}", _NO_SUCH_ID))
+        if might_be_another_operation(answer.status):
+            continue
+        answer.expect(405, why="(no such method)")
         allowed = {word.strip().upper() for word in answer.headers.get("allow", "").split(",")} - {""}
         expect(
             has <= allowed and "PUT" not in allowed,
@@ -128,9 +133,10 @@ def a_file_name_adds_nothing_to_headers(kit: Kit) -> None:
     long = f"{mark} – köpfe 画像 😀 ".ljust(_LONGEST_NAME - 30, "x")
     # The first is for servers that undo the escapes of a form or a URL once too often.
     for name in (f'{mark}%0d%0a{_ADDED}: 1%22; {_ADDED}="1.png', f"{long}.png"):
-        sent = kit.try_upload(picture("png").named(name), {"scale_factor": 2})
+        sent = kit.allowed(kit.try_upload(picture("png").named(name), {"scale_factor": 2}))
+        sent.expect(202, 400, 422, why="with an odd file name")
         answers = [sent]
-        if sent.status < 300:  # noqa: PLR2004  # a server may also refuse such a name
+        if sent.status == 202:  # noqa: PLR2004  # a server may also refuse such a name
             answers += [kit.owner.get(f"/images/{sent.data['id']}"), kit.delete_image(sent.data["id"])]
         for answer in answers:
             _expect_nothing_of(mark, answer)
@@ -164,7 +170,7 @@ def _expect_request_id(status: int | None, asked: str, request_id: str) -> None:
 
 def _expect_nosniff(status: int | None, asked: str, said: str) -> None:
     expect(
-        said.strip().lower() == "nosniff",
+        guesses_at_nothing(said),
         f"The answer {status} to {asked} lets browsers guess at its type.",
         expected="X-Content-Type-Options: nosniff",
         actual=said or None,

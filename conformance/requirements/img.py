@@ -6,9 +6,10 @@ import re
 from email.message import Message
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from conformance.catalogue import check
+from conformance.colours import on_screen, swapping_profile
 from conformance.likeness import expect_same_picture, readable_frames, side_by_side
 from conformance.pictures import (
     FORMATS,
@@ -31,6 +32,8 @@ from conformance.pictures import (
     scene,
     shown,
     turned,
+    two_levels,
+    vast_png,
 )
 from conformance.verdicts import Broken, expect, expect_equal
 
@@ -51,6 +54,7 @@ _ALSO = {"bmp": {"image/x-ms-bmp", "image/x-bmp"}}
 _LEAST_GAIN_DB = 0.3
 # Measured: bilinear 27 dB, Real-ESRGAN's alpha 28.5; alpha that is all or nothing 18.4, an opaque result 5.
 _LEAST_OPACITY_DB = 22.0
+_PHOTOMETRIC = 262  # the tag of TIFF: what 0 means
 _MOST_TINT = 16  # levels of 255 between the channels of what is gray; JPEG and palettes round
 _MOST_MISSING = 8  # levels of 255 that opaque pixels may lack, for lossy encoders
 
@@ -111,22 +115,14 @@ def edges_are_drawn_anew(kit: Kit) -> None:
 
 @check("IMG-006")
 def transparency_is_kept(kit: Kit) -> None:
-    for original in _transparent_pictures():
+    for kind, original in _transparent_pictures():
         done = kit.completed(original, {"scale_factor": 2})
-        wanted, got = opacity(opened(original.content)), opacity(done.result)
-        kept = psnr(wanted, got.resize(wanted.size, Image.Resampling.BOX))
-        if kept < _LEAST_OPACITY_DB:
-            raise Broken(
-                f"The result of a {original.format.upper()} is not transparent where the original is.",
-                expected=f"an alpha channel {_LEAST_OPACITY_DB:.0f} dB near to the original's",
-                actual=f"{kept:.1f} dB",
-                pictures={"sent": encoded(wanted, "png"), "result": encoded(got, "png")},
-            )
-        expect_same_picture(
-            opened(original.content),
-            done.result,
-            f"The result of a {original.format.upper()} with transparency",
-        )
+        before, after = frames_of(opened(original.content)), readable_frames(done.content)
+        what = f"The result of a {kind} with transparency"
+        expect_equal(len(after), len(before), f"{what}: the number of its frames")
+        for frame, larger in zip(before, after, strict=True):
+            _expect_opacity(frame, larger, what)
+            expect_same_picture(frame, larger, what)
 
 
 @check("IMG-007")
@@ -145,19 +141,25 @@ def what_is_opaque_stays_opaque(kit: Kit) -> None:
 
 @check("IMG-008")
 def gray_stays_gray(kit: Kit) -> None:
-    for name in ("png", "jpeg"):
-        original = picture(name, scene().convert("L"), "gray")
+    soft = scene().convert("L")
+    soft.putalpha(mask())
+    for kind, original in (
+        ("PNG", picture("png", scene().convert("L"), "gray")),
+        ("JPEG", picture("jpeg", scene().convert("L"), "gray")),
+        ("16-bit PNG", _deep("gray", scene().convert("L"))),
+        ("PNG with transparency", picture("png", soft, "gray-alpha")),
+    ):
         result = kit.completed(original, {"scale_factor": 2}).result
         red, green, blue = shown(result).split()
         tint = max(_levels(ImageChops.difference(red, other))[-1] for other in (green, blue))
         if tint > _MOST_TINT:
             raise Broken(
-                f"The result of a gray {name.upper()} has colours.",
+                f"The result of a gray {kind} has colours.",
                 expected=f"channels that differ by {_MOST_TINT} of 255 at most",
                 actual=tint,
                 pictures=side_by_side(original.image, result),
             )
-        expect_same_picture(opened(original.content), result, f"The result of a gray {name.upper()}")
+        expect_same_picture(opened(original.content), result, f"The result of a gray {kind}")
 
 
 @check("IMG-009")
@@ -171,8 +173,7 @@ def a_palette_is_taken(kit: Kit) -> None:
 @check("IMG-010")
 def sixteen_bits_are_taken(kit: Kit) -> None:
     for kind, image in (("gray", scene().convert("L")), ("colour", scene())):
-        original = Picture(f"deep-{kind}.png", "png", deep_png(image), image)
-        done = kit.completed(original, {"scale_factor": 2})
+        done = kit.completed(_deep(kind, image), {"scale_factor": 2})
         expect_equal(format_of(done.content), "png", f"The format of the result of a 16-bit {kind} PNG")
         expect_same_picture(image, done.result, f"The result of a 16-bit {kind} PNG")
 
@@ -194,33 +195,22 @@ def printing_colours_are_taken(kit: Kit) -> None:
 
 @check("IMG-012")
 def a_noted_orientation_is_applied(kit: Kit) -> None:
-    for noted in (6, 5, 3, 2):  # a quarter turn, one that mirrors, a half turn, a mirror alone
-        original = turned(noted)
-        done = kit.completed(original, {"scale_factor": 2})
-        what = f"The result of a JPEG of EXIF orientation {noted}"
-        width, height = original.image.size
-        expect_equal(done.result.size, (2 * width, 2 * height), f"{what}: its size")
-        expect(
-            orientation(done.result) in {0, 1},
-            f"{what} still notes one: viewers turn it once more.",
-            expected=1,
-            actual=orientation(done.result),
-        )
-        expect_same_picture(original.image, done.result, what)
-        expect_equal(
-            done.image["original_dimensions"], f"{width}x{height}", "`original_dimensions`, as displayed,"
-        )
+    # Quarter turns, those that mirror, a half turn, the mirrors alone.
+    for noted in (6, 8, 5, 7, 3, 4, 2):
+        _expect_upright(kit, turned(noted), f"a JPEG of EXIF orientation {noted}")
 
 
 @check("IMG-013")
 def an_animation_keeps_its_frames(kit: Kit) -> None:
     for name in ("gif", "webp"):
         _expect_all_frames(kit, moving(name, _three_frames()))
+        _expect_all_frames(kit, moving(name, _little_changing(), "still"))
 
 
 @check("IMG-014")
 def an_animated_png_keeps_its_frames(kit: Kit) -> None:
     _expect_all_frames(kit, moving("png", _three_frames()))
+    _expect_all_frames(kit, moving("png", _little_changing(), "still"))
 
 
 @check("IMG-015")
@@ -271,6 +261,12 @@ def what_is_damaged_is_refused(kit: Kit) -> None:
             kit, whole.holding(whole.content[: len(whole.content) // 2]), f"half a {name.upper()}"
         )
         _expect_refused(kit, whole.holding(whole.content[:16]), f"the first 16 bytes of a {name.upper()}")
+    for name in ("gif", "webp", "tiff"):
+        whole = moving(name, _three_frames())
+        kept = len(whole.content) * 85 // 100  # more than two frames, and not all of the third
+        _expect_refused(
+            kit, whole.holding(whole.content[:kept]), f"a {name.upper()} that ends within its last picture"
+        )
     content = picture("png").content
     middle = len(content) // 2
     broken = content[:middle] + b"\xff" * 200 + content[middle + 200 :]
@@ -310,19 +306,119 @@ def odd_sizes_are_scaled_exactly(kit: Kit) -> None:
         expect_equal(done.image["original_dimensions"], f"{size[0]}x{size[1]}", "`original_dimensions`")
 
 
+@check("IMG-022")
+def one_bit_is_taken(kit: Kit) -> None:
+    # In a TIFF of a fax machine, 0 is white.
+    fax = picture("tiff", two_levels(), "one-bit", tiffinfo={_PHOTOMETRIC: 0})
+    for original in (picture("png", two_levels(), "one-bit"), fax):
+        name = original.format
+        done = kit.completed(original, {"scale_factor": 2})
+        expect_equal(format_of(done.content), name, f"The format of the result of a 1-bit {name.upper()}")
+        expect_same_picture(original.image, done.result, f"The result of a 1-bit {name.upper()}")
+
+
+@check("IMG-023")
+def an_orientation_is_applied_in_every_format(kit: Kit) -> None:
+    for name in ("png", "webp"):
+        _expect_upright(kit, turned(6, name), f"a {name.upper()} of EXIF orientation 6")
+
+
+@check("IMG-024")
+def a_vast_picture_is_refused(kit: Kit) -> None:
+    # Whatever the server takes in, twice as long a side is over the cap of a result.
+    side = 20_000
+    vast = Picture("vast.png", "png", vast_png(side), Image.new("1", (1, 1)))
+    answer = kit.allowed(kit.try_upload(vast))
+    errors = answer.expect(422, why=f"with {side:,} x {side:,} pixels").errors
+    expect(
+        {"image", "scale_factor"} & set(errors),
+        f"The refusal of {side:,} x {side:,} pixels does not name the field.",
+        expected="image or scale_factor",
+        actual=sorted(errors),
+    )
+    kit.owner.get("/user").expect(200, why="after a vast picture")
+
+
+@check("IMG-025")
+def colours_of_a_profile_are_kept(kit: Kit) -> None:
+    red, green, blue = scene().split()
+    swapped = Image.merge("RGB", (blue, green, red))
+    for name in ("png", "jpeg"):
+        original = picture(name, swapped, "profile", icc_profile=swapping_profile())
+        done = kit.completed(original, {"scale_factor": 2})
+        what = f"The result of a {name.upper()} with a colour profile"
+        try:
+            result = on_screen(done.result)
+        except ImageCms.PyCMSError as reason:
+            raise Broken(f"{what} has a profile that cannot be read.", actual=str(reason)) from reason
+        expect_same_picture(on_screen(opened(original.content)), result, what)
+
+
+def _expect_upright(kit: Kit, original: Picture, what: str) -> None:
+    done = kit.completed(original, {"scale_factor": 2})
+    what = f"The result of {what}"
+    width, height = original.image.size
+    expect_equal(done.result.size, (2 * width, 2 * height), f"{what}: its size")
+    expect(
+        orientation(done.result) in {0, 1},
+        f"{what} still notes one: viewers turn it once more.",
+        expected=1,
+        actual=orientation(done.result),
+    )
+    expect_same_picture(original.image, done.result, what)
+    expect_equal(
+        done.image["original_dimensions"], f"{width}x{height}", "`original_dimensions`, as displayed,"
+    )
+
+
 def _three_frames() -> list[Image.Image]:
     """So different that no encoder takes two of them for one."""
     return [scene(), ImageOps.mirror(scene()), ImageOps.flip(scene())]
 
 
-def _transparent_pictures() -> Iterator[Picture]:
+def _little_changing() -> list[Image.Image]:
+    """Files hold of the frames after the first only what has changed: a square that moves on."""
+    # So few colours that a GIF has no need to change what stands still.
+    frames = [scene().quantize(64).convert("RGB") for _ in range(3)]
+    for frame, left in zip(frames, (4, 26, 48), strict=True):
+        frame.paste((250, 250, 250), (left, 18, left + 12, 30))
+    return frames
+
+
+def _deep(kind: str, image: Image.Image) -> Picture:
+    """A PNG of 16 bits."""
+    return Picture(f"deep-{kind}.png", "png", deep_png(image), image)
+
+
+def _transparent_pictures() -> Iterator[tuple[str, Picture]]:
+    """Each with what it is called."""
     soft = scene().copy()
     soft.putalpha(mask())
-    for name in ("png", "webp"):
-        yield picture(name, soft, "alpha")
+    for name in ("png", "webp", "tiff"):
+        yield name.upper(), picture(name, soft, "alpha")
+    gray = scene().convert("L")
+    gray.putalpha(mask())
+    yield "gray PNG", picture("png", gray, "gray-alpha")
+    # Each colour of the palette has an opacity of its own (tRNS).
+    indexed = soft.quantize(64, Image.Quantize.FASTOCTREE)
+    yield "PNG with a palette", picture("png", indexed, "palette-alpha")
+    yield "moving WebP", moving("webp", [soft, ImageOps.mirror(soft), ImageOps.flip(soft)], "moving-alpha")
     hard = scene().copy()
     hard.putalpha(mask().point(lambda level: 255 if level else 0))
-    yield picture("gif", hard, "alpha")
+    yield "GIF", picture("gif", hard, "alpha")
+
+
+def _expect_opacity(original: Image.Image, result: Image.Image, what: str) -> None:
+    """Raises Broken unless the result of ``what`` is transparent where the original is."""
+    wanted, got = opacity(original), opacity(result)
+    kept = psnr(wanted, got.resize(wanted.size, Image.Resampling.BOX))
+    if kept < _LEAST_OPACITY_DB:
+        raise Broken(
+            f"{what} is not transparent where the original is.",
+            expected=f"an alpha channel {_LEAST_OPACITY_DB:.0f} dB near to the original's",
+            actual=f"{kept:.1f} dB",
+            pictures={"sent": encoded(wanted, "png"), "result": encoded(got, "png")},
+        )
 
 
 def _expect_all_frames(kit: Kit, original: Picture) -> None:

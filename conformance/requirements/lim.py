@@ -9,6 +9,7 @@ from conformance.at_once import uploaded_at_once
 from conformance.batches import MOST, labelled, tiny
 from conformance.catalogue import check
 from conformance.lists import listed
+from conformance.refusals import NOBODYS
 from conformance.verdicts import Broken, Skipped, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 TOO_MANY_REQUESTS = 429
 FORBIDDEN = 403
-UNKNOWN_ID = 9_007_199_254_740_991  # the largest that an id can be
 _HALF_A_TENTH = 0.05
 _AT_ONCE = 6  # uploads: enough for two to meet, few enough for an hourly limit and a small queue
 
@@ -85,7 +85,7 @@ def the_headers_of_image_answers_tell_the_quota(kit: Kit) -> None:
         {
             200: lambda: kit.owner.get("/images", params={"per_page": 1}),
             202: lambda: kit.allowed(kit.try_upload(tiny())),
-            404: lambda: kit.owner.get(f"/images/{UNKNOWN_ID}"),
+            404: lambda: kit.owner.get(f"/images/{NOBODYS}"),
             422: lambda: kit.try_upload(tiny(), {"scale_factor": 9}),
         },
     )
@@ -105,7 +105,7 @@ def the_headers_of_batch_answers_tell_the_quota(kit: Kit) -> None:
         {
             200: lambda: kit.owner.get("/batches", params={"per_page": 1}),
             202: lambda: kit.allowed(kit.try_batch([tiny()])),
-            404: lambda: kit.owner.get(f"/batches/{UNKNOWN_ID}"),
+            404: lambda: kit.owner.get(f"/batches/{NOBODYS}"),
             422: lambda: kit.try_batch([tiny()], {"scale_factor": 9}),
         },
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,12 @@ from conformance.catalogue import check
 from conformance.lists import MOST_PAGES, MOST_PER_PAGE, followed, items, listed, own_images, page
 from conformance.pictures import picture
 from conformance.requirements import page_status  # noqa: F401  # the rest of this family
-from conformance.verdicts import Broken, expect, expect_equal, undisturbed
+from conformance.times import instant
+from conformance.verdicts import expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from conformance.client import Answer
     from conformance.kit import Kit
 
@@ -209,11 +211,7 @@ def _newest_first(kit: Kit, path: str, own: list[int]) -> None:
 
 
 def _moment(item: dict[str, Any]) -> datetime:
-    text = item["created_at"]
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise Broken("A `created_at` cannot be read as a time.", expected="RFC 3339", actual=text) from None
+    return instant(item["created_at"], "`created_at`")
 
 
 def _refuses(kit: Kit, path: str, wrong: dict[str, tuple[str, ...]]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from conformance.catalogue import check
 from conformance.likeness import expect_same_picture
-from conformance.pictures import Picture, picture, scene, turned
+from conformance.pictures import Picture, moving, picture, scene, turned
+from conformance.plans import largest_factor
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _LONGEST_SIDE = 16_384
 _LONGEST_SIDE_OF_WEBP = 16_383
 # Where the server does not say what its plan allows: no plan has ever gone as far as this.
 _FAR_TOO_LARGE = 256
+_LARGEST_ASKED = 16  # where a plan goes further than that, no server has to work for so long
 _NO_WHOLE_NUMBERS = ("2.0", "+2", "2 ", "abc", "1_0", "1e1", "\uff12", "0x2")  # the last but one is a wide 2
 
 
@@ -103,7 +106,10 @@ def a_target_is_larger_than_the_original(kit: Kit) -> None:
 
 @check("SIZE-010")
 def a_target_is_within_the_plan(kit: Kit) -> None:
-    most = _largest_factor(kit)
+    most = largest_factor(kit.owner)
+    if most == inf:
+        return  # nothing is beyond it
+    most = int(most or _FAR_TOO_LARGE)
     original = picture("png", scene(16, 12), "small")
     for field, side in (("target_width", 16), ("target_height", 12)):
         _expect_refused(kit, {field: side * most + 1}, field, original)
@@ -124,6 +130,9 @@ def no_side_is_over_16384(kit: Kit) -> None:
     _expect_refused(kit, {"scale_factor": 2}, "scale_factor", over)
     _expect_refused(kit, {}, "scale_factor", over)
     _expect_refused(kit, {"target_height": 2}, "target_height", over)
+    high = _line(_LONGEST_SIDE // 2 + 1, upright=True)
+    _expect_refused(kit, {"scale_factor": 2}, "scale_factor", high)
+    _expect_refused(kit, {"target_width": 2}, "target_width", high)
 
 
 @check("SIZE-013")
@@ -137,6 +146,8 @@ def no_side_of_a_webp_is_over_16383(kit: Kit) -> None:
     line = _line(_LONGEST_SIDE // 2, "webp")
     _expect_refused(kit, {"scale_factor": 2}, "scale_factor", line)
     _expect_refused(kit, {"target_width": _LONGEST_SIDE_OF_WEBP + 1}, "target_width", line)
+    high = _line(_LONGEST_SIDE // 2, "webp", upright=True)
+    _expect_refused(kit, {"scale_factor": 2}, "scale_factor", high)
 
 
 @check("SIZE-015")
@@ -187,25 +198,39 @@ def sizes_are_those_of_the_picture_as_displayed(kit: Kit) -> None:
     _expect_refused(kit, {"target_width": 56}, "target_width", original)
 
 
-def _largest_factor(kit: Kit) -> int:
-    """Of the account's plan, if the server tells; otherwise more than any plan allows."""
-    answer = kit.owner.get("/subscription")
-    plan: Any = answer.data.get("plan") if answer.status == 200 else None  # noqa: PLR2004
-    for limit in (plan or {}).get("limits") or []:
-        if (
-            isinstance(limit, dict)
-            and limit.get("name") == "max_scale"
-            and isinstance(limit.get("value"), int)
-        ):
-            return int(limit["value"])
-    return _FAR_TOO_LARGE
+@check("SIZE-020")
+def a_target_may_be_as_large_as_the_plan_allows(kit: Kit) -> None:
+    told = largest_factor(kit.owner)
+    every = 2  # which every plan allows
+    most = int(told) if told and every <= told <= _LARGEST_ASKED else every
+    original = picture("png", scene(16, 12), "small")
+    width, height = 16 * most, 12 * most
+    for targets in ({"target_width": width}, {"target_width": width, "target_height": height}):
+        asked = " and ".join(f"{name} {value}" for name, value in targets.items())
+        _expect_size(kit.completed(original, targets).result, (width, height), f"{asked} for 16x12 pixels")
 
 
-def _line(width: int, name: str = "png") -> Picture:
-    """One row of dark and light pieces: long, and yet quickly worked on."""
-    row = Image.new("L", (width, 1), 40)
-    row.paste(200, (width // 3, 0, width // 2, 1))
-    return picture(name, row.convert("RGB") if name == "webp" else row, f"line-{width}")
+@check("SIZE-021")
+def the_pixels_of_all_frames_count(kit: Kit) -> None:
+    # 18 megapixels together, which four times as wide and high are 288; one frame alone is within the cap.
+    original = moving("gif", [Image.new("L", (3000, 3000), level) for level in (40, 200)], "vast")
+    answer = kit.allowed(kit.try_upload(original, {"scale_factor": 4}))
+    errors = answer.expect(422, why="with too many pixels").errors
+    # How many a picture may have that is sent is the server's own.
+    expect(
+        {"scale_factor", "image"} & set(errors),
+        "The refusal of two frames of 3000x3000 pixels at scale_factor 4 does not name the field.",
+        expected="scale_factor or image",
+        actual=sorted(errors),
+    )
+
+
+def _line(length: int, name: str = "png", *, upright: bool = False) -> Picture:
+    """One row, or column, of dark and light pieces: long, and yet quickly worked on."""
+    row = Image.new("L", (length, 1), 40)
+    row.paste(200, (length // 3, 0, length // 2, 1))
+    line = row.transpose(Image.Transpose.ROTATE_90) if upright else row
+    return picture(name, line.convert("RGB") if name == "webp" else line, f"line-{length}")
 
 
 def _expect_size(result: Image.Image, size: tuple[int, int], asked: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import string
 import time
+import unicodedata
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from conformance.batches import tiny
 from conformance.catalogue import check
+from conformance.envelope import guesses_at_nothing
 from conformance.pictures import MEDIA_TYPES, format_of, picture, scene
 from conformance.verdicts import Broken, expect, expect_equal
 
@@ -23,6 +25,7 @@ _INJECTED = "X-Uprez-Kit"
 # How far into a part of a link a letter is changed.
 _PLACES = (0.25, 0.5, 0.75)
 _DIGITS, _LOWER = string.digits, string.ascii_lowercase
+_REPLACED = "\ufffd"
 _BOUNDARY = "uprez-conformance-kit"
 
 
@@ -62,8 +65,11 @@ def the_file_is_what_it_says_it_is(kit: Kit) -> None:
 @check("URL-003")
 def a_browser_saves_the_file_and_does_not_guess(kit: Kit) -> None:
     file = _done(kit).download
-    expect_equal(file.headers.get("x-content-type-options", "").lower(), "nosniff", "X-Content-Type-Options")
-    _names_in(file)
+    said = file.headers.get("x-content-type-options", "")
+    expect(
+        guesses_at_nothing(said), "A file lets browsers guess at its type.", expected="nosniff", actual=said
+    )
+    _parameters_of(file)
 
 
 @check("URL-004")
@@ -92,7 +98,7 @@ def the_file_has_the_name_that_the_user_gave_it(kit: Kit) -> None:
     expect_equal(data["filename"], kit.filename(done.picture), "`filename` of the download")
     names = _names_in(done.download)
     expect(
-        kit.filename(done.picture) in names,
+        not names or kit.filename(done.picture) in names,
         "The file is not saved under the user's name.",
         expected=kit.filename(done.picture),
         actual=names,
@@ -149,16 +155,29 @@ def what_is_not_completed_has_no_link(kit: Kit) -> None:
             return
 
 
+@check("URL-009")
+def a_name_is_kept_beyond_ascii(kit: Kit) -> None:
+    name = f"{kit.tag} köpfe.v2 画像 😀.png"
+    answer = kit.allowed(kit.remembered(_upload_named(kit, f'filename="{name}"'.encode())))
+    # The name of a file decides nothing, so there is no reason to refuse one.
+    image, _ = kit.wait(answer.expect(202, why="with a name beyond ASCII").data["id"])
+    given = kit.owner.get(f"/images/{image['id']}/download").expect(200)
+    file = kit.transport.follow(given.data["download_url"]).expect(200, why="for a download link")
+    _is_of(image["original_filename"], name, "`original_filename`")
+    _is_of(given.data["filename"], name, "`filename` of the download")
+    written = _parameters_of(file).get("filename*")
+    if written is not None:  # the plain one has no letters beyond ASCII
+        _is_of(_decoded("filename*", written), name, "`filename*` of Content-Disposition")
+
+
 def _done(kit: Kit) -> Finished:
     return kit.completed(picture("png"), {"scale_factor": 2})
 
 
 def _names_in(file: Answer) -> list[str]:
-    """The names that its Content-Disposition gives it."""
+    """The names that its Content-Disposition gives it: none, where whoever serves it does not know any."""
     found = _parameters_of(file)
-    names = [_decoded(name, found[name]) for name in ("filename", "filename*") if name in found]
-    expect(names, "Content-Disposition names no file.", actual=file.headers.get("content-disposition"))
-    return names
+    return [_decoded(name, found[name]) for name in ("filename", "filename*") if name in found]
 
 
 def _parameters_of(file: Answer) -> dict[str, str]:
@@ -190,7 +209,11 @@ def _parameters_of(file: Answer) -> dict[str, str]:
 
 def _decoded(name: str, value: str) -> str:
     if name == "filename*":
-        return unquote(value.rpartition("'")[2])
+        charset, _, text = value.partition("'")
+        try:
+            return unquote(text.rpartition("'")[2], charset or "utf-8")
+        except LookupError:
+            raise Broken("`filename*` is in a charset that nobody knows.", actual=value) from None
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
@@ -198,6 +221,26 @@ def _is_clean(name: object) -> None:
     expect(isinstance(name, str) and name, "A file name is no text.", actual=name)
     bad = [character for character in str(name) if character in "/\\\x7f" or character < " "]
     expect(not bad, "A file name has folders or control characters in it.", actual=name)
+
+
+def _is_of(shown: object, sent: str, what: str) -> None:
+    """Raises Broken for a name that is not what was sent: cut, or with letters that never stood in it.
+
+    A server may clean more than it has to: spaces and letters beyond ASCII may be replaced or left out.
+    """
+    words = [re.escape(word) for word in re.findall("[!-~]+", sent.replace(".", " "))]
+    text = unicodedata.normalize("NFC", str(shown))
+    beyond = [letter for letter in sent if not letter.isascii()]
+    foreign = {letter for letter in text if not letter.isascii()} - {*beyond, _REPLACED}
+    expect(
+        isinstance(shown, str)
+        and re.search(".*".join(words), text)
+        and not foreign
+        and text.count(_REPLACED) <= len(beyond),
+        f"{what} is not the name that the user's file had.",
+        expected=sent,
+        actual=shown,
+    )
 
 
 def _tampered(link: str) -> list[tuple[str, str]]:

@@ -13,8 +13,9 @@ from conformance.catalogue import requirements
 from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from independent.forms import Part
-from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
-from independent.server import Caller, Server
+from independent.records import Account, Response, Sizing, StoredBatch, StoredImage, Token
+from independent.server import Caller, Refused, Route, Server
+from mutants.auth import TakesAddressesAsVerified
 
 # Those that ask about lists, batches, the quota and links; the others are asked in test_servers.py.
 ASKED = tuple(one.id for one in requirements() if one.family in {"PAGE", "BATCH", "LIM", "DEL", "URL"})
@@ -78,6 +79,15 @@ class FilesElsewhere(Server):
         return Response(302, {"Location": f"{request.path}?{request.query_string}&here"}, b"")
 
 
+class AsksForLengths(Server):
+    """As some do that stand in front of others."""
+
+    def body(self, request: Any, cap: int, wanted_type: str) -> bytes:
+        if request.content_length < 0:
+            raise Refused(411, "How long is it?")
+        return super().body(request, cap, wanted_type)
+
+
 class Shared(Server):
     """Now and then somebody else sends a picture to the same account."""
 
@@ -110,6 +120,144 @@ def test_a_server_that_chooses_otherwise_passes(server: type[Server]) -> None:
         found = trial(started, only=ASKED)
 
     assert complaints(found) == []
+
+
+class SecondsWithZeros(Server):
+    """Times are stored to the second, and filled up with zeros."""
+
+    def time_text(self, moment: datetime | None) -> str | None:
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.000000Z") if moment else None
+
+
+class LowerCaseTimes(Server):
+    def time_text(self, moment: datetime | None) -> str | None:
+        return text.lower() if (text := super().time_text(moment)) else None
+
+
+class OtherSizesForPeople(Server):
+    def human(self, size: int) -> str:
+        return f"{size / 1024:.2f} KB"
+
+
+class FilesInAStore(Server):
+    """Files come from where nobody knows their names, under addresses like those of the API."""
+
+    def routes(self) -> list[Route]:
+        return [
+            *super().routes(),
+            Route("GET", "/images/file-<number:re:[1-9][0-9]*>", self.show_usage, "link"),
+        ]
+
+    def link(self, image: StoredImage) -> str:
+        return super().link(image).replace("/results/", "/images/file-")
+
+    def disposition(self, filename: str) -> str:
+        return "attachment"
+
+
+class HeadersTwice(Server):
+    """The proxy in front adds them once more."""
+
+    def common_headers(self) -> dict[str, str]:
+        return super().common_headers() | {"X-Content-Type-Options": "nosniff, nosniff"}
+
+
+class Sessions(Server):
+    """Whoever has come with a token is known by a cookie from then on."""
+
+    last = ""
+
+    def token_of(self, request: Any) -> Token | None:
+        token = super().token_of(request) or self.find_token(request.get_cookie("session") or "")
+        self.last = token.secret if token else ""
+        return token
+
+    def common_headers(self) -> dict[str, str]:
+        return super().common_headers() | {"Set-Cookie": f"session={self.last}; Path=/"}
+
+
+class MoreOperations(Server):
+    def routes(self) -> list[Route]:
+        return [
+            *super().routes(),
+            Route("PUT", "/user", self.show_user, "account"),
+            Route("PATCH", "/images", self.list_images, "images"),
+        ]
+
+
+class MoreTimes(Server):
+    """Fields of its own, whose names end like those of the contract's times."""
+
+    def image_data(self, image: StoredImage) -> dict[str, Any]:
+        return super().image_data(image) | {"expires_at": 1_800_000_000, "deleted_at": False}
+
+
+class NoLimitOfThePlan(Server):
+    def plan_data(self, account: Account) -> dict[str, Any]:
+        return super().plan_data(account) | {"limits": [{"name": "max_scale", "value": None}]}
+
+    def target_fits(self, side: int, target: int) -> bool:
+        return side < target
+
+
+class BusyNowAndThen(Server):
+    """Requests without a token as well."""
+
+    asked = 0
+
+    def authenticate(self, request: Any) -> Caller:
+        self.asked += 1
+        if self.asked % 7 == 0:
+            raise Refused(503, "Too busy.", Retry_After="0")
+        return super().authenticate(request)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        SecondsWithZeros,
+        LowerCaseTimes,
+        OtherSizesForPeople,
+        FilesInAStore,
+        HeadersTwice,
+        Sessions,
+        MoreOperations,
+        MoreTimes,
+        NoLimitOfThePlan,
+        BusyNowAndThen,
+    ],
+)
+def test_a_server_that_is_built_otherwise_passes(server: type[Server]) -> None:
+    with server() as started:
+        found = trial(started)
+
+    # How times are written is advice.
+    assert [one for one in complaints(found) if not one.startswith("TIME-002 ")] == []
+
+
+def test_a_plan_that_enlarges_less_is_no_fault_of_the_server() -> None:
+    class SmallPlan(Server):
+        largest_factor = 2
+
+    with SmallPlan() as server:
+        found = trial(server)
+
+    assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
+    assert found.exit is Exit.INCONCLUSIVE
+
+
+def test_what_asks_for_a_length_may_not_be_the_server() -> None:
+    with AsksForLengths() as server:
+        found = trial(server, only=("ENV-031",))
+
+    assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
+
+
+def test_who_has_registered_may_log_in_at_once() -> None:
+    with TakesAddressesAsVerified() as server:
+        found = trial(server, profiles=("accounts",))
+
+    assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
 
 
 @pytest.mark.parametrize("quota", [0, 9])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ssl
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
+import trustme
 from trial import complaints, trial
 
 from conformance.runner import Exit
@@ -46,6 +49,34 @@ def test_generated_requests_find_nothing_either(manners: dict[str, Any], seconds
         found = trial(server, profiles=("generated",), fuzz_seconds=seconds)
 
     assert complaints(found) == []
+
+
+class Secure(Server):
+    """With a certificate of an authority of its own."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self.context = context
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.connections.socket = self.context.wrap_socket(self.connections.socket, server_side=True)
+        self.base_url = self.base_url.replace("http://127.0.0.1", "https://localhost")
+        return self
+
+
+def test_an_authority_of_ones_own_is_trusted_by_generated_requests_too(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+
+    with Secure(context) as server:
+        only = ("URL-001", "GEN-001", "GEN-003")
+        found = trial(server, only=only, ca_file=str(tmp_path / "ca.pem"), fuzz_seconds=1)
+
+    assert complaints(found) == []
+    assert found.exit is Exit.CONFORMANT
 
 
 def test_core_asks_for_one_token_and_no_more() -> None:

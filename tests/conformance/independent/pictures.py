@@ -68,9 +68,9 @@ def file_of(film: Film) -> bytes:
     if others:
         options |= {"save_all": True, "append_images": others}
         if not film.pages:
-            options |= {"duration": film.durations, "loop": film.loop or 0, "disposal": 2}
-    if film.format == "webp":
-        options.pop("disposal", None)
+            options |= {"duration": film.durations, "loop": film.loop or 0}
+        if film.format == "gif":
+            options["disposal"] = 2  # cleared before the next one
     first.save(content, film.format.upper(), **options)
     return content.getvalue()
 

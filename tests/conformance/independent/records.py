@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from secrets import token_hex
 
 
 @dataclass
@@ -56,6 +57,7 @@ class StoredImage:
     result_size: tuple[int, int] = (0, 0)
     began: float = 0.0
     processing_time: float | None = None
+    stored_name: str = field(default_factory=lambda: token_hex(8))
 
 
 @dataclass

@@ -38,7 +38,7 @@ IMAGE_STATUSES = ("pending", "processing", "completed", "failed")
 BATCH_STATUSES = ("pending", "processing", "completed", "partially_failed", "failed", "cancelled")
 KIB, MIB = 1024, 1024 * 1024
 JSON_CAP, UPLOAD_CAP, BATCH_CAP, FILE_CAP = 64 * KIB, 11 * MIB, 205 * MIB, 10 * MIB
-LARGEST_FACTOR, LARGEST_SIDE, LARGEST_RESULT = 4, 16_384, 268_435_456
+LARGEST_SIDE, LARGEST_RESULT = 16_384, 268_435_456
 MOST_FILES, MOST_PER_PAGE, LONGEST_TEXT = 20, 100, 255
 EXTENSIONS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "webp": (".webp",),
@@ -93,6 +93,7 @@ class Server:
 
     email, password = "ann@example.com", "Correct1Horse"
     other_email = "bob@example.com"
+    largest_factor = 4  # of every plan
 
     def __init__(
         self,
@@ -614,7 +615,7 @@ class Server:
             "features": FEATURES[account.plan],
             "limits": [
                 {"name": "images_per_month", "value": account.quota},
-                {"name": "max_scale", "value": LARGEST_FACTOR},
+                {"name": "max_scale", "value": self.largest_factor},
             ],
         }
 
@@ -690,7 +691,7 @@ class Server:
     def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
         """Adds to ``errors`` what is wrong whatever the picture."""
         bounds = {
-            "scale_factor": (2, LARGEST_FACTOR),
+            "scale_factor": (2, self.largest_factor),
             "target_width": (1, LARGEST_SIDE),
             "target_height": (1, LARGEST_SIDE),
         }
@@ -734,7 +735,7 @@ class Server:
         return errors
 
     def target_fits(self, side: int, target: int) -> bool:
-        return side < target <= LARGEST_FACTOR * side
+        return side < target <= self.largest_factor * side
 
     def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
         width, height = size
@@ -866,8 +867,8 @@ class Server:
         data = {
             "id": image.id,
             "original_filename": image.filename,
-            "original_path": f"in/{image.id}.{image.format}",
-            "upscaled_path": f"out/{image.id}.{image.format}" if done else None,
+            "original_path": f"in/{self.stored_name(image)}.{image.format}",
+            "upscaled_path": f"out/{self.stored_name(image)}.{image.format}" if done else None,
             "original_size": len(image.content),
             "upscaled_size": len(image.result) if done else None,
             "original_size_human": self.human(len(image.content)),
@@ -885,6 +886,9 @@ class Server:
             "updated_at": self.time_text(image.updated_at),
         }
         return data | ({"batch_id": image.batch.id} if image.batch else {})
+
+    def stored_name(self, image: StoredImage) -> str:
+        return image.stored_name
 
     def sizing_data(self, sizing: Sizing) -> dict[str, Any]:
         return {

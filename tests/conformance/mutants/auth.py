@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from independent.records import Account, Token
-from independent.server import Caller, Errors, Refused, Server, Success
+from independent.server import JSON_CAP, Caller, Errors, Refused, Server, Success
 from mutants import mutant
+from mutants.authz import HandsOutTokens
 
 if TYPE_CHECKING:
     from independent.server import Route
@@ -304,6 +305,50 @@ class RevokedTokensStayListed(Server):
         return self.newest_first([*super().tokens_of(account), *ghosts])
 
 
+@mutant("a-token-that-was-used-stays-good", kills=["AUTH-025"])
+class TokenThatWasUsedStaysGood(Server):
+    """Good tokens are remembered, and forgotten only when they end themselves."""
+
+    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+
+    def find_token(self, secret: str) -> Token | None:
+        token = super().find_token(secret)
+        if token:
+            self.known = {**self.known, secret: token}
+        return self.known.get(secret)
+
+    def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
+        success = super().delete_token(request, caller, number)
+        if number == caller.token.id:
+            self.known = {}
+        return success
+
+    def logout(self, request: Any, caller: Caller) -> Success:
+        self.known = {}
+        return super().logout(request, caller)
+
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        self.known = {}
+        return super().log_out_everywhere(request, caller)
+
+
+@mutant("a-revoked-token-still-opens-images", kills=["AUTH-025"])
+class RevokedTokenStillOpensImages(Server):
+    """What works on images has a list of tokens of its own."""
+
+    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+
+    def revoke(self, token: Token) -> None:
+        self.known = {**self.known, token.secret: token}
+        super().revoke(token)
+
+    def token_of(self, request: Any) -> Token | None:
+        token = super().token_of(request)
+        if token is None and request.path == "/api/images":
+            return self.known.get(request.get_header("Authorization", "").removeprefix("Bearer "))
+        return token
+
+
 @mutant("a-token-may-not-revoke-itself", kills=["AUTH-026"])
 class TokenMayNotRevokeItself(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
@@ -328,6 +373,39 @@ class RevokeAllEndsEverybodysTokens(Server):
             if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
                 self.revoke(token)
         return Success("All tokens revoked successfully")
+
+
+class TakesAddressesAsVerified(Server):
+    """No fault: it sends no mail, and who has registered can log in."""
+
+    def register(self, request: Any, given: dict[str, Any]) -> Success:
+        success = super().register(request, given)
+        account = self.accounts[success.data["user"]["id"]]
+        account.verified_at = account.created_at
+        success.data["user"] = self.user_data(account)
+        return success
+
+
+@mutant("revoke-all-is-a-logout", kills=["AUTH-027"])
+class RevokeAllIsALogout(TakesAddressesAsVerified):
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        return super().logout(request, caller)
+
+
+@mutant("revoke-all-ends-tokens-of-logins-only", kills=["AUTH-027"])
+class RevokeAllEndsTokensOfLoginsOnly(HandsOutTokens):
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        for token in self.tokens_of(caller.account):
+            if token.secret not in self.made:
+                self.revoke(token)
+        return Success("All tokens revoked successfully")
+
+    def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
+        success = super().create_token(request, caller, given)
+        self.made = {*self.made, success.data["token"]}
+        return success
+
+    made: set[str] = set()  # noqa: RUF012  # replaced, never changed
 
 
 @mutant("a-token-in-the-address-will-do", kills=["AUTH-028"])
@@ -376,3 +454,46 @@ class LabelIsNeeded(Server):
         if "name" in known and not given.get("device_name"):
             errors["device_name"] = ["The device_name field is required."]
         return errors
+
+
+@mutant("a-logout-reads-its-body", kills=["AUTH-031"])
+class LogoutReadsItsBody(Server):
+    def logout(self, request: Any, caller: Caller) -> Success:
+        if request.content_length > 0:
+            self.json_body(request, JSON_CAP)
+        return super().logout(request, caller)
+
+
+@mutant("a-logout-has-no-type", kills=["AUTH-031"])
+class LogoutHasNoType(Server):
+    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+        if request.content_length > 0 and not self.is_of_type(request.content_type, "application/json"):
+            raise Refused(415, "Unsupported media type.")
+        return super().log_out_everywhere(request, caller)
+
+
+@mutant("passwords-end-after-72-bytes", kills=["AUTH-032"])
+class PasswordsEndAfter72Bytes(Server):
+    def password_is_right(self, account: Account, password: str) -> bool:
+        return account.password.encode()[:72] == password.encode()[:72]
+
+
+@mutant("tokens-of-a-registration-may-do-nothing-with-images", kills=["AUTH-033"])
+class TokensOfARegistrationMayDoNothingWithImages(Server):
+    def token_data(self, token: Token) -> dict[str, Any]:
+        data = super().token_data(token)
+        return data if self.is_verified(token.account) else data | {"abilities": ["user:read"]}
+
+
+@mutant("tokens-of-a-login-may-not-delete", kills=["AUTH-033"])
+class TokensOfALoginMayNotDelete(Server):
+    def token_data(self, token: Token) -> dict[str, Any]:
+        data = super().token_data(token)
+        first = token.secret in self.tokens or not self.is_verified(token.account)
+        return data if first else data | {"abilities": ["images:read", "images:write", "user:read"]}
+
+
+@mutant("the-use-of-a-token-is-not-noted", kills=["AUTH-034"])
+class UseOfATokenIsNotNoted(Server):
+    def touch(self, token: Token) -> None:
+        pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from independent.records import Account
-from independent.server import JSON_CAP, Caller, Refused, Route, Server, Success
+from independent.server import ABILITIES, JSON_CAP, Caller, Refused, Route, Server, Success
 from mutants import mutant
 
 
@@ -139,7 +139,7 @@ class HandsOutTokens(Server):
 
     def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
         token = self.issue_token(caller.account, given["name"])
-        return Success("Created", {"token": token, "abilities": given["abilities"]}, 201)
+        return Success("Created", {"token": token, "abilities": given.get("abilities", ABILITIES)}, 201)
 
 
 @mutant("abilities-are-words-only", kills=["AUTHZ-011"])

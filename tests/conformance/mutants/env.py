@@ -13,7 +13,7 @@ from mutants import mutant
 
 if TYPE_CHECKING:
     from independent.forms import Part
-    from independent.records import Account, StoredBatch, Token
+    from independent.records import Account, StoredBatch, StoredImage, Token
     from independent.server import Caller, Errors
 
 
@@ -269,6 +269,61 @@ class NulInFilter(Server):
         if any("\0" in value for _, value in query):
             raise Refused(500, "Server error")
         return super().paging(query, statuses)
+
+
+@mutant("media-types-have-a-case", kills=["ENV-030"])
+class MediaTypesHaveACase(Server):
+    def is_of_type(self, content_type: str, wanted: str) -> bool:
+        return content_type.partition(";")[0].strip() == wanted
+
+
+@mutant("json-has-no-parameters", kills=["ENV-030"])
+class JsonHasNoParameters(Server):
+    def is_of_type(self, content_type: str, wanted: str) -> bool:
+        return (
+            content_type.lower() == wanted if "json" in wanted else super().is_of_type(content_type, wanted)
+        )
+
+
+@mutant("boundaries-have-no-quotes", kills=["ENV-030"])
+class BoundariesHaveNoQuotes(Server):
+    def parse_form(self, content_type: str, body: bytes) -> list[Part]:
+        if '"' in content_type:
+            raise self.malformed()
+        return super().parse_form(content_type, body)
+
+
+@mutant("a-body-without-a-length-is-empty", kills=["ENV-031"])
+class BodyWithoutLengthIsEmpty(Server):
+    def parse_form(self, content_type: str, body: bytes) -> list[Part]:
+        return [] if bottle.request.chunked else super().parse_form(content_type, body)
+
+
+@mutant("a-body-without-a-length-is-refused", kills=["ENV-031"])
+class BodyWithoutLengthIsRefused(Server):
+    def body(self, request: Any, cap: int, wanted_type: str) -> bytes:
+        if request.content_length < 0:
+            raise self.malformed()
+        return super().body(request, cap, wanted_type)
+
+
+@mutant("an-image-tells-where-its-file-lies", kills=["ENV-032"])
+class ImageTellsWhereItsFileLies(Server):
+    def image_data(self, image: StoredImage) -> dict[str, Any]:
+        told = super().image_data(image)
+        return told | {"original_path": f"/var/lib/small/{told['original_path']}"}
+
+
+@mutant("originals-are-stored-under-the-users-name", kills=["ENV-033"])
+class StoredUnderTheUsersName(Server):
+    def stored_name(self, image: StoredImage) -> str:
+        return f"{image.stored_name}-{image.filename}"
+
+
+@mutant("originals-are-stored-under-their-ids", kills=["ENV-033"])
+class StoredUnderTheirIds(Server):
+    def stored_name(self, image: StoredImage) -> str:
+        return str(image.id)
 
 
 def _without(data: dict[str, Any], name: str) -> dict[str, Any]:

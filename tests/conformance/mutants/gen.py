@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import bottle
+
 from independent import pictures
 from independent.forms import Part
 from independent.pictures import Film
 from independent.records import Response, StoredImage, Token
-from independent.server import Caller, Errors, Refused, Route, Server, Success
+from independent.server import Caller, Errors, Refused, Server, Success
 from mutants import mutant
 
 FAR_OUT = 10**12  # pages that nobody would turn to
@@ -93,10 +95,12 @@ class ADozenBytesAreAPicture(Server):
         return super().read_picture(part, name, errors)
 
 
-@mutant("usage-can-be-patched", kills=["GEN-009"])
-class UsageCanBePatched(Server):
-    def routes(self) -> list[Route]:
-        return [*super().routes(), Route("PATCH", "/usage", self.show_usage, "account")]
+@mutant("batches-do-not-know-what-cannot-be-patched", kills=["GEN-009"])
+class BatchesDoNotKnowWhatCannotBePatched(Server):
+    def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
+        if error.status_code == 405 and bottle.request.path.startswith("/api/batches"):
+            error.status = 404
+        return super().bottles_error(error)
 
 
 @mutant("subscriptions-are-for-everybody", kills=["GEN-010"])

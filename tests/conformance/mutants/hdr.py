@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from independent.server import Server
+from independent.server import Refused, Server
 from mutants import mutant
 
 _ERROR = 400
+_LONGEST_NAME = 255  # bytes, of file systems
 
 
 @mutant("errors-have-no-request-id", kills=["HDR-001"])
@@ -63,3 +64,11 @@ class NameInHeader(Server):
 class NameAsSent(Server):
     def clean(self, filename: str) -> str:
         return filename
+
+
+@mutant("long-names-are-used-as-paths", kills=["HDR-007"])
+class LongNamesAreUsedAsPaths(Server):
+    def clean(self, filename: str) -> str:
+        if len(filename.encode()) > _LONGEST_NAME:
+            raise Refused(500, "Server error")
+        return super().clean(filename)

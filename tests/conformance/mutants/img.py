@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from independent.pictures import Film, Unreadable
-from independent.server import FILE_CAP, Server
+from independent.server import FILE_CAP, LARGEST_SIDE, Server
 from mutants import mutant
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from independent.server import Errors
 
 _ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
 _HALF = 127  # of 255
 
 
@@ -118,9 +121,7 @@ class ResultsAreHalfTransparent(Server):
 class GrayGetsATint(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         larger = super().enlarge(frame, size)
-        if larger.mode != "L":
-            return larger
-        return Image.merge("RGB", (larger.point(lambda level: level * 9 // 10), larger, larger))
+        return _tinted(larger) if larger.mode == "L" else larger
 
 
 @mutant("palettes-are-refused", kills=["IMG-009"])
@@ -177,6 +178,26 @@ class OnlyTheFirstFrame(Server):
     def upscale(self, film: Film, size: tuple[int, int]) -> Film:
         film.frames = film.frames[:1]
         return super().upscale(film, size)
+
+
+@mutant("frames-are-only-what-changed", kills=["IMG-013", "IMG-014"])
+class FramesAreOnlyWhatChanged(Server):
+    """As they lie in the file, and not as they are shown."""
+
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if not film.pages:
+            film.frames[1:] = map(_what_changed, film.frames, film.frames[1:])
+        return film
+
+
+def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
+    """On black."""
+    box = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox()
+    alone = Image.new("RGB", after.size)
+    if box:
+        alone.paste(after.crop(box), box[:2])
+    return alone
 
 
 @mutant("all-pages-are-of-one-size", kills=["IMG-015"])
@@ -250,4 +271,147 @@ class OnlyQuarterTurnsAreApplied(Server):
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
             film.frames = [frame.rotate(180) for frame in film.frames]
+        return film
+
+
+class _LosingTransparency(Server):
+    """Where ``loses`` says so."""
+
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if self.loses(film, Image.open(io.BytesIO(content)).mode):
+            film.frames = [frame.convert("RGB") for frame in film.frames]
+        return film
+
+    def loses(self, film: Film, mode: str) -> bool:
+        raise NotImplementedError
+
+
+@mutant("gray-loses-its-transparency", kills=["IMG-006"])
+class GrayLosesItsTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return mode == "LA"
+
+
+@mutant("palettes-lose-their-transparency", kills=["IMG-006"])
+class PalettesLoseTheirTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return mode == "P" and film.format == "png"
+
+
+@mutant("tiffs-lose-their-transparency", kills=["IMG-006"])
+class TiffsLoseTheirTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return film.format == "tiff"
+
+
+@mutant("animations-lose-their-transparency", kills=["IMG-006"])
+class AnimationsLoseTheirTransparency(_LosingTransparency):
+    def loses(self, film: Film, mode: str) -> bool:
+        return len(film.frames) > 1
+
+
+@mutant("deep-gray-gets-a-tint", kills=["IMG-008"])
+class DeepGrayGetsATint(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).mode.startswith("I"):
+            film.frames = [_tinted(frame) for frame in film.frames]
+        return film
+
+
+@mutant("gray-with-transparency-gets-a-tint", kills=["IMG-008"])
+class GrayWithTransparencyGetsATint(Server):
+    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().enlarge(frame, size)
+        if larger.mode != "LA":
+            return larger
+        light, alpha = larger.split()
+        larger = _tinted(light)
+        larger.putalpha(alpha)
+        return larger
+
+
+def _tinted(gray: Image.Image) -> Image.Image:
+    return Image.merge("RGB", (gray.point(lambda level: level * 9 // 10), gray, gray))
+
+
+@mutant("one-bit-is-refused", kills=["IMG-022"])
+class OneBitIsRefused(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).mode == "1":
+            raise Unreadable("The image has too few colours.")
+        return film
+
+
+@mutant("faxes-come-back-negative", kills=["IMG-022"])
+class FaxesComeBackNegative(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        image = Image.open(io.BytesIO(content))
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+            film.frames = [ImageOps.invert(frame) for frame in film.frames]
+        return film
+
+
+@mutant("eight-is-taken-for-six", kills=["IMG-012"])
+class EightIsTakenForSix(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:
+            film.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in film.frames]
+        return film
+
+
+@mutant("only-jpegs-are-turned", kills=["IMG-023"])
+class OnlyJpegsAreTurned(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        image = Image.open(io.BytesIO(content))
+        if film.format != "jpeg" and _ORIENTATION in image.getexif():
+            film.frames = [image.convert("RGB")]
+        return film
+
+
+@mutant("only-the-first-frame-is-read", kills=["IMG-018"])
+class OnlyTheFirstFrameIsRead(Server):
+    """What comes behind it is taken as far as it goes."""
+
+    def decode(self, content: bytes) -> Film:
+        try:
+            return super().decode(content)
+        except Unreadable:
+            with suppress(Exception):  # not even the first one can be read
+                image = Image.open(io.BytesIO(content))
+                return Film(str(image.format).lower(), [image.convert("RGB")])
+            raise
+
+
+@mutant("vast-pictures-are-taken", kills=["IMG-024"])
+class VastPicturesAreTaken(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        if _is_vast(part.content):
+            return Film("png", [Image.new("L", (64, 48))])
+        return super().read_picture(part, name, errors)
+
+
+@mutant("vast-pictures-fill-the-memory", kills=["IMG-024"])
+class VastPicturesFillTheMemory(Server):
+    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+        if _is_vast(part.content):
+            raise MemoryError
+        return super().read_picture(part, name, errors)
+
+
+def _is_vast(content: bytes) -> bool:
+    """A PNG that is over 16,384 pixels wide."""
+    return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > LARGEST_SIDE
+
+
+@mutant("profiles-are-dropped", kills=["IMG-025"])
+class ProfilesAreDropped(Server):
+    def decode(self, content: bytes) -> Film:
+        film = super().decode(content)
+        film.profile = None
         return film

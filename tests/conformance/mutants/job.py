@@ -128,3 +128,12 @@ class ResultsAreMixedUp(Server):
     def upscaled(self, image: StoredImage) -> Film:
         first = next(iter(self.images.values()))
         return self.upscale(self.decode(first.content), image.wanted_size)
+
+
+@mutant("originals-are-stored-by-name", kills=["JOB-012"])
+class OriginalsAreStoredByName(_Working):
+    """The last one of a name is what is worked on."""
+
+    def upscaled(self, image: StoredImage) -> Film:
+        last = [other for other in self.images.values() if other.filename == image.filename][-1]
+        return self.upscale(self.decode(last.content), image.wanted_size)

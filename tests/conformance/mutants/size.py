@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from independent.server import LARGEST_SIDE, Server
+from independent.server import LARGEST_RESULT, LARGEST_SIDE, Server
 from mutants import mutant
 
 if TYPE_CHECKING:
@@ -100,6 +101,33 @@ class NoSideIsTooLong(Server):
     def process(self, image: StoredImage) -> None:
         with suppress(Exception):  # formats have bounds of their own
             super().process(image)
+
+
+@mutant("only-the-width-is-capped", kills=["SIZE-012", "SIZE-014"])
+class OnlyTheWidthIsCapped(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return super().result_fits(film, (size[0], 1))
+
+    def process(self, image: StoredImage) -> None:
+        with suppress(Exception):
+            super().process(image)
+
+
+@mutant("frames-count-one-by-one", kills=["SIZE-021"])
+class FramesCountOneByOne(Server):
+    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+        return super().result_fits(replace(film, frames=film.frames[:1]), size)
+
+    def process(self, image: StoredImage) -> None:
+        width, height = image.wanted_size
+        if width * height < LARGEST_RESULT // 4:  # not what would be too much for the machine of a test
+            super().process(image)
+
+
+@mutant("targets-end-below-the-plan", kills=["SIZE-020"])
+class TargetsEndBelowThePlan(Server):
+    def target_fits(self, side: int, target: int) -> bool:
+        return side < target < self.largest_factor * side
 
 
 @mutant("sides-end-below-16384", kills=["SIZE-013"])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from independent.records import Response, StoredImage
-from independent.server import Caller, Server, Success
+from independent.server import Caller, Refused, Server, Success
 from mutants import mutant
+
+if TYPE_CHECKING:
+    from independent.forms import Part
+
+_LAST_OF_THREE_BYTES = 0xFFFF  # all that some databases take of UTF-8
 
 
 @mutant("the-link-needs-a-token", kills=["URL-001"])
@@ -107,3 +112,38 @@ class LinkIsGivenBeforeThereIsAFile(Server):
 class SignatureIsGoodForAnyImage(Server):
     def signature(self, number: int, expires: int) -> str:
         return super().signature(0, expires)
+
+
+@mutant("names-are-read-as-latin-1", kills=["URL-009"])
+class NamesAreReadAsLatin1(Server):
+    def clean(self, filename: str) -> str:
+        return super().clean(filename.encode().decode("latin-1"))
+
+
+@mutant("names-end-at-the-first-dot", kills=["URL-009"])
+class NamesEndAtTheFirstDot(Server):
+    def clean(self, filename: str) -> str:
+        stem, *rest = super().clean(filename).split(".")
+        return ".".join([stem, *rest[-1:]])
+
+
+@mutant("names-beyond-ascii-are-refused", kills=["URL-009"])
+class NamesBeyondAsciiAreRefused(Server):
+    def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
+        if not all((part.filename or "").isascii() for part in parts):
+            raise self.invalid({"image": ["The name of the file is not allowed."]})
+        return super().upload_image(request, caller, parts)
+
+
+@mutant("an-emoji-in-a-name-crashes-it", kills=["URL-009"])
+class EmojiInANameCrashesIt(Server):
+    def clean(self, filename: str) -> str:
+        if any(ord(letter) > _LAST_OF_THREE_BYTES for letter in filename):
+            raise Refused(500, "Server error")
+        return super().clean(filename)
+
+
+@mutant("download-names-are-encoded-twice", kills=["URL-009"])
+class DownloadNamesAreEncodedTwice(Server):
+    def disposition(self, filename: str) -> str:
+        return super().disposition(filename.encode().decode("latin-1"))

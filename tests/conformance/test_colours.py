@@ -1,0 +1,48 @@
+"""The kit's profile is one that programs understand, and changes so much that its loss is seen."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image, ImageCms
+
+from conformance.colours import on_screen, swapping_profile
+from conformance.likeness import LEAST_AGREEMENT_DB
+from conformance.pictures import agreement_db, encoded, opened, psnr, scene
+
+
+def swapped() -> Image.Image:
+    red, green, blue = scene().split()
+    return Image.merge("RGB", (blue, green, red))
+
+
+def test_the_profile_is_a_whole_one() -> None:
+    content = swapping_profile()
+
+    assert int.from_bytes(content[:4], "big") == len(content)
+    read = ImageCms.ImageCmsProfile(io.BytesIO(content))
+    assert ImageCms.getProfileDescription(read).strip() == "Blue, green, red"
+    assert ImageCms.isIntentSupported(read, ImageCms.Intent.PERCEPTUAL, ImageCms.Direction.INPUT) == 1
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg"])
+def test_a_picture_is_seen_through_its_profile(name: str) -> None:
+    seen = on_screen(opened(encoded(swapped(), name, icc_profile=swapping_profile())))
+
+    assert psnr(scene(), seen) > LEAST_AGREEMENT_DB + 5
+
+
+def test_without_a_profile_a_picture_is_what_it_is() -> None:
+    assert on_screen(scene()) is scene()
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg"])
+def test_a_lost_profile_is_told_from_one_that_was_obeyed(name: str) -> None:
+    original = opened(encoded(swapped(), name, icc_profile=swapping_profile()))
+    larger = original.resize((128, 96), Image.Resampling.BILINEAR)
+    converted = on_screen(original).resize((128, 96), Image.Resampling.BILINEAR)
+    larger.info.clear()
+
+    assert agreement_db(on_screen(original), converted) > LEAST_AGREEMENT_DB + 11
+    assert agreement_db(on_screen(original), on_screen(larger)) < LEAST_AGREEMENT_DB - 11
