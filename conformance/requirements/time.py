@@ -127,7 +127,7 @@ def a_batch_tells_when_it_came_to_its_end(kit: Kit) -> None:
         raise Broken("A batch that came to its end has no `completed_at`.", expected="a time", actual=None)
     created, completed = (instant(batch[name], f"`{name}`") for name in ("created_at", "completed_at"))
     updated = instant(batch["updated_at"], "`updated_at`")
-    # Of the two, only `updated_at` is of the clock that `created_at` is of.
+    # `completed_at` may be of the clock of another machine.
     expect(
         created <= completed + _CLOCKS_DIFFER and created <= updated,
         "A batch came to its end, or was updated, before it was created.",

@@ -50,5 +50,5 @@ class LocalTime(Server):
 class EndBeforeBeginning(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         data = super().batch_data(batch)
-        ended = batch.completed_at and self.time_text(batch.created_at - timedelta(seconds=1))
+        ended = batch.completed_at and self.time_text(batch.created_at - timedelta(hours=1))
         return data | {"completed_at": ended}
