@@ -39,7 +39,7 @@ class Accounts:
         # Drawn anew in each run, unlike all else: the accounts stay, and nobody is to know their password.
         self.password = f"Aa1-{secrets.token_urlsafe(12)}"
         transport.secrets.add(self.password)
-        # The addresses of an earlier run with the same seed are taken.
+        # The addresses of all earlier runs are taken.
         self._run = f"{tag}-{time.time_ns():x}"
         self._known: Newcomer | None = None
         self._clients: list[Client] = []

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from conformance.contract import operations, problems, response_schema
+from conformance.contract import METHODS, operations, problems, response_schema
 from conformance.verdicts import Broken, expect
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ def might_be_another_operation(status: int) -> bool:
 
 
 def answers_of_the_contract(transport: Transport) -> Iterator[tuple[str, Exchange]]:
-    """Those of documented operations that the run has seen so far, each with what was asked (``GET /images/7``)."""
+    """Those that the run has seen so far, each with what was asked (``GET /images/7``).
+
+    Of documented operations, and of documented paths that refuse another method.
+    """
     base = urlsplit(transport.base_url).path
     for exchange in transport.exchanges:
         parts = urlsplit(exchange.url)
@@ -70,15 +73,15 @@ def answers_of_the_contract(transport: Transport) -> Iterator[tuple[str, Exchang
         if exchange.url in transport.followed:
             continue
         path = parts.path.removeprefix(base)
-        if any(route.fullmatch(path) for route in _routes()) and exchange.method not in {"HEAD", "OPTIONS"}:
+        methods = {method for method, route in _routes() if route.fullmatch(path)}
+        is_refused = exchange.method.lower() in METHODS and not might_be_another_operation(exchange.status)
+        if exchange.method in methods or (methods and is_refused):
             yield f"{exchange.method} {path}", exchange
 
 
 @cache
-def _routes() -> tuple[re.Pattern[str], ...]:
-    return tuple(
-        re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in {path for _, path, _ in operations()}
-    )
+def _routes() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((method, re.compile(re.sub(r"\{\w+\}", "[^/]+", path))) for method, path, _ in operations())
 
 
 def _expect_of(schema: str, answer: Answer) -> Answer:

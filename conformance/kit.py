@@ -13,7 +13,7 @@ from conformance.accounts import Accounts
 from conformance.client import TOO_MANY_REQUESTS, Client, Transport, retry_after
 from conformance.exchanges import Secrets
 from conformance.pictures import opened
-from conformance.plans import largest_factor
+from conformance.plans import factor_asked, largest_factor
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ TERMINAL = frozenset({"completed", "failed"})
 BATCH_TERMINAL = frozenset({"completed", "partially_failed", "failed", "cancelled"})
 FORBIDDEN, UNPROCESSABLE = 403, 422
 LARGEST_FACTOR = 4  # that the kit asks for
-_SIZES = {"scale_factor", "target_width", "target_height"}
 # So many an hour may a server take from callers without a valid token. All of core has to do with them.
 ANONYMOUS_REQUESTS = 10
 _SHORT_PAUSE = 5.0  # seconds; a limit for an hour is seldom over so soon
@@ -162,7 +161,7 @@ class Kit:
     ) -> dict[str, Any]:
         """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
         answer = self.allowed(self.try_upload(picture, fields, client=client))
-        self._expect_no_small_plan(answer, client or self.owner)
+        self._expect_within_plan(answer, [picture], fields or {}, client or self.owner)
         data: dict[str, Any] = answer.expect(202, why="with a good picture").data
         return data
 
@@ -199,7 +198,7 @@ class Kit:
     def batch(self, pictures: list[Picture], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
         """The data of the 202. Raises Inconclusive for a 403, and Broken for any other answer."""
         answer = self.allowed(self.try_batch(pictures, fields))
-        self._expect_no_small_plan(answer, self.owner)
+        self._expect_within_plan(answer, pictures, fields or {}, self.owner)
         data: dict[str, Any] = answer.expect(202, why="with good pictures").data
         return data
 
@@ -286,12 +285,15 @@ class Kit:
         self.transport.close()
         return left
 
-    def _expect_no_small_plan(self, answer: Answer, client: Client) -> None:
-        """Raises Inconclusive for a refusal that the account's plan may be the reason of."""
-        if answer.status != UNPROCESSABLE or not _SIZES & set(answer.errors):
+    def _expect_within_plan(
+        self, answer: Answer, pictures: list[Picture], fields: Mapping[str, object], client: Client
+    ) -> None:
+        """Raises Inconclusive for a refusal of more than the account's plan allows."""
+        if answer.status != UNPROCESSABLE:
             return
+        asked = max((factor_asked(fields, picture.image.size) for picture in pictures), default=0)
         largest = largest_factor(client)
-        if largest is not None and largest < LARGEST_FACTOR:
+        if largest is not None and asked > largest:
             raise Inconclusive(
                 f"{answer.asked} is answered with 422, and the account's plan enlarges by {largest:.0f} at most. Give a "
                 f"token of an account whose plan enlarges by {LARGEST_FACTOR}."
@@ -308,24 +310,33 @@ class Kit:
                 if isinstance(item, dict) and self.tag in str(item.get(field)):
                     made.setdefault(item["id"], self.owner)
 
-    def _wait(self, path: str, terminal: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def look_until(self, path: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What is told there as soon as ``holds`` says so of it, or when the time that work may take is over."""
         deadline = time.monotonic() + self.options.work_timeout
         pause = _FIRST_PAUSE
-        seen: list[str] = []
         while True:
             data: dict[str, Any] = self.owner.get(path).expect(200).data
+            if holds(data) or time.monotonic() > deadline:
+                return data
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _wait(self, path: str, terminal: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        seen: list[str] = []
+
+        def has_ended(data: dict[str, Any]) -> bool:
             status = str(data.get("status"))
             if not seen or seen[-1] != status:
                 seen.append(status)
-            if status in terminal:
-                return data, tuple(seen)
-            if time.monotonic() > deadline:
-                raise Inconclusive(
-                    f"{path} is still {status!r} after {self.options.work_timeout:.0f} s. Give the server longer with "
-                    "--work-timeout."
-                )
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            return status in terminal
+
+        data = self.look_until(path, has_ended)
+        if seen[-1] not in terminal:
+            raise Inconclusive(
+                f"{path} is still {seen[-1]!r} after {self.options.work_timeout:.0f} s. Give the server longer with "
+                "--work-timeout."
+            )
+        return data, tuple(seen)
 
     @staticmethod
     def _remember(made: dict[int, Client], answer: Answer, client: Client) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from conformance.batches import tiny
-from conformance.contract import documented_fields
+from conformance.contract import documented_fields, time_fields
 from conformance.times import instant
 from conformance.verdicts import Broken, expect, expect_equal
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from conformance.client import Answer
     from conformance.kit import Kit
 
+IMAGES, BATCHES = "/images", "/batches"
 MOST_PER_PAGE = 100
+PAGES_WANTED = 4  # of an account with little in it: more than a first and a last one
 # What somebody else keeps in the account is no reason to read all of it.
 MOST_PAGES = 10
 # Signed anew, perhaps, each time that it is told; and two that are of no use to a client.
@@ -95,7 +97,7 @@ def expect_same_image(kit: Kit, told: dict[str, Any], where: str) -> None:
         there, here = told.get(name), alone.get(name)
         if name in _NOT_COMPARED or there == here:
             continue
-        if name.endswith("_at") and _are_one_moment(there, here):
+        if name in time_fields() and _are_one_moment(there, here):
             continue
         expect_equal(there, here, f"`{name}` in {where}, of an image that says otherwise by itself,")
     link = told.get("download_url")

@@ -18,7 +18,7 @@ _RFC_3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}):(\d{2})(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE | re.ASCII
 )
 _MICROSECOND = 7  # characters of a fraction, the point included
-_MICROSECONDS = re.compile(r"\.\d{5,}[1-9]")
+_MICROSECONDS = re.compile(r"\.\d{3}(?!000)\d{3}", re.ASCII)
 _LEAP_SECOND = "60"
 
 
@@ -56,7 +56,12 @@ def order(item: dict[str, Any]) -> tuple[datetime, int]:
     """
     text = item["created_at"]
     created = instant(text, "`created_at`")
-    return created, item["id"] if _MICROSECONDS.search(text) else 0
+    return created, item["id"] if is_exact(text) else 0
+
+
+def is_exact(text: str) -> bool:
+    """Whether a time is told in microseconds: zeros may fill up what is not known any nearer."""
+    return _MICROSECONDS.search(text) is not None
 
 
 def _read(matched: re.Match[str]) -> datetime:

@@ -215,7 +215,7 @@ def _permitted(answer: Answer) -> Answer:
     if answer.status == FORBIDDEN:
         raise Inconclusive(
             f"{answer.asked} is refused (403). --token and --token-b have to be of accounts that are verified and on a "
-            "plan with API access and batches."
+            "plan with API access and batches, and to have some of their monthly quota left."
         )
     return answer
 

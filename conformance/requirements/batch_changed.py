@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from conformance.batches import NOT_FOUND, images_of, tiny, watched
@@ -13,16 +12,11 @@ from conformance.pictures import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conformance.kit import Kit
     from conformance.pictures import Picture
 
 _SENT = 4  # so that the last one still waits for others when it is deleted
 _TO_CANCEL = 8  # so that some are done and some are not
-# Seconds between two looks at a batch: a third of what has passed, so that a slow server is not asked too often and
-# none has finished eight pictures between two of them.
-_FIRST_PAUSE, _LONGEST_PAUSE, _LONGER = 0.05, 2.0, 1.5
 
 
 @check("BATCH-017")
@@ -31,7 +25,7 @@ def a_batch_ends_without_the_image_that_was_deleted(kit: Kit) -> None:
     *others, last = [image["id"] for image in images_of(accepted)]
     kit.delete_image(last).expect(200, why="of an image of a batch at work")
     ends = [kit.wait(image_id)[0]["status"] for image_id in others]
-    end = _looked_at(kit, accepted["id"], lambda batch: batch["status"] in BATCH_TERMINAL)
+    end = kit.look_until(f"/batches/{accepted['id']}", lambda batch: batch["status"] in BATCH_TERMINAL)
     if end["status"] not in BATCH_TERMINAL:
         raise Broken(
             f"A batch is still {end['status']!r} {kit.options.work_timeout:.0f} s after its last image was finished: "
@@ -81,7 +75,7 @@ def _cancelled_midway(kit: Kit, one: Picture) -> bool:
     """Whether it was quick enough to cancel a batch of which something was completed, and not all."""
     accepted = kit.batch([one] * _TO_CANCEL)
     path = f"/batches/{accepted['id']}"
-    before = _looked_at(kit, accepted["id"], lambda batch: bool(_completed(batch)))
+    before = kit.look_until(path, lambda batch: bool(_completed(batch)))
     if not _completed(before):
         raise Inconclusive(
             f"No image of a batch is completed after {kit.options.work_timeout:.0f} s. Give the server longer with "
@@ -113,15 +107,3 @@ def _cancelled_midway(kit: Kit, one: Picture) -> bool:
 
 def _completed(batch: dict[str, Any]) -> list[int]:
     return [image["id"] for image in images_of(batch) if image["status"] == "completed"]
-
-
-def _looked_at(kit: Kit, batch_id: int, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """As it is when that holds, or when the time that work may take is over."""
-    deadline = time.monotonic() + kit.options.work_timeout
-    pause = _FIRST_PAUSE
-    while True:
-        batch: dict[str, Any] = kit.owner.get(f"/batches/{batch_id}").expect(200).data
-        if until(batch) or time.monotonic() > deadline:
-            return batch
-        time.sleep(pause)
-        pause = min(pause * _LONGER, _LONGEST_PAUSE)

@@ -8,7 +8,7 @@ from conformance.batches import images_of, labelled, tiny
 from conformance.catalogue import check
 from conformance.likeness import expect_same_picture, readable_frames
 from conformance.pictures import MOST_BYTES, Picture, padded, picture, scene
-from conformance.verdicts import expect, expect_equal
+from conformance.verdicts import Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Sized = tuple[Picture, tuple[int, int]]  # and how large its result has to be
 
+TOO_LARGE = 413
 SIZES = ("scale_factor", "target_width", "target_height")
 _LEAST_SIDE_TO_COMPARE = 48  # of less, networks make something of their own
 _LARGE_FILES = 3  # more than the cap of a single upload lets through
@@ -42,7 +43,13 @@ def files_of_ten_mebibytes_are_a_batch(kit: Kit) -> None:
     labelled(kit)  # where batches are forbidden, it is said here
     small = picture("jpeg", scene(12, 9), "large")
     largest = small.holding(padded(small.content, MOST_BYTES))
-    accepted = kit.batch([largest] * _LARGE_FILES)
+    answer = kit.allowed(kit.try_batch([largest] * _LARGE_FILES))
+    if answer.status == TOO_LARGE:
+        raise Inconclusive(
+            f"A batch of {_LARGE_FILES} files of 10 MiB is answered with 413, perhaps by what stands in front of the "
+            "server. Let it take as much as the server does."
+        )
+    accepted = answer.expect(202, why="with files of 10 MiB").data
     for image in images_of(accepted):
         expect_equal(image["original_size"], MOST_BYTES, "`original_size` of a file of 10 MiB in a batch")
     too_large = small.holding(padded(small.content, MOST_BYTES + 1))
@@ -91,7 +98,7 @@ def _has_sizes(kit: Kit, batch_id: int, sizes: list[Sized], asked: str) -> None:
 
 def _names_only(kit: Kit, pictures: list[Picture], wrong: set[str], what: str) -> None:
     errors = kit.try_batch(pictures).expect(422, why=f"with {what}").errors
-    named = {name for name in errors if name.startswith("images")}
+    named = {name for name in errors if name.startswith("images.")}
     expect(
         named == wrong,
         f"The refusal of {what} names others than those.",

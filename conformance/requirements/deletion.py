@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,6 @@ from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
     from conformance.kit import Kit
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at an image
-_WAITED_FOR = 4  # of the time that work may take, one part: others may be before it
 
 
 @dataclass(frozen=True)
@@ -118,11 +114,7 @@ def deleted_at_work(kit: Kit) -> tuple[int, int]:
 
     def delete() -> tuple[int, int]:
         gone = kit.upload(picture("png"), {"scale_factor": 2})["id"]
-        deadline = time.monotonic() + kit.options.work_timeout / _WAITED_FOR
-        pause = _FIRST_PAUSE
-        while kit.image(gone)["status"] == "pending" and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(1.5 * pause, _LONGEST_PAUSE)
+        kit.look_until(f"/images/{gone}", lambda image: image["status"] != "pending")
         kit.delete_image(gone).expect(200, why="of an image at work")
         return gone, kit.upload(picture("png"), {"scale_factor": 2})["id"]
 

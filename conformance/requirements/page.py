@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.batches import labelled, watched
 from conformance.catalogue import check
-from conformance.lists import MOST_PAGES, MOST_PER_PAGE, followed, items, listed, own_images, page
+from conformance.lists import (
+    BATCHES,
+    IMAGES,
+    MOST_PAGES,
+    MOST_PER_PAGE,
+    PAGES_WANTED,
+    followed,
+    items,
+    listed,
+    own_images,
+    page,
+)
 from conformance.pictures import picture
 from conformance.requirements import page_status  # noqa: F401  # the rest of this family
-from conformance.times import instant
+from conformance.times import instant, is_exact
 from conformance.verdicts import expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
@@ -20,14 +31,11 @@ if TYPE_CHECKING:
     from conformance.client import Answer
     from conformance.kit import Kit
 
-IMAGES, BATCHES = "/images", "/batches"
 STATUSES = {
     IMAGES: ("pending", "processing", "completed", "failed"),
     BATCHES: ("pending", "processing", "completed", "partially_failed", "failed", "cancelled"),
 }
 DEFAULT_PER_PAGE = 15
-_PAGES_WANTED = 4
-_MICROSECONDS = len("2026-02-15T12:00:00.000000")
 
 
 def own_batches(kit: Kit) -> list[int]:
@@ -147,8 +155,7 @@ def of_images_of_one_instant_the_larger_id_comes_first(kit: Kit) -> None:
         of_batch = [image for image in listed(kit, IMAGES) if image.get("batch_id") == batch]
         for newer, older in pairwise(of_batch):
             # Times that are shown in seconds may hide the order in which the server has them.
-            exact = len(str(newer["created_at"])) > _MICROSECONDS
-            if exact and newer["created_at"] == older["created_at"]:
+            if is_exact(newer["created_at"]) and newer["created_at"] == older["created_at"]:
                 expect(
                     newer["id"] > older["id"],
                     f"Of two images of the same instant, {newer['id']} stands before {older['id']}.",
@@ -161,7 +168,7 @@ def of_images_of_one_instant_the_larger_id_comes_first(kit: Kit) -> None:
 
 def _each_once(kit: Kit, path: str, own: list[int]) -> None:
     total = page(kit, path, per_page=1)["meta"]["total"]
-    per_page = min(MOST_PER_PAGE, max(2, math.ceil(total / _PAGES_WANTED)))
+    per_page = min(MOST_PER_PAGE, max(2, math.ceil(total / PAGES_WANTED)))
     seen: list[int] = []
     whole = False
     for number in range(1, MOST_PAGES + 1):

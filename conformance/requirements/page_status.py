@@ -12,8 +12,11 @@ from conformance.batches import crowd, labelled
 from conformance.catalogue import check
 from conformance.kit import TERMINAL
 from conformance.lists import (
+    BATCHES,
+    IMAGES,
     MOST_PAGES,
     MOST_PER_PAGE,
+    PAGES_WANTED,
     expect_same_image,
     followed,
     items,
@@ -22,13 +25,11 @@ from conformance.lists import (
     page,
 )
 from conformance.pictures import picture
-from conformance.verdicts import Broken, expect, expect_equal, undisturbed
+from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
     from conformance.kit import Kit
 
-IMAGES, BATCHES = "/images", "/batches"
-_PAGES_WANTED = 4
 _FEW = 2  # on a page
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds between two looks
 _WALKS = 4
@@ -51,7 +52,7 @@ def the_list_tells_of_an_image_what_it_tells_itself(kit: Kit) -> None:
 def the_pages_of_a_status_hold_each_image_once(kit: Kit) -> None:
     own = [kit.completed(picture("png"), {"scale_factor": 2}).image["id"], *own_images(kit)[:_FEW]]
     for image_id in own:
-        kit.wait(image_id)
+        expect_equal(kit.wait(image_id)[0]["status"], "completed", "The status of a good picture at its end")
     newest = kit.upload(picture("png"), {"scale_factor": 2})["id"]
     # The newest is not completed yet, unless the server is very quick: it must take no place on this page.
     first = items(page(kit, IMAGES, status="completed", per_page=_FEW))
@@ -130,12 +131,15 @@ def _walk(kit: Kit, path: str, own: list[int]) -> None:
         if undisturbed(lambda: _walked(kit, path, own)):
             return
         time.sleep(walk)
+    raise Inconclusive(
+        f"Somebody else uses the account: the number of {path[1:]} changed while they were read."
+    )
 
 
 def _walked(kit: Kit, path: str, own: list[int]) -> bool:
     """Whether the list stayed as it was. ``own`` are completed, and more than fit on a page of two."""
     total = page(kit, path, status="completed", per_page=1)["meta"]["total"]
-    per_page = min(MOST_PER_PAGE, max(_FEW, math.ceil(total / _PAGES_WANTED)))
+    per_page = min(MOST_PER_PAGE, max(_FEW, math.ceil(total / PAGES_WANTED)))
     pages = [page(kit, path, status="completed", per_page=per_page)]
     while pages[-1]["links"]["next"] is not None and len(pages) < MOST_PAGES:
         pages.append(_neighbour(kit, path, pages[-1], "next", per_page))

@@ -8,7 +8,7 @@ from independent import pictures
 from independent.forms import Part
 from independent.pictures import Film
 from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
-from independent.server import LONGEST_TEXT, UPLOAD_CAP, Caller, Errors, Refused, Server, Success
+from independent.server import LONGEST_TEXT, Caller, Errors, Refused, Server, Success
 from mutants import mutant
 
 
@@ -265,10 +265,13 @@ class LinksInBatchesAreNotSigned(Server):
         return told
 
 
-@mutant("a-batch-has-the-cap-of-an-upload", kills=["BATCH-019"])
-class BatchHasTheCapOfAnUpload(Server):
-    def form_body(self, request: Any, cap: int) -> list[Part]:
-        return super().form_body(request, min(cap, UPLOAD_CAP))
+@mutant("the-files-of-a-batch-have-the-cap-of-one", kills=["BATCH-019"])
+class FilesOfABatchHaveTheCapOfOne(Server):
+    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
+        if sum(len(part.content) for part in files) > self.largest_file():
+            errors["images"] = ["The files are too large."]
+            return []
+        return super().read_pictures(files, errors)
 
 
 @mutant("a-file-of-a-batch-may-be-of-any-size", kills=["BATCH-019"])

@@ -127,7 +127,7 @@ class NamesEndAtTheFirstDot(Server):
         return ".".join([stem, *rest[-1:]])
 
 
-@mutant("names-beyond-ascii-are-refused", kills=["URL-009"])
+@mutant("names-beyond-ascii-are-refused", kills=["URL-010"])
 class NamesBeyondAsciiAreRefused(Server):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         if not all((part.filename or "").isascii() for part in parts):
@@ -135,7 +135,7 @@ class NamesBeyondAsciiAreRefused(Server):
         return super().upload_image(request, caller, parts)
 
 
-@mutant("an-emoji-in-a-name-crashes-it", kills=["URL-009"])
+@mutant("an-emoji-in-a-name-crashes-it", kills=["URL-010"])
 class EmojiInANameCrashesIt(Server):
     def clean(self, filename: str) -> str:
         if any(ord(letter) > _LAST_OF_THREE_BYTES for letter in filename):
