@@ -18,13 +18,13 @@ from independent.server import Server
     "manners",
     [
         pytest.param({}, id="plain"),
-        pytest.param({"slow": 0.05}, id="slow"),
+        pytest.param({"slow": 0.03}, id="slow"),
         pytest.param({"throttle": 10}, id="throttling"),
         pytest.param({"throttle": 50, "retry_after": 1}, id="throttling for a second"),
         pytest.param({"key_order": "reversed"}, id="other order of keys"),
         pytest.param({"extra": True}, id="more fields, headers and charsets"),
         pytest.param({"work_seconds": 0}, id="at once"),
-        pytest.param({"work_seconds": 0.3}, id="at leisure"),
+        pytest.param({"work_seconds": 0.15}, id="at leisure"),
     ],
 )
 def test_a_server_that_keeps_the_contract_passes(manners: dict[str, Any]) -> None:
