@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -54,19 +55,15 @@ class Quiet:
 
 
 def matrix(mutants: Iterable[Mutant]) -> list[Row]:
-    """In as many processes as there are cores: a run waits for little."""
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+    with _processes() as processes:
         return list(processes.map(_row, mutants))
 
 
 def quiet(seeds: Sequence[int]) -> Quiet:
-    verdicts, alarms = 0, list[str]()
-    for seed in seeds:
-        with Server() as server:
-            found = trial(server, seed=seed)
-        verdicts += len(found.results)
-        alarms += [f"seed {seed}: {complaint}" for complaint in complaints(found)]
-    return Quiet(seeds, verdicts, tuple(alarms))
+    with _processes() as processes:
+        runs = list(processes.map(_quiet, seeds))
+    alarms = tuple(alarm for _, found in runs for alarm in found)
+    return Quiet(seeds, sum(verdicts for verdicts, _ in runs), alarms)
 
 
 def page(rows: list[Row], calm: Quiet) -> str:
@@ -85,6 +82,18 @@ def listed(text: str) -> dict[str, tuple[str, ...]]:
     """Mutants and the requirements they are there for, as the page has them."""
     cells = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     return {cell[0].removeprefix("| "): tuple(cell[1].split(", ")) for cell in cells}
+
+
+def _processes() -> ProcessPoolExecutor:
+    """One more than there are cores: a run waits half of its time."""
+    return ProcessPoolExecutor((os.cpu_count() or 1) + 1, get_context("spawn"))
+
+
+def _quiet(seed: int) -> tuple[int, list[str]]:
+    """How many verdicts there were, and which were complaints."""
+    with Server() as server:
+        found = trial(server, seed=seed)
+    return len(found.results), [f"seed {seed}: {complaint}" for complaint in complaints(found)]
 
 
 def _row(mutant: Mutant) -> Row:
