@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from mutants import Mutant
 
+_MOST_MEMORY = 4 * 2**30  # bytes, of each process
 _HEAD = """# Mutants
 
 Who tests the tests? Each mutant is the small server of `tests/conformance/independent` with one fault, and each is
@@ -86,7 +88,12 @@ def listed(text: str) -> dict[str, tuple[str, ...]]:
 
 def _processes() -> ProcessPoolExecutor:
     """One more than there are cores: a run waits half of its time."""
-    return ProcessPoolExecutor((os.cpu_count() or 1) + 1, get_context("spawn"))
+    return ProcessPoolExecutor((os.cpu_count() or 1) + 1, get_context("spawn"), _bound_memory)
+
+
+def _bound_memory() -> None:
+    """Servers that take vast pictures would fill all of it, and be killed together with the kit."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
 
 
 def _quiet(seed: int) -> tuple[int, list[str]]:
