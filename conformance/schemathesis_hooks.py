@@ -272,6 +272,8 @@ def _not_of_others(path: str, generated: Any) -> Any:
     mine = _made["/images" if path.startswith("/images") else "/batches"]
     if str(generated).isascii() and str(generated).isdecimal() and int(generated) in mine:
         return generated
+    if generated == 0:
+        return generated
     if isinstance(generated, int) and generated > 0:
         return max(mine) if mine and generated % 2 else _NOBODYS_ID + generated % 1000
     # A server that reads numbers generously would find one in `0042`, `4e1`, `-42`, `42.0` or a full-width `42`.
