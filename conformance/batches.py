@@ -115,7 +115,7 @@ def _cancelled_crowd(kit: Kit) -> Crowd:
         look = kit.owner.get(path).expect(200, NOT_FOUND, why="after a batch at work was deleted")
         after = None if look.status == NOT_FOUND else look.data
         found = Crowd(one, accepted, before, deletion, after, seconds)
-        if after is not None:
+        if after is not None and after["status"] != "completed":  # its last image at that very moment
             break
     return found
 
