@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mutants import Mutant
 
-_MOST_MEMORY = 4 * 2**30  # bytes, of each process
+_MOST_MEMORY, _MOST_RUNS = 4 * 2**30, 8  # bytes, and runs, of each process
 _HEAD = """# Mutants
 
 Who tests the tests? Each mutant is the small server of `tests/conformance/independent` with one fault, and each is
@@ -87,8 +87,10 @@ def listed(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _processes() -> ProcessPoolExecutor:
-    """One more than there are cores: a run waits half of its time."""
-    return ProcessPoolExecutor((os.cpu_count() or 1) + 1, get_context("spawn"), _bound_memory)
+    """One more than there are cores: a run waits half of its time. What it sent stays in memory: seldom for long."""
+    return ProcessPoolExecutor(
+        (os.cpu_count() or 1) + 1, get_context("spawn"), _bound_memory, max_tasks_per_child=_MOST_RUNS
+    )
 
 
 def _bound_memory() -> None:
