@@ -32,11 +32,11 @@ from domain.subscriptions import SubscriptionStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from domain.database.unit_of_work import Database
     from domain.plans import Plans
     from domain.records import Account
     from domain.services import Services
     from domain.tokens import Principal
-    from domain.unit_of_work import Database
 
 _VERIFY_EMAIL = "verify-email"
 _NOT_IN_A_LINE = {"Cc", "Zl", "Zp"}

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from domain.batch_states import BatchStatus
+    from domain.database.unit_of_work import UnitOfWork
     from domain.errors import FieldProblem
     from domain.records import Account, Batch, Image
     from domain.services import Services
-    from domain.unit_of_work import UnitOfWork
     from domain.uploads import Upload, Wish
 
 CANCELLED_SENTENCE = "The batch was cancelled before this picture was finished."

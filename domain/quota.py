@@ -11,11 +11,11 @@ from domain.plans import UNLIMITED
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from domain.database.unit_of_work import UnitOfWork
     from domain.plans import Plan
     from domain.records import Account, Image
     from domain.services import Services
     from domain.tokens import Principal
-    from domain.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from domain.sizing import Caps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from domain.database.unit_of_work import Database
     from domain.links import LinkSigner
     from domain.passwords import Passwords
     from domain.plans import Plans
     from domain.ports import Chance, Clock, Later, Mailer, ObjectStore, Probe, Queue, RequestCounter
-    from domain.unit_of_work import Database
 
 
 @dataclass(frozen=True)

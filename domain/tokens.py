@@ -12,17 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domain import quota
+from domain.background import at_once
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
-from domain.later import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from domain.database.unit_of_work import Database, UnitOfWork
     from domain.ports import Chance, Later
     from domain.records import Account, Token
     from domain.services import Services
-    from domain.unit_of_work import Database, UnitOfWork
 
 ALL_ABILITIES = ("images:read", "images:write", "images:delete", "user:read")
 MAX_NAME = 255

@@ -24,11 +24,11 @@ from domain.sizing import Sizing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from domain.database.unit_of_work import UnitOfWork
     from domain.plans import Plan
     from domain.ports import PictureFacts
     from domain.records import Account, Batch, Image
     from domain.services import Services
-    from domain.unit_of_work import UnitOfWork
 
 _log = logging.getLogger(__name__)
 

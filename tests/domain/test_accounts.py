@@ -33,9 +33,9 @@ from domain.services import Rules
 from domain.tokens import Principal
 
 if TYPE_CHECKING:
+    from domain.database.unit_of_work import Database
     from domain.records import Account
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 ROOT = Path(__file__).parents[2]
 _CURRENT = "subscription:current"

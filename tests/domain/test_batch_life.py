@@ -30,8 +30,8 @@ from domain.uploads import Upload, Wish
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.database.unit_of_work import Database
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

@@ -9,10 +9,10 @@ from sqlalchemy import event
 
 from domain import batches, images, jobs
 from domain.batch_states import BatchState, BatchStatus
+from domain.database.repositories import Batches, Images, QuotaUsage
 from domain.errors import FieldProblem, InvalidFields, NotFound, QuotaExceeded, Unavailable
 from domain.formats import PictureFormat
 from domain.job_states import NotClaimable, Status
-from domain.repositories import Batches, Images, QuotaUsage
 from domain.services import Rules
 from domain.sizing import Sizing
 from domain.uploads import Upload, Wish
@@ -20,9 +20,9 @@ from domain.uploads import Upload, Wish
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.database.unit_of_work import Database
     from domain.records import Account, Image, WholeBatch
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from domain import errors, job_states, plans, schema, unit_of_work
+from domain import errors, job_states, plans
+from domain.database import schema, unit_of_work
 from domain.errors import FieldProblem, InvalidFields, NotDownloadable, UprezError
 
 ERRORS = [

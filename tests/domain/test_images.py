@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from domain import images, jobs
+from domain.database.unit_of_work import UnitOfWork
 from domain.errors import (
     FieldProblem,
     InvalidFields,
@@ -21,7 +22,6 @@ from domain.job_states import NotClaimable, Status
 from domain.ports import PictureFacts
 from domain.services import Rules
 from domain.sizing import Caps, Size, Sizing
-from domain.unit_of_work import UnitOfWork
 from domain.uploads import Upload, Wish
 
 if TYPE_CHECKING:

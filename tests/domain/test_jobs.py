@@ -10,16 +10,16 @@ import pytest
 from sqlalchemy import text
 
 from domain import images, jobs, quota, uploads
+from domain.database.repositories import Images
 from domain.job_states import NotClaimable, Status
-from domain.repositories import Images
 from domain.services import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.database.unit_of_work import Database
     from domain.records import Account, Image, Result
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from domain.database.unit_of_work import Database
 from domain.job_states import Status
-from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

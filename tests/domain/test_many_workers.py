@@ -23,7 +23,8 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from domain import accounts, images, jobs, tables, uploads
+from domain import accounts, images, jobs, uploads
+from domain.database import tables
 from domain.errors import NotFound
 from domain.job_states import Job, NotClaimable, Status
 from domain.records import Image, Result
@@ -31,8 +32,8 @@ from domain.records import Image, Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.database.unit_of_work import Database
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

@@ -18,10 +18,10 @@ from domain.quota import Usage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.database.unit_of_work import Database
     from domain.plans import Plan, Plans
     from domain.records import Account, Image
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

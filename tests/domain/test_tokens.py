@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from domain import accounts, tables, tokens
+from domain import accounts, tokens
+from domain.database import tables
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
 from domain.system import SystemChance
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from domain.database.unit_of_work import Database
     from domain.records import Account
     from domain.services import Services
-    from domain.unit_of_work import Database
 
 pytestmark = pytest.mark.both_databases
 

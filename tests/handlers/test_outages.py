@@ -13,10 +13,11 @@ import flask
 import pytest
 from sqlalchemy import update
 
-from domain import images, quota, tables, uploads
+from domain import images, quota, uploads
+from domain.database import tables
+from domain.database.unit_of_work import Database
 from domain.errors import Unavailable
 from domain.stores.local import LocalFiles
-from domain.unit_of_work import Database
 from handlers.probe import probe
 from tests.handlers.conftest import make_person
 from uprez import wiring

@@ -46,7 +46,7 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
     for needed in (
         "handlers/openapi.yaml",
         "domain/plans.toml",
-        "domain/migrations/env.py",
+        "domain/database/migrations/env.py",
         "domain/py.typed",
         "conformance/reports/report.html.j2",
         "conformance/reports/results.schema.json",
@@ -71,7 +71,7 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
             {"connexion", "flask", "gunicorn", "ncnn", "numpy", "PIL"},
         ),
         (
-            "domain.images, domain.jobs, domain.accounts, domain.schema",
+            "domain.images, domain.jobs, domain.accounts, domain.database.schema",
             {"flask", "connexion", "dramatiq", "PIL", "ncnn"},
         ),
         ("conformance.cli", {"domain", "handlers", "workers", "uprez", "sqlalchemy", "flask"}),

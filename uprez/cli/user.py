@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from domain import accounts, quota, schema, subscriptions
+from domain import accounts, quota, subscriptions
+from domain.database import schema
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED

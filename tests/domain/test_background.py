@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from domain import later
+from domain import background
+from domain.background import AfterTheAnswer, at_once
 from domain.errors import Unavailable
-from domain.later import AfterTheAnswer, at_once
 
 
 def test_work_is_done_on_another_thread_and_nobody_waits_for_it() -> None:
@@ -39,7 +39,7 @@ def test_work_does_not_begin_with_the_request_that_asked_for_it() -> None:
     AfterTheAnswer()(work)
 
     assert done.wait(10)
-    assert begun[0] - asked >= later._AFTER_SECONDS
+    assert begun[0] - asked >= background._AFTER_SECONDS
 
 
 @pytest.mark.parametrize("error", [Unavailable, RuntimeError])
@@ -55,7 +55,7 @@ def test_what_fails_is_logged_and_the_next_is_done(
     assert "The server is down." in caplog.text
 
     afterwards = AfterTheAnswer()
-    for _ in range(later._THREADS):
+    for _ in range(background._THREADS):
         afterwards(fail)
     afterwards(done.set)
     assert done.wait(10)
@@ -64,7 +64,7 @@ def test_what_fails_is_logged_and_the_next_is_done(
 def test_no_more_waits_than_there_is_room_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(later, "_MOST_WAITING", 2)
+    monkeypatch.setattr(background, "_MOST_WAITING", 2)
     released, done = threading.Event(), threading.Semaphore(0)
 
     def work() -> None:
@@ -83,8 +83,8 @@ def test_no_more_waits_than_there_is_room_for(
 
 
 def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(later, "_MOST_WAITING", 1)
-    monkeypatch.setattr(later, "_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(background, "_MOST_WAITING", 1)
+    monkeypatch.setattr(background, "_AFTER_SECONDS", 0.0)
     afterwards = AfterTheAnswer()
     for _ in range(5):
         done = threading.Event()
@@ -99,12 +99,12 @@ def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_closing_waits_for_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
     done: list[int] = []
     afterwards = AfterTheAnswer()
-    for number in range(3 * later._THREADS):
+    for number in range(3 * background._THREADS):
         afterwards(lambda number=number: done.append(number))  # type: ignore[misc]
 
     afterwards.close(10)
 
-    assert sorted(done) == list(range(3 * later._THREADS))
+    assert sorted(done) == list(range(3 * background._THREADS))
     assert caplog.text == ""
 
 
@@ -117,17 +117,17 @@ def test_what_takes_longer_is_given_up_and_counted(caplog: pytest.LogCaptureFixt
         released.wait(10)
 
     afterwards = AfterTheAnswer()
-    for _ in range(later._THREADS):
+    for _ in range(background._THREADS):
         afterwards(hang)
     afterwards(lambda: done.append(None))
-    for _ in range(later._THREADS):
+    for _ in range(background._THREADS):
         assert begun.acquire(timeout=10)
 
     afterwards.close(0)
     released.set()
     afterwards._pool.shutdown(wait=True)
 
-    assert f"Mails not sent, because the service stops: {later._THREADS + 1}" in caplog.text
+    assert f"Mails not sent, because the service stops: {background._THREADS + 1}" in caplog.text
     assert done == []  # the log line stays true
 
 
@@ -144,7 +144,7 @@ def test_after_closing_nothing_is_taken_and_nobody_hears_an_error(caplog: pytest
 def test_a_thread_that_cannot_be_had_is_logged_and_takes_no_room(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(later, "_MOST_WAITING", 2)
+    monkeypatch.setattr(background, "_MOST_WAITING", 2)
     afterwards = AfterTheAnswer()
 
     def cannot_start(_thread: threading.Thread) -> None:

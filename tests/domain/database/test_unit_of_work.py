@@ -13,15 +13,15 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
-from domain import tables, unit_of_work
+from domain.database import tables, unit_of_work
+from domain.database.unit_of_work import Database
 from domain.errors import CommitUnanswered, NotFound, Unavailable
-from domain.unit_of_work import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.database.unit_of_work import UnitOfWork
     from domain.records import Account
-    from domain.unit_of_work import UnitOfWork
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

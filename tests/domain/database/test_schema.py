@@ -15,11 +15,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import OperationalError
 
-from domain import schema, unit_of_work
+from domain.database import schema, unit_of_work
+from domain.database.schema import SchemaError
+from domain.database.tables import metadata
+from domain.database.unit_of_work import Database
 from domain.errors import Unavailable
-from domain.schema import SchemaError
-from domain.tables import metadata
-from domain.unit_of_work import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

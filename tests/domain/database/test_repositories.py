@@ -6,8 +6,8 @@ from typing import Any, Self
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 
-from domain.repositories import Batches, Images
-from domain.unit_of_work import Database
+from domain.database.repositories import Batches, Images
+from domain.database.unit_of_work import Database
 
 
 class Recorder:

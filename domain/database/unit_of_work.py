@@ -16,8 +16,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from domain.database.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
 from domain.errors import CommitUnanswered, Unavailable, UprezError
-from domain.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable

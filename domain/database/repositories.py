@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from domain import tables
 from domain.batch_states import BatchState, BatchStatus
+from domain.database import tables
 from domain.formats import PictureFormat
 from domain.job_states import Job, Status
 from domain.records import Account, Batch, Image, NewImage, Result, Token, WholeBatch

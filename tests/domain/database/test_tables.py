@@ -10,8 +10,8 @@ from sqlalchemy import Column, MetaData, Table, create_engine, insert, select, t
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import StatementError
 
-from domain import tables
-from domain.tables import UtcDateTime
+from domain.database import tables
+from domain.database.tables import UtcDateTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

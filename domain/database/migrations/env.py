@@ -1,8 +1,8 @@
-"""Alembic's entry: runs the migrations on the connection that ``domain.schema`` hands over."""
+"""Alembic's entry: runs the migrations on the connection that ``domain.database.schema`` hands over."""
 
 from alembic import context
 
-from domain.tables import metadata
+from domain.database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from domain.unit_of_work import Database
+    from domain.database.unit_of_work import Database
 
 _UPGRADE_LOCK = 0x55505245  # «UPRE»: any number that nobody else who uses this database takes
 
