@@ -16,10 +16,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain import model_choices
 from domain.errors import UprezError
-from domain.mailers.message import sender_domain
-from domain.mailers.smtp import SmtpServer
 from domain.plans import DEFAULT_PLANS_FILE
 from domain.sizing import Caps
+from uprez.adapters.mail_message import sender_domain
+from uprez.adapters.mail_smtp import SmtpServer
 from workers.engine.protocol import EngineOptions, MetadataPolicy
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from domain.background import AfterTheAnswer, at_once
 from domain.database import schema
 from domain.database.unit_of_work import Database
 from domain.links import LinkSigner
-from domain.mailers.folder import MailFolder
-from domain.mailers.smtp import SmtpMailer, SmtpServer
 from domain.passwords import Passwords
 from domain.plans import load_plans
 from domain.ports import Window
 from domain.services import Services
 from domain.stores.local import LocalFiles
-from domain.system import SystemChance, SystemClock
+from uprez.adapters.mail_folder import MailFolder
+from uprez.adapters.mail_smtp import SmtpMailer, SmtpServer
+from uprez.adapters.system import SystemChance, SystemClock
 from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
 
@@ -98,9 +98,9 @@ def migrate(settings: Settings) -> None:
 def make_api(settings: Settings) -> Api:
     """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
     from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
-    from handlers.counter import LimitsCounter  # noqa: PLC0415
-    from handlers.probe import probe  # noqa: PLC0415
     from handlers.server import Api  # noqa: PLC0415
+    from uprez.adapters.image_probe import probe  # noqa: PLC0415
+    from uprez.adapters.request_counter import LimitsCounter  # noqa: PLC0415
 
     # Uploads are spooled beside the store: /tmp may be memory.
     spool = settings.data / "spool"

@@ -26,7 +26,7 @@ from schemathesis.transport.serialization import Binary
 from domain import batches, password_reset, tokens
 from domain.database.unit_of_work import Database
 from domain.links import LinkSigner
-from domain.system import SystemChance, SystemClock
+from uprez.adapters.system import SystemChance, SystemClock
 
 FACTS = json.loads(Path(os.environ["UPREZ_TEST_CONTRACT_FACTS"]).read_text("utf-8"))
 REACHED = Path(os.environ["UPREZ_TEST_CONTRACT_REACHED"])

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from domain import accounts, tokens
 from domain.database import tables
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
-from domain.system import SystemChance
+from uprez.adapters.system import SystemChance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

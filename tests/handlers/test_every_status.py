@@ -22,8 +22,8 @@ from redis import Redis
 
 from domain import batches, images, password_reset, tokens
 from domain.uploads import Upload, Wish
-from handlers.probe import probe
 from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, make_person, picture
+from uprez.adapters.image_probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,9 @@ from domain.database import tables
 from domain.database.unit_of_work import Database
 from domain.errors import Unavailable
 from domain.stores.local import LocalFiles
-from handlers.probe import probe
 from tests.handlers.conftest import make_person
 from uprez import wiring
+from uprez.adapters.image_probe import probe
 from uprez.settings import Settings
 
 if TYPE_CHECKING:

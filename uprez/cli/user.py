@@ -17,9 +17,9 @@ from domain.plans import UNLIMITED
 from domain.records import Account
 from domain.services import Services
 from domain.subscriptions import Subscription, SubscriptionStatus
-from domain.system import SystemChance
 from handlers import shapes
 from uprez import wiring
+from uprez.adapters.system import SystemChance
 from uprez.cli.options import DataFolder
 from uprez.settings import Settings, load_settings
 

@@ -16,8 +16,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from domain.errors import Unavailable
-from domain.mailers.smtp import SmtpMailer, SmtpServer
 from domain.ports import Mail
+from uprez.adapters.mail_smtp import SmtpMailer, SmtpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,7 +262,7 @@ def test_a_server_that_is_down_is_an_outage(send: Any, scheme: str) -> None:
 
 
 def test_a_server_that_says_nothing_is_an_outage(send: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.mailers.smtp._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("uprez.adapters.mail_smtp._TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable, match="timed out"):
         send(f"smtp://127.0.0.1:{silent.getsockname()[1]}")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from domain.errors import Unavailable
-from domain.mailers.folder import MailFolder
 from domain.ports import Mail
+from uprez.adapters.mail_folder import MailFolder
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

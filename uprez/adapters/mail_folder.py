@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from domain.errors import Unavailable
-from domain.mailers.message import MessageWriter
+from uprez.adapters.mail_message import MessageWriter
 
 if TYPE_CHECKING:
     from pathlib import Path

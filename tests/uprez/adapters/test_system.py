@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from domain.system import SystemChance, SystemClock
+from uprez.adapters.system import SystemChance, SystemClock
 
 
 def test_the_clock_tells_the_time_of_now_with_its_zone() -> None:

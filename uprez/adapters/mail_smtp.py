@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from domain.errors import Unavailable
-from domain.mailers.message import MessageWriter
+from uprez.adapters.mail_message import MessageWriter
 
 if TYPE_CHECKING:
     from domain.ports import Chance, Clock, Mail

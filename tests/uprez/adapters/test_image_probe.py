@@ -17,7 +17,7 @@ from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.ports import PictureFacts
 from domain.sizing import Size
-from handlers.probe import probe
+from uprez.adapters.image_probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

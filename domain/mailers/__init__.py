@@ -1,1 +1,0 @@
-"""Ways in which a mail leaves the house."""
