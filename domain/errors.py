@@ -1,4 +1,4 @@
-"""Everything the rules can refuse, as codes; what a client reads is decided in ``handlers/envelope.py``.
+"""Everything the rules can refuse, as codes; what a client reads is decided in ``handlers/transport/envelope.py``.
 
 UprezError
 ├── InvalidFields               one or more fields are wrong; carries a FieldProblem for each

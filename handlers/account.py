@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from domain import quota, tokens
 from handlers import shapes
-from handlers.envelope import Body, success
 from handlers.request import origin, principal, services, submitted
+from handlers.transport.envelope import Body, success
 
 
 def get_user() -> Body:

@@ -18,23 +18,23 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from werkzeug.exceptions import HTTPException as WerkzeugHTTPException
 
 from domain.errors import UprezError
-from handlers.bridge import FlaskBridge
-from handlers.contract import BASE_PATH, load_contract
-from handlers.cross_origin import CrossOrigin
-from handlers.edge import REQUEST_ID, Edge
-from handlers.envelope import Answer, TransportError, answer_to
-from handlers.hourly_limit import CountsStrangers
-from handlers.json_text import json_bytes
-from handlers.middleware import BodyLimits, LimitHeaders, Methods
 from handlers.operator import add_health
-from handlers.proxies import TrustedProxies
 from handlers.reference import add_reference
 from handlers.request import SERVICES
-from handlers.response_check import BodyCheck
-from handlers.security import bearer_handler, use_bearer_tokens, who_asks
-from handlers.threads import SmallRequests, Threads
-from handlers.validation import BODY_VALIDATORS, StrictParameters
-from handlers.views import DirectApi, OurJson
+from handlers.transport.contract import BASE_PATH, load_contract
+from handlers.transport.cors import CrossOrigin
+from handlers.transport.edge import REQUEST_ID, Edge
+from handlers.transport.envelope import Answer, TransportError, answer_to
+from handlers.transport.json_encoding import json_bytes
+from handlers.transport.middleware import BodyLimits, LimitHeaders, Methods
+from handlers.transport.proxies import TrustedProxies
+from handlers.transport.rate_limit import CountsStrangers
+from handlers.transport.response_validation import BodyCheck
+from handlers.transport.security import bearer_handler, use_bearer_tokens, who_asks
+from handlers.transport.threads import SmallRequests, Threads
+from handlers.transport.validation import BODY_VALIDATORS, StrictParameters
+from handlers.transport.views import DirectApi, OurJson
+from handlers.transport.wsgi_bridge import FlaskBridge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,13 +9,13 @@ import flask
 from domain import accounts, password_reset
 from domain.errors import InvalidFields
 from handlers import shapes
-from handlers.envelope import Body, success
 from handlers.pages import verified_page
 from handlers.request import client_address, origin, principal, services, submitted
+from handlers.transport.envelope import Body, success
 
 if TYPE_CHECKING:
     from domain.records import Account
-    from handlers.validation import Submitted
+    from handlers.transport.validation import Submitted
 
 
 def register() -> tuple[Body, int]:

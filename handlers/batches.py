@@ -5,9 +5,9 @@ from __future__ import annotations
 from domain import batches
 from domain.batch_states import BatchStatus
 from handlers import shapes
-from handlers.envelope import Body, success
 from handlers.paging import paged
 from handlers.request import origin, principal, services, submitted, uploads, wish
+from handlers.transport.envelope import Body, success
 
 
 def create_batch() -> tuple[Body, int]:

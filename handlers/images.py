@@ -5,9 +5,9 @@ from __future__ import annotations
 from domain import images
 from domain.job_states import Status
 from handlers import shapes
-from handlers.envelope import Body, success
 from handlers.paging import paged
 from handlers.request import origin, principal, services, submitted, uploads, wish
+from handlers.transport.envelope import Body, success
 
 
 def upscale_image() -> tuple[Body, int]:

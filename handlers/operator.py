@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handlers.envelope import Body, success
 from handlers.request import services
+from handlers.transport.envelope import Body, success
 
 if TYPE_CHECKING:
     import flask

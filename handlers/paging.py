@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 import flask
 
-from handlers.envelope import Body, success
 from handlers.request import origin
+from handlers.transport.envelope import Body, success
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

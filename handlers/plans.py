@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from handlers import shapes
-from handlers.envelope import Body, success
 from handlers.request import services
+from handlers.transport.envelope import Body, success
 
 
 def list_plans() -> Body:

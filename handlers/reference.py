@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import flask
 
-from handlers.contract import BASE_PATH, JSON_PATH, YAML_PATH
-from handlers.json_text import json_bytes
+from handlers.transport.contract import BASE_PATH, JSON_PATH, YAML_PATH
+from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
-    from handlers.contract import Contract
+    from handlers.transport.contract import Contract
 
 # Redoc would report to its makers otherwise. It shows no sample whose label is not in the list.
 _START = """

@@ -9,13 +9,13 @@ from connexion.context import context
 
 from domain.model_choices import AUTO
 from domain.uploads import Upload, Wish
-from handlers.security import current_principal
-from handlers.validation import SUBMITTED
+from handlers.transport.security import current_principal
+from handlers.transport.validation import SUBMITTED
 
 if TYPE_CHECKING:
     from domain.services import Services
     from domain.tokens import Principal
-    from handlers.validation import Submitted
+    from handlers.transport.validation import Submitted
 
 SERVICES = "uprez"
 

@@ -38,6 +38,7 @@ from domain.records import Account, Image, Result
 from domain.services import Rules, Services
 from domain.sizing import Size
 from domain.stores.local import LocalFiles
+from gradients import MakeGradient, gradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -544,3 +545,9 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"unix://{path}"
     server.terminate()
     server.wait()
+
+
+@pytest.fixture(scope="session", name="gradient")
+def gradient_fixture() -> MakeGradient:
+    """An encoded gradient; further options are for Pillow's encoder."""
+    return gradient

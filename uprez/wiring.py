@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter
-    from handlers.server import Api
+    from handlers.transport.server import Api
     from uprez.settings import Settings
 
 
@@ -98,7 +98,7 @@ def migrate(settings: Settings) -> None:
 def make_api(settings: Settings) -> Api:
     """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
     from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
-    from handlers.server import Api  # noqa: PLC0415
+    from handlers.transport.server import Api  # noqa: PLC0415
     from uprez.adapters.image_probe import probe  # noqa: PLC0415
     from uprez.adapters.request_counter import LimitsCounter  # noqa: PLC0415
 

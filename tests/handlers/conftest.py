@@ -25,11 +25,11 @@ import pytest
 import requests
 import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
-from PIL import Image
 
 from domain import accounts, jobs, tokens
 from domain.records import Result
 from domain.sizing import Size
+from gradients import gradient
 from handlers.app import create_app
 from uprez import wiring
 from uprez.settings import Settings
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from domain.records import Account
     from domain.services import Services
+    from gradients import MakeGradient
 
 ROOT = Path(__file__).parents[2]
 BODY_TIMEOUT_SECONDS = 1.5
@@ -623,7 +624,7 @@ class WorkOf:
     def complete(self, image_id: int) -> bytes:
         """The content of the result's file."""
         image = jobs.claim(self._services, image_id)
-        content = picture(image.picture_format.name, 16, 12)
+        content = gradient(image.picture_format.name, 16, 12)
         key = f"results/{secrets.token_hex(16)}-1{image.picture_format.extension}"
         self._services.store.put(key, io.BytesIO(content))
         result = Result(key, len(content), Size(16, 12), 0.0, "tests", "cpu")
@@ -635,30 +636,12 @@ class WorkOf:
         assert jobs.fail(self._services, image, "The picture could not be read.", refund=False)
 
 
-# --- pictures
-
-
-def picture(picture_format: str = "PNG", width: int = 8, height: int = 6, **options: Any) -> bytes:
-    content = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(content, picture_format, **options)
-    return content.getvalue()
-
-
-class MakePicture(Protocol):
-    def __call__(
-        self, picture_format: str = ..., width: int = ..., height: int = ..., **options: Any
-    ) -> bytes: ...
-
-
-@pytest.fixture(scope="session", name="picture")
-def picture_fixture() -> MakePicture:
-    """An encoded gradient; further options are for Pillow's encoder."""
-    return picture
+# --- images
 
 
 @pytest.fixture(scope="session")
-def png(picture: MakePicture) -> bytes:
-    return picture("PNG")
+def png(gradient: MakeGradient) -> bytes:
+    return gradient("PNG")
 
 
 # --- the application within this process, for faults that a real server cannot be given

@@ -10,7 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.handlers.conftest import Client, MakePerson, MakePicture, Person, Server, Wire, Work
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, MakePerson, Person, Server, Wire, Work
 
 BATCHES = "/api/batches"
 MAX_BYTES = 10 * 1024 * 1024
@@ -187,10 +188,10 @@ def test_every_bad_file_is_named_beside_every_bad_field(
 
 
 def test_a_target_that_fits_none_is_an_error_on_the_target(
-    client: Client, jane: Person, picture: MakePicture
+    client: Client, jane: Person, gradient: MakeGradient
 ) -> None:
     reply = client.upload_batch(
-        jane.token, [picture("PNG", 8, 6), picture("PNG", 9, 6)], {"target_width": "5"}
+        jane.token, [gradient("PNG", 8, 6), gradient("PNG", 9, 6)], {"target_width": "5"}
     )
 
     assert reply.errors == {
@@ -202,9 +203,9 @@ def test_a_target_that_fits_none_is_an_error_on_the_target(
 
 
 def test_a_target_that_fits_all_but_one_is_an_error_on_that_one(
-    client: Client, jane: Person, picture: MakePicture
+    client: Client, jane: Person, gradient: MakeGradient
 ) -> None:
-    contents = [picture("PNG", 8, 6), picture("PNG", 20, 6), picture("PNG", 9, 6)]
+    contents = [gradient("PNG", 8, 6), gradient("PNG", 20, 6), gradient("PNG", 9, 6)]
 
     reply = client.upload_batch(jane.token, contents, {"target_width": "16"})
 

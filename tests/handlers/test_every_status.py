@@ -22,7 +22,7 @@ from redis import Redis
 
 from domain import batches, images, password_reset, tokens
 from domain.uploads import Upload, Wish
-from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, make_person, picture
+from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, gradient, make_person
 from uprez.adapters.image_probe import probe
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class World:
 
 
 def _upload() -> Upload:
-    content = picture()
+    content = gradient()
     return Upload("x.png", io.BytesIO(content), len(content))
 
 
@@ -181,11 +181,11 @@ def _reset_password(world: World) -> Request:
 
 
 def _send_picture(world: World) -> Request:
-    return Request("/images/upscale", world.person().token, files=[("image", ("x.png", picture()))])
+    return Request("/images/upscale", world.person().token, files=[("image", ("x.png", gradient()))])
 
 
 def _send_pictures(world: World) -> Request:
-    files = [("images[]", ("x.png", picture())), ("images[]", ("y.jpg", picture("JPEG")))]
+    files = [("images[]", ("x.png", gradient())), ("images[]", ("y.jpg", gradient("JPEG")))]
     return Request("/batches", world.person().token, files=files)
 
 

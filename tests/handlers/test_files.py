@@ -14,7 +14,8 @@ import pytest
 from domain import images
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePicture, Person, Server, Work
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, Person, Server, Work
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def test_whoever_has_the_link_gets_the_file(client: Client, download: Download) 
 
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_the_media_type_is_that_of_the_content(
-    client: Client, jane: Person, work: Work, picture: MakePicture, picture_format: str
+    client: Client, jane: Person, work: Work, gradient: MakeGradient, picture_format: str
 ) -> None:
-    image_id = client.upload(jane.token, picture(picture_format), "page.html", media_type="text/html").data[
+    image_id = client.upload(jane.token, gradient(picture_format), "page.html", media_type="text/html").data[
         "id"
     ]
     content = work.complete(image_id)

@@ -11,7 +11,7 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from handlers.protocol import EnvelopeProtocol
+from handlers.transport.protocol import EnvelopeProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

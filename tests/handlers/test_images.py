@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePerson, MakePicture, Person, Reply, Server, Work
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, MakePerson, Person, Reply, Server, Work
 
 NO_IDS = [
     "0",
@@ -351,9 +352,9 @@ def test_the_file_of_an_unfinished_image_cannot_be_downloaded(
 
 
 def test_a_completed_image_has_a_link_and_a_name(
-    client: Client, jane: Person, work: Work, picture: MakePicture
+    client: Client, jane: Person, work: Work, gradient: MakeGradient
 ) -> None:
-    image_id = client.upload(jane.token, picture("BMP"), "photo.png").data["id"]
+    image_id = client.upload(jane.token, gradient("BMP"), "photo.png").data["id"]
     work.complete(image_id)
 
     data = client.get(f"/api/images/{image_id}/download", token=jane.token).data

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from domain import model_choices
-from handlers.contract import load_contract
+from handlers.transport.contract import load_contract
 
 if TYPE_CHECKING:
     from domain.services import Services

@@ -14,7 +14,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.handlers.conftest import Client, MakePicture, Person
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, Person
 
 NOT_OURS = {"image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."]}
 MAX_BYTES = 10 * 1024 * 1024
@@ -177,18 +178,18 @@ def test_a_jpeg_whose_thumbnail_alone_has_an_end_is_refused(client: Client, jane
 # --- too large
 
 
-def of_size(picture_format: str, picture: MakePicture, size: int) -> bytes:
+def of_size(picture_format: str, gradient: MakeGradient, size: int) -> bytes:
     """A small picture with something behind its end, that readers leave alone."""
-    content = picture(picture_format)
+    content = gradient(picture_format)
     return content + bytes(size - len(content))
 
 
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG"])
 def test_ten_mebibytes_exactly_are_accepted_and_not_a_byte_more(
-    client: Client, jane: Person, picture: MakePicture, picture_format: str
+    client: Client, jane: Person, gradient: MakeGradient, picture_format: str
 ) -> None:
-    accepted = client.upload(jane.token, of_size(picture_format, picture, MAX_BYTES))
-    refused = client.upload(jane.token, of_size(picture_format, picture, MAX_BYTES + 1))
+    accepted = client.upload(jane.token, of_size(picture_format, gradient, MAX_BYTES))
+    refused = client.upload(jane.token, of_size(picture_format, gradient, MAX_BYTES + 1))
 
     assert accepted.status == 202
     assert accepted.data["original_size"] == MAX_BYTES
@@ -197,9 +198,9 @@ def test_ten_mebibytes_exactly_are_accepted_and_not_a_byte_more(
 
 
 def test_a_large_file_and_a_wrong_field_are_named_together(
-    client: Client, jane: Person, picture: MakePicture
+    client: Client, jane: Person, gradient: MakeGradient
 ) -> None:
-    reply = client.upload(jane.token, of_size("JPEG", picture, MAX_BYTES + 1), fields={"scale_factor": "9"})
+    reply = client.upload(jane.token, of_size("JPEG", gradient, MAX_BYTES + 1), fields={"scale_factor": "9"})
 
     assert sorted(reply.errors) == ["image", "scale_factor"]
 
@@ -373,10 +374,10 @@ def test_a_sound_picture_is_accepted_whatever_it_is_called(client: Client, jane:
 
 @pytest.mark.parametrize("picture_format", FORMATS)
 def test_a_damaged_picture_never_crashes_anything(
-    client: Client, jane: Person, picture: MakePicture, picture_format: str
+    client: Client, jane: Person, gradient: MakeGradient, picture_format: str
 ) -> None:
     """Bytes of the header changed one by one to the values that break parsers."""
-    whole = picture(picture_format)
+    whole = gradient(picture_format)
     for at in range(0, min(len(whole), 120), 5):
         for value in (0x00, 0xFF):
             content = bytearray(whole)

@@ -63,7 +63,7 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
     ("imports", "foreign"),
     [
         (
-            "handlers.app, uprez.adapters.image_probe, handlers.server, workers.broker, uprez.wiring",
+            "handlers.app, uprez.adapters.image_probe, handlers.transport.server, workers.broker, uprez.wiring",
             {"flask_openapi", "ncnn", "numpy", "workers.supervisor"},
         ),
         (

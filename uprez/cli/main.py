@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from domain.errors import InvalidFields, UprezError
-from handlers.sentences import field_errors
+from handlers.transport.field_messages import field_errors
 from uprez import __version__
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from uprez.settings import Settings, load_settings
 
 def api() -> None:
     """Run the API alone; everything is set with UPREZ_… variables."""
-    from handlers.server import serve_api  # noqa: PLC0415  # only this command needs the API's libraries
+    from handlers.transport.server import serve_api  # noqa: PLC0415  # only this command needs the API's libraries
 
     settings = load_settings()
     log_to_stderr(settings)

@@ -22,7 +22,7 @@ from uprez.adapters.image_probe import probe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.handlers.conftest import MakePicture
+    from gradients import MakeGradient
 
 FORMATS = [picture_format.name for picture_format in PictureFormat]
 WITH_EXIF = ["JPEG", "PNG", "WEBP", "TIFF"]
@@ -40,8 +40,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (8, 6), (300, 200), (1, 700)])
-def test_format_and_size_are_found(picture: MakePicture, name: str, width: int, height: int) -> None:
-    facts = probe(io.BytesIO(picture(name, width, height)))
+def test_format_and_size_are_found(gradient: MakeGradient, name: str, width: int, height: int) -> None:
+    facts = probe(io.BytesIO(gradient(name, width, height)))
 
     assert facts == PictureFacts(PictureFormat[name], Size(width, height))
 
@@ -49,16 +49,16 @@ def test_format_and_size_are_found(picture: MakePicture, name: str, width: int, 
 @pytest.mark.parametrize("name", WITH_EXIF)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_size_is_that_of_the_picture_as_displayed(
-    picture: MakePicture, name: str, orientation: int
+    gradient: MakeGradient, name: str, orientation: int
 ) -> None:
-    facts = probe(io.BytesIO(picture(name, 8, 6, exif=exif(orientation))))
+    facts = probe(io.BytesIO(gradient(name, 8, 6, exif=exif(orientation))))
 
     assert facts.size == (Size(6, 8) if orientation >= 5 else Size(8, 6))
 
 
-def test_an_orientation_noted_behind_the_picture_counts(picture: MakePicture) -> None:
+def test_an_orientation_noted_behind_the_picture_counts(gradient: MakeGradient) -> None:
     """Where some programs write it, so as not to move the rest of the file."""
-    png = picture("PNG", 8, 6)
+    png = gradient("PNG", 8, 6)
     note = chunk(b"eXIf", exif(6).tobytes().removeprefix(b"Exif\0\0"))
 
     assert probe(io.BytesIO(png[:-12] + note + png[-12:])).size == Size(6, 8)
@@ -71,44 +71,44 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6
     ("name", "options"), [("JPEG", {"xmp": XMP}), ("WEBP", {"xmp": XMP}), ("TIFF", {"tiffinfo": {700: XMP}})]
 )
 def test_an_orientation_noted_as_xmp_is_none(
-    picture: MakePicture, name: str, options: dict[str, Any]
+    gradient: MakeGradient, name: str, options: dict[str, Any]
 ) -> None:
     """As for the engine, and for most programs that show pictures."""
-    content = picture(name, 8, 6, **options)
+    content = gradient(name, 8, 6, **options)
 
     assert XMP in content
     assert probe(io.BytesIO(content)).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("at", [33, -12])
-def test_an_orientation_noted_as_xmp_in_a_png_is_none(picture: MakePicture, at: int) -> None:
-    png = picture("PNG", 8, 6)
+def test_an_orientation_noted_as_xmp_in_a_png_is_none(gradient: MakeGradient, at: int) -> None:
+    png = gradient("PNG", 8, 6)
     note = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
 
     assert probe(io.BytesIO(png[:at] + note + png[at:])).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_of_no_sense_is_none(picture: MakePicture, orientation: int) -> None:
-    assert probe(io.BytesIO(picture("JPEG", 8, 6, exif=exif(orientation)))).size == Size(8, 6)
+def test_an_orientation_of_no_sense_is_none(gradient: MakeGradient, orientation: int) -> None:
+    assert probe(io.BytesIO(gradient("JPEG", 8, 6, exif=exif(orientation)))).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(
     "broken", [b"", b"Exif\0\0", b"nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*" + bytes(3)]
 )
-def test_broken_notes_are_no_reason_to_refuse(picture: MakePicture, name: str, broken: bytes) -> None:
-    assert probe(io.BytesIO(picture(name, 8, 6, exif=broken))).size == Size(8, 6)
+def test_broken_notes_are_no_reason_to_refuse(gradient: MakeGradient, name: str, broken: bytes) -> None:
+    assert probe(io.BytesIO(gradient(name, 8, 6, exif=broken))).size == Size(8, 6)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_stream_stands_at_its_start_before_and_after(picture: MakePicture, name: str) -> None:
-    content = io.BytesIO(picture(name))
+def test_the_stream_stands_at_its_start_before_and_after(gradient: MakeGradient, name: str) -> None:
+    content = io.BytesIO(gradient(name))
     content.seek(7)
     probe(content)
     assert content.tell() == 0
 
-    broken = io.BytesIO(picture(name)[:-1])
+    broken = io.BytesIO(gradient(name)[:-1])
     try:
         probe(broken)
     except PictureError:
@@ -118,8 +118,8 @@ def test_the_stream_stands_at_its_start_before_and_after(picture: MakePicture, n
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.99])
-def test_a_picture_that_was_cut_off_is_refused(picture: MakePicture, name: str, share: float) -> None:
-    content = picture(name, 120, 90)
+def test_a_picture_that_was_cut_off_is_refused(gradient: MakeGradient, name: str, share: float) -> None:
+    content = gradient(name, 120, 90)
 
     with pytest.raises(PictureError):
         probe(io.BytesIO(content[: int(len(content) * share)]))
@@ -204,9 +204,9 @@ def test_as_many_frames_as_are_allowed_are_walked_to_the_end() -> None:
 
 
 def test_a_png_that_announces_endlessly_many_frames_is_believed_up_to_one_too_many(
-    picture: MakePicture,
+    gradient: MakeGradient,
 ) -> None:
-    png = picture("PNG")
+    png = gradient("PNG")
     announced = chunk(b"acTL", struct.pack(">II", 2**31, 0)) + chunk(
         b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 6, 0, 0, 1, 10, 0, 0)
     )
@@ -215,16 +215,16 @@ def test_a_png_that_announces_endlessly_many_frames_is_believed_up_to_one_too_ma
 
 
 @pytest.mark.parametrize("behind", [b"\0" * 9, b"x", b"made with care" * 9999])
-def test_what_stands_behind_the_end_of_a_gif_is_ignored(picture: MakePicture, behind: bytes) -> None:
-    assert probe(io.BytesIO(picture("GIF", 40, 30) + behind)).size == Size(40, 30)
+def test_what_stands_behind_the_end_of_a_gif_is_ignored(gradient: MakeGradient, behind: bytes) -> None:
+    assert probe(io.BytesIO(gradient("GIF", 40, 30) + behind)).size == Size(40, 30)
 
 
-def test_a_gif_that_only_seems_to_end_is_refused(picture: MakePicture) -> None:
+def test_a_gif_that_only_seems_to_end_is_refused(gradient: MakeGradient) -> None:
     """Cut within a block, just behind the byte that would be its trailer."""
     comment = b"\x21\xfe\x02x;\0"
 
     with pytest.raises(PictureError):
-        probe(io.BytesIO(picture("GIF")[:-1] + comment[:-1]))
+        probe(io.BytesIO(gradient("GIF")[:-1] + comment[:-1]))
 
 
 # The engine's canvas grows with it, so the caps on pixels count it.
@@ -291,17 +291,17 @@ def test_a_tiff_whose_second_page_is_cut_off_is_refused() -> None:
         probe(io.BytesIO(bytes(content)))
 
 
-def _jpeg_with(segments: bytes) -> Callable[[MakePicture], bytes]:
-    return lambda picture: picture("JPEG")[:2] + segments + picture("JPEG")[2:]
+def _jpeg_with(segments: bytes) -> Callable[[MakeGradient], bytes]:
+    return lambda gradient: gradient("JPEG")[:2] + segments + gradient("JPEG")[2:]
 
 
-def _png_with(chunks: bytes) -> Callable[[MakePicture], bytes]:
-    return lambda picture: picture("PNG")[:33] + chunks + picture("PNG")[33:]
+def _png_with(chunks: bytes) -> Callable[[MakeGradient], bytes]:
+    return lambda gradient: gradient("PNG")[:33] + chunks + gradient("PNG")[33:]
 
 
-def _gif_with(blocks: bytes) -> Callable[[MakePicture], bytes]:
-    def make(picture: MakePicture) -> bytes:
-        gif = picture("GIF")
+def _gif_with(blocks: bytes) -> Callable[[MakeGradient], bytes]:
+    def make(gradient: MakeGradient) -> bytes:
+        gif = gradient("GIF")
         at = gif.index(b",", 13)
         return gif[:at] + blocks + gif[at:]
 
@@ -325,9 +325,9 @@ LONG = {
 
 
 @pytest.mark.parametrize("kind", LONG)
-def test_a_picture_of_endlessly_many_pieces_is_refused(picture: MakePicture, kind: str) -> None:
+def test_a_picture_of_endlessly_many_pieces_is_refused(gradient: MakeGradient, kind: str) -> None:
     """Pillow would read for seconds, and keep it all."""
-    content = io.BytesIO(LONG[kind](picture))
+    content = io.BytesIO(LONG[kind](gradient))
     began = time.perf_counter()
 
     with pytest.raises(PictureError):
@@ -336,25 +336,25 @@ def test_a_picture_of_endlessly_many_pieces_is_refused(picture: MakePicture, kin
     assert time.perf_counter() - began < 1
 
 
-def test_as_many_segments_as_a_colour_profile_needs_are_read(picture: MakePicture) -> None:
-    content = picture("JPEG", icc_profile=bytes(255 * 60_000))
+def test_as_many_segments_as_a_colour_profile_needs_are_read(gradient: MakeGradient) -> None:
+    content = gradient("JPEG", icc_profile=bytes(255 * 60_000))
 
     assert probe(io.BytesIO(content)).size == Size(8, 6)
 
 
-def test_what_is_larger_than_any_cap_still_has_its_size(picture: MakePicture) -> None:
+def test_what_is_larger_than_any_cap_still_has_its_size(gradient: MakeGradient) -> None:
     """The caller knows the cap, and has a sentence for it."""
-    png = picture("PNG")
+    png = gradient("PNG")
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0))
 
     assert probe(io.BytesIO(png[:8] + header + png[33:])).size == Size(2**31 - 1, 2**31 - 1)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_no_damage_does_more_than_be_refused(picture: MakePicture, name: str) -> None:
+def test_no_damage_does_more_than_be_refused(gradient: MakeGradient, name: str) -> None:
     """Seeded, so that a failure can be looked at again."""
     chance = random.Random(name)
-    whole = picture(name, 24, 16, **({"exif": exif(6)} if name in WITH_EXIF else {}))
+    whole = gradient(name, 24, 16, **({"exif": exif(6)} if name in WITH_EXIF else {}))
     for _ in range(300):
         content = bytearray(whole)
         for _ in range(chance.randint(1, 6)):

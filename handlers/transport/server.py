@@ -14,7 +14,7 @@ from gunicorn.arbiter import Arbiter
 from uvicorn import Server
 from uvicorn_worker import UvicornWorker
 
-from handlers.protocol import EnvelopeProtocol
+from handlers.transport.protocol import EnvelopeProtocol
 
 if TYPE_CHECKING:
     import socket
@@ -60,7 +60,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
         "ws": "none",
         "lifespan": "off",
         "server_header": False,
-        "proxy_headers": False,  # handlers/proxies.py knows whom to believe
+        "proxy_headers": False,  # handlers/transport/proxies.py knows whom to believe
         "timeout_notify": _NOTIFY_SECONDS,
     }
 

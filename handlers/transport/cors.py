@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from handlers.edge import Edge
-from handlers.envelope import failure, success
-from handlers.json_text import json_bytes
+from handlers.transport.edge import Edge
+from handlers.transport.envelope import failure, success
+from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,19 +10,19 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from domain import quota
 from domain.errors import Unavailable
-from handlers.contract import BASE_PATH, operation_id
-from handlers.edge import REQUEST_ID
-from handlers.envelope import TransportError
-from handlers.hourly_limit import limit_headers
-from handlers.security import PRINCIPAL
+from handlers.transport.contract import BASE_PATH, operation_id
+from handlers.transport.edge import REQUEST_ID
+from handlers.transport.envelope import TransportError
+from handlers.transport.rate_limit import limit_headers
+from handlers.transport.security import PRINCIPAL
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from domain.services import Services
     from domain.tokens import Principal
-    from handlers.contract import BodyRules, Contract
-    from handlers.threads import Threads
+    from handlers.transport.contract import BodyRules, Contract
+    from handlers.transport.threads import Threads
 
 
 _log = logging.getLogger(__name__)

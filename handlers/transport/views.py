@@ -8,8 +8,8 @@ from connexion.apps.flask import FlaskApi
 from connexion.context import context
 from flask.json.provider import JSONProvider
 
-from handlers.json_text import JsonText
-from handlers.validation import QUERY
+from handlers.transport.json_encoding import JsonText
+from handlers.transport.validation import QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

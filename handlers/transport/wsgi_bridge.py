@@ -14,14 +14,14 @@ from a2wsgi.wsgi import build_environ
 from werkzeug.wsgi import FileWrapper
 
 from domain.errors import UprezError
-from handlers.contract import METHOD
+from handlers.transport.contract import METHOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from starlette.types import Receive, Scope, Send
 
-    from handlers.threads import Threads
+    from handlers.transport.threads import Threads
 
 _END: Any = object()
 _FILE_CHUNK_BYTES = 256 * 1024

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from domain import errors
-from handlers.sentences import field_errors
+from handlers.transport.field_messages import field_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

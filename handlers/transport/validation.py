@@ -17,9 +17,9 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from domain.errors import FieldProblem, InvalidFields, NotFound
-from handlers import strict_json
-from handlers.envelope import TransportError
-from handlers.schema_problems import WHOLE_BODY, object_problems, value_problems
+from handlers.transport import strict_json
+from handlers.transport.envelope import TransportError
+from handlers.transport.schema_problems import WHOLE_BODY, object_problems, value_problems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping

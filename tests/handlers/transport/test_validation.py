@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePicture, Person, Reply
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, Person, Reply
 
 UPLOAD = "/api/images/upscale"
 LOGIN = b'{"email": "jane@example.com", "password": "x"}'
@@ -366,9 +367,9 @@ def test_a_factor_and_a_target_exclude_each_other(client: Client, jane: Person, 
 
 
 def test_a_result_over_the_caps_is_an_error_on_what_asked_for_it(
-    client: Client, jane: Person, picture: MakePicture
+    client: Client, jane: Person, gradient: MakeGradient
 ) -> None:
-    long = picture("PNG", 8200, 1)
+    long = gradient("PNG", 8200, 1)
     for parts, field in (
         ([], "scale_factor"),
         ([("scale_factor", "2")], "scale_factor"),
@@ -380,9 +381,9 @@ def test_a_result_over_the_caps_is_an_error_on_what_asked_for_it(
 
 
 def test_a_wrong_field_is_not_blamed_for_what_the_default_would_do(
-    client: Client, jane: Person, picture: MakePicture
+    client: Client, jane: Person, gradient: MakeGradient
 ) -> None:
-    long = picture("PNG", 8200, 1)
+    long = gradient("PNG", 8200, 1)
 
     assert wrong(client, jane, long, [("scale_factor", "9")]) == {
         "scale_factor": ["The scale factor must be between 2 and 4."]

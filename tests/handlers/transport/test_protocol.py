@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePicture, Person, Server, Wire
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, Person, Server, Wire
 
 POST = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -274,11 +275,11 @@ def test_of_two_types_the_first_counts_for_everybody(wire: Wire, first: str, sec
 
 
 def test_an_upload_of_many_small_packets_arrives_whole(
-    wire: Wire, jane: Person, picture: MakePicture
+    wire: Wire, jane: Person, gradient: MakeGradient
 ) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
-        + picture("PNG", 64, 48)
+        + gradient("PNG", 64, 48)
         + b"\r\n--b--\r\n"
     )
     wire.send(

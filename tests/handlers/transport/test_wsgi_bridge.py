@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from domain.errors import UprezError
-from handlers.bridge import FlaskBridge
-from handlers.contract import METHOD
-from handlers.threads import Threads
+from handlers.transport.contract import METHOD
+from handlers.transport.threads import Threads
+from handlers.transport.wsgi_bridge import FlaskBridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    from tests.handlers.conftest import Client, MakePicture, Person, Server, StartServer, Wire, Work
+    from gradients import MakeGradient
+    from tests.handlers.conftest import Client, Person, Server, StartServer, Wire, Work
 
 UPLOAD = "/api/images/upscale"
 MIB = 1024 * 1024
@@ -227,9 +228,9 @@ def test_a_body_where_none_belongs_is_not_kept(client: Client, server: Server, j
 
 
 def test_an_upload_takes_no_memory(
-    client: Client, server: Server, jane: Person, picture: MakePicture
+    client: Client, server: Server, jane: Person, gradient: MakeGradient
 ) -> None:
-    content = picture("JPEG")
+    content = gradient("JPEG")
     content += bytes(10 * MIB - len(content))
     assert client.upload(jane.token, content).status == 202  # what is loaded once is not counted
 
@@ -242,9 +243,9 @@ def test_an_upload_takes_no_memory(
 
 # Two hundred megabytes, streamed from the socket to the spool and from there to the store.
 def test_a_full_batch_takes_little_memory(
-    client: Client, server: Server, jane: Person, picture: MakePicture
+    client: Client, server: Server, jane: Person, gradient: MakeGradient
 ) -> None:
-    content = picture("JPEG")
+    content = gradient("JPEG")
     content += bytes(10 * MIB - len(content))
     assert client.upload_batch(jane.token, [content]).status == 202  # what is loaded once is not counted
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.strict_json import MalformedJson, decode
+from handlers.transport.strict_json import MalformedJson, decode
 
 VALUES = st.recursive(
     st.none()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from handlers.envelope import status_answer
-from handlers.json_text import json_bytes
+from handlers.transport.envelope import status_answer
+from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
     import asyncio

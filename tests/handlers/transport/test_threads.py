@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from handlers.contract import load_contract
-from handlers.threads import SmallRequests, Threads, _at_once
+from handlers.transport.contract import load_contract
+from handlers.transport.threads import SmallRequests, Threads, _at_once
 
 
 class SomethingToCome:

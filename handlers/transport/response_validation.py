@@ -14,7 +14,7 @@ from connexion.middleware.response_validation import (
     ResponseValidationOperation,
 )
 
-from handlers.contract import METHOD
+from handlers.transport.contract import METHOD
 
 if TYPE_CHECKING:
     from connexion.operations import AbstractOperation

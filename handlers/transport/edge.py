@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
-from handlers.contract import METHOD
-from handlers.envelope import Answer, status_answer
-from handlers.json_text import json_bytes
-from handlers.validation import SUBMITTED
+from handlers.transport.contract import METHOD
+from handlers.transport.envelope import Answer, status_answer
+from handlers.transport.json_encoding import json_bytes
+from handlers.transport.validation import SUBMITTED
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -15,7 +15,7 @@ from werkzeug.datastructures import Authorization
 
 from domain import accounts, tokens
 from domain.errors import Unauthenticated
-from handlers.hourly_limit import client_address, count_request
+from handlers.transport.rate_limit import client_address, count_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from domain.services import Services
     from domain.tokens import Principal
-    from handlers.threads import Threads
+    from handlers.transport.threads import Threads
 
 SCHEME = "Bearer"
 PRINCIPAL = "uprez_principal"

@@ -22,7 +22,8 @@ METHOD = "uprez_method"
 _METHODS = ("get", "post", "put", "patch", "delete")
 JSON_PATH, YAML_PATH = "/openapi.json", "/openapi.yaml"
 """Where the contract itself is to be had, below /api. It does not describe that."""
-_FILES = (Path(__file__).with_name("openapi.yaml"), Path(__file__).parent.parent / "openapi.yaml")
+_PACKAGE = Path(__file__).parent.parent
+_FILES = (_PACKAGE / "openapi.yaml", _PACKAGE.parent / "openapi.yaml")
 """Within the wheel, and beside the packages in a checkout."""
 
 

@@ -8,8 +8,8 @@ import pytest
 from connexion.json_schema import Draft4RequestValidator
 
 from domain.errors import FieldProblem
-from handlers.schema_problems import object_problems, value_problems
-from handlers.sentences import field_errors
+from handlers.transport.field_messages import field_errors
+from handlers.transport.schema_problems import object_problems, value_problems
 
 
 def problems(schema: dict[str, Any], members: dict[str, Any]) -> list[FieldProblem]:

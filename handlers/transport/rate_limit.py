@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers
 
 from domain import hourly_limit
-from handlers.contract import operation_id
+from handlers.transport.contract import operation_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from domain.ports import Window
     from domain.services import Services
     from domain.tokens import Principal
-    from handlers.contract import Contract
-    from handlers.threads import Threads
+    from handlers.transport.contract import Contract
+    from handlers.transport.threads import Threads
 
 _WINDOW = "uprez_hourly_window"
 

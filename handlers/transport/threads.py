@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from domain.background import at_once
-from handlers.contract import operation_id
+from handlers.transport.contract import operation_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from handlers.contract import Contract
+    from handlers.transport.contract import Contract
 
     P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""HTTP mechanics: everything between the socket and an operation function, in both directions."""
