@@ -21,17 +21,17 @@ from environments import FOLDER, Unavailable, environment
 from installation import ROOT
 from PIL import Image
 
-from workers.engine.models import MODELS, weights_folder
+from workers.engine.inference.models import MODELS, weights_folder
+from workers.engine.inference.tiles import plan_tiles
 from workers.engine.protocol import EngineOptions
 from workers.engine.start import start_engine
-from workers.engine.tiles import plan_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from workers.engine.models import Model
+    from workers.engine.inference.models import Model
 
 SCRIPTS = Path(__file__).with_name("upscalers")
 OURS = "uprez"

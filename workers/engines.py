@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workers.engine.errors import NoSoundDevice
 from workers.engine.protocol import AUTO, CPU
-from workers.supervisor import EngineChild, chosen_devices
+from workers.engine_child import EngineChild, chosen_devices
 
 if TYPE_CHECKING:
     from workers.engine.protocol import EngineOptions

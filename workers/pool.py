@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.supervisor import EngineChild
+    from workers.engine_child import EngineChild
 
 
 ANOTHER_SECONDS = 10.0  # the others may be busy for an hour, and this one would idle for as long

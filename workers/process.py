@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dramatiq.worker import Worker
 
 from workers.actors import declare_actors
+from workers.engine_child import BEAT_SECONDS, CANCEL_SECONDS
 from workers.reconciler import Reconciler
-from workers.supervisor import BEAT_SECONDS, CANCEL_SECONDS
 from workers.upscaling import Upscaling
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dramatiq import Broker
 
     from domain.services import Services
-    from workers.supervisor import EngineChild
+    from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
 _HAND_BACK_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0

@@ -14,8 +14,7 @@ from domain import jobs
 from domain.errors import NotFound, PictureError, Unavailable, UprezError
 from domain.job_states import NotClaimable
 from domain.records import Result
-from workers.pool import EnginePool
-from workers.supervisor import (
+from workers.engine_child import (
     BEAT_SECONDS,
     EngineCancelled,
     EngineFaulty,
@@ -24,13 +23,14 @@ from workers.supervisor import (
     EngineUnusable,
     ModelUnusable,
 )
+from workers.pool import EnginePool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from domain.records import Image
     from domain.services import Services
-    from workers.supervisor import EngineChild
+    from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
 _LOST_FILE_SENTENCE = "The picture could not be processed: its file is missing from the store."

@@ -21,9 +21,9 @@ from conformance.runner import Run, run
 from conformance.verdicts import Verdict
 from independent.records import StoredImage
 from independent.server import Server
+from project_root import ROOT
 
 SECONDS = 1  # one round, which takes as long as it takes
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from conformance.cli import app
 from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from independent.server import Server
+from project_root import ROOT
 
-ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "conformance" / "README.md").read_text("utf-8")
 BLOCKS = dict(re.findall(r"<!-- run: ([\w ]+) -->\n```sh\n(.*?)```", GUIDE, re.DOTALL))
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from kill_matrix import listed, matrix, page, quiet
 
 from mutants import every_mutant
+from project_root import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "conformance" / "mutants.md"
+PAGE = ROOT / "docs" / "conformance" / "mutants.md"
 SEEDS = range(20)
 
 

@@ -21,7 +21,8 @@ import yaml
 from PIL import Image
 from running_service import Service, run_uprez
 
-ROOT = Path(__file__).parents[2]
+from project_root import ROOT
+
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 EXAMPLES = os.environ.get("UPREZ_TEST_CONTRACT_EXAMPLES", "200")

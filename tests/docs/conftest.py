@@ -21,7 +21,8 @@ from PIL import Image
 from running_service import Service
 from skimage import data
 
-ROOT = Path(__file__).parents[2]
+from project_root import ROOT
+
 TOOLS = ROOT / "docs" / "reference"
 PASSWORD = "Correct1Horse"
 

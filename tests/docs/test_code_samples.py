@@ -14,6 +14,8 @@ import requests
 import yaml
 from PIL import Image
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "Correct1Horse"
 ADDRESS = "http://127.0.0.1:8000"
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8"))
+DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
 OPERATIONS = {
     f"{method.upper()} {path}": operation

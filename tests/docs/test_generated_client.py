@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from tests.docs.conftest import Customer, Run, Town
 
 pytest.importorskip("openapi_python_client", reason="the group docs is not installed")
 
-ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8000"
 
 WAY = """

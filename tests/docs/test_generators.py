@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from tests.docs.conftest import Run, Tool
 
-ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "openapi.yaml"
 TOOLS = ROOT / "docs" / "reference"
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from tests.docs.conftest import Customer
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8"))
+DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
 METHODS = {"get", "post", "put", "patch", "delete"}
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path, operation)

@@ -14,12 +14,13 @@ import requests
 import yaml
 from websockets.sync.client import ClientConnection, connect
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.docs.conftest import Tool, Town
 
-ROOT = Path(__file__).parents[2]
 UPLOAD = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))["paths"]["/images/upscale"]["post"]
 SAMPLES = {sample["label"]: sample["source"].rstrip("\n") for sample in UPLOAD["x-codeSamples"]}
 OPERATION = "#/images/upscale_image"

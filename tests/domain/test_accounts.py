@@ -5,7 +5,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +30,13 @@ from domain.errors import (
 )
 from domain.services import Rules
 from domain.tokens import Principal
+from project_root import ROOT
 
 if TYPE_CHECKING:
     from domain.database.unit_of_work import Database
     from domain.records import Account
     from domain.services import Services
 
-ROOT = Path(__file__).parents[2]
 _CURRENT = "subscription:current"
 CLIENT = "192.0.2.1"
 FORM = {

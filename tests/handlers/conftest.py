@@ -31,6 +31,7 @@ from domain.records import Result
 from domain.sizing import Size
 from gradients import gradient
 from handlers.app import create_app
+from project_root import ROOT
 from uprez import wiring
 from uprez.settings import Settings
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from domain.services import Services
     from gradients import MakeGradient
 
-ROOT = Path(__file__).parents[2]
 BODY_TIMEOUT_SECONDS = 1.5
 PASSWORD = "Correct-Horse-9"
 _START_SECONDS = 30

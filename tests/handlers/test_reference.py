@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from tests.handlers.conftest import Client
 
-CONTRACT = (Path(__file__).parents[2] / "openapi.yaml").read_bytes()
+CONTRACT = (ROOT / "openapi.yaml").read_bytes()
 MEDIA_TYPES = {
     "/api/openapi.json": "application/json",
     "/api/openapi.yaml": "application/yaml",

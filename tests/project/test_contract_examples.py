@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,10 +10,12 @@ import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from openapi_spec_validator import validate
 
+from project_root import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8"))
+DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
 LANGUAGES = [
     ("Shell", "curl"),
     ("Python", "Python (requests)"),
@@ -137,7 +138,7 @@ def test_every_object_is_closed() -> None:
 
 
 def test_nothing_is_described_that_nobody_refers_to() -> None:
-    text = (Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8")
+    text = (ROOT / "openapi.yaml").read_text("utf-8")
     unused = [
         f"{kind}/{name}"
         for kind, members in DOCUMENT["components"].items()

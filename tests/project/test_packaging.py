@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from conformance.catalogue import FAMILIES
+from project_root import ROOT
 from uprez import __version__
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
@@ -64,10 +64,10 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
     [
         (
             "handlers.app, uprez.adapters.image_probe, handlers.transport.server, workers.broker, uprez.wiring",
-            {"flask_openapi", "ncnn", "numpy", "workers.supervisor"},
+            {"flask_openapi", "ncnn", "numpy", "workers.engine_child"},
         ),
         (
-            "workers.process, workers.supervisor, uprez.wiring",
+            "workers.process, workers.engine_child, uprez.wiring",
             {"connexion", "flask", "gunicorn", "ncnn", "numpy", "PIL"},
         ),
         (

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from workers.engine.models import ANIMEVIDEO, weights_folder
+from workers.engine.inference.models import ANIMEVIDEO, weights_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,9 @@ import requests
 from PIL import Image
 from running_service import Service
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+from project_root import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"
 
 

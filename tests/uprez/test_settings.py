@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pydantic.fields import FieldInfo
 
+from project_root import ROOT
 from uprez.settings import ENV_PREFIX, Settings, SettingsError, child_environment, load_settings, secret_key
-from workers.engine.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME
+from workers.engine.inference.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = ROOT / "docs" / "settings.md"
 _BOUNDS = {"ge": "at least", "le": "at most", "min_length": "at least", "pattern": "form"}
 
 

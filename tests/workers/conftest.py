@@ -10,9 +10,9 @@ import pytest
 import skimage
 from PIL import Image
 
-from workers.engine.device import cpu_device
-from workers.engine.loaded import LoadedModel
-from workers.engine.models import ANIMEVIDEO, weights_folder
+from workers.engine.inference.device import cpu_device
+from workers.engine.inference.loaded_model import LoadedModel
+from workers.engine.inference.models import ANIMEVIDEO, weights_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

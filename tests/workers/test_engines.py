@@ -8,11 +8,11 @@ import psutil
 import pytest
 
 from domain.sizing import Sizing
-from workers import supervisor
+from workers import engine_child
 from workers.engine.errors import NoSoundDevice, UnknownDevice, WeightsError
 from workers.engine.protocol import EngineOptions
+from workers.engine_child import EngineJob, chosen_devices
 from workers.engines import reserve_engine, start_engines
-from workers.supervisor import EngineJob, chosen_devices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def with_cards(**programs: str) -> None:
         cards = {f"vulkan:{name[4:]}": program for name, program in programs.items()}
-        real = supervisor._command
+        real = engine_child._command
 
         def command(options: EngineOptions) -> list[str]:
             if options.device in cards:
@@ -44,7 +44,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             ids = list(cards) if options.device == "auto" else options.device.split(",")
             return [sys.executable, "-c", f"print({json.dumps({'type': 'devices', 'ids': ids})!r})"]
 
-        monkeypatch.setattr(supervisor, "_command", command)
+        monkeypatch.setattr(engine_child, "_command", command)
 
     return with_cards
 
@@ -72,7 +72,7 @@ def test_a_device_that_never_answers_is_set_aside(
     machine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine(card0=SAYS_NOTHING, card1=SAYS_NOTHING)
-    monkeypatch.setattr(supervisor, "START_SECONDS", 0.5)
+    monkeypatch.setattr(engine_child, "START_SECONDS", 0.5)
 
     with pytest.raises(NoSoundDevice):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
@@ -166,5 +166,5 @@ def test_several_devices_are_as_many_children_that_do_the_same_work(
 
 
 def _software() -> list[str]:
-    report = supervisor.engine_report(EngineOptions(model=FAST))
+    report = engine_child.engine_report(EngineOptions(model=FAST))
     return [device.id for device in report.devices if device.kind == "software Vulkan"]

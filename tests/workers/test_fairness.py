@@ -20,8 +20,8 @@ from domain.sizing import Size
 from domain.uploads import Upload, Wish
 from workers.broker import BrokerQueue, make_broker
 from workers.engine.protocol import EngineResult
+from workers.engine_child import EngineJob
 from workers.process import run_worker
-from workers.supervisor import EngineJob
 
 PATIENCE_SECONDS = 20
 

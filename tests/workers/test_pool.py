@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from workers.engine.protocol import EngineOptions
+from workers.engine_child import EngineChild
 from workers.pool import EnginePool
-from workers.supervisor import EngineChild
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from domain.records import Account, Image
 from domain.services import Rules, Services
 from domain.sizing import Size, Sizing
 from uprez.settings import load_settings
-from workers import supervisor, upscaling
+from workers import engine_child, upscaling
 from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoSoundDevice
 from workers.engine.protocol import EngineResult
-from workers.supervisor import EngineChild, EngineJob, EngineOptions, engine_report
+from workers.engine_child import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
 
 
@@ -206,7 +206,7 @@ def test_an_engine_that_dies_every_time_fails_the_image_at_the_third(
 def test_an_engine_that_hangs_in_mid_tile_costs_one_attempt_and_another_completes_the_image(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "STALL_FLOOR_SECONDS", 0.5)
+    monkeypatch.setattr(engine_child, "STALL_FLOOR_SECONDS", 0.5)
     stopped: list[int | None] = []
 
     class Stopped(EngineChild):

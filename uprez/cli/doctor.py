@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def doctor(model: Model = None, device: Device = None) -> None:
     """Check devices, models and the engine itself; exit 0 if pictures can be upscaled here."""
-    from workers.supervisor import engine_report  # noqa: PLC0415  # not every command has the engine
+    from workers.engine_child import engine_report  # noqa: PLC0415  # not every command has the engine
 
     settings = load_settings(model=model, device=device)
     report = engine_report(settings.engine_options())

@@ -32,7 +32,7 @@ def upscale(
     device: Device = None,
 ) -> None:
     """Upscale one picture without a server; the same result as from the server, byte for byte."""
-    from workers.supervisor import EngineChild, EngineJob  # noqa: PLC0415  # not every command has the engine
+    from workers.engine_child import EngineChild, EngineJob  # noqa: PLC0415  # not every command has the engine
 
     settings = load_settings(model=model, device=device)
     if scale is not None and scale not in SCALE_FACTORS:

@@ -39,7 +39,7 @@ from workers.engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.engine.several import SeveralModels
+    from workers.engine.model_cache import SeveralModels
     from workers.engine.start import Engine
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class _Conversation:
     def run(self, options: EngineOptions) -> int:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
-        from workers.engine.several import SeveralModels  # noqa: PLC0415
+        from workers.engine.model_cache import SeveralModels  # noqa: PLC0415
 
         try:
             models = SeveralModels(options)
@@ -212,7 +212,7 @@ def _report(options: EngineOptions) -> Message:
 
 
 def _devices(options: EngineOptions) -> Message:
-    from workers.engine.device import choose_devices  # noqa: PLC0415 — so does this
+    from workers.engine.inference.device import choose_devices  # noqa: PLC0415 — so does this
 
     return {"type": "devices", "ids": [device.id for device in choose_devices(options.device)]}
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.engine.device import choose_devices, cpu_device, list_devices
 from workers.engine.errors import DeviceFault, EngineUnusable
-from workers.engine.golden import agreement_db, check_golden, expected_samples
-from workers.engine.models import check_file, choose_model, weights_folder
-from workers.engine.network import LoadedNetwork
+from workers.engine.inference.device import choose_devices, cpu_device, list_devices
+from workers.engine.inference.models import check_file, choose_model, weights_folder
+from workers.engine.inference.network import LoadedNetwork
+from workers.engine.inference.self_test import agreement_db, check_golden, expected_samples
 from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
 from workers.engine.start import known_models, precision_for, tiles_for, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.engine.device import Device
-    from workers.engine.models import Model, Network
+    from workers.engine.inference.device import Device
+    from workers.engine.inference.models import Model, Network
     from workers.engine.protocol import EngineOptions
 
 

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from platform import python_version
 from typing import TYPE_CHECKING
 
-from workers.engine.calibration import tile_seconds
-from workers.engine.device import choose_devices, cpu_device
 from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
-from workers.engine.loaded import LoadedModel
-from workers.engine.memory import tiles_within
-from workers.engine.models import MODELS, Precision, check_weights, choose_model, weights_folder
+from workers.engine.inference.calibration import tile_seconds
+from workers.engine.inference.device import choose_devices, cpu_device
+from workers.engine.inference.loaded_model import LoadedModel
+from workers.engine.inference.memory import tiles_within
+from workers.engine.inference.models import MODELS, Precision, check_weights, choose_model, weights_folder
 from workers.engine.protocol import AUTO
 from workers.engine.upscale import default_threads
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workers.engine.device import Device
-    from workers.engine.models import Model
+    from workers.engine.inference.device import Device
+    from workers.engine.inference.models import Model
     from workers.engine.protocol import EngineOptions
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def known_models(options: EngineOptions) -> Mapping[str, Model]:
     if options.models is None:
         return MODELS
     # Its library takes a fifth of a second, which a command that upscales one picture need not wait for.
-    from workers.engine.manifest import read_models  # noqa: PLC0415
+    from workers.engine.inference.manifest import read_models  # noqa: PLC0415
 
     return MODELS | read_models(options.models)
 

@@ -17,15 +17,15 @@ from PIL import Image
 from domain.errors import PictureError
 from domain.sizing import Caps, Size
 from workers.engine.alpha import bled, keep_flat
-from workers.engine.encoding import encode
+from workers.engine.codecs.decode_frames import read_frames
+from workers.engine.codecs.encode import encode
+from workers.engine.codecs.encode_frames import encode_frames
+from workers.engine.codecs.metadata import allowed
 from workers.engine.errors import EngineCancelled
-from workers.engine.frame_encoding import encode_frames
-from workers.engine.frames import read_frames
 from workers.engine.heartbeat import still_working
-from workers.engine.metadata import allowed
+from workers.engine.inference.tiles import join, plan_tiles
 from workers.engine.protocol import MetadataPolicy
 from workers.engine.resample import resampled
-from workers.engine.tiles import join, plan_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from domain.formats import PictureFormat
     from domain.sizing import Sizing
     from workers.engine.arrays import Deep, Floats, Pixels
-    from workers.engine.frames import Frames
-    from workers.engine.loaded import LoadedModel
-    from workers.engine.metadata import Metadata
-    from workers.engine.network import LoadedNetwork
-    from workers.engine.pictures import Picture
-    from workers.engine.tiles import Plan, Tile
+    from workers.engine.codecs.decode import Picture
+    from workers.engine.codecs.decode_frames import Frames
+    from workers.engine.codecs.metadata import Metadata
+    from workers.engine.inference.loaded_model import LoadedModel
+    from workers.engine.inference.network import LoadedNetwork
+    from workers.engine.inference.tiles import Plan, Tile
 
     OnProgress = Callable[[int, int], None]
     Cancelled = Callable[[], bool]

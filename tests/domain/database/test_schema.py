@@ -20,13 +20,13 @@ from domain.database.schema import SchemaError
 from domain.database.tables import metadata
 from domain.database.unit_of_work import Database
 from domain.errors import Unavailable
+from project_root import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Engine
 
-ROOT = Path(schema.__file__).parents[1]
 NOW = "2026-11-22 12:30:15.123456"
 
 

@@ -17,9 +17,10 @@ from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Sizing
-from workers.engine.encoding import encode
-from workers.engine.metadata import Metadata
-from workers.engine.pictures import Encoding, decode
+from project_root import ROOT
+from workers.engine.codecs.decode import Encoding, decode
+from workers.engine.codecs.encode import encode
+from workers.engine.codecs.metadata import Metadata
 from workers.engine.upscale import upscale_file
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workers.engine.loaded import LoadedModel
+    from workers.engine.inference.loaded_model import LoadedModel
 
     Upscaled = Callable[..., Path]
     Psnr = Callable[..., float]
 
-SHEET = Path(__file__).parents[3] / "build" / "contact-sheet.png"
+SHEET = ROOT / "build" / "contact-sheet.png"
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description dc:title="cup"/></x:xmpmeta>'
 

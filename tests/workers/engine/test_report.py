@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from workers.engine import report
-from workers.engine.device import Device, DeviceKind, cpu_device
 from workers.engine.errors import DeviceFault
+from workers.engine.inference.device import Device, DeviceKind, cpu_device
 from workers.engine.protocol import EngineOptions
 from workers.engine.report import describe
 

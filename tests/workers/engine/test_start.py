@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.engine import loaded, start
-from workers.engine.device import Device, DeviceKind, cpu_device
+from workers.engine import start
 from workers.engine.errors import DeviceFault, EngineUnusable, UnknownModel, WeightsError
-from workers.engine.models import ANIMEVIDEO, Precision, weights_folder
+from workers.engine.inference import loaded_model
+from workers.engine.inference.device import Device, DeviceKind, cpu_device
+from workers.engine.inference.models import ANIMEVIDEO, Precision, weights_folder
 from workers.engine.protocol import EngineOptions
 from workers.engine.start import start_engine, versions
 
@@ -24,14 +25,14 @@ def broken_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         start, "choose_devices", lambda setting: [cpu_device()] if setting == "cpu" else [CARD]
     )
-    load = loaded.LoadedNetwork
+    load = loaded_model.LoadedNetwork
 
     def fails_on_card(network: object, device: Device, *rest: object) -> object:
         if device == CARD:
             raise DeviceFault("vulkan:0 (Broken card) fails its self-test")
         return load(network, device, *rest)
 
-    monkeypatch.setattr(loaded, "LoadedNetwork", fails_on_card)
+    monkeypatch.setattr(loaded_model, "LoadedNetwork", fails_on_card)
 
 
 def test_a_device_that_fails_its_self_test_is_set_aside_and_the_cpu_steps_in(broken_card: None) -> None:

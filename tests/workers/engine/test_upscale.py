@@ -11,17 +11,18 @@ from PIL import Image, ImageSequence
 from domain.errors import PictureError
 from domain.formats import PictureFormat
 from domain.sizing import Caps, Size, Sizing
-from workers.engine import frame_encoding, heartbeat
+from workers.engine import heartbeat
 from workers.engine import upscale as upscaling
-from workers.engine.device import cpu_device
-from workers.engine.encoding import encode
+from workers.engine.codecs import encode_frames as frame_encoding
+from workers.engine.codecs.decode import Encoding, decode
+from workers.engine.codecs.decode_frames import Timing, read_frames
+from workers.engine.codecs.encode import encode
+from workers.engine.codecs.encode_frames import encode_frames
+from workers.engine.codecs.metadata import Metadata
 from workers.engine.errors import EngineCancelled
-from workers.engine.frame_encoding import encode_frames
-from workers.engine.frames import Timing, read_frames
-from workers.engine.loaded import LoadedModel
-from workers.engine.metadata import Metadata
-from workers.engine.models import X4PLUS_ANIME, weights_folder
-from workers.engine.pictures import Encoding, decode
+from workers.engine.inference.device import cpu_device
+from workers.engine.inference.loaded_model import LoadedModel
+from workers.engine.inference.models import X4PLUS_ANIME, weights_folder
 from workers.engine.upscale import Upscaled, upscale_file
 
 if TYPE_CHECKING:

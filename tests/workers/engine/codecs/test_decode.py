@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from domain.errors import PictureError
+from domain.formats import PictureFormat
+from domain.sizing import Caps
+from workers.engine.codecs.decode import Picture, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Written = Callable[..., Path]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """A file with a picture in it, saved by Pillow with these options."""
+
+    def write(image: Image.Image, picture_format: str, **options: Any) -> Path:
+        path = tmp_path / "picture"
+        image.save(path, format=picture_format, **options)
+        return path
+
+    return write
+
+
+def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
+    path = folder / "hostile"
+    path.write_bytes(content)
+    return decode(path, caps or Caps())
+
+
+@pytest.mark.parametrize("picture_format", PictureFormat)
+def test_the_six_formats_are_known_by_their_content(
+    picture_format: PictureFormat, crop: Image.Image, written: Written
+) -> None:
+    picture = decode(written(crop, picture_format.value))
+
+    assert picture.encoding.picture_format is picture_format
+    assert picture.size == crop.size
+    assert picture.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("picture_format", ["jpeg", "png", "webp", "tiff"])
+def test_the_orientation_is_applied_and_then_not_stated_any_more(
+    orientation: int, picture_format: str, crop: Image.Image, written: Written
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = written(crop, picture_format, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+    picture = decode(path)
+
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.metadata.exif is None
+
+
+@pytest.mark.parametrize("picture_format", ["jpeg", "png", "webp", "tiff"])
+def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
+    picture_format: str, crop: Image.Image, written: Written
+) -> None:
+    xmp = b'<rdf:Description tiff:Orientation="6" dc:title="cup"/>'
+    text, tags = PngImagePlugin.PngInfo(), Image.Exif()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    tags[700] = xmp
+    options = {"png": {"pnginfo": text}, "tiff": {"exif": tags}}
+    path = written(crop, picture_format, **options.get(picture_format, {"xmp": xmp}))
+    with Image.open(path) as image:
+        assert image.getexif()[0x0112] == 6
+
+    picture = decode(path)
+
+    assert picture.size == crop.size
+    assert picture.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
+
+
+def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Written) -> None:
+    picture = decode(written(crop, "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
+
+    assert picture.size == crop.size
+
+
+@pytest.mark.parametrize(
+    ("mode", "picture_format", "channels"),
+    [
+        ("1", "png", 1),
+        ("1", "tiff", 1),
+        ("L", "png", 1),
+        ("L", "jpeg", 1),
+        ("L", "bmp", 1),
+        ("L", "gif", 1),
+        ("LA", "png", 2),
+        ("LA", "tiff", 2),
+        ("P", "png", 3),
+        ("P", "gif", 3),
+        ("RGBA", "png", 4),
+        ("RGBA", "tiff", 4),
+        ("CMYK", "jpeg", 3),
+        ("CMYK", "tiff", 3),
+        ("YCbCr", "tiff", 3),
+    ],
+)
+def test_whatever_the_kind_of_pixels_it_looks_like_the_original(
+    mode: str,
+    picture_format: str,
+    channels: int,
+    crop: Image.Image,
+    written: Written,
+    psnr: Callable[..., float],
+) -> None:
+    image = crop.convert(mode)
+
+    picture = decode(written(image, picture_format))
+
+    assert picture.pixels.shape == (40, 48, channels)
+    reference = image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
+    assert psnr(picture.pixels.reshape(40, 48, -1), np.asarray(reference).reshape(40, 48, -1)) > 30
+
+
+def test_a_bilevel_picture_becomes_black_and_white(crop: Image.Image, written: Written) -> None:
+    assert set(np.unique(decode(written(crop.convert("1"), "png")).pixels)) == {0, 255}
+
+
+def test_a_transparent_palette_entry_becomes_alpha(crop: Image.Image, written: Written) -> None:
+    image = crop.quantize(16)
+
+    picture = decode(written(image, "png", transparency=3))
+
+    assert picture.pixels.shape[2] == 4
+    np.testing.assert_array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == 3)
+
+
+@pytest.mark.parametrize(
+    ("space", "channels"), [(None, 1), (b"GRAY", 1), (b"RGB ", 3)], ids=["none", "gray", "colour"]
+)
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_palette_of_grays_stays_in_colour_under_a_profile_for_colours(
+    space: bytes | None, channels: int, transparent: bool, crop: Image.Image, written: Written
+) -> None:
+    profile = None if space is None else bytes(16) + space + bytes(108)
+    options = {"transparency": 3} if transparent else {}
+    palette = crop.convert("L").quantize(16)
+
+    picture = decode(written(palette, "png", icc_profile=profile, **options))
+
+    assert picture.pixels.shape[2] == channels + transparent
+    assert picture.metadata.icc_profile == profile
+    assert picture.is_neutral
+
+
+@pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", (1, 2, 3), 4), ("L", 7, 2)])
+def test_one_transparent_colour_becomes_alpha(
+    mode: str, colour: Any, channels: int, written: Written
+) -> None:
+    image = Image.new(mode, (4, 4), colour)
+
+    picture = decode(written(image, "png", transparency=colour))
+
+    assert picture.pixels.shape[2] == channels
+    assert (picture.pixels[..., -1] == 0).all()
+
+
+@pytest.mark.parametrize("picture_format", ["png", "tiff"])
+def test_sixteen_bit_gray_keeps_its_sixteen_bits(picture_format: str, written: Written) -> None:
+    values = np.linspace(0, 65_535, 64 * 32).astype(np.uint16).reshape(32, 64)
+
+    picture = decode(written(Image.fromarray(values), picture_format))
+
+    np.testing.assert_array_equal(picture.pixels[..., 0], values)
+
+
+def test_sixteen_bit_gray_from_the_other_byte_order_is_the_same(tmp_path: Path) -> None:
+    values = np.linspace(0, 65_535, 64).astype(">u2")
+    tags = [(256, 64), (257, 1), (258, 16), (259, 1), (262, 1), (273, 200), (277, 1), (278, 1), (279, 128)]
+    directory = struct.pack(">H", len(tags))
+    for tag, value in tags:
+        directory += struct.pack(">HHI", tag, 4, 1) + struct.pack(">I", value)
+    content = (b"MM\0*" + struct.pack(">I", 8) + directory + bytes(4)).ljust(200, b"\0") + values.tobytes()
+
+    np.testing.assert_array_equal(decoded(content, tmp_path).pixels[0, :, 0], values)
+
+
+def test_thirty_two_bit_pictures_are_refused_with_a_sentence(written: Written) -> None:
+    with pytest.raises(PictureError, match="32 bits"):
+        decode(written(Image.new("F", (4, 4)), "tiff"))
+
+
+def test_cmyk_goes_through_its_profile_and_an_unusable_one_is_ignored(
+    crop: Image.Image, written: Written
+) -> None:
+    picture = decode(written(crop.convert("CMYK"), "jpeg", icc_profile=b"no profile", quality=95))
+
+    assert picture.metadata.icc_profile is None
+    assert picture.pixels.shape[2] == 3
+
+
+def test_lab_becomes_srgb(crop: Image.Image, written: Written, psnr: Callable[..., float]) -> None:
+    lab = ImageCms.profileToProfile(
+        crop, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+
+    assert psnr(decode(written(lab, "tiff")).pixels, np.asarray(crop)) > 35
+
+
+def test_of_an_animation_the_first_frame_is_taken(crop: Image.Image, written: Written) -> None:
+    others = [Image.new("RGB", crop.size, "red")]
+
+    picture = decode(written(crop, "webp", save_all=True, append_images=others, lossless=True))
+
+    np.testing.assert_array_equal(picture.pixels, np.asarray(crop))
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_the_chroma_subsampling_of_a_jpeg_is_noted(
+    subsampling: int, crop: Image.Image, written: Written
+) -> None:
+    encoding = decode(written(crop, "jpeg", subsampling=subsampling, progressive=True)).encoding
+
+    assert encoding.chroma_subsampling == subsampling
+    assert encoding.progressive
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("animated", [True, False])
+@pytest.mark.parametrize("profile", [None, b"p" * 131])
+def test_a_lossless_webp_is_told_from_a_lossy_one(
+    lossless: bool, animated: bool, profile: bytes | None, crop: Image.Image, written: Written
+) -> None:
+    frames = {"save_all": True, "append_images": [Image.new("RGB", crop.size)]} if animated else {}
+
+    assert (
+        decode(written(crop, "webp", lossless=lossless, icc_profile=profile, **frames)).encoding.lossless
+        is lossless
+    )
+
+
+def test_a_neutral_picture_is_known_as_such_in_any_number_of_channels(
+    crop: Image.Image, written: Written
+) -> None:
+    gray = crop.convert("L")
+
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        assert decode(written(gray.convert(mode), "png")).is_neutral
+    assert not decode(written(crop, "png")).is_neutral
+
+
+@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("kept", [0.6, 0.99])
+def test_a_file_that_ends_too_early_is_refused(
+    picture_format: PictureFormat, kept: float, crop: Image.Image, written: Written, tmp_path: Path
+) -> None:
+    content = written(crop, picture_format.value).read_bytes()
+
+    with pytest.raises(PictureError):
+        decoded(content[: int(len(content) * kept)], tmp_path)
+
+
+def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_path: Path) -> None:
+    content = bytearray(written(crop, "png").read_bytes())
+    content[content.index(b"IEND") - 5] ^= 1  # the checksum of the pixels
+
+    with pytest.raises(PictureError, match="damaged"):
+        decoded(bytes(content), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x89PNG\r\n\x1a\n" + bytes(12),
+        b"<html><body>picture</body></html>",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"%PDF-1.7\n",
+        b"PK\x03\x04" + bytes(40),
+        b"8BPS\0\x01" + bytes(40),
+        b"\x0a\x05\x01\x08" + bytes(124),
+        b"II*\0\x08\0\0\0\0\0\x08\0\0\0",
+        b"GIF89a",
+        b"BM" + bytes(60),
+        b"RIFF\xff\xff\xff\xffWEBPVP8 \xff\xff\xff\xff",
+    ],
+    ids=[
+        "empty",
+        "header",
+        "html",
+        "svg",
+        "eps",
+        "pdf",
+        "zip",
+        "psd",
+        "pcx",
+        "tiff-loop",
+        "gif",
+        "bmp",
+        "webp",
+    ],
+)
+def test_what_is_no_picture_of_the_six_formats_is_refused(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(PictureError):
+        decoded(content, tmp_path)
+
+
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    result = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), *chunks, (b"IEND", b"")):
+        result += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return result
+
+
+@pytest.mark.parametrize("size", [(0, 0), (50_000, 50_000), (2**31 - 1, 1)])
+def test_an_impossible_size_is_refused_before_any_pixel_is_read(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    with pytest.raises(PictureError):
+        decoded(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
+
+
+def test_a_size_that_pillow_warns_of_is_for_the_caps_to_judge(tmp_path: Path) -> None:
+    content = png(100_000, 2000, (b"IDAT", zlib.compress(bytes(100))))
+
+    with pytest.raises(PictureError, match="more than 199,999,999 pixels"):
+        decoded(content, tmp_path, Caps(max_pixels=199_999_999))
+    with pytest.raises(PictureError, match="damaged"):
+        decoded(content, tmp_path, Caps(max_pixels=200_000_000))
+
+
+def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused(tmp_path: Path) -> None:
+    bomb = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
+
+    with pytest.raises(PictureError):
+        decoded(png(1, 1, (b"zTXt", bomb), (b"IDAT", zlib.compress(bytes(2)))), tmp_path)
+
+
+def test_a_tail_behind_a_jpeg_does_no_harm(crop: Image.Image, written: Written, tmp_path: Path) -> None:
+    assert decoded(written(crop, "jpeg").read_bytes() + b"PK\x03\x04<script>", tmp_path).size == crop.size
+
+
+def test_a_missing_file_is_not_the_pictures_fault(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        decode(tmp_path / "nothing")
+
+
+def test_the_sentences_name_no_library_and_no_path(tmp_path: Path) -> None:
+    with pytest.raises(PictureError) as refusal:
+        decoded(b"GIF89a", tmp_path)
+
+    assert str(tmp_path) not in str(refusal.value)
+    assert "PIL" not in str(refusal.value)
+
+
+def test_the_xmp_of_a_png_loses_its_orientation_and_stays(crop: Image.Image, written: Written) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6" dc:title="cup"/>')
+
+    assert decode(written(crop, "png", pnginfo=text)).metadata.xmp == b'<rdf:Description dc:title="cup"/>'

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from workers.engine.codecs.metadata import Metadata, allowed, metadata_of
+from workers.engine.protocol import MetadataPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEEP, STRIP_LOCATION, STRIP = MetadataPolicy
+
+HEAD = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description rdf:about="" dc:title="cup"'
+TAIL = b"</rdf:Description></x:xmpmeta>"
+WITHOUT_PLACE = HEAD + b' xmp:Rating="5"><dc:creator>me</dc:creator>' + TAIL
+
+
+def exif(make: Callable[[Image.Exif], None]) -> bytes:
+    block = Image.Exif()
+    make(block)
+    return block.tobytes()
+
+
+def camera(block: Image.Exif) -> None:
+    block[0x010E] = "a cup"
+    block.get_ifd(0x8769).update({0x9003: "2020:01:01 00:00:00", 0x927C: b"taken in Greenwich"})
+    block.get_ifd(0x8825).update({1: "N", 2: (51.0, 28.0, 38.25)})
+
+
+def only_location(block: Image.Exif) -> None:
+    block.get_ifd(0x8825).update({1: "N", 2: (51.0, 28.0, 38.25)})
+
+
+@pytest.fixture
+def metadata() -> Metadata:
+    return Metadata(exif(camera), WITHOUT_PLACE, b"a profile", (300.0, 300.0))
+
+
+# A megabyte of spaces took a quarter of an hour, in a search that no cancelling could end.
+def test_a_long_packet_of_nothing_is_read_as_it_is() -> None:
+    image = Image.new("L", (1, 1))
+    image.info["xmp"] = b" " * 1_000_000
+
+    assert metadata_of(image).xmp == image.info["xmp"]
+
+
+def test_by_default_all_is_kept(metadata: Metadata) -> None:
+    assert allowed(metadata, KEEP) is metadata
+
+
+def test_stripped_of_everything_the_colours_and_the_resolution_stay(metadata: Metadata) -> None:
+    assert allowed(metadata, STRIP) == Metadata(None, None, b"a profile", (300.0, 300.0))
+
+
+def test_of_exif_all_is_kept_but_where_it_was_and_what_nobody_can_read(metadata: Metadata) -> None:
+    left = allowed(metadata, STRIP_LOCATION)
+
+    notes = Image.Exif()
+    notes.load(left.exif)
+    assert notes[0x010E] == "a cup"
+    assert notes.get_ifd(0x8769) == {0x9003: "2020:01:01 00:00:00"}
+    assert notes.get_ifd(0x8825) == {}
+    assert b"Greenwich" not in left.exif
+    assert (left.xmp, left.icc_profile, left.dpi) == (WITHOUT_PLACE, b"a profile", (300.0, 300.0))
+
+
+@pytest.mark.parametrize("policy", [STRIP_LOCATION, STRIP])
+def test_exif_that_says_nothing_but_where_is_gone(policy: MetadataPolicy) -> None:
+    assert allowed(Metadata(exif(only_location)), policy) == Metadata()
+
+
+@pytest.mark.parametrize("policy", MetadataPolicy)
+def test_where_there_is_nothing_nothing_comes(policy: MetadataPolicy) -> None:
+    assert allowed(Metadata(), policy) == Metadata()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "elements"),
+    [
+        (b' exif:GPSLatitude="51,28N"', b""),
+        (b"\nexif:GPSLatitude = '51,28N'\texif:GPSLongitude='0,0E'", b""),
+        (b' other:gpslatitude="51,28N" drone-dji:AbsoluteLongitude="0"', b""),
+        (b' photoshop:City="Greenwich" photoshop:Country="UK" photoshop:State="London"', b""),
+        (b' Iptc4xmpCore:Location="Greenwich" Iptc4xmpCore:CountryCode="GB"', b""),
+        (b' geo:lat="51" geo:long="0"', b""),
+        (b"", b"<exif:GPSLatitude>51,28N</exif:GPSLatitude>"),
+        (b"", b'<exif:GPSAltitude rdf:resource="x"/><exif:GPSTimeStamp\n>\n1\n</exif:GPSTimeStamp >'),
+        (b"", b"<GPSLatitude xmlns='http://ns.adobe.com/exif/1.0/'>51,28N</GPSLatitude>"),
+        (b"", b"<e:LocationShown><rdf:Bag><e:City>G</e:City><e:City>H</e:City></rdf:Bag></e:LocationShown>"),
+        (b"", b'<p:City x="y"/><p:City>Greenwich</p:City>'),
+    ],
+)
+def test_of_xmp_all_is_kept_but_where_it_was(attributes: bytes, elements: bytes) -> None:
+    packet = HEAD + attributes + b' xmp:Rating="5">' + elements + b"<dc:creator>me</dc:creator>" + TAIL
+
+    assert allowed(Metadata(xmp=packet), STRIP_LOCATION).xmp == WITHOUT_PLACE
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        HEAD + b"><exif:GPSLatitude>51,28N</rdf:Description>",
+        HEAD + b' exif:GPSLatitude="51,28N>' + TAIL,
+        HEAD + b"><e:City><e:City>G</e:City>H</e:City>" + TAIL,
+        (HEAD + b' exif:GPSLatitude="51,28N">' + TAIL).decode().encode("utf-16"),
+        HEAD + b">" + b" " * 65_502 + TAIL,
+        b"<exif:GPSLatitude>" * 500,
+    ],
+    ids=["unclosed", "unquoted", "nested", "utf-16", "too long", "repeated"],
+)
+def test_an_xmp_packet_in_which_places_cannot_be_told_from_the_rest_is_dropped(packet: bytes) -> None:
+    assert allowed(Metadata(xmp=packet), STRIP_LOCATION).xmp is None

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workers.engine.inference import calibration
+from workers.engine.inference.calibration import tile_seconds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Timed:
+    """A network and the clock on its wall: each pixel takes the same time, and nothing else takes any."""
+
+    def __init__(self, seconds_per_pixel: float) -> None:
+        self._seconds_per_pixel = seconds_per_pixel
+        self._now = 0.0
+        self.sides: list[int] = []
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def __call__(self, tile: NDArray[object]) -> NDArray[object]:
+        _, height, width = tile.shape
+        self.sides.append(width)
+        self._now += height * width * self._seconds_per_pixel
+        return tile
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_pixel", "shown"),
+    [(1e-3, [32]), (1e-6, [32, 64, 128]), (1e-9, [32, 64, 128, 256, 300])],
+    ids=["slow", "as a CPU", "fast"],
+)
+def test_a_device_is_shown_no_more_than_it_takes_to_know(
+    monkeypatch: pytest.MonkeyPatch, seconds_per_pixel: float, shown: list[int]
+) -> None:
+    network = Timed(seconds_per_pixel)
+    monkeypatch.setattr(calibration, "time", network)
+
+    assert tile_seconds(network, 300, at_once=1) == pytest.approx(300 * 300 * seconds_per_pixel)
+    assert network.sides == shown
+
+
+def test_a_tile_smaller_than_the_first_part_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Timed(1e-9)
+    monkeypatch.setattr(calibration, "time", network)
+
+    tile_seconds(network, 20, at_once=1)
+
+    assert network.sides == [20]
+
+
+def test_tiles_are_timed_side_by_side() -> None:
+    # Each waits for the others: one after the other, they would wait for ever.
+    together = threading.Barrier(3, timeout=10)
+
+    assert tile_seconds(lambda tile: tile[: together.wait() or None], 8, at_once=3) >= 0

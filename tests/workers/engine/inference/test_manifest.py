@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from own_models import sha256, write_own_model
+
+from project_root import ROOT
+from workers.engine.errors import ManifestError
+from workers.engine.inference import manifest
+from workers.engine.inference.manifest import read_models
+from workers.engine.inference.models import MODELS, Model, Precision
+from workers.engine.inference.self_test import MIN_AGREEMENT_DB
+
+PAGE = (ROOT / "docs" / "models.md").read_text("utf-8")
+
+
+def test_a_manifest_tells_all_that_we_know_of_our_own_models(tmp_path: Path) -> None:
+    path = write_own_model(
+        tmp_path, "mine", (2, 4), pad=24, feather=6, cpu_tile=96, gpu_tile=128, precision="bf16"
+    )
+
+    (model,) = read_models(tmp_path).values()
+
+    assert (model.name, model.pad, model.feather) == ("mine", 24, 6)
+    assert (model.cpu_tile, model.gpu_tile, model.precision) == (96, 128, Precision.BF16)
+    assert [(network.stem, network.scale) for network in model.networks] == [("mine-x2", 2), ("mine-x4", 4)]
+    first = model.networks[0]
+    assert first.folder == path.parent
+    assert first.files == {name: sha256(tmp_path / name) for name in ("mine-x2.param", "mine-x2.bin")}
+    assert (first.input_blob, first.output_blob) == ("data", "output")
+
+
+def test_models_lie_in_the_folder_and_in_folders_of_their_own(tmp_path: Path) -> None:
+    write_own_model(tmp_path, "first")
+    write_own_model(tmp_path / "deeper", "second")
+    write_own_model(tmp_path / "..data", "first")  # as Kubernetes mounts a folder
+    (tmp_path / "notes.txt").write_text("no manifest")
+
+    found = read_models(tmp_path)
+
+    assert list(found) == ["second", "first"]
+    assert found["second"].networks[0].folder == tmp_path / "deeper"
+
+
+def test_a_checksum_may_be_written_in_capitals(tmp_path: Path) -> None:
+    path = write_own_model(tmp_path)
+    known = sha256(tmp_path / "mine-x2.bin")
+    path.write_text(path.read_text().replace(known, known.upper()))
+
+    assert read_models(tmp_path)["mine"].networks[0].bin_sha256 == known
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "words"),
+    [
+        ("pad = 18", "pad = 18.0", "pad: Input should be a valid integer."),
+        ("pad = 18", "", "pad: Field required."),
+        ("pad = 18", "pad = -1", "pad: Input should be greater than or equal to 0."),
+        ("pad = 18", "pad = 18\nfeather = 19", "feather: must not be more than pad."),
+        ("pad = 18", "pad = 18\nfether = 1", "fether: Extra inputs are not permitted."),
+        ("pad = 18", "pad = 18\ncpu_tile = 16", "cpu_tile: Input should be greater than or equal to 32."),
+        ("pad = 18", 'pad = 18\nprecision = "int8"', "precision: Input should be 'fp32' or 'bf16'."),
+        ("pad = 18", 'pad = 18\nname = "realesrgan-x4plus"', "name: realesrgan-x4plus is taken."),
+        ("pad = 18", 'pad = 18\nname = "auto"', "name: auto is taken."),
+        ("pad = 18", 'pad = 18\nname = "a b"', "name: String should match pattern"),
+        ("pad = 18", "pad", "Expected '=' after a key in a key/value pair"),
+        ("scale = 2", "scale = 8", "networks.0.scale: Input should be less than or equal to 4."),
+        ('"mine-x2.param"', '"../mine-x2.param"', "networks.0.param: must be the name of a file beside"),
+        ('"mine-x2.param"', '"/mine-x2.param"', "networks.0.param: must be the name of a file beside"),
+        ('"mine-x2.param"', '"..\\\\mine-x2.param"', "networks.0.param: must be the name of a file beside"),
+        ('"mine-x2.bin"', '"\\u0000.bin"', "networks.0.bin: must be the name of a file beside"),
+        ('"mine-x2.bin"', '"mine-x3.bin"', "networks.0.bin: must be mine-x2.bin, as its param."),
+        ('"mine-x2.param"', '"mine-x2.onnx"', "networks.0.param: String should match pattern"),
+        ('bin_sha256 = "', 'bin_sha256 = "0', "networks.0.bin_sha256: String should match pattern"),
+        ('input = "data"', "", "networks.0.input: Field required."),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_said_with_its_file_and_field(
+    there: str, instead: str, words: str, tmp_path: Path
+) -> None:
+    path = write_own_model(tmp_path)
+    assert there in path.read_text()
+    path.write_text(path.read_text().replace(there, instead), "utf-8")
+
+    with pytest.raises(ManifestError, match=re.escape(f"The manifest {path} cannot be used: {words}"[:-1])):
+        read_models(tmp_path)
+
+
+def test_all_that_is_wrong_with_a_manifest_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("pad = 600")
+
+    with pytest.raises(ManifestError, match=r"pad: .*; networks: "):
+        read_models(tmp_path)
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_own_model(tmp_path)
+    write_own_model(tmp_path / "deeper")
+
+    with pytest.raises(ManifestError, match=r"mine\.toml cannot be used: name: mine is taken"):
+        read_models(tmp_path)
+
+
+def test_two_networks_of_one_scale_are_refused(tmp_path: Path) -> None:
+    path = write_own_model(tmp_path, scales=(2, 3))
+    path.write_text(path.read_text().replace("scale = 3", "scale = 2"))
+
+    with pytest.raises(ManifestError, match="networks: two have the same scale"):
+        read_models(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"a = " + b"[" * 100_000, None])
+def test_a_manifest_that_cannot_be_read_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    if content is None:
+        path.symlink_to(tmp_path / "nowhere")
+    else:
+        path.write_bytes(content)
+
+    with pytest.raises(ManifestError, match=r"mine\.toml cannot be used: .*(decode|recursion|No such file)"):
+        read_models(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"There is no folder .*nowhere of models"):
+        read_models(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def of_the_page(tmp_path: Path) -> Model:
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "another-name.toml").write_text(example, "utf-8")
+    (model,) = read_models(tmp_path).values()
+    return model
+
+
+def test_the_manifest_of_the_page_can_be_used(of_the_page: Model, tmp_path: Path) -> None:
+    assert of_the_page.name not in MODELS
+    assert f"`UPREZ_MODEL={of_the_page.name}`" in PAGE
+    assert f"`--model {of_the_page.name}`" in PAGE
+    (network,) = of_the_page.networks
+    assert network.scale == 4
+    assert f"at least {MIN_AGREEMENT_DB:.0f} dB" in PAGE.replace("\n", " ")
+
+
+def rows() -> dict[str, list[str]]:
+    """The other columns of the page's table by its first."""
+    table = [re.split(r" ?\| ?", line)[1:-1] for line in PAGE.splitlines() if line.startswith("| `")]
+    return {row[0]: row[1:] for row in table}
+
+
+def test_the_page_explains_every_field_with_its_default_and_its_bounds() -> None:
+    names = [name for first in rows() for name in re.findall(r"`(\w+)`", first)]
+    of_model, of_network = manifest._Manifest.model_fields, manifest._Network.model_fields
+
+    assert sorted(names) == sorted([*of_model, *of_network])
+    for fields in (of_model, of_network):
+        for name, field in fields.items():
+            (row,) = (row for first, row in rows().items() if f"`{name}`" in first)
+            if name != "name":
+                default = "" if field.is_required() else str(field.default)
+                assert default in row[-1].replace("`", "").split(", ")
+    for name in ("pad", "feather", "cpu_tile", "scale"):
+        field = {**of_model, **of_network}[name]
+        (row,) = (row for first, row in rows().items() if f"`{name}`" in first)
+        bounds = [getattr(bound, "ge", getattr(bound, "le", None)) for bound in field.metadata]
+        assert all(str(bound) in row[-2] for bound in bounds), name

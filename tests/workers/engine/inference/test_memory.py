@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from own_models import write_own_model
+
+from domain.sizing import Sizing
+from workers.engine.errors import EngineUnusable
+from workers.engine.inference.manifest import read_models
+from workers.engine.inference.memory import tiles_within
+from workers.engine.inference.models import ANIMEVIDEO, MODELS, X4PLUS, Precision
+from workers.engine.protocol import EngineJob, EngineOptions
+from workers.engine_child import EngineChild
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from workers.engine.inference.models import Model
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_more_memory_never_makes_for_smaller_or_fewer_tiles(model: Model) -> None:
+    chosen = [
+        tiles_within(megabytes, model, model.precision, model.cpu_tile, 4)
+        for megabytes in (1000, 2000, 4000, 8000)
+    ]
+
+    assert chosen == sorted(chosen)
+    assert chosen[-1] == (model.cpu_tile, 4)
+
+
+def test_the_side_of_a_tile_does_not_depend_on_the_number_of_threads() -> None:
+    sides = {tiles_within(300, ANIMEVIDEO, Precision.FP32, 200, threads)[0] for threads in (1, 2, 4, 16)}
+
+    assert len(sides) == 1
+    assert sides < set(range(32, 200))
+
+
+def test_where_there_is_room_for_one_small_tile_only_there_is_one_at_a_time() -> None:
+    assert tiles_within(800, X4PLUS, Precision.FP32, 96, 4) == (32, 1)
+
+
+def test_memory_that_is_too_small_for_a_model_is_refused_with_what_it_takes() -> None:
+    with pytest.raises(
+        EngineUnusable, match=r"200 MB of memory are too few for realesrgan-x4plus: it takes \d+"
+    ):
+        tiles_within(200, X4PLUS, Precision.BF16, 96, 4)
+
+
+# Nobody has measured it, and its tiles are computed whole.
+def test_an_operators_model_is_taken_for_a_large_one(tmp_path: Path) -> None:
+    write_own_model(tmp_path, "small", (2,))
+    write_own_model(tmp_path, "three", (2, 3, 4))
+    models = read_models(tmp_path)
+
+    assert tiles_within(1000, models["small"], Precision.FP32, 200, 4) == (37, 2)
+    assert tiles_within(1000, ANIMEVIDEO, Precision.FP32, 200, 2) == (200, 2)
+    with pytest.raises(EngineUnusable, match=r"1000 MB of memory are too few for three: it takes 1\d\d\d"):
+        tiles_within(1000, models["three"], Precision.FP32, 200, 4)
+
+
+def peak_of(child: EngineChild) -> int:
+    """The most memory, in bytes, that the child has had in its life."""
+    status = Path(f"/proc/{child.pid}/status").read_text("ascii")
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def upscaled(options: EngineOptions, picture: Image.Image, folder: Path) -> int:
+    """The peak of a child that has enlarged the picture to twice its size."""
+    picture.save(folder / "picture.png")
+    with EngineChild(options) as child:
+        child.upscale(
+            EngineJob(folder / "picture.png", folder / "result.png", Sizing(2)),
+            on_progress=lambda _done, _total: None,
+            keep_going=lambda: True,
+        )
+        return peak_of(child)
+
+
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="the peak of another process is known on Linux only"
+)
+
+
+@on_linux
+def test_an_engine_stays_within_the_memory_that_is_set(coffee: Image.Image, tmp_path: Path) -> None:
+    unbounded = upscaled(EngineOptions("cpu", tile_threads=2), coffee, tmp_path)
+    bounded = upscaled(EngineOptions("cpu", tile_threads=2, memory_mb=250), coffee, tmp_path)
+
+    assert bounded < 250 * 2**20 < unbounded
+
+
+# The limit is for 1920x1080. Three rows of tiles have every shape that there is, and ncnn keeps memory for each;
+# what is missing of the picture here, and of its result, is taken off.
+@on_linux
+def test_a_wide_picture_takes_less_than_700_mb(coffee: Image.Image, tmp_path: Path) -> None:
+    missing = 1920 * (1080 - 600) * 3 * (1 + 4)
+
+    peak = upscaled(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 600)), tmp_path)
+
+    assert peak < 700 * 10**6 - missing

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.engine.errors import DeviceFault, EngineCancelled
+from workers.engine.inference.device import cpu_device
+from workers.engine.inference.models import X4PLUS, X4PLUS_ANIME, Precision, weights_folder
+from workers.engine.inference.network import LoadedNetwork
+from workers.engine.inference.stages import Stage, run_stages, stages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+NETWORK = X4PLUS_ANIME.network_for(4)
+
+
+def planar(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def loaded(cell: int | None, threads: int = 1) -> LoadedNetwork:
+    return LoadedNetwork(replace(NETWORK, cell=cell), cpu_device(), Precision.FP32, weights_folder(), threads)
+
+
+def test_each_residual_block_of_an_rrdb_network_is_a_stage() -> None:
+    found = stages(weights_folder() / f"{X4PLUS.network_for(4).stem}.param")
+
+    first, *blocks, trunk, upper = found
+    assert first == Stage(("data",), ("703", "719"), reach=6, scale=1)  # a convolution, and five in a block
+    assert len(blocks) == 3 * 23 - 1
+    assert {(block.reach, block.scale, len(block.outputs)) for block in blocks} == {(5, 1, 1)}
+    assert [len(block.inputs) for block in blocks] == [1, 2] + [1, 1, 2] * 22  # every third ends an RRDB
+    assert trunk == Stage(("1876", "703"), ("1878",), reach=1, scale=1)
+    assert upper == Stage(("1878",), ("output",), reach=2, scale=4)
+
+
+def test_each_stage_finds_what_it_needs() -> None:
+    known = {"data"}
+    for stage in stages(weights_folder() / f"{NETWORK.stem}.param"):
+        assert known.issuperset(stage.inputs)
+        known |= set(stage.outputs)
+    assert NETWORK.output_blob in known
+
+
+# Cells join exactly but for rounding: another size of cell is another order of additions in ncnn's convolutions.
+def test_stages_in_cells_give_what_the_network_gives_at_once(coffee: Image.Image) -> None:
+    tile = planar(coffee.crop((300, 50, 353, 81)))
+
+    assert np.abs(loaded(20)(tile) - loaded(None)(tile)).max() * 255 < 0.01
+
+
+def test_the_threads_of_the_cells_change_no_bit(coffee: Image.Image) -> None:
+    tile = planar(coffee.crop((300, 50, 340, 74)))
+
+    np.testing.assert_array_equal(loaded(12, threads=1)(tile), loaded(12, threads=3)(tile))
+
+
+# So that somebody hears of a tile that takes long, and it can be given up in the middle.
+def test_after_each_stage_a_word_can_be_said_or_the_tile_given_up(coffee: Image.Image) -> None:
+    network = loaded(12)
+    tile = planar(coffee.crop((300, 50, 316, 66)))
+    said = []
+
+    network.after_stage = lambda: said.append(True)
+    network(tile)
+    assert len(said) == 3 * 6 + 2
+
+    def give_up() -> None:
+        raise EngineCancelled
+
+    network.after_stage = give_up
+    with pytest.raises(EngineCancelled):
+        network(tile)
+
+
+def test_a_fault_in_a_cell_is_the_tiles_fault(coffee: Image.Image) -> None:
+    network = loaded(12, threads=2)
+    tile = planar(coffee.crop((300, 50, 324, 74)))
+    tile[1, 20, 20] = np.nan
+
+    with pytest.raises(DeviceFault, match="no numbers"):
+        network(tile)
+
+
+# With sums of neighbours for layers, so that a pixel too few around a cell would show.
+@given(
+    height=st.integers(1, 24),
+    width=st.integers(1, 24),
+    cell=st.integers(2, 12),
+    reach=st.integers(0, 4),
+    scale=st.sampled_from([1, 2, 4]),
+)
+def test_cells_of_any_size_join_to_the_whole(
+    height: int, width: int, cell: int, reach: int, scale: int
+) -> None:
+    steps = [
+        Stage(("in",), ("middle", "side"), reach, 1),
+        Stage(("middle", "side"), ("out",), reach, scale),
+    ]
+
+    def extract(inputs: dict[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        if "middle" in names:
+            return [around(inputs["in"], reach), 2 * inputs["in"]]
+        larger = around(inputs["middle"], reach) + inputs["side"]
+        return [larger.repeat(scale, axis=1).repeat(scale, axis=2)]
+
+    picture = np.random.default_rng(7).integers(0, 9, (1, height, width)).astype(np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        joined = run_stages(steps, {"in": picture}, extract, cell, pool, lambda: None)
+
+    (middle, side) = extract({"in": picture}, ["middle", "side"])
+    (whole,) = extract({"middle": middle, "side": side}, ["out"])
+    np.testing.assert_array_equal(joined, whole)
+
+
+def around(blob: np.ndarray, reach: int) -> np.ndarray:
+    """At each pixel the sum of the square around it, with zeros beyond the border."""
+    _, height, width = blob.shape
+    padded = np.pad(blob, ((0, 0), (reach, reach), (reach, reach)))
+    side = 2 * reach + 1
+    return sum(padded[:, y : y + height, x : x + width] for y in range(side) for x in range(side))

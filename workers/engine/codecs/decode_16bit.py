@@ -1,0 +1,194 @@
+"""Read pictures with 16 bits in each channel, of which Pillow keeps eight unless they are gray.
+
+Pillow decodes the file twice, because its own unpackers take the one byte of each value or the other; or once for
+each channel, where a TIFF holds one after the other. So a stranger's file meets the same decoders, checks and limits
+whatever its depth.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
+
+from workers.engine.arrays import LARGEST_DEEP
+from workers.engine.codecs.metadata import load, upright
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
+
+    from workers.engine.arrays import Deep
+
+# Pillow's words for the high bytes of big-endian values and for those of little-endian ones.
+_FIRST_BYTE, _SECOND_BYTE = "16B", "16L"
+
+# Values of tags (TIFF 6.0).
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
+_SEPARATE_PLANES = 2
+_PREMULTIPLIED_ALPHA = 1
+
+
+_TAGS_OF_A_PLANE = (
+    TiffImagePlugin.IMAGEWIDTH,
+    TiffImagePlugin.IMAGELENGTH,
+    TiffImagePlugin.COMPRESSION,
+    TiffImagePlugin.PREDICTOR,
+    TiffImagePlugin.ROWSPERSTRIP,
+    TiffImagePlugin.TILEWIDTH,
+    TiffImagePlugin.TILELENGTH,
+    ExifTags.Base.Orientation,
+)
+_TAGS_OF_BLOCKS = {
+    TiffImagePlugin.STRIPOFFSETS,
+    TiffImagePlugin.STRIPBYTECOUNTS,
+    TiffImagePlugin.TILEOFFSETS,
+    TiffImagePlugin.TILEBYTECOUNTS,
+}
+
+
+def is_deep(image: ImageFile) -> bool:
+    """Whether a picture, open and not loaded, has 16 bits in each channel and can keep them here.
+
+    The colours of an animation cannot: Pillow lays its frames over each other with 8 bits.
+    """
+    if image.mode.startswith("I;16"):
+        return True
+    if image.mode not in {"RGB", "RGBA"} or not image.tile:
+        return False
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        return set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
+    return (
+        image.format == "PNG"
+        and not image.is_animated  # type: ignore[attr-defined]
+        and str(image.tile[0].args).endswith(";16B")
+    )
+
+
+def deep_pixels(image: ImageFile) -> Deep:
+    """``(H, W, C)``, upright, of the frame or page at which a deep picture stands.
+
+    It was opened from memory, and its metadata are complete then. Raises whatever Pillow does.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16"):
+        pixels = _gray(image, tags)
+    elif _rawmode(image) == "LA;16B":
+        # Four bytes make a pixel, as in 8-bit RGBA.
+        pixels = _loaded(image, "RGBA").view(">u2").astype(np.uint16)
+    else:
+        separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+        pixels = _separate(image, tags) if separate else _colour(image)
+        if tags.get(TiffImagePlugin.EXTRASAMPLES) == (_PREMULTIPLIED_ALPHA,):
+            pixels = _straight(pixels)
+    invisible = image.info.get("transparency")
+    return pixels if invisible is None else _with_alpha(pixels, invisible)
+
+
+def _gray(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
+    load(image)
+    gray: Deep = np.asarray(upright(image)).astype(np.uint16)[..., None]  # some files are big-endian
+    if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
+        gray = gray * np.uint16(16) + gray // np.uint16(256)  # 4,095 becomes 65,535
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        gray = np.uint16(LARGEST_DEEP) - gray
+    return gray
+
+
+def _separate(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
+    content, channels = _content(image), len(image.getbands())
+    planes = (_of_one_plane(content, tags, index) for index in range(channels))
+    return np.concatenate([_gray(_opened(plane, "TIFF"), {}) for plane in planes], axis=2)
+
+
+def _of_one_plane(content: bytes, tags: Any, index: int) -> bytes:
+    """The same TIFF with another directory, which describes one of the channels as a gray picture."""
+    count = tags[TiffImagePlugin.SAMPLESPERPIXEL]
+    new: dict[int, tuple[int, ...]] = {tag: (tags[tag],) for tag in _TAGS_OF_A_PLANE if tag in tags}
+    new |= {
+        TiffImagePlugin.BITSPERSAMPLE: (16,),
+        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: (_BLACK_IS_ZERO,),
+    }
+    for tag in _TAGS_OF_BLOCKS & tags.keys():
+        blocks = len(tags[tag]) // count
+        new[tag] = tags[tag][index * blocks : (index + 1) * blocks]
+    order = "<" if tags.prefix == b"II" else ">"
+    entries, values = struct.pack(f"{order}H", len(new)), b""
+    values_at = len(content) + len(entries) + 12 * len(new) + 4
+    for tag, numbers in sorted(new.items()):
+        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(packed) != 4:  # noqa: PLR2004 — what fits an entry
+            packed, values = struct.pack(f"{order}I", values_at + len(values)), values + packed
+        entries += struct.pack(f"{order}HHI", tag, TiffTags.LONG, len(numbers)) + packed
+    header: bytes = tags.prefix + struct.pack(f"{order}HI", 42, len(content))
+    return header + content[len(header) :] + entries + bytes(4) + values
+
+
+def _content(image: ImageFile) -> bytes:
+    file: Any = image.fp
+    content: bytes = file.getvalue()
+    return content
+
+
+def _opened(content: bytes, picture_format: str) -> ImageFile:
+    return Image.open(io.BytesIO(content), formats=(picture_format,))
+
+
+def _colour(image: ImageFile) -> Deep:
+    again = _opened(_content(image), image.format or "")
+    again.seek(image.tell())
+    kind = "RGBX" if _rawmode(image).startswith("RGBX") else image.mode
+    order = _byte_order(image)
+    first = _loaded(image, f"{kind};{_FIRST_BYTE}")
+    both = np.empty((*first.shape, 2), np.uint8)
+    both[..., 0] = first
+    del first  # before the second is there as well
+    both[..., 1] = _loaded(again, f"{kind};{_SECOND_BYTE}")
+    return both.view(order)[..., 0].astype(np.uint16, copy=False)
+
+
+def _rawmode(image: ImageFile) -> str:
+    """How the decoder is to unpack pixels; in a PNG all that its tile says, in a TIFF the first of several."""
+    arguments: Any = image.tile[0].args
+    rawmode: str = arguments if isinstance(arguments, str) else arguments[0]
+    return rawmode
+
+
+def _loaded(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
+    image.tile = [tile._replace(args=_with_rawmode(tile.args, rawmode)) for tile in image.tile]
+    load(image)
+    return np.asarray(upright(image))
+
+
+def _with_rawmode(arguments: Any, rawmode: str) -> Any:
+    return rawmode if isinstance(arguments, str) else (rawmode, *arguments[1:])
+
+
+def _byte_order(image: ImageFile) -> str:
+    if image.format != "TIFF":
+        return ">u2"
+    if image.tile[0].codec_name == "libtiff":
+        return "=u2"
+    prefix: bytes = image.tag_v2.prefix  # type: ignore[attr-defined]
+    return "<u2" if prefix == b"II" else ">u2"
+
+
+def _straight(pixels: Deep) -> Deep:
+    """The colours before they were multiplied with alpha."""
+    alpha = pixels[..., 3:]
+    result = pixels.copy()
+    colour = pixels[..., :3] * np.float32(LARGEST_DEEP) / np.maximum(alpha, 1)
+    result[..., :3] = np.rint(np.minimum(colour, LARGEST_DEEP))
+    return result
+
+
+def _with_alpha(pixels: Deep, invisible: int | tuple[int, int, int]) -> Deep:
+    """With one more channel: transparent where the pixel is of this one colour, opaque elsewhere."""
+    opaque = (pixels != np.asarray(invisible)).any(axis=2, keepdims=True)
+    return np.concatenate((pixels, opaque.astype(np.uint16) * np.uint16(LARGEST_DEEP)), axis=2)

@@ -1,0 +1,271 @@
+"""Write several pictures into one file, each as it comes: an animation, or the pages of a TIFF.
+
+Pillow's own writers take frames from an iterator and then keep them all until the last is there (GIF, PNG,
+TIFF), and a GIF's frames that are alike become one. Here at most two are in memory, and none is left out.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+import zlib
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import GifImagePlugin, Image, TiffImagePlugin
+
+from domain.formats import PictureFormat
+from workers.engine.codecs.encode import HALF_OPAQUE, replacing, save_options, with_palette, write
+from workers.engine.codecs.metadata import EXIF_DIRECTORIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+    from workers.engine.arrays import Deep, Pixels
+    from workers.engine.codecs.decode import Encoding
+    from workers.engine.codecs.decode_frames import Timing
+    from workers.engine.codecs.metadata import Metadata
+
+    Box = tuple[int, int, int, int]  # left, top, right, bottom
+    Images = Iterator[tuple[Image.Image | Deep, Metadata]]
+
+GIF_KEEP, GIF_CLEAR = 1, 2  # what becomes of a frame when its time is over (GIF89a, 23)
+GIF_FULL_PALETTE_BYTES = 3 * 256
+PNG_SIGNATURE_BYTES = 8
+WEBP_METHOD = 4  # libwebp's own balance, as for a single picture; Pillow's default for animations is 0
+
+
+class _Drawn(NamedTuple):
+    image: Image.Image
+    box: Box
+
+
+def encode_frames(images: Images, encoding: Encoding, timing: Timing | None, target: Path) -> None:
+    """Write the frames, or with no ``timing`` the pages, to ``target``, which never exists half-written.
+
+    They are taken one by one, with what each carries besides its pixels; of an animation the first one's
+    counts. All frames of an animation have one mode and size. Raises OSError when the disk does not take it.
+    """
+    with replacing(target) as file:
+        if timing is None:
+            _write_tiff(images, encoding, file)
+        elif encoding.picture_format is PictureFormat.WEBP:
+            _write_webp(images, encoding, timing, file)
+        elif encoding.picture_format is PictureFormat.PNG:
+            with file.open("wb") as out:
+                _write_png(images, encoding, timing, out)
+        else:
+            with file.open("wb") as out:
+                _write_gif(images, timing, out)
+
+
+def _write_tiff(images: Images, encoding: Encoding, file: Path) -> None:
+    with TiffImagePlugin.AppendingTiffWriter(file, new=True) as out:
+        for index, (image, metadata) in enumerate(images):
+            page = io.BytesIO()
+            write(image, encoding, metadata if index == 0 else _without_directories(metadata), page)
+            out.write(page.getvalue())
+            out.newFrame()
+
+
+def _without_directories(metadata: Metadata) -> Metadata:
+    """Pillow leaves the addresses of a camera's and a position's notes as they were before the page moved."""
+    if metadata.exif is None:
+        return metadata
+    notes, kept = Image.Exif(), Image.Exif()
+    notes.load(metadata.exif)
+    kept.update({tag: value for tag, value in notes.items() if tag not in EXIF_DIRECTORIES})
+    return replace(metadata, exif=kept.tobytes() if kept else None)
+
+
+class _Reel(Image.Image):
+    """An image of several frames, for a writer that seeks: each is fetched when it is sought, never to return."""
+
+    def __init__(self, images: Images, count: int) -> None:
+        super().__init__()
+        self.n_frames = count
+        self._images = images
+        self._position = -1
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        if frame > self._position:
+            image, self.metadata = next(self._images)
+            assert isinstance(image, Image.Image)
+            self.im, self._mode, self._size = image.im, image.mode, image.size
+            self._position = frame
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _write_webp(images: Images, encoding: Encoding, timing: Timing, file: Path) -> None:
+    """The encoder makes one frame of several alike in a row, to be seen for as long as all of them."""
+    reel = _Reel(images, len(timing.milliseconds))
+    options = save_options(reel, encoding, reel.metadata)
+    if "exif" in options:  # which Pillow does by itself for a single picture only
+        options["exif"] = options["exif"].removeprefix(b"Exif\0\0")
+    reel.save(
+        file,
+        format="webp",
+        save_all=True,
+        duration=timing.milliseconds,
+        loop=timing.loop or 0,
+        method=WEBP_METHOD,
+        **options,
+    )
+
+
+def _write_png(images: Images, encoding: Encoding, timing: Timing, out: BinaryIO) -> None:
+    """Each frame as a PNG of its own would be; of those after the first, what differs from the one before.
+
+    https://www.w3.org/TR/png-3/#apng-frame-based-animation
+    """
+    numbers = itertools.count()
+    before: Image.Image | Deep | None = None
+    for index, ((image, metadata), milliseconds) in enumerate(zip(images, timing.milliseconds, strict=True)):
+        left, top, right, bottom = _all_of(image) if before is None else _differing(before, image)
+        alone = io.BytesIO()
+        if isinstance(image, np.ndarray):
+            write(image[top:bottom, left:right], encoding, metadata, alone)
+        else:
+            write(image.crop((left, top, right, bottom)), encoding, metadata, alone)
+        chunks = list(_chunks(alone.getvalue()))
+        pixels = [data for kind, data in chunks if kind == b"IDAT"]
+        if index == 0:
+            out.write(alone.getvalue()[:PNG_SIGNATURE_BYTES])
+            for kind, data in itertools.takewhile(lambda chunk: chunk[0] != b"IDAT", chunks):
+                _write_chunk(out, kind, data)
+            shown = len(timing.milliseconds) - timing.hidden_first
+            _write_chunk(out, b"acTL", struct.pack(">II", shown, timing.loop or 0))
+        if index > 0 or not timing.hidden_first:
+            delay = Fraction(milliseconds / 1000).limit_denominator(65_535)
+            place = (right - left, bottom - top, left, top)
+            # Kept when its time is over, and written over what was there, alpha included.
+            control = struct.pack(
+                ">IIIIIHHBB", next(numbers), *place, delay.numerator, delay.denominator, 0, 0
+            )
+            _write_chunk(out, b"fcTL", control)
+            before = image
+        for data in pixels:
+            if index == 0:
+                _write_chunk(out, b"IDAT", data)
+            else:
+                _write_chunk(out, b"fdAT", struct.pack(">I", next(numbers)) + data)
+    _write_chunk(out, b"IEND", b"")
+
+
+def _all_of(image: Image.Image | Deep) -> tuple[int, int, int, int]:
+    if isinstance(image, np.ndarray):
+        height, width, _ = image.shape
+        return (0, 0, width, height)
+    return (0, 0, *image.size)
+
+
+def _differing(before: Image.Image | Deep, after: Image.Image | Deep) -> Box:
+    changed = np.asarray(before) != np.asarray(after)
+    return _around(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004 — or with channels
+
+
+def _around(mask: NDArray[np.bool_]) -> Box:
+    """The smallest box around all that is true; one pixel if nothing is, because formats know no empty frame."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return (0, 0, 1, 1)
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = PNG_SIGNATURE_BYTES
+    while position < len(png):
+        length, kind = struct.unpack_from(">I4s", png, position)
+        yield kind, png[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def _write_chunk(out: BinaryIO, kind: bytes, data: bytes) -> None:
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    out.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
+
+
+def _write_gif(images: Images, timing: Timing, out: BinaryIO) -> None:
+    """A palette for each frame; a pixel that stays as it was is not drawn again, so that it does not flicker.
+
+    Only where pixels vanish is there no other way than to clear the canvas and to draw all of them anew.
+    """
+    before: Pixels | None = None
+    drawn: _Drawn | None = None  # and not written yet: what comes next decides whether it is cleared
+    shown_for = 0.0
+    for (image, _), milliseconds in zip(images, timing.milliseconds, strict=True):
+        assert isinstance(image, Image.Image)
+        now = _as_seen(image)
+        if before is None or drawn is None:
+            _write_gif_header(out, image, timing.loop)
+            kept = np.zeros(now.shape[:2], bool)
+        else:
+            vanishing = bool((before[..., 3] > now[..., 3]).any())
+            _write_gif_frame(out, drawn, image.size, shown_for, GIF_CLEAR if vanishing else GIF_KEEP)
+            kept = np.full(now.shape[:2], not vanishing) & (before == now).all(axis=2)
+        drawn = _drawn(image, now, kept)
+        before, shown_for, size = now, milliseconds, image.size
+    assert drawn is not None
+    # Not all programs clear the canvas themselves before they begin anew; and what ends there is to stay.
+    _write_gif_frame(out, drawn, size, shown_for, GIF_KEEP if timing.loop is None else GIF_CLEAR)
+    out.write(b";")
+
+
+def _as_seen(image: Image.Image) -> Pixels:
+    """``(H, W, 4)``: what is not there is all zeros, what is has an alpha of 255."""
+    pixels = np.array(image.convert("RGBA"))
+    there = pixels[..., 3] >= HALF_OPAQUE
+    pixels[..., 3] = 255
+    pixels[~there] = 0
+    return pixels
+
+
+def _drawn(image: Image.Image, seen: Pixels, kept: NDArray[np.bool_]) -> _Drawn:
+    """What is not kept, with a palette of its own, all of whose 256 entries are there."""
+    box = (0, 0, *image.size)
+    if image.mode in {"LA", "RGBA"} or kept.any():
+        mask = (seen[..., 3] > 0) & ~kept
+        image = image.convert("RGBA")
+        image.putalpha(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
+        if kept.any():
+            box = _around(mask)
+    else:
+        image = image.convert("RGB")
+    drawn = with_palette(image.crop(box))
+    drawn.putpalette(bytes(drawn.getpalette() or b"").ljust(GIF_FULL_PALETTE_BYTES, b"\0"))
+    return _Drawn(drawn, box)
+
+
+def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> None:
+    out.write(
+        b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0)
+    )  # 8 bits a colour, no common palette
+    if loop is not None:
+        out.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, loop, 0))
+
+
+def _write_gif_frame(
+    out: BinaryIO, drawn: _Drawn, canvas: tuple[int, int], milliseconds: float, disposal: int
+) -> None:
+    image, (left, top, *_) = drawn
+    transparent = image.info.get("transparency")
+    given = {} if transparent is None else {"transparency": transparent}
+    if disposal == GIF_CLEAR and image.size != canvas:  # for only what a frame covers is cleared
+        whole = Image.new("P", canvas, transparent)
+        whole.putpalette(image.getpalette() or b"")
+        whole.paste(image, (left, top))
+        image, left, top = whole, 0, 0
+    blocks = GifImagePlugin.getdata(
+        image, (left, top), duration=milliseconds, disposal=disposal, include_color_table=True, **given
+    )
+    out.writelines(blocks)

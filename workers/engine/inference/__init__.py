@@ -1,0 +1,1 @@
+"""Networks on devices: models, weights, tiles, self-test. Knows nothing of files."""

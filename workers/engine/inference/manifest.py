@@ -1,0 +1,154 @@
+"""An operator's own ncnn models: a folder, and in it or one folder deeper a TOML file for each, beside its networks.
+
+``docs/models.md`` says for people what such a manifest holds.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+from domain.sizing import SCALE_FACTORS
+from workers.engine.errors import ManifestError
+from workers.engine.inference.models import MODELS, Model, Network, Precision
+from workers.engine.protocol import AUTO, SMALLEST_TILE_SIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pydantic import ValidationInfo
+
+_CPU_TILE = 200  # as a network as small as animevideov3 has it
+_GPU_TILE = 192
+_LARGEST_TILE = 4096
+_LARGEST_PAD = 512  # more than the receptive radius of any network of ours
+_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def _beside(name: str) -> str:
+    """No path to elsewhere; a link is followed, because Kubernetes mounts files as links."""
+    if name.startswith(".") or any(character in name for character in "/\\\0"):
+        raise PydanticCustomError("beside", "must be the name of a file beside the manifest")
+    return name
+
+
+_FileName = Annotated[str, AfterValidator(_beside)]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+_Blob = Annotated[str, Field(pattern=r"^\S+$")]
+_Tile = Annotated[int, Field(ge=SMALLEST_TILE_SIDE, le=_LARGEST_TILE)]
+
+
+class _Network(BaseModel):
+    model_config = _STRICT
+
+    scale: int = Field(ge=min(SCALE_FACTORS), le=max(SCALE_FACTORS))
+    param: Annotated[_FileName, Field(pattern=r".\.param$")]
+    param_sha256: _Sha256
+    bin: _FileName
+    bin_sha256: _Sha256
+    input: _Blob
+    output: _Blob
+
+    @field_validator("bin")
+    @classmethod
+    def _named_alike(cls, name: str, others: ValidationInfo) -> str:
+        param = others.data.get("param")
+        if param is not None and name != (expected := param.removesuffix(".param") + ".bin"):
+            raise PydanticCustomError("alike", "must be {expected}, as its param", {"expected": expected})
+        return name
+
+    def network(self, folder: Path) -> Network:
+        return Network(
+            self.param.removesuffix(".param"),
+            self.scale,
+            self.param_sha256.lower(),
+            self.bin_sha256.lower(),
+            self.input,
+            self.output,
+            folder=folder,
+        )
+
+
+class _Manifest(BaseModel):
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    pad: int = Field(ge=0, le=_LARGEST_PAD)
+    feather: int = Field(0, ge=0)
+    cpu_tile: _Tile = _CPU_TILE
+    gpu_tile: _Tile = _GPU_TILE
+    precision: Literal["fp32", "bf16"] = "fp32"
+    networks: list[_Network] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        if name in {AUTO, *MODELS}:
+            raise PydanticCustomError("ours", "{name} is taken", {"name": name})
+        return name
+
+    @field_validator("feather")
+    @classmethod
+    def _within_the_pad(cls, feather: int, others: ValidationInfo) -> int:
+        if feather > others.data.get("pad", feather):
+            raise PydanticCustomError("within", "must not be more than pad")
+        return feather
+
+    @field_validator("networks")
+    @classmethod
+    def _one_for_each_scale(cls, networks: list[_Network]) -> list[_Network]:
+        if len({network.scale for network in networks}) < len(networks):
+            raise PydanticCustomError("each_once", "two have the same scale")
+        return networks
+
+    def model(self, folder: Path) -> Model:
+        return Model(
+            self.name,
+            tuple(network.network(folder) for network in self.networks),
+            self.pad,
+            self.feather,
+            self.cpu_tile,
+            self.gpu_tile,
+            Precision(self.precision),
+        )
+
+
+def read_models(folder: Path) -> dict[str, Model]:
+    """Those whose manifests lie in ``folder``, by name; the files of their networks are not looked at.
+
+    Raises ManifestError, which names the manifest and each field that is wrong.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"There is no folder {folder} of models.")
+    found: dict[str, Model] = {}
+    for path in _manifests(folder):
+        model = read_manifest(path)
+        if model.name in found:
+            raise ManifestError(f"The manifest {path} cannot be used: name: {model.name} is taken.")
+        found[model.name] = model
+    return found
+
+
+def read_manifest(path: Path) -> Model:
+    """Raises ManifestError, as ``read_models`` does."""
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return _Manifest.model_validate({"name": path.stem} | content).model(path.parent)
+    except ValidationError as reason:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in reason.errors()
+        )
+        raise ManifestError(f"The manifest {path} cannot be used: {problems}.") from None
+    except (OSError, ValueError, RecursionError) as reason:  # cannot be read, or is neither TOML nor UTF-8
+        raise ManifestError(f"The manifest {path} cannot be used: {reason}.") from reason
+
+
+def _manifests(folder: Path) -> Iterator[Path]:
+    for path in sorted([*folder.glob("*.toml"), *folder.glob("*/*.toml")]):
+        # Where Kubernetes mounts a folder, everything is there a second time, in folders with such names.
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path

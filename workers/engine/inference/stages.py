@@ -1,0 +1,134 @@
+"""Cut a deep network, not only the picture: one stage after the other, each over the whole tile in small cells.
+
+A pixel that leaves the whole of an RRDB network has seen hundreds of pixels around it, so tiles need wide pads,
+and what lies in a pad is computed twice. One residual block sees five pixels around: cells of a stage overlap
+by no more than that and join exactly, in the memory of a cell and not of a tile.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workers.engine.inference.ncnn_param import read_layers
+from workers.engine.inference.tiles import plan_tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from workers.engine.arrays import Floats
+    from workers.engine.inference.ncnn_param import Layer
+    from workers.engine.inference.tiles import Tile
+
+    Extract = Callable[[dict[str, Floats], Sequence[str]], list[Floats]]
+
+_ADDITIONS = {"BinaryOp", "Eltwise"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some layers of a network: the blobs they take, and those they make that are wanted after them.
+
+    A pixel of the output has seen ``reach`` pixels of the input around it; the output is ``scale`` times larger.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    reach: int
+    scale: int
+
+
+def stages(param: Path) -> list[Stage]:
+    """The stages of the network that this ncnn file describes; each residual block is one.
+
+    For networks of convolutions (3×3 or the like, without stride), additions and enlargements alone.
+    """
+    layers = read_layers(param.read_text("ascii"))
+    ends = [
+        index + 1
+        for index, (layer, following) in enumerate(pairwise(layers))
+        if layer.kind in _ADDITIONS and following.kind not in _ADDITIONS
+    ]
+    starts = [0, *ends]
+    return [
+        _stage(layers[start:end], layers[end:])
+        for start, end in zip(starts, [*ends, len(layers)], strict=True)
+    ]
+
+
+def run_stages(
+    steps: Sequence[Stage],
+    known: dict[str, Floats],
+    extract: Extract,
+    cell: int,
+    pool: Executor,
+    after_stage: Callable[[], None],
+) -> Floats:
+    """The output of the last stage, from the network's input: ``known``, which is emptied on the way.
+
+    ``extract(inputs, names)`` has the network compute these blobs; in ``pool``, for ``cell`` × ``cell`` pixels at
+    a time. The numbers do not depend on how many threads the pool has.
+    """
+    for index, stage in enumerate(steps):
+        known |= _run(stage, known, extract, cell, pool)
+        wanted = {name for later in steps[index + 1 :] for name in later.inputs} | set(steps[-1].outputs)
+        for name in known.keys() - wanted:
+            del known[name]
+        after_stage()
+    (output,) = known.values()
+    return output
+
+
+def _run(
+    stage: Stage, known: dict[str, Floats], extract: Extract, cell: int, pool: Executor
+) -> dict[str, Floats]:
+    _, height, width = known[stage.inputs[0]].shape
+    # What is enlarged takes its memory after that.
+    side = cell if stage.scale == 1 else cell // 2
+    plan = plan_tiles(width, height, tile=side, pad=stage.reach, feather=0)
+
+    def compute(tile: Tile) -> list[Floats]:
+        rows, columns = tile.rows, tile.columns
+        read = np.s_[:, rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+        found = extract({name: known[name][read] for name in stage.inputs}, stage.outputs)
+        return [blob[:, rows.kept(stage.scale), columns.kept(stage.scale)] for blob in found]
+
+    whole: list[Floats] = []
+    for tile, parts in zip(plan.tiles, pool.map(compute, plan.tiles), strict=True):
+        if not whole:
+            larger = height * stage.scale, width * stage.scale
+            whole = [np.empty((len(part), *larger), dtype=np.float32) for part in parts]
+        for blob, part in zip(whole, parts, strict=True):
+            top, left = tile.rows.start * stage.scale, tile.columns.start * stage.scale
+            blob[:, top : top + part.shape[1], left : left + part.shape[2]] = part
+    return dict(zip(stage.outputs, whole, strict=True))
+
+
+def _stage(layers: list[Layer], later: list[Layer]) -> Stage:
+    made = [name for layer in layers for name in layer.outputs]
+    wanted_later = {name for layer in later for name in layer.inputs}
+    wanted_here = [name for layer in layers for name in layer.inputs]
+    inputs = tuple(dict.fromkeys(name for name in wanted_here if name not in made))
+    # In the order they are made: ncnn forgets a blob once all that needed it have had it.
+    outputs = tuple(name for name in made if name in wanted_later) or (made[-1],)
+    reach, scale = dict.fromkeys(inputs, 0.0), dict.fromkeys(inputs, 1)
+    for layer in layers:
+        for name in layer.outputs:
+            scale[name] = max(scale[one] for one in layer.inputs) * _scale(layer)
+            reach[name] = max(reach[one] for one in layer.inputs) + _radius(layer) / scale[name]
+    (larger,) = {scale[name] for name in outputs}
+    return Stage(inputs, outputs, math.ceil(max(reach[name] for name in outputs)), larger)
+
+
+def _scale(layer: Layer) -> int:
+    return round(float(layer.parameters["1"])) if layer.kind == "Interp" else 1
+
+
+def _radius(layer: Layer) -> int:
+    return int(layer.parameters["1"]) // 2 if layer.kind == "Convolution" else 0
