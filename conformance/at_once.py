@@ -11,8 +11,8 @@ from conformance.client import Client, Transport
 
 if TYPE_CHECKING:
     from conformance.client import Answer
+    from conformance.images.samples import Picture
     from conformance.kit import Kit
-    from conformance.pictures import Picture
 
 
 def uploaded_at_once(kit: Kit, pictures: list[Picture]) -> list[Answer]:

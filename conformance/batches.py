@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conformance.images.samples import picture, scene
 from conformance.kit import BATCH_TERMINAL
-from conformance.pictures import picture, scene
 from conformance.verdicts import Broken, Inconclusive
 
 if TYPE_CHECKING:
     from conformance.client import Answer
+    from conformance.images.samples import Picture
     from conformance.kit import Kit
-    from conformance.pictures import Picture
 
 MOST = 20
 LONGEST_NAME = 255

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from conformance.accounts import Accounts
 from conformance.client import TOO_MANY_REQUESTS, Client, Transport, retry_after
 from conformance.exchanges import Secrets
-from conformance.pictures import opened
+from conformance.images.samples import opened
 from conformance.plans import factor_asked, largest_factor
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from conformance.client import Answer
     from conformance.exchanges import Exchange
+    from conformance.images.samples import Picture
     from conformance.options import Options
-    from conformance.pictures import Picture
 
 T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed"})

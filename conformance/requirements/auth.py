@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
-from conformance.pictures import picture
+from conformance.images.samples import picture
 from conformance.refusals import NOBODYS, is_documented, limit_reached, names_bearer, protected, refused
 from conformance.requirements import auth_accounts  # noqa: F401  # the rest of this family
 from conformance.verdicts import Inconclusive, expect, expect_equal

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
-from conformance.pictures import picture
+from conformance.images.samples import picture
 from conformance.refusals import is_documented, names_bearer, opens_nothing, protected, told
 from conformance.times import order
 from conformance.verdicts import Inconclusive, expect, expect_equal

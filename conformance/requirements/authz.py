@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
-from conformance.pictures import picture
+from conformance.images.samples import picture
 from conformance.refusals import NOBODYS, told
 from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal, undisturbed
 

@@ -17,9 +17,9 @@ from conformance.batches import (
     watched,
 )
 from conformance.catalogue import check
+from conformance.images.samples import Picture, format_of, opened, picture, scene
 from conformance.kit import BATCH_TERMINAL
 from conformance.lists import listed
-from conformance.pictures import Picture, format_of, opened, picture, scene
 from conformance.requirements import batch_changed, batch_sent  # noqa: F401  # the rest of this family
 from conformance.verdicts import Broken, expect, expect_equal, undisturbed
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.batches import NOT_FOUND, images_of, tiny, watched
 from conformance.catalogue import check
+from conformance.images.samples import picture
 from conformance.kit import BATCH_TERMINAL
 from conformance.lists import expect_same_image, listed
-from conformance.pictures import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:
+    from conformance.images.samples import Picture
     from conformance.kit import Kit
-    from conformance.pictures import Picture
 
 _SENT = 4  # so that the last one still waits for others when it is deleted
 _TO_CANCEL = 8  # so that some are done and some are not

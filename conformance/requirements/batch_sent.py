@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.batches import images_of, labelled, tiny
 from conformance.catalogue import check
-from conformance.likeness import expect_same_picture, readable_frames
-from conformance.pictures import MOST_BYTES, Picture, padded, picture, scene
+from conformance.images.samples import MOST_BYTES, Picture, padded, picture, scene
+from conformance.images.similarity import expect_same_picture, readable_frames
 from conformance.verdicts import Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:

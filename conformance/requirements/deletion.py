@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from conformance.batches import tiny
 from conformance.catalogue import check
+from conformance.images.samples import picture
 from conformance.lists import listed
-from conformance.pictures import picture
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from conformance.envelope import (
     expect_wrong,
     might_be_another_operation,
 )
-from conformance.pictures import picture
+from conformance.images.samples import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import check
-from conformance.generated import ask, without_token
-from conformance.machines import Batches, Images, Tokens, play
+from conformance.fuzzing.schemathesis_run import ask, without_token
+from conformance.fuzzing.state_machines import Batches, Images, Tokens, play
 from conformance.verdicts import Skipped
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conformance.catalogue import check
 from conformance.contract import operations
 from conformance.envelope import answers_of_the_contract, guesses_at_nothing, might_be_another_operation
-from conformance.pictures import picture
+from conformance.images.samples import picture
 from conformance.verdicts import Broken, expect
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from conformance.catalogue import check
-from conformance.colours import on_screen, swapping_profile
-from conformance.likeness import expect_same_picture, readable_frames, side_by_side
-from conformance.pictures import (
+from conformance.images.icc_profile import on_screen, swapping_profile
+from conformance.images.samples import (
     FORMATS,
     MEDIA_TYPES,
     MOST_BYTES,
@@ -35,6 +34,7 @@ from conformance.pictures import (
     two_levels,
     vast_png,
 )
+from conformance.images.similarity import expect_same_picture, readable_frames, side_by_side
 from conformance.verdicts import Broken, expect, expect_equal
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ from PIL import ImageOps
 
 from conformance.catalogue import check
 from conformance.contract import resolve
-from conformance.likeness import expect_same_picture, readable_frames
-from conformance.pictures import picture, scene
+from conformance.images.samples import picture, scene
+from conformance.images.similarity import expect_same_picture, readable_frames
 from conformance.times import instant
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
     from conformance.client import Answer
+    from conformance.images.samples import Picture
     from conformance.kit import Finished, Kit
-    from conformance.pictures import Picture
 
 _ORDER = {"pending": 0, "processing": 1, "completed": 2, "failed": 2}
 _RESULT_FIELDS = (

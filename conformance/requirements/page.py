@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.batches import labelled, watched
 from conformance.catalogue import check
+from conformance.images.samples import picture
 from conformance.lists import (
     BATCHES,
     IMAGES,
@@ -20,7 +21,6 @@ from conformance.lists import (
     own_images,
     page,
 )
-from conformance.pictures import picture
 from conformance.requirements import page_status  # noqa: F401  # the rest of this family
 from conformance.times import instant, is_exact
 from conformance.verdicts import expect, expect_equal, undisturbed

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from conformance.batches import crowd, labelled
 from conformance.catalogue import check
+from conformance.images.samples import picture
 from conformance.kit import TERMINAL
 from conformance.lists import (
     BATCHES,
@@ -24,7 +25,6 @@ from conformance.lists import (
     own_images,
     page,
 )
-from conformance.pictures import picture
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from conformance.catalogue import check
-from conformance.likeness import expect_same_picture
-from conformance.pictures import Picture, moving, picture, scene, turned
+from conformance.images.samples import Picture, moving, picture, scene, turned
+from conformance.images.similarity import expect_same_picture
 from conformance.plans import largest_factor
 from conformance.verdicts import expect, expect_equal
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
 from conformance.envelope import answers_of_the_contract
+from conformance.images.samples import picture
 from conformance.kit import BATCH_TERMINAL
-from conformance.pictures import picture
 from conformance.times import instant, times_in
 from conformance.verdicts import Broken, Inconclusive, expect
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from conformance.batches import tiny
 from conformance.catalogue import check
 from conformance.envelope import guesses_at_nothing
-from conformance.pictures import MEDIA_TYPES, format_of, picture, scene
+from conformance.images.samples import MEDIA_TYPES, format_of, picture, scene
 from conformance.verdicts import Broken, expect, expect_equal
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from trial import CLAIMED, complaints, trial
+from run_kit import CLAIMED, complaints, trial
 
 from conformance.catalogue import requirements
 from conformance.verdicts import Verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trial import complaints, trial
+from run_kit import complaints, trial
 
 from conformance.catalogue import requirements
 from conformance.kit import ANONYMOUS_REQUESTS, Kit

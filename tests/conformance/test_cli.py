@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
-from talkative_server import TalkativeServer, talkative_server
+from leaky_server import TalkativeServer, leaky_server
 
 from conformance.catalogue import requirements
 from conformance.cli import main
@@ -59,7 +59,7 @@ def run(base_url: str, *arguments: str) -> Call:
 
 @pytest.fixture
 def server() -> Iterator[TalkativeServer]:
-    with talkative_server() as started:
+    with leaky_server() as started:
         yield started
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import requests
-from talkative_server import PATH_SIGNATURE, QUERY_SIGNATURE, spellings
+from leaky_server import PATH_SIGNATURE, QUERY_SIGNATURE, spellings
 
 from conformance.exchanges import HIDDEN, Exchange, Secrets
-from conformance.pictures import picture
+from conformance.images.samples import picture
 
 TOKEN = "17|aB3/dE+fG=hI-jK_lM.nO~pQ"
 PASSWORD = 'Corr"ect\\Horse/1&<é> $'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from trial import trial
+from run_kit import trial
 
 from conformance.catalogue import requirements
 from conformance.runner import Exit

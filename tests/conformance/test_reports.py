@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from talkative_server import (
+from leaky_server import (
     COOKIE,
     MINTED_TOKEN,
     PATH_SIGNATURE,
     QUERY_SIGNATURE,
+    leaky_server,
     spellings,
-    talkative_server,
 )
-from trial import trial
+from run_kit import trial
 
 from conformance import reports
 from conformance.catalogue import PROFILES, requirements
 from conformance.exchanges import Exchange, Secrets
+from conformance.images.samples import encoded, scene
 from conformance.options import Options
-from conformance.pictures import encoded, scene
 from conformance.reports.badge import badge
 from conformance.reports.junit import junit
 from conformance.reports.page import page
@@ -301,7 +301,7 @@ def test_no_artefact_and_no_line_tells_a_secret(tmp_path: Path) -> None:
         "token_b": "18|Zz9&yX<wV>uT'sR",
         "password": 'Corr"ect\\Horse/1&<> $',
     }
-    with talkative_server() as server:
+    with leaky_server() as server:
         call = subprocess.run(
             [
                 *(sys.executable, "-c", "from conformance.cli import main; main()", "run"),

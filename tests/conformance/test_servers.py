@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 import trustme
-from trial import complaints, trial
+from run_kit import complaints, trial
 
 from conformance.runner import Exit
 from independent.server import Server

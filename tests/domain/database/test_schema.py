@@ -109,7 +109,7 @@ def test_a_migration_may_take_its_time(postgres: Any, monkeypatch: pytest.Monkey
 
 _UPGRADE = """
 import sys
-from domain import schema, unit_of_work
+from domain.database import schema, unit_of_work
 unit_of_work._BUSY_SECONDS = 0.05
 schema.upgrade(unit_of_work.Database(sys.argv[1]))
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.pictures import agreement_db, encoded, frames_of, opened, shown
+from conformance.images.samples import agreement_db, encoded, frames_of, opened, shown
 from conformance.verdicts import Broken
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 from PIL import Image, ImageChops, ImageOps
 
-from conformance.likeness import LEAST_AGREEMENT_DB, expect_same_picture
-from conformance.pictures import (
+from conformance.images.samples import (
     FORMATS,
     MOST_BYTES,
     OTHER_SIDE,
@@ -34,6 +33,7 @@ from conformance.pictures import (
     two_levels,
     vast_png,
 )
+from conformance.images.similarity import LEAST_AGREEMENT_DB, expect_same_picture
 from conformance.requirements.img import _LEAST_GAIN_DB, _LEAST_OPACITY_DB
 from conformance.verdicts import Broken
 

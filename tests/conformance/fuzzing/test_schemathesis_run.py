@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from conformance.contract import METHODS
-from conformance.generated_contract import contract_for
+from conformance.fuzzing.contract_subset import contract_for
+from conformance.images.samples import picture
 from conformance.options import Options
-from conformance.pictures import picture
 from conformance.runner import Run, run
 from conformance.verdicts import Verdict
 from independent.records import StoredImage
@@ -134,7 +134,7 @@ def test_a_server_that_refuses_everything_is_not_found_good() -> None:
 def test_only_what_the_kit_made_is_ever_deleted(tmp_path: Path) -> None:
     """In a process of its own: the hooks are for Schemathesis's, and register themselves."""
     script = (
-        "import json, sys; from conformance import schemathesis_hooks as hooks; hooks._made['/images'].add(7);"
+        "import json, sys; from conformance.fuzzing import schemathesis_hooks as hooks; hooks._made['/images'].add(7);"
         "print(json.dumps([str(hooks._not_of_others('/images/{id}', one)) for one in json.loads(sys.argv[1])]))"
     )
     generated = [7, "7", 5, 6, 0, -3, "5", "05", "5.0", " 5", "5e0", "\uff15", "abc", "..%2F5", 5.0, [5]]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from conformance import hypothesis_cache
+from conformance.fuzzing import hypothesis_cache
+from conformance.images.samples import picture
 from conformance.kit import BATCH_TERMINAL, TERMINAL
 from conformance.lists import MOST_PAGES, MOST_PER_PAGE, listed, page
-from conformance.pictures import picture
 from conformance.times import order
 from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
 

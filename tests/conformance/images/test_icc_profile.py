@@ -7,9 +7,9 @@ import io
 import pytest
 from PIL import Image, ImageCms
 
-from conformance.colours import on_screen, swapping_profile
-from conformance.likeness import LEAST_AGREEMENT_DB
-from conformance.pictures import agreement_db, encoded, opened, psnr, scene
+from conformance.images.icc_profile import on_screen, swapping_profile
+from conformance.images.samples import agreement_db, encoded, opened, psnr, scene
+from conformance.images.similarity import LEAST_AGREEMENT_DB
 
 
 def swapped() -> Image.Image:

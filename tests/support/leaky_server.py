@@ -81,7 +81,7 @@ def spellings(text: str) -> set[str]:
 
 
 @contextmanager
-def talkative_server() -> Iterator[TalkativeServer]:
+def leaky_server() -> Iterator[TalkativeServer]:
     told = TalkativeServer()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,6 @@
 """What Schemathesis must know beyond the contract: pictures, ids that exist, and what is not the kit's to touch.
 
-Loaded by ``schemathesis run`` as the module that SCHEMATHESIS_HOOKS names; ``conformance.generated`` starts it,
+Loaded by ``schemathesis run`` as the module that SCHEMATHESIS_HOOKS names; ``conformance.fuzzing.schemathesis_run`` starts it,
 hands over the facts, and reads what is written here of what was made.
 """
 
@@ -22,7 +22,7 @@ from PIL import Image
 from schemathesis.transport.serialization import Binary
 
 from conformance.contract import problems, response_schema
-from conformance.pictures import EXTENSIONS, FORMATS, MEDIA_TYPES, encoded, format_of, opened
+from conformance.images.samples import EXTENSIONS, FORMATS, MEDIA_TYPES, encoded, format_of, opened
 
 _TOKEN = os.environ["UPREZ_KIT_TOKEN"]
 _FACTS = json.loads(os.environ["UPREZ_KIT_FACTS"])

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from conformance import hypothesis_cache
 from conformance.envelope import might_be_another_operation
 from conformance.exchanges import Exchange
-from conformance.generated_contract import contract_for
-from conformance.pictures import picture
+from conformance.fuzzing import hypothesis_cache
+from conformance.fuzzing.contract_subset import contract_for
+from conformance.images.samples import picture
 from conformance.verdicts import Broken, Inconclusive, Skipped
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _round(kit: Kit, generated: Generated, folder: Path, facts: dict[str, Any], 
 def _schemathesis(kit: Kit, folder: Path, facts: dict[str, Any], arguments: list[str]) -> str:
     """Why nothing can be said; empty if all went well."""
     command = [
-        sys.executable, "-c", _START, str(Path(__file__).parents[1]), "--config-file", "config.toml", "run",
+        sys.executable, "-c", _START, str(Path(__file__).parents[2]), "--config-file", "config.toml", "run",
         "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
         "--exclude-checks", _not_asked(secure=facts["anonymous"]), "--seed", str(kit.options.seed),
         "--max-examples", str(_EXAMPLES), "--no-shrink",
@@ -215,7 +215,7 @@ def _schemathesis(kit: Kit, folder: Path, facts: dict[str, Any], arguments: list
     ]  # fmt: skip
     environment = {
         **os.environ,
-        "SCHEMATHESIS_HOOKS": "conformance.schemathesis_hooks",
+        "SCHEMATHESIS_HOOKS": "conformance.fuzzing.schemathesis_hooks",
         "UPREZ_KIT_TOKEN": kit.options.token,  # a command line is for everybody to see
         "UPREZ_KIT_FACTS": json.dumps(facts),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(hypothesis_cache.folder()),

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from trial import complaints, trial
+from run_kit import complaints, trial
 
 from conformance.catalogue import requirements
 from conformance.runner import Exit

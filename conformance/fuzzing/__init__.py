@@ -1,0 +1,1 @@
+"""Generated requests: Schemathesis over the contract, and state machines."""
