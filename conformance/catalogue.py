@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from conformance.requirement import PROFILES, Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     Check = Callable[[Kit], None]
 
-PROFILES = ("core", "accounts", "batches", "limits", "security", "extensions", "generated")
 # In the order in which they run: first whether anything works at all.
 FAMILIES = (
     "env",
@@ -38,39 +38,6 @@ FAMILIES = (
 _checks: dict[str, Check] = {}
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """One thing that is asked of a server. ``id`` is never renumbered, and never used again for another.
-
-    ``pointer`` leads into ``openapi.yaml``, to where ``sentence`` stands. ``covers`` are the documented answers
-    that it is the business of (``GET /images 200``); ``mutants`` the faults that must be found by it; ``needs``
-    what the caller has to give: token-b, credentials. ``writes``: it makes or deletes something.
-    """
-
-    id: str
-    title: str
-    level: Literal["MUST", "SHOULD"]
-    profile: str
-    pointer: str
-    sentence: str
-    why: str
-    how: str
-    fails: str
-    since: str = "0.1.0"
-    needs: tuple[str, ...] = ()
-    covers: tuple[str, ...] = ()
-    mutants: tuple[str, ...] = ()
-    writes: bool = True
-
-    @property
-    def family(self) -> str:
-        return self.id.partition("-")[0]
-
-    @property
-    def check(self) -> Check:
-        return _checks[self.id]
-
-
 def check(requirement_id: str) -> Callable[[Check], Check]:
     """Marks the function that checks a requirement: it returns when the server keeps it, and raises otherwise."""
 
@@ -81,6 +48,11 @@ def check(requirement_id: str) -> Callable[[Check], Check]:
         return function
 
     return mark
+
+
+def check_for(requirement: Requirement) -> Check:
+    """Return the function that checks the requirement."""
+    return _checks[requirement.id]
 
 
 @cache

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from conformance.catalogue import Requirement
+    from conformance.requirement import Requirement
     from conformance.verdicts import Result
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from conformance.catalogue import PROFILES
+from conformance.requirement import PROFILES
 
 DEFAULT_PROFILES = ("core",)
 SECRET_OPTIONS = frozenset(

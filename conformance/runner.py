@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from conformance.catalogue import requirements
+from conformance.catalogue import check_for, requirements
 from conformance.client import Unreachable
 from conformance.kit import Kit
 from conformance.options import UsageError
@@ -17,10 +17,10 @@ from conformance.verdicts import Broken, Inconclusive, Result, Skipped, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conformance.catalogue import Requirement
     from conformance.client import Answer
     from conformance.exchanges import Exchange, Secrets
     from conformance.options import Options
+    from conformance.requirement import Requirement
 
 
 _SHOWN_CHARACTERS = 2000
@@ -224,7 +224,7 @@ def _checked(kit: Kit, requirement: Requirement) -> Result:
         )
 
     try:
-        requirement.check(kit)
+        check_for(requirement)(kit)
     except Broken as broken:
         return result(Verdict.FAIL, broken)
     except Skipped as reason:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conformance.catalogue import Requirement
     from conformance.exchanges import Exchange
+    from conformance.requirement import Requirement
 
 T = TypeVar("T")
 

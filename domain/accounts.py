@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy.exc import IntegrityError
 
 from domain import login_attempts, mail_requests, tokens
 from domain.errors import (
@@ -16,6 +15,7 @@ from domain.errors import (
     ApiAccessMissing,
     BatchesMissing,
     EmailNotVerified,
+    EmailTaken,
     FieldProblem,
     InvalidFields,
     LinkRefused,
@@ -27,16 +27,15 @@ from domain.errors import (
 from domain.passwords import password_problems
 from domain.plans import API_ACCESS, BATCHES, PlansError
 from domain.ports import Mail
-from domain.subscriptions import SubscriptionStatus
+from domain.records import SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from domain.database.unit_of_work import Database
     from domain.plans import Plans
-    from domain.records import Account
+    from domain.records import Account, Principal
     from domain.services import Services
-    from domain.tokens import Principal
 
 _VERIFY_EMAIL = "verify-email"
 _NOT_IN_A_LINE = {"Cc", "Zl", "Zp"}
@@ -115,7 +114,7 @@ def create(
                 account = replace(account, subscription=subscription)
             token = tokens.issue(work, services.chance, account, device_name, now)
             work.commit()
-    except IntegrityError:
+    except EmailTaken:
         raise InvalidFields([FieldProblem("email", "taken")]) from None
     return account, token
 

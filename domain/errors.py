@@ -4,6 +4,7 @@ UprezError
 ├── InvalidFields               one or more fields are wrong; carries a FieldProblem for each
 ├── Unauthenticated             no token, or one that is unknown, revoked or expired
 ├── WrongCredentials            the e-mail address or the password is wrong; nothing says which
+├── EmailTaken                  another account has the address
 ├── Refused                     known who asks, and not allowed
 │   ├── AbilityMissing
 │   ├── EmailNotVerified
@@ -58,6 +59,10 @@ class Unauthenticated(UprezError):
 
 class WrongCredentials(UprezError):
     code = "wrong_credentials"
+
+
+class EmailTaken(UprezError):
+    code = "email_taken"
 
 
 class Refused(UprezError):

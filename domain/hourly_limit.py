@@ -9,8 +9,8 @@ from domain.errors import TooManyRequests
 
 if TYPE_CHECKING:
     from domain.ports import Window
+    from domain.records import Principal
     from domain.services import Services
-    from domain.tokens import Principal
 
 HOUR_SECONDS = 3600
 

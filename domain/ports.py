@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from domain.formats import PictureFormat
     from domain.sizing import Size
@@ -31,6 +32,11 @@ class Queue(Protocol):
         """
 
 
+class SignedFile(NamedTuple):
+    path: Path
+    filename: str
+
+
 class ObjectStore(Protocol):
     """Raises Unavailable from every method when the store cannot be reached or is full."""
 
@@ -46,6 +52,13 @@ class ObjectStore(Protocol):
     def signed_url(self, key: str, filename: str, expires_at: datetime) -> str:
         """A URL that downloads the object under that name until then; relative to our own origin if
         we serve it ourselves.
+        """
+
+    def open_signed(self, signed: str, now: datetime) -> SignedFile:
+        """Return the file that the last part of one of our own signed URLs names.
+
+        Raises LinkRefused for a link that was changed or has expired, and always from a store whose URLs lead to
+        another server; NotFound for a file that is gone.
         """
 
 

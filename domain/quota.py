@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     from domain.database.unit_of_work import UnitOfWork
     from domain.plans import Plan
-    from domain.records import Account, Image
+    from domain.records import Account, Image, Principal
     from domain.services import Services
-    from domain.tokens import Principal
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 import zlib
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from domain import quota
 from domain.background import at_once
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
+from domain.records import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,15 +30,6 @@ _RANDOM_LETTERS = 40
 _TOUCH_EVERY = timedelta(minutes=1)
 # The id is bounded so that no number is too large for the database.
 _TOKEN = re.compile(rf"([1-9][0-9]{{0,17}})\|([A-Za-z0-9]{{{_RANDOM_LETTERS}}})([0-9a-f]{{8}})", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who asks, and with which token."""
-
-    account: Account
-    token: Token
-    used_this_month: int = 0  # of the monthly quota, when it was found out who asks
 
 
 class Issued(NamedTuple):

@@ -13,8 +13,8 @@ from handlers.transport.security import current_principal
 from handlers.transport.validation import SUBMITTED
 
 if TYPE_CHECKING:
+    from domain.records import Principal
     from domain.services import Services
-    from domain.tokens import Principal
     from handlers.transport.validation import Submitted
 
 SERVICES = "uprez"

@@ -8,17 +8,16 @@ from urllib.parse import quote
 
 from domain import images, quota
 from domain.job_states import Status
-from domain.subscriptions import SubscriptionStatus
+from domain.records import SubscriptionStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from domain.plans import Plan
     from domain.quota import Usage
-    from domain.records import Account, Batch, Image, Token, WholeBatch
+    from domain.records import Account, Batch, Image, Subscription, Token, WholeBatch
     from domain.services import Services
     from domain.sizing import Size
-    from domain.subscriptions import Subscription
     from domain.tokens import Issued
 
 _UNITS = ("KB", "MB", "GB", "TB")

@@ -244,9 +244,9 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         if self.database_url is not None:
             return self.database_url
-        from sqlalchemy import URL  # noqa: PLC0415  # takes longer to load than all the rest here
+        from domain.database.urls import sqlite_url  # noqa: PLC0415  # SQLAlchemy is slow to load
 
-        return URL.create("sqlite", database=str(self.data / "uprez.sqlite3")).render_as_string()
+        return sqlite_url(self.data / "uprez.sqlite3")
 
     @property
     def resolved_broker_url(self) -> str:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
-from conformance.catalogue import PROFILES, requirements
+from conformance.catalogue import requirements
 from conformance.contract import contract, contract_digest
+from conformance.requirement import PROFILES
 from conformance.runner import conclusion
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from conformance.catalogue import Requirement
     from conformance.exchanges import Exchange, Secrets
     from conformance.options import Options
+    from conformance.requirement import Requirement
     from conformance.runner import Run
     from conformance.verdicts import Result
 

@@ -18,14 +18,25 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from domain.batch_states import BatchState, BatchStatus
 from domain.database import tables
+from domain.errors import EmailTaken
 from domain.formats import PictureFormat
 from domain.job_states import Job, Status
-from domain.records import Account, Batch, Image, NewImage, Result, Token, WholeBatch
+from domain.records import (
+    Account,
+    Batch,
+    Image,
+    NewImage,
+    Result,
+    Subscription,
+    SubscriptionStatus,
+    Token,
+    WholeBatch,
+)
 from domain.sizing import Size, Sizing
-from domain.subscriptions import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,19 +76,23 @@ class Accounts:
         verified_at: datetime | None,
         now: datetime,
     ) -> Account:
-        row = self._connection.execute(
-            insert(tables.accounts)
-            .values(
-                name=name,
-                email=email,
-                password_hash=password_hash,
-                plan=plan,
-                email_verified_at=verified_at,
-                created_at=now,
-                updated_at=now,
-            )
-            .returning(*tables.accounts.c)
-        ).one()
+        """Raise EmailTaken when another account has the address."""
+        try:
+            row = self._connection.execute(
+                insert(tables.accounts)
+                .values(
+                    name=name,
+                    email=email,
+                    password_hash=password_hash,
+                    plan=plan,
+                    email_verified_at=verified_at,
+                    created_at=now,
+                    updated_at=now,
+                )
+                .returning(*tables.accounts.c)
+            ).one()
+        except IntegrityError:
+            raise EmailTaken from None
         return _account(row, None)
 
     def get(self, account_id: int) -> Account | None:

@@ -8,9 +8,10 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 from domain.errors import NotFound, Unavailable
+from domain.ports import SignedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[a-z]+/[A-Za-z0-9-]+\.[a-z]+", re.ASCII)
 _PURPOSE = "download"
-
-
-class SignedFile(NamedTuple):
-    path: Path
-    filename: str
 
 
 class LocalFiles:
@@ -67,8 +63,8 @@ class LocalFiles:
         signed = self._links.sign(_PURPOSE, {"method": "GET", "key": key, "name": filename}, expires_at)
         return f"/api/files/{signed}"
 
-    def read_url(self, signed: str, now: datetime) -> SignedFile:
-        """What the last part of a signed URL allows. Raises LinkRefused, and NotFound for a file that is gone."""
+    def open_signed(self, signed: str, now: datetime) -> SignedFile:
+        """Return the file that the last part of a signed URL names. Raises LinkRefused and NotFound."""
         payload = self._links.read(_PURPOSE, signed, now)
         path = self._path(payload["key"])
         if not path.exists():

@@ -19,8 +19,8 @@ from handlers.transport.security import PRINCIPAL
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from domain.records import Principal
     from domain.services import Services
-    from domain.tokens import Principal
     from handlers.transport.contract import BodyRules, Contract
     from handlers.transport.threads import Threads
 

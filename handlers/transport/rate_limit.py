@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from domain.ports import Window
+    from domain.records import Principal
     from domain.services import Services
-    from domain.tokens import Principal
     from handlers.transport.contract import Contract
     from handlers.transport.threads import Threads
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from connexion.lifecycle import ConnexionRequest
 
+    from domain.records import Principal
     from domain.services import Services
-    from domain.tokens import Principal
     from handlers.transport.threads import Threads
 
 SCHEME = "Bearer"

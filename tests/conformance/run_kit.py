@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conformance.catalogue import PROFILES
 from conformance.options import Options
+from conformance.requirement import PROFILES
 from conformance.runner import run
 from conformance.verdicts import Verdict
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.catalogue import FAMILIES, Requirement, requirements
+from conformance.catalogue import FAMILIES, requirements
 from conformance.contract import operations, resolve
+from conformance.requirement import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

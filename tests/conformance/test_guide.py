@@ -12,8 +12,9 @@ import pytest
 import typer
 import yaml
 
-from conformance.catalogue import PROFILES, requirements
+from conformance.catalogue import requirements
 from conformance.cli import app
+from conformance.requirement import PROFILES
 from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from independent.server import Server

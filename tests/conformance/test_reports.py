@@ -23,7 +23,7 @@ from leaky_server import (
 from run_kit import trial
 
 from conformance import reports
-from conformance.catalogue import PROFILES, requirements
+from conformance.catalogue import requirements
 from conformance.exchanges import Exchange, Secrets
 from conformance.images.samples import encoded, scene
 from conformance.options import Options
@@ -31,6 +31,7 @@ from conformance.reports.badge import badge
 from conformance.reports.junit import junit
 from conformance.reports.page import page
 from conformance.reports.results import digest, problems, results
+from conformance.requirement import PROFILES
 from conformance.runner import Run
 from conformance.verdicts import Result, Verdict
 from independent.server import Server

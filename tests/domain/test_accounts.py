@@ -28,8 +28,8 @@ from domain.errors import (
     Unavailable,
     WrongCredentials,
 )
+from domain.records import Principal
 from domain.services import Rules
-from domain.tokens import Principal
 from project_root import ROOT
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import pytest
 
 from domain import accounts, hourly_limit
 from domain.errors import TooManyFailedLogins, TooManyRequests, WrongCredentials
-from domain.records import Account, Token
+from domain.records import Account, Principal, Token
 from domain.services import Rules, Services
-from domain.tokens import Principal
 
 ADDRESS = "192.0.2.1"
 

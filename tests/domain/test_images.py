@@ -542,7 +542,7 @@ def test_a_completed_image_downloads_its_result_under_the_clients_name_for_an_ho
     assert filename == "photo.png"
     signed = url.removeprefix("/api/files/")
     clock.advance(services.rules.download_link_lifetime - timedelta(seconds=1))
-    path, named = store.read_url(signed, clock.now())
+    path, named = store.open_signed(signed, clock.now())
     assert named == "photo.png"
     with services.store.open(result.key) as stored:
         assert path.read_bytes() == stored.read()

@@ -8,7 +8,7 @@ import pytest
 from domain import accounts, quota, subscriptions
 from domain.errors import NotFound
 from domain.plans import UNLIMITED, PlansError
-from domain.subscriptions import Subscription, SubscriptionStatus
+from domain.records import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
     from domain.records import Account

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from domain import accounts, tokens
 from domain.database import tables
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
+from domain.records import Principal
 from uprez.adapters.system import SystemChance
 
 if TYPE_CHECKING:
@@ -248,11 +249,11 @@ def test_no_text_makes_it_fail_in_another_way(plain: str) -> None:
 
 
 @pytest.fixture
-def principal(issue: Any, services: Services) -> tokens.Principal:
+def principal(issue: Any, services: Services) -> Principal:
     return tokens.authenticate(services.database, issue(), services.clock.now())
 
 
-def test_a_created_token_is_the_accounts_and_works(services: Services, principal: tokens.Principal) -> None:
+def test_a_created_token_is_the_accounts_and_works(services: Services, principal: Principal) -> None:
     issued = tokens.create(services, principal, {"name": "a wall", "abilities": ["user:read", "images:read"]})
     found = tokens.authenticate(services.database, issued.plain, services.clock.now())
     assert found.account == principal.account
@@ -286,7 +287,7 @@ def test_problems_found_before_are_raised_with_ours(issue: Any, services: Servic
 
 # A thief's request that is on its way must not outlive the moment in which the owner ends all tokens.
 def test_a_token_that_was_revoked_meanwhile_creates_nothing(
-    services: Services, account: Account, principal: tokens.Principal
+    services: Services, account: Account, principal: Principal
 ) -> None:
     accounts.revoke_all(services, account)
     with pytest.raises(Unauthenticated):
@@ -299,7 +300,7 @@ def test_a_token_that_was_revoked_meanwhile_creates_nothing(
     "end", [accounts.log_out, lambda services, it: accounts.revoke_all(services, it.account)]
 )
 def test_whoever_ends_tokens_waits_for_one_that_is_given_out(
-    services: Services, principal: tokens.Principal, end: Any
+    services: Services, principal: Principal, end: Any
 ) -> None:
     with ThreadPoolExecutor(1) as thread:
         with services.database.writing() as work:

@@ -9,7 +9,7 @@ import pytest
 
 from domain import accounts, quota, subscriptions, tokens
 from domain.plans import Plans
-from domain.subscriptions import SubscriptionStatus
+from domain.records import SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 
 from domain import quota, subscriptions
 from domain.plans import UNLIMITED
-from domain.subscriptions import SubscriptionStatus
+from domain.records import SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from running_service import Service, run_uprez
 
-from conformance.catalogue import PROFILES
 from conformance.options import Options
+from conformance.requirement import PROFILES
 from conformance.runner import Exit, run
 from conformance.verdicts import Verdict
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from domain import accounts
+from domain.records import SubscriptionStatus
 from domain.services import Services
-from domain.subscriptions import SubscriptionStatus
 from uprez import wiring
 from uprez.settings import load_settings
 

@@ -14,9 +14,8 @@ from domain.database import schema
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED
-from domain.records import Account
+from domain.records import Account, Subscription, SubscriptionStatus
 from domain.services import Services
-from domain.subscriptions import Subscription, SubscriptionStatus
 from handlers import shapes
 from uprez import wiring
 from uprez.adapters.system import SystemChance

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.database import tables, unit_of_work
 from domain.database.unit_of_work import Database
-from domain.errors import CommitUnanswered, NotFound, Unavailable
+from domain.errors import CommitUnanswered, EmailTaken, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def test_what_comes_after_the_commit_is_a_story_of_its_own(database: Database) -
 def test_a_broken_rule_of_the_tables_is_no_outage(database: Database) -> None:
     with database.writing() as work:
         add(work)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(EmailTaken):
             add(work)
     with pytest.raises(IntegrityError), database.writing() as work:
         work.tokens.add(account_id=4711, name="x", secret_sha256="x", abilities=[], now=NOW)

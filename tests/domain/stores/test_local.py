@@ -203,7 +203,7 @@ def test_a_key_that_is_none_of_ours_reaches_no_file(
         store.delete(key)
     signed = links.sign("download", {"key": key, "name": "x"}, clock.now())
     with pytest.raises(AssertionError):
-        store.read_url(signed, clock.now() - timedelta(seconds=1))
+        store.open_signed(signed, clock.now() - timedelta(seconds=1))
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
         "secret.key"
     ]
@@ -221,7 +221,7 @@ def signed(store: LocalFiles, clock: Any) -> str:
 
 
 def test_a_signed_url_reads_one_file_under_one_name(store: LocalFiles, signed: str, clock: Any) -> None:
-    path, filename = store.read_url(signed, clock.now())
+    path, filename = store.open_signed(signed, clock.now())
     assert path.read_bytes() == b"content"
     assert filename == "Größe 🎉.png"
 
@@ -229,24 +229,24 @@ def test_a_signed_url_reads_one_file_under_one_name(store: LocalFiles, signed: s
 def test_a_signed_url_says_nothing_more_after_its_time(store: LocalFiles, signed: str, clock: Any) -> None:
     clock.advance(timedelta(hours=1, seconds=1))
     with pytest.raises(LinkRefused):
-        store.read_url(signed, clock.now())
+        store.open_signed(signed, clock.now())
 
 
 def test_a_signed_url_with_anything_changed_is_refused(store: LocalFiles, signed: str, clock: Any) -> None:
     for position, letter in enumerate(signed):
         changed = signed[:position] + ("A" if letter != "A" else "B") + signed[position + 1 :]
         with pytest.raises(LinkRefused):
-            store.read_url(changed, clock.now())
+            store.open_signed(changed, clock.now())
 
 
 def test_a_verification_link_reads_no_file(store: LocalFiles, links: LinkSigner, clock: Any) -> None:
     store.put(KEY, io.BytesIO(b"content"))
     payload = {"method": "GET", "key": KEY, "name": "photo.png"}
     with pytest.raises(LinkRefused):
-        store.read_url(links.sign("verify-email", payload, clock.now() + timedelta(hours=1)), clock.now())
+        store.open_signed(links.sign("verify-email", payload, clock.now() + timedelta(hours=1)), clock.now())
 
 
 def test_a_signed_url_of_a_deleted_file_is_not_found(store: LocalFiles, signed: str, clock: Any) -> None:
     store.delete(KEY)
     with pytest.raises(NotFound):
-        store.read_url(signed, clock.now())
+        store.open_signed(signed, clock.now())
