@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from installation import ROOT, api, free_port, installed, new_account, running
 from load import load
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.records import NewImage
 from domain.sizing import Size, Sizing
 from uprez import wiring
@@ -59,7 +59,7 @@ def _one_image(settings: Settings) -> tuple[str, int]:
                 original_key=key,
                 original_bytes=size,
                 original_size=Size(8, 6),
-                picture_format=PictureFormat.PNG,
+                image_format=ImageFormat.PNG,
                 sizing=Sizing(2, None, None),
                 api_request=True,
                 quota_month="2026-11",

@@ -14,13 +14,13 @@ from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
     BatchesMissing,
+    Denied,
     EmailNotVerified,
     EmailTaken,
     FieldProblem,
     InvalidFields,
-    LinkRefused,
+    InvalidLink,
     NotFound,
-    Refused,
     SubscriptionLapsed,
     WrongCredentials,
 )
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _VERIFY_EMAIL = "verify-email"
 _NOT_IN_A_LINE = {"Cc", "Zl", "Zp"}
 """Categories of control characters and line breaks; `Registration.name` in the contract has them one by one."""
-_REFUSALS: Mapping[str, type[Refused]] = {
+_REFUSALS: Mapping[str, type[Denied]] = {
     "account:verified": EmailNotVerified,
     "subscription:current": SubscriptionLapsed,
     f"plan:{API_ACCESS}": ApiAccessMissing,
@@ -62,12 +62,12 @@ def register(
     ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
     Raises InvalidFields with all of them and ours.
     """
-    email = normal_email(fields.get("email"))
+    email = normalize_email(fields.get("email"))
     problems = [*known, *_registration_problems(services, fields, email)]
     if problems or email is None:
         raise InvalidFields(problems)
     password_hash = services.passwords.hash(fields["password"])
-    plan = services.rules.default_plan
+    plan = services.policy.default_plan
     account, token = create(
         services,
         name=fields["name"],
@@ -79,7 +79,7 @@ def register(
     # The account is there, whatever becomes of the mail: an error would make its owner try again, and hear that
     # the address is taken.
     if mail_requests.admitted(services, _VERIFY_EMAIL, email, client):
-        services.later(partial(send_verification, services, account))
+        services.background(partial(send_verification, services, account))
     return account, token
 
 
@@ -112,7 +112,7 @@ def create(
             if subscribed and not services.plans[plan].is_free:
                 subscription = work.subscriptions.put(account.id, SubscriptionStatus.ACTIVE, now=now)
                 account = replace(account, subscription=subscription)
-            token = tokens.issue(work, services.chance, account, device_name, now)
+            token = tokens.issue(work, services.random_source, account, device_name, now)
             work.commit()
     except EmailTaken:
         raise InvalidFields([FieldProblem("email", "taken")]) from None
@@ -126,7 +126,7 @@ def log_in(
 
     ``address`` is the client's.
     """
-    known_as = normal_email(email)
+    known_as = normalize_email(email)
     guessed = known_as or email.strip().lower()  # or the spellings of one address would have a bound each
     login_attempts.require_patience(services, address, guessed)
     with services.database.reading() as work:
@@ -145,7 +145,7 @@ def log_in(
         # Or a login with the old password could outlive the reset that ended it a moment ago.
         if current is None or current.password_hash != account.password_hash:
             raise WrongCredentials
-        token = tokens.issue(work, services.chance, account, device_name, now)
+        token = tokens.issue(work, services.random_source, account, device_name, now)
         work.commit()
     return account, token
 
@@ -168,9 +168,9 @@ def revoke_all(services: Services, account: Account) -> None:
 
 def request_verification(services: Services, email: str, client: str) -> None:
     """A new link is on its way if the address waits to be verified; nothing here tells, neither result nor time."""
-    known_as = normal_email(email)
+    known_as = normalize_email(email)
     if known_as is not None and mail_requests.admitted(services, _VERIFY_EMAIL, known_as, client):
-        services.later(partial(_send_another_verification, services, known_as))
+        services.background(partial(_send_another_verification, services, known_as))
 
 
 def send_verification(services: Services, account: Account) -> None:
@@ -178,9 +178,9 @@ def send_verification(services: Services, account: Account) -> None:
 
     Whoever registers may name anybody's address: nothing of what he wrote besides goes there in our name.
     """
-    expires_at = services.clock.now() + services.rules.verification_link_lifetime
+    expires_at = services.clock.now() + services.policy.verification_link_lifetime
     signed = services.links.sign(_VERIFY_EMAIL, {"id": account.id, "email": account.email}, expires_at)
-    link = f"{services.rules.origin}/api/auth/verify-email/{account.id}/{signed}"
+    link = f"{services.policy.origin}/api/auth/verify-email/{account.id}/{signed}"
     services.mailer.send(
         Mail(
             to=account.email,
@@ -202,12 +202,12 @@ def verify_email(services: Services, account_id: int, signed: str) -> None:
     with services.database.writing() as work:
         account = work.accounts.get(account_id)
         if account is None or claim != {"id": account.id, "email": account.email}:
-            raise LinkRefused
+            raise InvalidLink
         work.accounts.verify_email(account.id, now)
         work.commit()
 
 
-def standing(services: Services, principal: Principal) -> list[str]:
+def granted_scopes(services: Services, principal: Principal) -> list[str]:
     """Everything the contract's security requirements can ask of this principal, where it is given."""
     account = principal.account
     plan, subscription = services.plans[account.plan], account.subscription
@@ -223,7 +223,7 @@ def standing(services: Services, principal: Principal) -> list[str]:
 
 def named(services: Services, email: str) -> Account:
     """The account of this address. Raises NotFound."""
-    known_as = normal_email(email)
+    known_as = normalize_email(email)
     with services.database.reading() as work:
         account = None if known_as is None else work.accounts.by_email(known_as)
     if account is None:
@@ -243,14 +243,14 @@ def require_plans(database: Database, plans: Plans) -> None:
         )
 
 
-def refusal(required: Iterable[str], given: Iterable[str]) -> Refused:
+def denial_for(required: Iterable[str], given: Iterable[str]) -> Denied:
     """What to say to somebody who lacks something: the first missing requirement decides."""
     held = set(given)
     missing = next(requirement for requirement in required if requirement not in held)
     return _REFUSALS.get(missing, AbilityMissing)()
 
 
-def normal_email(email: str | None) -> str | None:
+def normalize_email(email: str | None) -> str | None:
     """The one form in which an address is stored and compared; None if it is not an address."""
     if email is None:
         return None

@@ -20,7 +20,7 @@ _AFTER_SECONDS = 0.25
 _MOST_WAITING = 1000
 
 
-def at_once(work: Callable[[], None]) -> None:
+def run_now(work: Callable[[], None]) -> None:
     """For commands and workers, where nobody's waiting tells anything. What fails is logged, never raised."""
     try:
         work()
@@ -30,7 +30,7 @@ def at_once(work: Callable[[], None]) -> None:
         _log.exception("What was left for later failed.")
 
 
-class AfterTheAnswer:
+class BackgroundTasks:
     """Does the work on threads of its own, a moment after it was handed over.
 
     How long an answer takes must not tell whether an address has an account. So a request does the same for
@@ -42,7 +42,7 @@ class AfterTheAnswer:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="later")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="background")
         self._waiting: set[object] = set()  # a ticket for each, until it is done
         self._changed = Condition()
 
@@ -74,7 +74,7 @@ class AfterTheAnswer:
         if ticket not in self._waiting:
             return  # given up, and said so
         try:
-            at_once(work)
+            run_now(work)
         finally:
             self._forget(ticket)
 

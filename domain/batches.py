@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from domain.errors import FieldProblem
     from domain.records import Account, Batch, Image
     from domain.services import Services
-    from domain.uploads import Upload, Wish
+    from domain.uploads import Upload, UpscaleOptions
 
 CANCELLED_SENTENCE = "The batch was cancelled before this picture was finished."
 
@@ -33,14 +33,14 @@ def submit(
     services: Services,
     account: Account,
     files: Sequence[Upload],
-    wish: Wish,
+    options: UpscaleOptions,
     name: str | None = None,
     known: Sequence[FieldProblem] = (),
 ) -> WholeBatch:
     """As ``images.submit`` for each file, all of them or none; problems of one are under ``images.N``."""
     plan = services.plans[account.plan]
     sent = {f"images.{number}": file for number, file in enumerate(files)}
-    sizing, originals = uploads.check(services, plan, sent, wish, known)
+    sizing, originals = uploads.check(services, plan, sent, options, known)
     with uploads.stored(services, originals) as stored, services.database.writing() as work:
         batch = work.batches.add(
             account_id=account.id,
@@ -49,10 +49,10 @@ def submit(
             state=BatchState(total=len(originals)),
             now=services.clock.now(),
         )
-        images = uploads.admit(services, work, account, stored, sizing, wish.model, batch)
+        images = uploads.admit(services, work, account, stored, sizing, options.model, batch)
         work.commit()
     for image in images:
-        services.queue.wake(image.id)
+        services.queue.notify(image.id)
     return WholeBatch(batch, images)
 
 

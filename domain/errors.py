@@ -5,21 +5,21 @@ UprezError
 ├── Unauthenticated             no token, or one that is unknown, revoked or expired
 ├── WrongCredentials            the e-mail address or the password is wrong; nothing says which
 ├── EmailTaken                  another account has the address
-├── Refused                     known who asks, and not allowed
+├── Denied                      the client is known and not allowed
 │   ├── AbilityMissing
 │   ├── EmailNotVerified
 │   ├── SubscriptionLapsed
 │   ├── ApiAccessMissing
 │   ├── BatchesMissing          the plan does not include batches
 │   ├── QuotaExceeded
-│   └── LinkRefused             a signed link that was changed or has expired
+│   └── InvalidLink             a signed link that was changed or has expired
 ├── TooManyRequests             the hourly limit is reached; carries the seconds until it is not
 │   └── TooManyFailedLogins
 ├── NotFound                    nothing there, or nothing of this account's
 ├── NotDownloadable             the image exists and has no result (yet)
 ├── Unavailable                 something we need is not there at the moment
-│   └── CommitUnanswered        nobody knows whether the transaction held
-└── PictureError                the worker cannot read or write this picture
+│   └── CommitUncertain         whether the transaction was committed is unknown
+└── InvalidImage                the worker cannot read or write this image
 """
 
 from __future__ import annotations
@@ -65,36 +65,36 @@ class EmailTaken(UprezError):
     code = "email_taken"
 
 
-class Refused(UprezError):
-    code = "refused"
+class Denied(UprezError):
+    code = "denied"
 
 
-class AbilityMissing(Refused):
+class AbilityMissing(Denied):
     code = "ability_missing"
 
 
-class EmailNotVerified(Refused):
+class EmailNotVerified(Denied):
     code = "email_not_verified"
 
 
-class SubscriptionLapsed(Refused):
+class SubscriptionLapsed(Denied):
     code = "subscription_lapsed"
 
 
-class ApiAccessMissing(Refused):
+class ApiAccessMissing(Denied):
     code = "api_access_missing"
 
 
-class BatchesMissing(Refused):
+class BatchesMissing(Denied):
     code = "batches_missing"
 
 
-class QuotaExceeded(Refused):
+class QuotaExceeded(Denied):
     code = "quota_exceeded"
 
 
-class LinkRefused(Refused):
-    code = "link_refused"
+class InvalidLink(Denied):
+    code = "invalid_link"
 
 
 class TooManyRequests(UprezError):
@@ -125,11 +125,11 @@ class Unavailable(UprezError):
     code = "unavailable"
 
 
-class CommitUnanswered(Unavailable):
-    code = "commit_unanswered"
+class CommitUncertain(Unavailable):
+    code = "commit_uncertain"
 
 
-class PictureError(UprezError):
+class InvalidImage(UprezError):
     """The sentence is for the owner of the picture: no paths, no library names."""
 
-    code = "picture_error"
+    code = "invalid_image"

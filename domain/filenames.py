@@ -30,10 +30,10 @@ def download_filename(image: Image) -> str:
     """The client's own name; its extension put right where the content says otherwise."""
     name = PurePosixPath(image.filename)
     named = format_named(image.filename)
-    if named is image.picture_format:
+    if named is image.image_format:
         return image.filename
     stem = image.filename if named is None else name.stem
-    extension = image.picture_format.extension
+    extension = image.image_format.extension
     return f"{stem[: MAX_FILENAME - len(extension)]}{extension}"
 
 

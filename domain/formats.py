@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 
-class PictureFormat(StrEnum):
+class ImageFormat(StrEnum):
     JPEG = "jpeg"
     PNG = "png"
     WEBP = "webp"
@@ -17,12 +17,12 @@ class PictureFormat(StrEnum):
     @property
     def extension(self) -> str:
         """The usual extension of a file name, with its dot."""
-        return ".jpg" if self is PictureFormat.JPEG else f".{self.value}"
+        return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
 
     @property
     def extensions(self) -> tuple[str, ...]:
         """Every extension under which people know the format, lower case."""
-        more = {PictureFormat.JPEG: (".jpeg", ".jpe", ".jfif"), PictureFormat.TIFF: (".tif",)}
+        more = {ImageFormat.JPEG: (".jpeg", ".jpe", ".jfif"), ImageFormat.TIFF: (".tif",)}
         return (self.extension, *more.get(self, ()))
 
     @property
@@ -36,10 +36,10 @@ class PictureFormat(StrEnum):
 
 
 _MAX_FRAMES = {
-    PictureFormat.GIF: 200,
-    PictureFormat.PNG: 200,
-    PictureFormat.WEBP: 200,
-    PictureFormat.TIFF: 50,
+    ImageFormat.GIF: 200,
+    ImageFormat.PNG: 200,
+    ImageFormat.WEBP: 200,
+    ImageFormat.TIFF: 50,
 }
 
 MAX_TIFF_DIRECTORIES = 1000
@@ -54,7 +54,7 @@ def is_tiff_page(subfile_type: int) -> bool:
     return not subfile_type & _SMALLER_COPY_OR_MASK
 
 
-def format_named(filename: str) -> PictureFormat | None:
+def format_named(filename: str) -> ImageFormat | None:
     """The format that a file's name speaks of; None for a name that speaks of none."""
     suffix = PurePath(filename).suffix.lower()
-    return next((picture for picture in PictureFormat if suffix in picture.extensions), None)
+    return next((picture for picture in ImageFormat if suffix in picture.extensions), None)

@@ -25,7 +25,7 @@ class Allowance:
 
 def allowance(services: Services, principal: Principal | None, address: str) -> Allowance:
     if principal is None:
-        return Allowance(f"address:{address}", services.rules.unauthenticated_per_hour)
+        return Allowance(f"address:{address}", services.policy.unauthenticated_per_hour)
     plan = services.plans[principal.account.plan]
     return Allowance(f"account:{principal.account.id}", plan.requests_per_hour)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from domain.errors import FieldProblem
     from domain.records import Account, Image
     from domain.services import Services
-    from domain.uploads import Upload, Wish
+    from domain.uploads import Upload, UpscaleOptions
 
 
 class Page(NamedTuple):
@@ -32,7 +32,7 @@ def submit(
     services: Services,
     account: Account,
     upload: Upload | None,
-    wish: Wish,
+    options: UpscaleOptions,
     known: Sequence[FieldProblem] = (),
 ) -> Image:
     """The pending image: its file stored, its quota taken, its row committed, a worker told.
@@ -42,11 +42,11 @@ def submit(
     """
     plan = services.plans[account.plan]
     sent = {} if upload is None else {"image": upload}
-    sizing, originals = uploads.check(services, plan, sent, wish, known)
+    sizing, originals = uploads.check(services, plan, sent, options, known)
     with uploads.stored(services, originals) as files, services.database.writing() as work:
-        (image,) = uploads.admit(services, work, account, files, sizing, wish.model)
+        (image,) = uploads.admit(services, work, account, files, sizing, options.model)
         work.commit()
-    services.queue.wake(image.id)
+    services.queue.notify(image.id)
     return image
 
 
@@ -74,7 +74,7 @@ def download(services: Services, account: Account, image_id: int) -> Download:
 
 def download_url(services: Services, image: Image) -> str:
     assert image.result is not None
-    expires_at = services.clock.now() + services.rules.download_link_lifetime
+    expires_at = services.clock.now() + services.policy.download_link_lifetime
     return services.store.signed_url(image.result.key, download_filename(image), expires_at)
 
 

@@ -30,7 +30,7 @@ def claim(services: Services, image_id: int) -> Image:
         if image is None:
             raise NotClaimable
         batch = work.batches.locked(image.batch_id)
-        job = job_states.claim(image.job, now, services.rules.lease)
+        job = job_states.claim(image.job, now, services.policy.lease)
         failed = job.status is Status.FAILED
         if not work.images.step(image, job, now, error=LOST_SENTENCE if failed else None):
             raise NotClaimable
@@ -46,7 +46,7 @@ def claim(services: Services, image_id: int) -> Image:
     return claimed
 
 
-def go_before(services: Services, image_id: int) -> list[int]:
+def pending_singles_ahead_of(services: Services, image_id: int) -> list[int]:
     """The single images whose turn it is before this one's, which is of a batch; none before a single one.
 
     However many a batch has, nobody waits for more than one of them on each worker.
@@ -64,7 +64,7 @@ def renew(services: Services, image: Image, progress: int) -> bool:
     return _step(
         services,
         image,
-        lambda job: job_states.renew(job, image.job.attempt, now, services.rules.lease),
+        lambda job: job_states.renew(job, image.job.attempt, now, services.policy.lease),
         progress=progress,
         may_end=False,
     )
@@ -100,23 +100,23 @@ def fail(services: Services, image: Image, sentence: str, *, refund: bool) -> bo
     )
 
 
-def wake_sleepers(services: Services) -> int:
+def requeue_stale_images(services: Services) -> int:
     """Tells the workers of images that wait without anybody knowing; how many."""
     now = services.clock.now()
-    lately = now - services.rules.wake_again_after
+    lately = now - services.policy.requeue_after
     with services.database.reading() as work:
-        asleep = work.images.sleepers(now=now, woken_before=lately, limit=_HEAD_OF_THE_LINE)
+        asleep = work.images.stale_ids(now=now, notified_before=lately, limit=_HEAD_OF_THE_LINE)
     if not asleep:
         return 0
     # Noted before they are told, and only if nobody else has: every worker has a reconciler.
     with services.database.writing() as work:
-        ours = work.images.woken(asleep, now, woken_before=lately)
+        ours = work.images.mark_notified(asleep, now, notified_before=lately)
         work.commit()
     told = 0
     for image_id in asleep:
         if image_id not in ours:
             continue
-        if not services.queue.wake(image_id):
+        if not services.queue.notify(image_id):
             break  # the broker is down: the others would only wait for the same answer
         told += 1
     return told

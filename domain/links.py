@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from domain.errors import LinkRefused
+from domain.errors import InvalidLink
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,10 +29,10 @@ class LinkSigner:
         try:
             payload = serializer.loads(text)
         except (BadData, UnicodeEncodeError) as reason:
-            raise LinkRefused from reason
+            raise InvalidLink from reason
         # Base64 has spare bits in its last letter: text that differs there would verify as well.
         if serializer.dumps(payload) != text or payload.pop("exp") < now.timestamp():
-            raise LinkRefused
+            raise InvalidLink
         return dict(payload)
 
     def _serializer(self, purpose: str) -> URLSafeSerializer:

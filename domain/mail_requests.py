@@ -21,7 +21,7 @@ def admitted(services: Services, kind: str, email: str, client: str) -> bool:
     for key, most in ((f"mail:{client}", _MOST_FROM_CLIENT), (f"mail:{kind}:{email}", _MOST_TO_ADDRESS)):
         hit = (key, most, _WINDOW_SECONDS)
         # Who gets the mail never asked for it: an outage of ours is no reason to send him any number.
-        window = services.counter.hit(*hit) or services.counter.hit_here(*hit)
+        window = services.counter.hit(*hit) or services.counter.hit_locally(*hit)
         if window.exceeded:
             _log.warning("A mail (%s) is not sent: too many were asked for within an hour.", kind)
             return False

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from domain import mail_requests
-from domain.accounts import normal_email
-from domain.errors import FieldProblem, InvalidFields, LinkRefused
+from domain.accounts import normalize_email
+from domain.errors import FieldProblem, InvalidFields, InvalidLink
 from domain.passwords import password_problems
 from domain.ports import Mail
 
@@ -25,9 +25,9 @@ _RESET = "reset-password"
 
 def request(services: Services, email: str, client: str) -> None:
     """A token is on its way if the address has an account; nothing here tells, neither result nor time."""
-    known_as = normal_email(email)
+    known_as = normalize_email(email)
     if known_as is not None and mail_requests.admitted(services, _RESET, known_as, client):
-        services.later(partial(_send_token, services, known_as))
+        services.background(partial(_send_token, services, known_as))
 
 
 def reset(services: Services, fields: Mapping[str, Any], known: Sequence[FieldProblem] = ()) -> None:
@@ -70,7 +70,7 @@ def _send_token(services: Services, email: str) -> None:
         account = work.accounts.by_email(email)
     if account is None:
         return
-    expires_at = services.clock.now() + services.rules.reset_link_lifetime
+    expires_at = services.clock.now() + services.policy.reset_link_lifetime
     # Until its owner has proved it, the address may be anybody's, and the name a message to him.
     greeting = "Hello" if account.email_verified_at is None else f"Hello {account.name}"
     services.mailer.send(
@@ -82,7 +82,7 @@ def _send_token(services: Services, email: str) -> None:
                 "somebody, we hope you, asked for a new password for your account at Uprez. "
                 f"With this token it can be set:\n\n{token_for(services.links, account, expires_at)}\n\n"
                 "Send it as token, with your email, the new password and password_confirmation, as JSON by POST to\n\n"
-                f"{services.rules.origin}/api/auth/reset-password\n\n"
+                f"{services.policy.origin}/api/auth/reset-password\n\n"
                 f"It is good once, until {expires_at:%Y-%m-%d %H:%M} UTC. If it was not you, ignore this mail: "
                 "your password stays as it is.\n"
             ),
@@ -91,10 +91,10 @@ def _send_token(services: Services, email: str) -> None:
 
 
 def _owner(services: Services, token: str, email: str) -> Account | None:
-    known_as = normal_email(email)
+    known_as = normalize_email(email)
     try:
         claim = services.links.read(_RESET, token, services.clock.now())
-    except LinkRefused:
+    except InvalidLink:
         return None
     with services.database.reading() as work:
         account = None if known_as is None else work.accounts.by_email(known_as)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from domain.formats import PictureFormat
+    from domain.formats import ImageFormat
     from domain.sizing import Size
 
 
@@ -20,13 +20,13 @@ class Clock(Protocol):
         """UTC, with its time zone."""
 
 
-class Chance(Protocol):
-    def letters(self, count: int) -> str:
+class RandomSource(Protocol):
+    def token(self, count: int) -> str:
         """Unguessable ASCII letters and digits."""
 
 
 class Queue(Protocol):
-    def wake(self, image_id: int) -> bool:
+    def notify(self, image_id: int) -> bool:
         """Tells a worker to look at the row; False if that could not be said (the row waits, a
         reconciler says it again). Never raises: the row is the truth, this is only a wake-up.
         """
@@ -81,7 +81,7 @@ class RequestCounter(Protocol):
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None: ...
 
-    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
+    def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
         """Counts in this process alone: for what stays bounded when the counters are out of reach."""
 
 
@@ -96,20 +96,20 @@ class Mailer(Protocol):
         """Raises Unavailable when the mail cannot leave."""
 
 
-class Later(Protocol):
+class BackgroundRunner(Protocol):
     def __call__(self, work: Callable[[], None], /) -> None:
         """Does the work when nobody waits for it, or drops it with a log line. Never raises."""
 
 
-class PictureFacts(NamedTuple):
-    picture_format: PictureFormat
+class ImageFacts(NamedTuple):
+    image_format: ImageFormat
     size: Size
     further: tuple[Size, ...] = ()
     """Of the frames or pages behind the first, at most one more than the format's ``max_frames`` allows."""
 
 
 class Probe(Protocol):
-    def __call__(self, content: BinaryIO, /) -> PictureFacts:
+    def __call__(self, content: BinaryIO, /) -> ImageFacts:
         """Format and displayed sizes, from the header; the stream stands at its start before and after.
 
         Raises PictureError when this is none of our formats, or visibly incomplete.

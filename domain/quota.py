@@ -68,7 +68,7 @@ def this_month(services: Services, account: Account) -> Usage:
         return usage(work, account, plan, services.clock.now())
 
 
-def when_asked(services: Services, principal: Principal) -> Usage:
+def usage_at_authentication(services: Services, principal: Principal) -> Usage:
     """As it was when it was found out who asks; whoever changes it since wants ``this_month``."""
     account = principal.account
     return Usage(principal.used_this_month, limit_of(account, services.plans[account.plan]))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from domain.batch_states import BatchState, BatchStatus
-    from domain.formats import PictureFormat
+    from domain.formats import ImageFormat
     from domain.job_states import Job, Status
     from domain.sizing import Size, Sizing
 
@@ -110,7 +110,7 @@ class Image:
     original_key: str
     original_bytes: int
     original_size: Size
-    picture_format: PictureFormat
+    image_format: ImageFormat
     sizing: Sizing
     model_choice: str | None  # a word of ``domain/model_choices.py``; None: auto
     api_request: bool
@@ -141,7 +141,7 @@ class NewImage:
     original_key: str
     original_bytes: int
     original_size: Size
-    picture_format: PictureFormat
+    image_format: ImageFormat
     sizing: Sizing
     api_request: bool
     quota_month: str

@@ -15,11 +15,20 @@ if TYPE_CHECKING:
     from domain.links import LinkSigner
     from domain.passwords import Passwords
     from domain.plans import Plans
-    from domain.ports import Chance, Clock, Later, Mailer, ObjectStore, Probe, Queue, RequestCounter
+    from domain.ports import (
+        BackgroundRunner,
+        Clock,
+        Mailer,
+        ObjectStore,
+        Probe,
+        Queue,
+        RandomSource,
+        RequestCounter,
+    )
 
 
 @dataclass(frozen=True)
-class Rules:
+class Policy:
     """What an operator may set."""
 
     default_plan: str = "free"
@@ -32,7 +41,7 @@ class Rules:
     result_caps: Caps = field(default_factory=Caps)
     model_choices: Mapping[str, str] = field(default_factory=dict)  # see ``domain/model_choices.py``
     lease: timedelta = timedelta(seconds=20)
-    wake_again_after: timedelta = timedelta(seconds=15)
+    requeue_after: timedelta = timedelta(seconds=15)
     download_link_lifetime: timedelta = timedelta(hours=1)
     verification_link_lifetime: timedelta = timedelta(hours=24)
     reset_link_lifetime: timedelta = timedelta(hours=1)
@@ -45,11 +54,11 @@ class Services:
     queue: Queue
     mailer: Mailer
     clock: Clock
-    chance: Chance
+    random_source: RandomSource
     probe: Probe
     counter: RequestCounter
-    later: Later
+    background: BackgroundRunner
     plans: Plans
     links: LinkSigner
     passwords: Passwords
-    rules: Rules
+    policy: Policy

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain.errors import FieldProblem, InvalidFields
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +43,9 @@ class Caps:
     max_side: int = 16_384
     max_pixels: int = 268_435_456
 
-    def for_format(self, picture_format: PictureFormat) -> Caps:
+    def for_format(self, image_format: ImageFormat) -> Caps:
         """These caps, or the format's own where it cannot hold as much."""
-        if picture_format is PictureFormat.WEBP:
+        if image_format is ImageFormat.WEBP:
             return replace(self, max_side=min(self.max_side, _WEBP_MAX_SIDE))
         return self
 

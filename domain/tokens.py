@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domain import quota
-from domain.background import at_once
+from domain.background import run_now
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
 from domain.records import Principal
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from domain.database.unit_of_work import Database, UnitOfWork
-    from domain.ports import Chance, Later
+    from domain.ports import BackgroundRunner, RandomSource
     from domain.records import Account, Token
     from domain.services import Services
 
@@ -39,14 +39,14 @@ class Issued(NamedTuple):
 
 def issue(
     work: UnitOfWork,
-    chance: Chance,
+    random_source: RandomSource,
     account: Account,
     name: str,
     now: datetime,
     abilities: Sequence[str] = ALL_ABILITIES,
 ) -> str:
     """The plain token, which exists only in this answer."""
-    return _add(work, chance, account, name, now, abilities).plain
+    return _add(work, random_source, account, name, now, abilities).plain
 
 
 def create(
@@ -71,7 +71,7 @@ def create(
         if work.tokens.with_account(principal.token.id) is None:
             raise Unauthenticated
         now = services.clock.now()
-        issued = _add(work, services.chance, principal.account, fields["name"], now, abilities)
+        issued = _add(work, services.random_source, principal.account, fields["name"], now, abilities)
         work.commit()
     return issued
 
@@ -91,7 +91,9 @@ def revoke(services: Services, account: Account, token_id: int) -> None:
         work.commit()
 
 
-def authenticate(database: Database, plain: str, now: datetime, aside: Later = at_once) -> Principal:
+def authenticate(
+    database: Database, plain: str, now: datetime, aside: BackgroundRunner = run_now
+) -> Principal:
     """Raises Unauthenticated; a malformed token is told from a wrong one by nothing.
 
     That the token was used is written ``aside``: who asks need not wait for it.
@@ -108,9 +110,14 @@ def authenticate(database: Database, plain: str, now: datetime, aside: Later = a
 
 
 def _add(
-    work: UnitOfWork, chance: Chance, account: Account, name: str, now: datetime, abilities: Sequence[str]
+    work: UnitOfWork,
+    random_source: RandomSource,
+    account: Account,
+    name: str,
+    now: datetime,
+    abilities: Sequence[str],
 ) -> Issued:
-    secret = chance.letters(_RANDOM_LETTERS)
+    secret = random_source.token(_RANDOM_LETTERS)
     token = work.tokens.add(
         account_id=account.id,
         name=name[:MAX_NAME],

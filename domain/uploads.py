@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from domain import model_choices, quota
 from domain.errors import (
-    CommitUnanswered,
+    CommitUncertain,
     FieldProblem,
     InvalidFields,
-    PictureError,
+    InvalidImage,
     Unavailable,
     UprezError,
 )
 from domain.filenames import clean_filename
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.records import NewImage
 from domain.sizing import Sizing
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from domain.database.unit_of_work import UnitOfWork
     from domain.plans import Plan
-    from domain.ports import PictureFacts
+    from domain.ports import ImageFacts
     from domain.records import Account, Batch, Image
     from domain.services import Services
 
@@ -43,7 +43,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Wish:
+class UpscaleOptions:
     """What was asked for, as far as it was sent and well-formed; ``model`` is one of the words for it, None: auto."""
 
     scale_factor: int | None = None
@@ -64,11 +64,15 @@ class Original(NamedTuple):
     """An upload that was found in order."""
 
     upload: Upload
-    facts: PictureFacts
+    facts: ImageFacts
 
 
 def check(
-    services: Services, plan: Plan, uploads: Mapping[str, Upload], wish: Wish, known: Sequence[FieldProblem]
+    services: Services,
+    plan: Plan,
+    uploads: Mapping[str, Upload],
+    options: UpscaleOptions,
+    known: Sequence[FieldProblem],
 ) -> tuple[Sizing, list[Original]]:
     """What was asked for, and the files, which come under the names that their problems are reported under.
 
@@ -82,11 +86,13 @@ def check(
             originals[field] = Original(upload, _examined(services, upload, field))
         except InvalidFields as refused:
             problems += refused.problems
-    problems += _not_offered(services, wish.model)
+    problems += _not_offered(services, options.model)
     # Of the default nobody hears who asked for something else and was not understood.
-    unheard = set(wish.sizing.values()) == {None} and any(problem.field in wish.sizing for problem in known)
+    unheard = set(options.sizing.values()) == {None} and any(
+        problem.field in options.sizing for problem in known
+    )
     try:
-        sizing = Sizing.asked(**wish.sizing)
+        sizing = Sizing.asked(**options.sizing)
     except InvalidFields as refused:
         raise InvalidFields([*problems, *refused.problems]) from None
     if not unheard:
@@ -105,11 +111,11 @@ def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[s
     files: dict[str, Original] = {}
     try:
         for original in originals:
-            key = f"originals/{services.chance.letters(32)}{original.facts.picture_format.extension}"
+            key = f"originals/{services.random_source.token(32)}{original.facts.image_format.extension}"
             services.store.put(key, original.upload.content)
             files[key] = original
         yield files
-    except CommitUnanswered:
+    except CommitUncertain:
         _log.warning("Whether they were accepted is not known; these may be nobody's: %s", ", ".join(files))
         raise
     except BaseException:
@@ -130,10 +136,10 @@ def admit(
 
     Raises QuotaExceeded, and Unavailable where too many wait already.
     """
-    now, rules = services.clock.now(), services.rules
+    now, policy = services.clock.now(), services.policy
     quota.take(work, account, services.plans[account.plan], now, len(files))
-    if work.images.waiting(rules.max_waiting_images) + len(files) > rules.max_waiting_images:
-        raise Unavailable(f"{rules.max_waiting_images} images wait already.")
+    if work.images.waiting(policy.max_waiting_images) + len(files) > policy.max_waiting_images:
+        raise Unavailable(f"{policy.max_waiting_images} images wait already.")
     return [
         work.images.add(
             NewImage(
@@ -142,7 +148,7 @@ def admit(
                 original_key=key,
                 original_bytes=upload.bytes,
                 original_size=facts.size,
-                picture_format=facts.picture_format,
+                image_format=facts.image_format,
                 sizing=sizing,
                 api_request=True,
                 quota_month=quota.month_of(now),
@@ -164,28 +170,28 @@ def delete_files(services: Services, keys: Iterable[str]) -> None:
             _log.exception("The object %s could not be deleted; it is nobody's now.", key)
 
 
-def _examined(services: Services, upload: Upload, field: str) -> PictureFacts:
+def _examined(services: Services, upload: Upload, field: str) -> ImageFacts:
     """Raises InvalidFields."""
-    rules = services.rules
-    if upload.bytes > rules.max_upload_bytes:
+    policy = services.policy
+    if upload.bytes > policy.max_upload_bytes:
         raise InvalidFields(
-            [FieldProblem(field, "max_kilobytes", {"maximum": rules.max_upload_bytes // 1024})]
+            [FieldProblem(field, "max_kilobytes", {"maximum": policy.max_upload_bytes // 1024})]
         )
     try:
         facts = services.probe(upload.content)
-    except PictureError:
+    except InvalidImage:
         raise InvalidFields([FieldProblem(field, "picture")]) from None
-    max_frames = facts.picture_format.max_frames
+    max_frames = facts.image_format.max_frames
     if 1 + len(facts.further) > max_frames:
-        rule = "max_pages" if facts.picture_format is PictureFormat.TIFF else "max_frames"
+        rule = "max_pages" if facts.image_format is ImageFormat.TIFF else "max_frames"
         raise InvalidFields([FieldProblem(field, rule, {"maximum": max_frames})])
-    if sum(size.pixels for size in (facts.size, *facts.further)) > rules.max_input_pixels:
-        raise InvalidFields([FieldProblem(field, "max_pixels", {"maximum": rules.max_input_pixels})])
+    if sum(size.pixels for size in (facts.size, *facts.further)) > policy.max_input_pixels:
+        raise InvalidFields([FieldProblem(field, "max_pixels", {"maximum": policy.max_input_pixels})])
     return facts
 
 
 def _not_offered(services: Services, model: str | None) -> list[FieldProblem]:
-    choices = services.rules.model_choices
+    choices = services.policy.model_choices
     if model is None or model in choices:
         return []
     return [FieldProblem("model", "offered", {"offered": ", ".join([model_choices.AUTO, *choices])})]
@@ -201,7 +207,7 @@ def _unfit(
         for problem in sizing.problems(
             facts.size,
             plan.max_scale,
-            services.rules.result_caps.for_format(facts.picture_format),
+            services.policy.result_caps.for_format(facts.image_format),
             facts.further,
         )
     ]

@@ -28,10 +28,10 @@ from handlers.transport.envelope import Answer, TransportError, answer_to
 from handlers.transport.json_encoding import json_bytes
 from handlers.transport.middleware import BodyLimits, LimitHeaders, Methods
 from handlers.transport.proxies import TrustedProxies
-from handlers.transport.rate_limit import CountsStrangers
+from handlers.transport.rate_limit import AnonymousRateLimit
 from handlers.transport.response_validation import BodyCheck
 from handlers.transport.security import bearer_handler, use_bearer_tokens, who_asks
-from handlers.transport.threads import SmallRequests, Threads
+from handlers.transport.threads import InlineReads, Threads
 from handlers.transport.validation import BODY_VALIDATORS, StrictParameters
 from handlers.transport.views import DirectApi, OurJson
 from handlers.transport.wsgi_bridge import FlaskBridge
@@ -85,7 +85,7 @@ def create_app(
         threads=pool,
     )
     app.add_middleware(
-        CountsStrangers,
+        AnonymousRateLimit,
         MiddlewarePosition.BEFORE_SECURITY,
         contract=contract,
         services=services,
@@ -93,7 +93,7 @@ def create_app(
         who_asks=partial(who_asks, app.app, auth),
     )
     app.add_middleware(
-        SmallRequests,
+        InlineReads,
         MiddlewarePosition.BEFORE_SECURITY,
         contract=contract,
         reads_at_once=services.database.reads_at_once,

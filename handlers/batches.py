@@ -6,7 +6,7 @@ from domain import batches
 from domain.batch_states import BatchStatus
 from handlers import shapes
 from handlers.paging import paged
-from handlers.request import origin, principal, services, submitted, uploads, wish
+from handlers.request import origin, principal, services, submitted, uploads, upscale_options
 from handlers.transport.envelope import Body, success
 
 
@@ -16,7 +16,7 @@ def create_batch() -> tuple[Body, int]:
         services(),
         principal().account,
         uploads("images[]"),
-        wish(),
+        upscale_options(),
         form.fields.get("name"),
         form.problems,
     )

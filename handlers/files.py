@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import flask
 
-from domain.errors import LinkRefused, NotFound, Unavailable
-from domain.formats import PictureFormat
+from domain.errors import InvalidLink, NotFound, Unavailable
+from domain.formats import ImageFormat
 from handlers.pages import initials_picture
 from handlers.request import services
 
@@ -20,7 +20,7 @@ _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII)
 
 def get_file(key: str) -> flask.Response:
     if flask.request.query_string:
-        raise LinkRefused
+        raise InvalidLink
     # The contract does not know If-Match; werkzeug would answer 412 with the whole file behind it.
     flask.request.environ.pop("HTTP_IF_MATCH", None)
     if not _RANGE.fullmatch(flask.request.headers.get("Range", "")):
@@ -40,10 +40,10 @@ def get_file(key: str) -> flask.Response:
 
 
 def _attachment(signed: SignedFile) -> flask.Response:
-    picture_format = next(picture for picture in PictureFormat if picture.extension == signed.path.suffix)
+    image_format = next(picture for picture in ImageFormat if picture.extension == signed.path.suffix)
     return flask.send_file(
         signed.path,
-        mimetype=picture_format.media_type,
+        mimetype=image_format.media_type,
         as_attachment=True,
         download_name=signed.filename,
         conditional=True,

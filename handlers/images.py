@@ -6,13 +6,13 @@ from domain import images
 from domain.job_states import Status
 from handlers import shapes
 from handlers.paging import paged
-from handlers.request import origin, principal, services, submitted, uploads, wish
+from handlers.request import origin, principal, services, submitted, uploads, upscale_options
 from handlers.transport.envelope import Body, success
 
 
 def upscale_image() -> tuple[Body, int]:
     upload = next(iter(uploads("image")), None)
-    image = images.submit(services(), principal().account, upload, wish(), submitted().problems)
+    image = images.submit(services(), principal().account, upload, upscale_options(), submitted().problems)
     return success("Image uploaded and queued for processing", shapes.accepted_image(image)), 202
 
 

@@ -8,7 +8,7 @@ import flask
 from connexion.context import context
 
 from domain.model_choices import AUTO
-from domain.uploads import Upload, Wish
+from domain.uploads import Upload, UpscaleOptions
 from handlers.transport.security import current_principal
 from handlers.transport.validation import SUBMITTED
 
@@ -26,11 +26,11 @@ def services() -> Services:
 
 def origin() -> str:
     """Scheme and host that links in this answer begin with: the operator's word, or what the client used."""
-    rules, request = services().rules, flask.request
-    if rules.public_url is not None:
-        return rules.public_url
+    policy, request = services().policy, flask.request
+    if policy.public_url is not None:
+        return policy.public_url
     # Empty without a Host header, or with one that is none.
-    return f"{request.scheme}://{request.host}" if request.host else rules.origin
+    return f"{request.scheme}://{request.host}" if request.host else policy.origin
 
 
 def principal() -> Principal:
@@ -54,11 +54,11 @@ def uploads(field: str) -> list[Upload]:
     ]
 
 
-def wish() -> Wish:
+def upscale_options() -> UpscaleOptions:
     """What is wished for the result, in fields that keep the contract's schema."""
     fields = submitted().fields
     model = fields.get("model", AUTO)
-    return Wish(
+    return UpscaleOptions(
         fields.get("scale_factor"),
         fields.get("target_width"),
         fields.get("target_height"),

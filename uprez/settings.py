@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from domain.services import Rules
+    from domain.services import Policy
 
 ENV_PREFIX = "UPREZ_"
 _SHORTEST_KEY = 32
@@ -264,10 +264,10 @@ class Settings(BaseSettings):
             return url
         raise SettingsError("UPREZ_LIMITS_URL must name a Redis, because UPREZ_BROKER_URL names none.")
 
-    def rules(self) -> Rules:
-        from domain.services import Rules  # noqa: PLC0415  # loads the database's libraries, which not every command needs
+    def policy(self) -> Policy:
+        from domain.services import Policy  # noqa: PLC0415  # loads the database's libraries, which not every command needs
 
-        return Rules(
+        return Policy(
             default_plan=self.default_plan,
             origin=self.origin,
             public_url=None if self.public_url is None else self.origin,
@@ -278,7 +278,7 @@ class Settings(BaseSettings):
             result_caps=Caps(max_pixels=self.max_output_pixels),
             model_choices=model_choices.parse(self.model_choices),
             lease=timedelta(seconds=self.lease_seconds),
-            wake_again_after=timedelta(seconds=self.wake_seconds),
+            requeue_after=timedelta(seconds=self.wake_seconds),
             download_link_lifetime=timedelta(seconds=self.download_link_seconds),
             verification_link_lifetime=timedelta(seconds=self.verification_link_seconds),
             reset_link_lifetime=timedelta(seconds=self.reset_link_seconds),

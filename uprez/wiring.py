@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from domain import accounts
-from domain.background import AfterTheAnswer, at_once
+from domain.background import BackgroundTasks, run_now
 from domain.database import schema
 from domain.database.unit_of_work import Database
 from domain.links import LinkSigner
@@ -19,7 +19,7 @@ from domain.services import Services
 from domain.stores.local import LocalFiles
 from uprez.adapters.mail_folder import MailFolder
 from uprez.adapters.mail_smtp import SmtpMailer, SmtpServer
-from uprez.adapters.system import SystemChance, SystemClock
+from uprez.adapters.system import SystemClock, SystemRandomSource
 from uprez.settings import make_data_folder, secret_key, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import threading
     from typing import BinaryIO
 
-    from domain.ports import Chance, Clock, Later, Mailer, PictureFacts, Probe, RequestCounter
+    from domain.ports import BackgroundRunner, Clock, ImageFacts, Mailer, Probe, RandomSource, RequestCounter
     from handlers.transport.server import Api
     from uprez.settings import Settings
 
@@ -36,35 +36,35 @@ def make_services(
     settings: Settings,
     probe: Probe | None = None,
     counter: RequestCounter | None = None,
-    later: Later = at_once,
+    background: BackgroundRunner = run_now,
 ) -> Services:
     """Raises PlansError, BrokerError; connects to nothing yet."""
     plans = load_plans(settings.plans_file)
     plans[settings.default_plan]  # a plan that does not exist is found out now, not by the first client
     links = LinkSigner(secret_key(settings))
     clock = SystemClock()
-    chance = SystemChance()
+    random_source = SystemRandomSource()
     return Services(
         database=Database(settings.resolved_database_url),
         store=LocalFiles(settings.data / "files", links),
         queue=BrokerQueue(make_broker(settings.resolved_broker_url)),
-        mailer=_mailer(settings, clock, chance),
+        mailer=_mailer(settings, clock, random_source),
         clock=clock,
-        chance=chance,
+        random_source=random_source,
         probe=probe if probe is not None else _no_probe,
         counter=counter if counter is not None else _CountsNothing(),
-        later=later,
+        background=background,
         plans=plans,
         links=links,
         passwords=Passwords(),
-        rules=settings.rules(),
+        policy=settings.policy(),
     )
 
 
-def _mailer(settings: Settings, clock: Clock, chance: Chance) -> Mailer:
+def _mailer(settings: Settings, clock: Clock, random_source: RandomSource) -> Mailer:
     if settings.mail_url is not None:
-        return SmtpMailer(SmtpServer.from_url(settings.mail_url), settings.mail_from, clock, chance)
-    return MailFolder(settings.data / "mail", settings.mail_from, clock, chance)
+        return SmtpMailer(SmtpServer.from_url(settings.mail_url), settings.mail_from, clock, random_source)
+    return MailFolder(settings.data / "mail", settings.mail_from, clock, random_source)
 
 
 def prepare_embedded(settings: Settings) -> None:
@@ -106,8 +106,8 @@ def make_api(settings: Settings) -> Api:
     spool = settings.data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
-    later = AfterTheAnswer()
-    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url), later)
+    background = BackgroundTasks()
+    services = make_services(settings, probe, LimitsCounter(settings.resolved_limits_url), background)
     schema.require_current(services.database)
     app = create_app(
         services,
@@ -117,7 +117,7 @@ def make_api(settings: Settings) -> Api:
         cors_origins=(settings.cors_origins or "").split(),
         trusted_proxies=settings.trusted_proxy_list,
     )
-    return Api(app, later.close)
+    return Api(app, background.close)
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
@@ -149,9 +149,9 @@ class _CountsNothing:
 
     look = hit
 
-    def hit_here(self, _key: str, limit: int, seconds: int) -> Window:
+    def hit_locally(self, _key: str, limit: int, seconds: int) -> Window:
         return Window(limit, limit, seconds, exceeded=False)
 
 
-def _no_probe(_content: BinaryIO) -> PictureFacts:
+def _no_probe(_content: BinaryIO) -> ImageFacts:
     raise AssertionError("Only the API examines uploads.")

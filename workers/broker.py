@@ -78,7 +78,7 @@ class BrokerQueue:
         self._broker = broker
         self._quiet_until = 0.0
 
-    def wake(self, image_id: int) -> bool:
+    def notify(self, image_id: int) -> bool:
         if time.monotonic() < self._quiet_until:
             return False
         message: dramatiq.Message[None] = dramatiq.Message(

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from domain.errors import PictureError
+from domain.errors import InvalidImage
 from workers.engine.errors import (
     EngineCancelled,
     EngineFaulty,
@@ -87,7 +87,7 @@ _KILLED = -9  # the exit status after SIGKILL
 _LAST_WORDS = frozenset({"done", "refused", "model_unusable", "failed", "faulty", "too_large", "cancelled"})
 
 _FAILURES = {
-    "refused": PictureError,
+    "refused": InvalidImage,
     "model_unusable": ModelUnusable,
     "failed": EngineLost,
     "faulty": EngineFaulty,
@@ -168,7 +168,7 @@ class EngineChild:
                     if not self._take_smaller_tiles(str(fault)):
                         raise EngineLost(str(fault)) from fault
                     self.close()
-        except (PictureError, EngineCancelled):
+        except (InvalidImage, EngineCancelled):
             raise
         except BaseException:
             # Also when a callback raises or the caller is interrupted: the child would be in mid-job.

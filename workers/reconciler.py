@@ -32,7 +32,7 @@ class Reconciler:
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
             try:
-                woken = jobs.wake_sleepers(self._services)
+                woken = jobs.requeue_stale_images(self._services)
             except Unavailable:
                 _log.warning("The database does not answer; waiting images are looked for again.")
             except Exception:  # noqa: BLE001  # whatever it was: without this thread lost messages stay lost

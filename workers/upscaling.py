@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain import jobs
-from domain.errors import NotFound, PictureError, Unavailable, UprezError
+from domain.errors import InvalidImage, NotFound, Unavailable, UprezError
 from domain.job_states import NotClaimable
 from domain.records import Result
 from workers.engine_child import (
@@ -74,7 +74,7 @@ class Upscaling:
         """
         before: list[int] = []
         with suppress(Unavailable):
-            before = jobs.go_before(self._services, image_id)
+            before = jobs.pending_singles_ahead_of(self._services, image_id)
         for each in [*before, image_id]:
             self._upscale(each)
 
@@ -150,7 +150,7 @@ class Upscaling:
             if isinstance(reason, EngineFaulty):
                 self._set_aside(engine)
             self._lose(image)
-        except PictureError as reason:
+        except InvalidImage as reason:
             jobs.fail(self._services, image, str(reason), refund=isinstance(reason, ModelUnusable))
         except NotFound:
             jobs.fail(self._services, image, _LOST_FILE_SENTENCE, refund=True)
@@ -158,9 +158,9 @@ class Upscaling:
             self._finish(image, result)
 
     def _work(self, engine: EngineChild, image: Image) -> Result:
-        extension, rules = image.picture_format.extension, self._services.rules
+        extension, policy = image.image_format.extension, self._services.policy
         # A word that is no longer offered is auto again: its owner was promised a result.
-        model = None if image.model_choice is None else rules.model_choices.get(image.model_choice)
+        model = None if image.model_choice is None else policy.model_choices.get(image.model_choice)
         self._work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work_folder, ignore_cleanup_errors=True) as folder:
             source = Path(folder) / f"original{extension}"
@@ -169,12 +169,12 @@ class Upscaling:
                 shutil.copyfileobj(stored, file)
             progress = _Progress()
             report = engine.upscale(
-                EngineJob(source, target, image.sizing, rules.result_caps, model),
+                EngineJob(source, target, image.sizing, policy.result_caps, model),
                 on_progress=progress.count,
                 keep_going=lambda: self._keep(image, progress),
                 beat_seconds=BEAT_SECONDS,
             )
-            key = f"upscaled/{self._services.chance.letters(32)}-{image.job.attempt}{extension}"
+            key = f"upscaled/{self._services.random_source.token(32)}-{image.job.attempt}{extension}"
             with target.open("rb") as file:
                 size = self._services.store.put(key, file)
         return Result(
@@ -226,10 +226,10 @@ class Upscaling:
         """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""
         with suppress(Unavailable):
             if jobs.hand_back(self._services, image):
-                self._services.queue.wake(image.id)
+                self._services.queue.notify(image.id)
 
     def _lose(self, image: Image) -> None:
         """Tried again at once; the message that brought us here will not come a second time."""
         with suppress(Unavailable):
             if jobs.lose(self._services, image):
-                self._services.queue.wake(image.id)
+                self._services.queue.notify(image.id)

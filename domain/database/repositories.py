@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from domain.batch_states import BatchState, BatchStatus
 from domain.database import tables
 from domain.errors import EmailTaken
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.job_states import Job, Status
 from domain.records import (
     Account,
@@ -238,7 +238,7 @@ class Images:
         self._connection = connection
         self._moved: Counter[tuple[int, str]] = Counter()
 
-    def settle(self) -> None:
+    def flush_counts(self) -> None:
         """Counts what has come, moved and gone; the last word of a transaction.
 
         Many need the same few rows, so that they are held for a moment only, and taken in one order.
@@ -270,7 +270,7 @@ class Images:
                 original_size=new.original_bytes,
                 original_width=new.original_size.width,
                 original_height=new.original_size.height,
-                picture_format=new.picture_format.value,
+                image_format=new.image_format.value,
                 scale_factor=new.sizing.scale_factor,
                 target_width=new.sizing.target_width,
                 target_height=new.sizing.target_height,
@@ -279,7 +279,7 @@ class Images:
                 batch_id=new.batch_id,
                 model_choice=new.model_choice,
                 progress=0,
-                woken_at=now,
+                notified_at=now,
                 created_at=now,
                 updated_at=now,
                 **_job_columns(Job()),
@@ -403,7 +403,7 @@ class Images:
         for account_id, status in gone:
             self._moved[account_id, status] -= 1
 
-    def sleepers(self, *, now: datetime, woken_before: datetime, limit: int) -> list[int]:
+    def stale_ids(self, *, now: datetime, notified_before: datetime, limit: int) -> list[int]:
         """Ids of images nobody was told of lately, among the ``limit`` that have waited longest.
 
         Only the head of the line: the others' messages are in the queue behind these, and a second one
@@ -411,7 +411,7 @@ class Images:
         """
         columns = tables.images.c
         head = (
-            select(columns.id, columns.woken_at)
+            select(columns.id, columns.notified_at)
             .where(*_claimable(now))
             .order_by(columns.id)
             .limit(limit)
@@ -419,7 +419,7 @@ class Images:
         )
         return list(
             self._connection.execute(
-                select(head.c.id).where(head.c.woken_at <= woken_before).order_by(head.c.id)
+                select(head.c.id).where(head.c.notified_at <= notified_before).order_by(head.c.id)
             ).scalars()
         )
 
@@ -432,19 +432,24 @@ class Images:
             ).scalars()
         )
 
-    def woken(self, image_ids: Sequence[int], now: datetime, *, woken_before: datetime) -> set[int]:
+    def mark_notified(
+        self, image_ids: Sequence[int], now: datetime, *, notified_before: datetime
+    ) -> set[int]:
         """Notes it for those that still had not been told lately; their ids."""
         columns = tables.images.c
         # One that is held needs no waking; who waited for it with others in hand would be in a deadlock.
         asleep = (
             select(columns.id)
-            .where(columns.id.in_(image_ids), columns.woken_at <= woken_before)
+            .where(columns.id.in_(image_ids), columns.notified_at <= notified_before)
             .order_by(columns.id)
             .with_for_update(skip_locked=True)
         )
         return set(
             self._connection.execute(
-                update(tables.images).where(columns.id.in_(asleep)).values(woken_at=now).returning(columns.id)
+                update(tables.images)
+                .where(columns.id.in_(asleep))
+                .values(notified_at=now)
+                .returning(columns.id)
             ).scalars()
         )
 
@@ -653,7 +658,7 @@ def _image(row: Row[Any] | _Columns) -> Image:
         original_key=row.original_key,
         original_bytes=row.original_size,
         original_size=Size(row.original_width, row.original_height),
-        picture_format=PictureFormat(row.picture_format),
+        image_format=ImageFormat(row.image_format),
         sizing=Sizing(row.scale_factor, row.target_width, row.target_height),
         model_choice=row.model_choice,
         api_request=row.api_request,

@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.database.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
-from domain.errors import CommitUnanswered, Unavailable, UprezError
+from domain.errors import CommitUncertain, Unavailable, UprezError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,12 +83,12 @@ class UnitOfWork:
 
     def commit(self) -> None:
         """Raises CommitUnanswered: the database may have done it, or be about to, and only its answer be lost."""
-        self.images.settle()
+        self.images.flush_counts()
         try:
             self._connection.commit()
         except _OUTAGES as reason:
             self._connection.invalidate()  # it may be in the midst of this transaction, and is no use to others
-            raise CommitUnanswered from reason
+            raise CommitUncertain from reason
 
     def ping(self) -> None:
         """Raises Unavailable on leaving if the database does not answer."""
@@ -129,9 +129,9 @@ class Database:
                 "and a URL that begins with postgresql+psycopg://"
             ) from None
         if file:
-            _make_sqlite_behave(self.engine)
+            _configure_sqlite(self.engine)
         else:
-            _make_postgresql_hurry(self.engine)
+            _configure_postgresql_timeouts(self.engine)
 
     def reading(self) -> UnitOfWork:
         return UnitOfWork(self.engine, writing=False)
@@ -157,7 +157,7 @@ def _backend(url: str) -> str:
         raise DatabaseUnusable("UPREZ_DATABASE_URL is no URL that SQLAlchemy knows.") from None
 
 
-def _make_sqlite_behave(engine: Engine) -> None:
+def _configure_sqlite(engine: Engine) -> None:
     """WAL, foreign keys, and BEGIN IMMEDIATE where we mean to write.
 
     The driver's own deferred BEGIN takes the write lock at the first write and then cannot wait for
@@ -188,7 +188,7 @@ def _make_sqlite_behave(engine: Engine) -> None:
     _begin_by(engine, begin)
 
 
-def _make_postgresql_hurry(engine: Engine) -> None:
+def _configure_postgresql_timeouts(engine: Engine) -> None:
     """Nobody waits longer than a client would, and who asks for a lock without waiting has it or not.
 
     Said on the connection, not in its options, which may be the operator's and which poolers refuse.

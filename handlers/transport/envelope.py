@@ -70,7 +70,7 @@ _ANSWERS: tuple[tuple[type[errors.UprezError], int, str], ...] = (
     (errors.ApiAccessMissing, 403, "Your plan does not include API access."),
     (errors.BatchesMissing, 403, "Your plan does not include batches."),
     (errors.QuotaExceeded, 403, "Your monthly image quota is exceeded."),
-    (errors.LinkRefused, 403, "This link is invalid or has expired."),
+    (errors.InvalidLink, 403, "This link is invalid or has expired."),
     (errors.NotFound, 404, _TRANSPORT_MESSAGES[404]),
     (errors.Unavailable, 503, _TRANSPORT_MESSAGES[503]),
 )

@@ -119,7 +119,7 @@ class LimitHeaders:
 
     async def _quota(self, principal: Principal, method: str) -> dict[str, str]:
         if method == "GET":  # which uses nothing up
-            usage = quota.when_asked(self._services, principal)
+            usage = quota.usage_at_authentication(self._services, principal)
         else:
             usage = await self._threads.run(quota.this_month, self._services, principal.account)
         if usage.limit is None:

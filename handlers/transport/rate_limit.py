@@ -49,7 +49,7 @@ def client_address(scope: Mapping[str, Any]) -> str:
     return str(client[0]) if client else "unknown"
 
 
-class CountsStrangers:
+class AnonymousRateLimit:
     """Counts requests for operations that ask for no token; the others are counted when it was looked at.
 
     Whoever brings a valid token nevertheless is no stranger: ``who_asks`` says so from the Authorization header.

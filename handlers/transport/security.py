@@ -49,7 +49,7 @@ def use_bearer_tokens(app: flask.Flask, services: Services, threads: Threads) ->
 
     @auth.get_user_roles  # type: ignore[untyped-decorator]
     def _roles(principal: Principal) -> list[str]:
-        return accounts.standing(services, principal)
+        return accounts.granted_scopes(services, principal)
 
     @app.before_request
     def _show_principal() -> None:
@@ -85,7 +85,7 @@ def bearer_handler(
                 raise Unauthenticated
             # A tuple within the list means all of them; nothing required, nothing asked.
             if required and not auth.authorize([tuple(required)], principal, None):
-                raise accounts.refusal(required, accounts.standing(services, principal))
+                raise accounts.denial_for(required, accounts.granted_scopes(services, principal))
             return cast("Principal", principal)
 
     class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion is untyped

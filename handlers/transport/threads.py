@@ -10,7 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from domain.background import at_once
+from domain.background import run_now
 from handlers.transport.contract import operation_id
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Threads:
     def aside(self, work: Callable[[], None]) -> None:
         """What no answer needs: at once on a thread, on one of ours where the event loop would wait for it."""
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public one raises, and that costs
-            at_once(work)
+            run_now(work)
         else:
-            self._waiting.put(partial(at_once, work))
+            self._waiting.put(partial(run_now, work))
 
     def _work(self) -> None:
         while True:
@@ -79,7 +79,7 @@ def _settle(answer: asyncio.Future[Any], settle: Callable[[], None]) -> None:
         settle()
 
 
-class SmallRequests:
+class InlineReads:
     """Runs a small request in one go, from its token to its answer: each way to a thread and back costs as much
     as a statement, and under load every one of them waits for the interpreter's lock.
 

@@ -92,7 +92,7 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
         return query
 
 
-class _KeepsWhatItFound:
+class _CollectingBodyValidator:
     """Puts the body where handlers look for it, and hands the application an empty one."""
 
     _schema: dict[str, Any]
@@ -133,7 +133,7 @@ class _KeepsWhatItFound:
         return replace(problem, field=problem.field.removesuffix(_MANY)) if known else problem
 
 
-class StrictJsonBody(_KeepsWhatItFound, JSONRequestBodyValidator):  # type: ignore[misc]
+class StrictJsonBody(_CollectingBodyValidator, JSONRequestBodyValidator):  # type: ignore[misc]
     async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:  # noqa: ARG002
         try:
             body = strict_json.decode(b"".join([chunk async for chunk in stream]))
@@ -206,7 +206,7 @@ def _check_utf8(text: bytearray) -> None:
         raise MultiPartException("A field is not in UTF-8.") from reason
 
 
-class SpooledForm(_KeepsWhatItFound, MultiPartFormDataValidator):  # type: ignore[misc]
+class SpooledForm(_CollectingBodyValidator, MultiPartFormDataValidator):  # type: ignore[misc]
     """Reads the stream once; each file goes to disk as it comes."""
 
     async def submitted(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> Submitted:

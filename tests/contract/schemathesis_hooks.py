@@ -26,7 +26,7 @@ from schemathesis.transport.serialization import Binary
 from domain import batches, password_reset, tokens
 from domain.database.unit_of_work import Database
 from domain.links import LinkSigner
-from uprez.adapters.system import SystemChance, SystemClock
+from uprez.adapters.system import SystemClock, SystemRandomSource
 
 FACTS = json.loads(Path(os.environ["UPREZ_TEST_CONTRACT_FACTS"]).read_text("utf-8"))
 REACHED = Path(os.environ["UPREZ_TEST_CONTRACT_REACHED"])
@@ -53,9 +53,9 @@ _numbers = itertools.count(1)
 _lock = threading.Lock()
 
 
-def _picture(picture_format: str, side: int, grey: int) -> bytes:
+def _picture(image_format: str, side: int, grey: int) -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (side, side + 1), (grey, 255 - grey, 90)).save(content, picture_format.upper())
+    Image.new("RGB", (side, side + 1), (grey, 255 - grey, 90)).save(content, image_format.upper())
     return content.getvalue()
 
 
@@ -169,7 +169,7 @@ def _others_token() -> str:
     with _DATABASE.writing() as work:
         other = work.accounts.get(FACTS["other_id"])
         assert other is not None
-        token = tokens.issue(work, SystemChance(), other, "to be ended", SystemClock().now())
+        token = tokens.issue(work, SystemRandomSource(), other, "to be ended", SystemClock().now())
         work.commit()
     return token
 

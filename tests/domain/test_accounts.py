@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import accounts, password_reset, tokens
-from domain.accounts import normal_email
+from domain.accounts import normalize_email
 from domain.errors import (
     AbilityMissing,
     ApiAccessMissing,
@@ -22,14 +22,14 @@ from domain.errors import (
     EmailNotVerified,
     FieldProblem,
     InvalidFields,
-    LinkRefused,
+    InvalidLink,
     SubscriptionLapsed,
     Unauthenticated,
     Unavailable,
     WrongCredentials,
 )
 from domain.records import Principal
-from domain.services import Rules
+from domain.services import Policy
 from project_root import ROOT
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_registering_makes_an_unverified_account_on_the_default_plan(services: S
 
 
 def test_a_new_account_gets_the_plan_that_the_operator_chose(make_services: Any) -> None:
-    services = make_services(rules=Rules(default_plan="professional"))
+    services = make_services(policy=Policy(default_plan="professional"))
     assert accounts.register(services, FORM, "tests", CLIENT)[0].plan == "professional"
 
 
@@ -242,13 +242,13 @@ def test_one_client_registers_others_with_so_many_mails_and_no_more(services: Se
     ],
 )
 def test_addresses_have_one_normal_form(email: str, normal: str) -> None:
-    assert normal_email(email) == normal
-    assert normal_email(normal) == normal
+    assert normalize_email(email) == normal
+    assert normalize_email(normal) == normal
 
 
 # They look alike and are two domains: one form for both would give one's account to the other.
 def test_a_homograph_is_another_address() -> None:
-    assert normal_email("jane@ex\u0430mple.com") == "jane@xn--exmple-4nf.com"
+    assert normalize_email("jane@ex\u0430mple.com") == "jane@xn--exmple-4nf.com"
 
 
 @pytest.mark.parametrize(
@@ -277,17 +277,17 @@ def test_a_homograph_is_another_address() -> None:
     ],
 )
 def test_what_is_no_address_has_no_normal_form(email: str) -> None:
-    assert normal_email(email) is None
+    assert normalize_email(email) is None
 
 
 def test_without_an_address_there_is_none() -> None:
-    assert normal_email(None) is None
+    assert normalize_email(None) is None
 
 
 @given(st.text() | st.emails() | st.builds("{}@{}.example".format, st.text(), st.text()))
 def test_the_normal_form_is_its_own(email: str) -> None:
-    normal = normal_email(email)
-    assert normal is None or normal_email(normal) == normal
+    normal = normalize_email(email)
+    assert normal is None or normalize_email(normal) == normal
 
 
 # --- logging in and out
@@ -362,7 +362,7 @@ def test_before_the_address_is_verified_only_the_right_password_learns_why(
 def test_the_mail_goes_to_the_address_with_a_link_to_our_origin(
     make_services: Any, mailer: Any, clock: Any
 ) -> None:
-    services = make_services(rules=Rules(origin="https://pictures.example"))
+    services = make_services(policy=Policy(origin="https://pictures.example"))
     account, _token = accounts.register(services, FORM, "tests", CLIENT)
     (mail,) = mailer.sent
     assert mail.to == "jane@example.com"
@@ -394,8 +394,8 @@ def test_verifying_twice_changes_nothing(
 def test_the_link_is_good_for_its_whole_life_and_not_longer(
     services: Services, registered: Account, signed: str, clock: Any
 ) -> None:
-    clock.advance(services.rules.verification_link_lifetime + timedelta(seconds=1))
-    with pytest.raises(LinkRefused):
+    clock.advance(services.policy.verification_link_lifetime + timedelta(seconds=1))
+    with pytest.raises(InvalidLink):
         accounts.verify_email(services, registered.id, signed)
     assert by_id(services, registered.id).email_verified_at is None
     clock.advance(timedelta(seconds=-2))
@@ -408,7 +408,7 @@ def test_a_link_with_any_character_changed_is_refused(
 ) -> None:
     for position, letter in enumerate(signed):
         changed = signed[:position] + ("A" if letter != "A" else "B") + signed[position + 1 :]
-        with pytest.raises(LinkRefused):
+        with pytest.raises(InvalidLink):
             accounts.verify_email(services, registered.id, changed)
     assert by_id(services, registered.id).email_verified_at is None
 
@@ -417,7 +417,7 @@ def test_a_link_with_any_character_changed_is_refused(
 def test_a_link_verifies_nobody_else(
     services: Services, registered: Account, signed: str, account_id: int
 ) -> None:
-    with pytest.raises(LinkRefused):
+    with pytest.raises(InvalidLink):
         accounts.verify_email(services, account_id, signed)
 
 
@@ -425,13 +425,13 @@ def test_a_link_to_an_address_that_was_changed_is_refused(
     services: Services, registered: Account, mailer: Any
 ) -> None:
     accounts.send_verification(services, replace(registered, email="earlier@example.com"))
-    with pytest.raises(LinkRefused):
+    with pytest.raises(InvalidLink):
         accounts.verify_email(services, registered.id, mailer.last_link.rpartition("/")[2])
 
 
 def test_a_download_link_verifies_nobody(services: Services, registered: Account, clock: Any) -> None:
     url = services.store.signed_url("results/x.png", "x.png", clock.now() + timedelta(hours=1))
-    with pytest.raises(LinkRefused):
+    with pytest.raises(InvalidLink):
         accounts.verify_email(services, registered.id, url.rpartition("/")[2])
 
 
@@ -460,12 +460,12 @@ def test_standing_is_abilities_verification_and_the_plans_features(
         found = work.tokens.with_account(1)
     assert found is not None
     principal = Principal(account, replace(found[0], abilities=("images:read",)))
-    assert accounts.standing(services, principal) == ["images:read", *expected]
+    assert accounts.granted_scopes(services, principal) == ["images:read", *expected]
 
 
 # In the contract's order: whoever lacks two things hears of the first.
 @pytest.mark.parametrize(
-    ("given", "refusal"),
+    ("given", "denial_for"),
     [
         ([], AbilityMissing),
         (["account:verified", _CURRENT, "plan:api_access", "plan:batches"], AbilityMissing),
@@ -479,7 +479,7 @@ def test_standing_is_abilities_verification_and_the_plans_features(
     ],
 )
 def test_the_first_thing_that_is_missing_decides_what_is_said(
-    given: list[str], refusal: type[Exception]
+    given: list[str], denial_for: type[Exception]
 ) -> None:
     required = ["images:read", "account:verified", _CURRENT, "plan:api_access", "plan:batches"]
-    assert type(accounts.refusal(required, given)) is refusal
+    assert type(accounts.denial_for(required, given)) is denial_for

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from domain import background
-from domain.background import AfterTheAnswer, at_once
+from domain.background import BackgroundTasks, run_now
 from domain.errors import Unavailable
 
 
@@ -19,7 +19,7 @@ def test_work_is_done_on_another_thread_and_nobody_waits_for_it() -> None:
         seen.append(threading.current_thread())
         done.set()
 
-    AfterTheAnswer()(work)
+    BackgroundTasks()(work)
     released.set()  # only reached because the call above did not wait
 
     assert done.wait(10)
@@ -36,7 +36,7 @@ def test_work_does_not_begin_with_the_request_that_asked_for_it() -> None:
         done.set()
 
     asked = time.monotonic()
-    AfterTheAnswer()(work)
+    BackgroundTasks()(work)
 
     assert done.wait(10)
     assert begun[0] - asked >= background._AFTER_SECONDS
@@ -51,10 +51,10 @@ def test_what_fails_is_logged_and_the_next_is_done(
     def fail() -> None:
         raise error("The server is down.")
 
-    at_once(fail)
+    run_now(fail)
     assert "The server is down." in caplog.text
 
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
     for _ in range(background._THREADS):
         afterwards(fail)
     afterwards(done.set)
@@ -71,7 +71,7 @@ def test_no_more_waits_than_there_is_room_for(
         released.wait(10)
         done.release()
 
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
     for _ in range(3):
         afterwards(work)
     assert "A mail is not sent: 2 wait already." in caplog.text
@@ -85,7 +85,7 @@ def test_no_more_waits_than_there_is_room_for(
 def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_MOST_WAITING", 1)
     monkeypatch.setattr(background, "_AFTER_SECONDS", 0.0)
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
     for _ in range(5):
         done = threading.Event()
         deadline = time.monotonic() + 10
@@ -98,7 +98,7 @@ def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_closing_waits_for_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
     done: list[int] = []
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
     for number in range(3 * background._THREADS):
         afterwards(lambda number=number: done.append(number))  # type: ignore[misc]
 
@@ -116,7 +116,7 @@ def test_what_takes_longer_is_given_up_and_counted(caplog: pytest.LogCaptureFixt
         begun.release()
         released.wait(10)
 
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
     for _ in range(background._THREADS):
         afterwards(hang)
     afterwards(lambda: done.append(None))
@@ -132,7 +132,7 @@ def test_what_takes_longer_is_given_up_and_counted(caplog: pytest.LogCaptureFixt
 
 
 def test_after_closing_nothing_is_taken_and_nobody_hears_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
     afterwards.close(0)
 
     afterwards(lambda: None)
@@ -145,7 +145,7 @@ def test_a_thread_that_cannot_be_had_is_logged_and_takes_no_room(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(background, "_MOST_WAITING", 2)
-    afterwards = AfterTheAnswer()
+    afterwards = BackgroundTasks()
 
     def cannot_start(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

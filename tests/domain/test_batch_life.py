@@ -25,7 +25,7 @@ from domain import accounts, batches, images, jobs
 from domain.errors import NotFound
 from domain.job_states import NotClaimable
 from domain.records import Image, Result, WholeBatch
-from domain.uploads import Upload, Wish
+from domain.uploads import Upload, UpscaleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class BatchLife(RuleBasedStateMachine):
     @rule(target=batch_ids, count=st.integers(1, 4))
     def submit(self, count: int) -> int:
         uploads = [self.make_upload() for _ in range(count)]
-        batch, made = batches.submit(self.services, self.account, uploads, Wish())
+        batch, made = batches.submit(self.services, self.account, uploads, UpscaleOptions())
         self.batches[batch.id] = ExpectedBatch([image.id for image in made])
         self.images |= {image.id: ExpectedImage(batch.id, {image.original_key}) for image in made}
         return batch.id
@@ -158,7 +158,7 @@ class BatchLife(RuleBasedStateMachine):
     def complete(self, image: Image) -> None:
         expected = self.images[image.id]
         held = expected.held_by(image.job.attempt)
-        key = f"results/{self.services.chance.letters(32)}-{image.job.attempt}.png"
+        key = f"results/{self.services.random_source.token(32)}-{image.job.attempt}.png"
         size = self.services.store.put(key, io.BytesIO(b"a result"))
         result = Result(key, size, image.sizing.result(image.original_size), 1.25, "a-model", "cpu")
         assert jobs.complete(self.services, image, result) is held

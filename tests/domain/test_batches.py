@@ -11,11 +11,11 @@ from domain import batches, images, jobs
 from domain.batch_states import BatchState, BatchStatus
 from domain.database.repositories import Batches, Images, QuotaUsage
 from domain.errors import FieldProblem, InvalidFields, NotFound, QuotaExceeded, Unavailable
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.job_states import NotClaimable, Status
-from domain.services import Rules
+from domain.services import Policy
 from domain.sizing import Sizing
-from domain.uploads import Upload, Wish
+from domain.uploads import Upload, UpscaleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +36,16 @@ def account(make_account: Any) -> Account:
 @pytest.fixture
 def batch_of(services: Services, account: Account, make_upload: Any) -> Callable[[int], WholeBatch]:
     """Submits a batch of so many pictures."""
-    return lambda count: batches.submit(services, account, [make_upload() for _ in range(count)], Wish())
+    return lambda count: batches.submit(
+        services, account, [make_upload() for _ in range(count)], UpscaleOptions()
+    )
 
 
 def problems_of(
-    services: Services, account: Account, files: list[Upload], wish: Wish, *known: FieldProblem
+    services: Services, account: Account, files: list[Upload], options: UpscaleOptions, *known: FieldProblem
 ) -> list[FieldProblem]:
     with pytest.raises(InvalidFields) as caught:
-        batches.submit(services, account, files, wish, None, known)
+        batches.submit(services, account, files, options, None, known)
     return list(caught.value.problems)
 
 
@@ -59,8 +61,8 @@ def test_a_submitted_batch_is_pending_with_all_its_images(
     used: Callable[[Account], int],
     stored_keys: Callable[[], list[str]],
 ) -> None:
-    files = [make_upload("a.png"), make_upload("b.gif", picture_format=PictureFormat.GIF)]
-    submitted = batches.submit(services, account, files, Wish(target_width=16), "Product photos")
+    files = [make_upload("a.png"), make_upload("b.gif", image_format=ImageFormat.GIF)]
+    submitted = batches.submit(services, account, files, UpscaleOptions(target_width=16), "Product photos")
 
     assert submitted == batches.get(services, account, submitted.batch.id)
     batch, made = submitted
@@ -85,23 +87,25 @@ def test_whoever_is_told_finds_all_rows(
     found = []
 
     class LookingQueue:
-        def wake(self, image_id: int) -> bool:
+        def notify(self, image_id: int) -> bool:
             found.append(read_image(image_id))
             return True
 
     files = [make_upload() for _ in range(3)]
-    _, made = batches.submit(make_services(queue=LookingQueue()), account, files, Wish())
+    _, made = batches.submit(make_services(queue=LookingQueue()), account, files, UpscaleOptions())
     assert found == made
 
 
 def test_the_wanted_model_is_that_of_each_image(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
-    services = make_services(rules=Rules(model_choices={"anime": "a-model"}))
-    batch, made = batches.submit(services, account, [make_upload(), make_upload()], Wish(model="anime"))
+    services = make_services(policy=Policy(model_choices={"anime": "a-model"}))
+    batch, made = batches.submit(
+        services, account, [make_upload(), make_upload()], UpscaleOptions(model="anime")
+    )
     assert [image.model_choice for image in made] == ["anime", "anime"]
     assert batches.get(services, account, batch.id).images == made
-    assert problems_of(services, account, [make_upload(), make_upload()], Wish(model="fast")) == [
+    assert problems_of(services, account, [make_upload(), make_upload()], UpscaleOptions(model="fast")) == [
         FieldProblem("model", "offered", {"offered": "auto, anime"})
     ]
 
@@ -109,7 +113,7 @@ def test_the_wanted_model_is_that_of_each_image(
 def test_every_problem_of_every_file_is_named_at_once(
     make_services: Any, account: Account, make_upload: Any, stored_keys: Callable[[], list[str]]
 ) -> None:
-    services = make_services(rules=Rules(max_input_pixels=100))
+    services = make_services(policy=Policy(max_input_pixels=100))
     files = [
         Upload("no.png", io.BytesIO(b"no picture"), 10),
         make_upload(),
@@ -117,7 +121,7 @@ def test_every_problem_of_every_file_is_named_at_once(
         make_upload(padding=10 * 1024 * 1024),
     ]
     known = FieldProblem("name", "max_characters", {"maximum": 255})
-    assert problems_of(services, account, files, Wish(2, 9), known) == [
+    assert problems_of(services, account, files, UpscaleOptions(2, 9), known) == [
         known,
         FieldProblem("images.0", "picture"),
         FieldProblem("images.2", "max_pixels", {"maximum": 100}),
@@ -136,7 +140,7 @@ def test_a_sizing_is_wrong_itself_only_when_no_file_goes_with_it(
     too_large = FieldProblem("target_width", "within_plan_scale", {"maximum": 32})
 
     def problems(target: int, *files: Upload) -> list[FieldProblem]:
-        return problems_of(services, account, list(files), Wish(target_width=target))
+        return problems_of(services, account, list(files), UpscaleOptions(target_width=target))
 
     assert problems(16, large, large) == [too_small, too_small]
     assert problems(16, large) == [too_small]
@@ -151,9 +155,9 @@ def test_of_a_sizing_that_was_not_understood_nothing_more_is_said(
     services: Services, account: Account, make_upload: Any
 ) -> None:
     known = FieldProblem("target_width", "integer")
-    files = [make_upload(picture_format=PictureFormat.WEBP, size=(8192, 1))]
-    assert problems_of(services, account, files, Wish(), known) == [known]
-    (problem,) = problems_of(services, account, files, Wish())
+    files = [make_upload(image_format=ImageFormat.WEBP, size=(8192, 1))]
+    assert problems_of(services, account, files, UpscaleOptions(), known) == [known]
+    (problem,) = problems_of(services, account, files, UpscaleOptions())
     assert (problem.field, problem.rule) == ("scale_factor", "result_side")
 
 
@@ -181,10 +185,10 @@ def test_when_one_file_cannot_be_stored_none_is(
 
     services = make_services(store=FillingStore())
     with pytest.raises(Unavailable):
-        batches.submit(services, account, [make_upload() for _ in range(3)], Wish())
+        batches.submit(services, account, [make_upload() for _ in range(3)], UpscaleOptions())
     assert stored_keys() == []
     assert used(account) == 0
-    assert queue.woken == []
+    assert queue.notified == []
     assert batches.list_page(services, account, None, 1, 15) == ([], 0)
 
 
@@ -214,17 +218,17 @@ def test_with_too_many_waiting_nobody_is_taken_in(
     used: Callable[[Account], int],
     stored_keys: Callable[[], list[str]],
 ) -> None:
-    services = make_services(rules=Rules(max_waiting_images=5))
-    batch, made = batches.submit(services, account, [make_upload() for _ in range(4)], Wish())
+    services = make_services(policy=Policy(max_waiting_images=5))
+    batch, made = batches.submit(services, account, [make_upload() for _ in range(4)], UpscaleOptions())
     with pytest.raises(Unavailable):
-        batches.submit(services, account, [make_upload() for _ in range(2)], Wish())
-    images.submit(services, account, make_upload(), Wish())
+        batches.submit(services, account, [make_upload() for _ in range(2)], UpscaleOptions())
+    images.submit(services, account, make_upload(), UpscaleOptions())
     with pytest.raises(Unavailable):
-        images.submit(services, account, make_upload(), Wish())
+        images.submit(services, account, make_upload(), UpscaleOptions())
     assert used(account) == len(stored_keys()) == 5
     # What is at work waits no longer.
     jobs.claim(services, made[0].id)
-    images.submit(services, account, make_upload(), Wish())
+    images.submit(services, account, make_upload(), UpscaleOptions())
     assert batches.get(services, account, batch.id).batch.status is BatchStatus.PROCESSING
 
 
@@ -440,19 +444,19 @@ def test_renewing_and_handing_back_hold_no_batch(
 @pytest.fixture
 def single(services: Services, account: Account, make_upload: Any) -> Callable[[], Image]:
     """Submits one more picture by itself."""
-    return lambda: images.submit(services, account, make_upload(), Wish())
+    return lambda: images.submit(services, account, make_upload(), UpscaleOptions())
 
 
 def test_single_images_go_before_those_of_batches_the_longest_waiting_first(
     services: Services, batch_of: Any, single: Callable[[], Image]
 ) -> None:
     first, *_ = batch_of(3).images
-    assert jobs.go_before(services, first.id) == []
+    assert jobs.pending_singles_ahead_of(services, first.id) == []
     ids = [single().id for _ in range(2)]
-    assert jobs.go_before(services, first.id) == ids
+    assert jobs.pending_singles_ahead_of(services, first.id) == ids
     # Between single ones the queue decides, and what is gone waits for nobody.
-    assert jobs.go_before(services, ids[1]) == []
-    assert jobs.go_before(services, 4711) == []
+    assert jobs.pending_singles_ahead_of(services, ids[1]) == []
+    assert jobs.pending_singles_ahead_of(services, 4711) == []
 
 
 def test_only_what_waits_goes_before(
@@ -461,6 +465,6 @@ def test_only_what_waits_goes_before(
     (first,) = batch_of(1).images
     at_work, done = (jobs.claim(services, single().id) for _ in range(2))
     jobs.complete(services, done, result_of(done))
-    assert jobs.go_before(services, first.id) == []
-    clock.advance(services.rules.lease)
-    assert jobs.go_before(services, first.id) == [at_work.id]
+    assert jobs.pending_singles_ahead_of(services, first.id) == []
+    clock.advance(services.policy.lease)
+    assert jobs.pending_singles_ahead_of(services, first.id) == [at_work.id]

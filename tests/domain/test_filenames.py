@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.filenames import clean_filename, download_filename
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 
 
 @pytest.mark.parametrize(
@@ -84,33 +84,33 @@ def test_no_name_is_ever_unclean(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filename", "picture_format", "downloaded"),
+    ("filename", "image_format", "downloaded"),
     [
-        ("photo.png", PictureFormat.PNG, "photo.png"),
-        ("photo.png", PictureFormat.BMP, "photo.bmp"),
-        ("photo.PNG", PictureFormat.BMP, "photo.bmp"),
-        ("photo.JPG", PictureFormat.JPEG, "photo.JPG"),
-        ("photo.jpeg", PictureFormat.JPEG, "photo.jpeg"),
-        ("photo.jfif", PictureFormat.JPEG, "photo.jfif"),
-        ("photo.tif", PictureFormat.TIFF, "photo.tif"),
-        ("photo.jpg", PictureFormat.WEBP, "photo.webp"),
-        ("photo", PictureFormat.GIF, "photo.gif"),
-        ("holiday 12.8.2026", PictureFormat.JPEG, "holiday 12.8.2026.jpg"),
-        ("archive.tar.gz", PictureFormat.PNG, "archive.tar.gz.png"),
-        ("evil.html", PictureFormat.GIF, "evil.html.gif"),
-        ("png", PictureFormat.PNG, "png.png"),
-        ("photo.png.jpg", PictureFormat.PNG, "photo.png.png"),
-        ("image", PictureFormat.TIFF, "image.tiff"),
+        ("photo.png", ImageFormat.PNG, "photo.png"),
+        ("photo.png", ImageFormat.BMP, "photo.bmp"),
+        ("photo.PNG", ImageFormat.BMP, "photo.bmp"),
+        ("photo.JPG", ImageFormat.JPEG, "photo.JPG"),
+        ("photo.jpeg", ImageFormat.JPEG, "photo.jpeg"),
+        ("photo.jfif", ImageFormat.JPEG, "photo.jfif"),
+        ("photo.tif", ImageFormat.TIFF, "photo.tif"),
+        ("photo.jpg", ImageFormat.WEBP, "photo.webp"),
+        ("photo", ImageFormat.GIF, "photo.gif"),
+        ("holiday 12.8.2026", ImageFormat.JPEG, "holiday 12.8.2026.jpg"),
+        ("archive.tar.gz", ImageFormat.PNG, "archive.tar.gz.png"),
+        ("evil.html", ImageFormat.GIF, "evil.html.gif"),
+        ("png", ImageFormat.PNG, "png.png"),
+        ("photo.png.jpg", ImageFormat.PNG, "photo.png.png"),
+        ("image", ImageFormat.TIFF, "image.tiff"),
     ],
 )
 def test_a_downloads_extension_says_what_the_content_is(
-    submitted: Any, filename: str, picture_format: PictureFormat, downloaded: str
+    submitted: Any, filename: str, image_format: ImageFormat, downloaded: str
 ) -> None:
-    image = replace(submitted(), filename=filename, picture_format=picture_format)
+    image = replace(submitted(), filename=filename, image_format=image_format)
     assert download_filename(image) == downloaded
 
 
 # Most file systems hold 255: a name that filled the table must leave room for the extension it gets.
 def test_a_downloads_name_with_its_new_extension_is_still_short_enough(submitted: Any) -> None:
-    image = replace(submitted(), filename="a" * 255, picture_format=PictureFormat.TIFF)
+    image = replace(submitted(), filename="a" * 255, image_format=ImageFormat.TIFF)
     assert download_filename(image) == "a" * 250 + ".tiff"

@@ -14,7 +14,7 @@ import pytest
 from domain import accounts, hourly_limit
 from domain.errors import TooManyFailedLogins, TooManyRequests, WrongCredentials
 from domain.records import Account, Principal, Token
-from domain.services import Rules, Services
+from domain.services import Policy, Services
 
 ADDRESS = "192.0.2.1"
 
@@ -44,7 +44,7 @@ def test_an_account_has_what_its_plan_says_wherever_it_comes_from(
 def test_the_request_after_the_last_one_is_refused_until_the_hour_is_over(
     make_services: Callable[..., Services], clock: Any
 ) -> None:
-    services = make_services(rules=Rules(unauthenticated_per_hour=3))
+    services = make_services(policy=Policy(unauthenticated_per_hour=3))
     assert [request(services, None) for _ in range(3)] == [2, 1, 0]
     clock.advance(timedelta(minutes=20))
 

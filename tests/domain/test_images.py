@@ -17,12 +17,12 @@ from domain.errors import (
     QuotaExceeded,
     Unavailable,
 )
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.job_states import NotClaimable, Status
-from domain.ports import PictureFacts
-from domain.services import Rules
+from domain.ports import ImageFacts
+from domain.services import Policy
 from domain.sizing import Caps, Size, Sizing
-from domain.uploads import Upload, Wish
+from domain.uploads import Upload, UpscaleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +35,10 @@ pytestmark = pytest.mark.both_databases
 
 
 def problems_of(
-    services: Services, account: Account, upload: Upload | None, wish: Wish, *known: FieldProblem
+    services: Services, account: Account, upload: Upload | None, options: UpscaleOptions, *known: FieldProblem
 ) -> list[tuple[str, str]]:
     with pytest.raises(InvalidFields) as caught:
-        images.submit(services, account, upload, wish, known)
+        images.submit(services, account, upload, options, known)
     return [(problem.field, problem.rule) for problem in caught.value.problems]
 
 
@@ -53,7 +53,7 @@ def nothing_stored(
             assert work.images.page(account.id, None, limit=1, offset=0) == ([], 0)
         assert stored_keys() == []
         assert used(account) == 0
-        assert queue.woken == []
+        assert queue.notified == []
 
     return check
 
@@ -64,15 +64,15 @@ def nothing_stored(
 def test_a_submitted_image_is_pending_with_everything_known_of_it(
     services: Services, account: Account, make_upload: Any, clock: Any, read_image: Callable[[int], Image]
 ) -> None:
-    upload = make_upload("Ferien.jpeg", picture_format=PictureFormat.JPEG, size=(640, 480), padding=1000)
-    image = images.submit(services, account, upload, Wish(scale_factor=3))
+    upload = make_upload("Ferien.jpeg", image_format=ImageFormat.JPEG, size=(640, 480), padding=1000)
+    image = images.submit(services, account, upload, UpscaleOptions(scale_factor=3))
     assert image == read_image(image.id)
     assert image.account_id == account.id
     assert image.status is Status.PENDING
     assert image.filename == "Ferien.jpeg"
     assert image.original_bytes == upload.bytes
     assert image.original_size == Size(640, 480)
-    assert image.picture_format is PictureFormat.JPEG
+    assert image.image_format is ImageFormat.JPEG
     assert image.sizing == Sizing(scale_factor=3)
     assert image.api_request
     assert image.created_at == image.updated_at == clock.now()
@@ -84,8 +84,8 @@ def test_a_submitted_image_is_pending_with_everything_known_of_it(
 def test_the_original_lies_under_a_made_up_name_byte_for_byte(
     services: Services, account: Account, make_upload: Any, stored_keys: Callable[[], list[str]]
 ) -> None:
-    upload = make_upload("../../etc/passwd", picture_format=PictureFormat.BMP, padding=300_000)
-    image = images.submit(services, account, upload, Wish())
+    upload = make_upload("../../etc/passwd", image_format=ImageFormat.BMP, padding=300_000)
+    image = images.submit(services, account, upload, UpscaleOptions())
     assert stored_keys() == [image.original_key]
     folder, _, name = image.original_key.partition("/")
     assert folder == "originals"
@@ -99,13 +99,13 @@ def test_the_original_lies_under_a_made_up_name_byte_for_byte(
 def test_two_uploads_of_one_file_are_two_images(
     services: Services, account: Account, make_upload: Any
 ) -> None:
-    first, second = (images.submit(services, account, make_upload(), Wish()) for _ in range(2))
+    first, second = (images.submit(services, account, make_upload(), UpscaleOptions()) for _ in range(2))
     assert second.id > first.id
     assert second.original_key != first.original_key
 
 
 def test_a_target_is_kept_as_it_was_asked_for(services: Services, account: Account, make_upload: Any) -> None:
-    image = images.submit(services, account, make_upload(size=(100, 50)), Wish(target_height=101))
+    image = images.submit(services, account, make_upload(size=(100, 50)), UpscaleOptions(target_height=101))
     assert image.sizing == Sizing(target_height=101)
 
 
@@ -127,10 +127,10 @@ def test_submitting_goes_file_then_quota_then_row_then_message(
 
     services = make_services()
     note(services.store, "put", "file")
-    note(services.queue, "wake", "message")
+    note(services.queue, "notify", "message")
     note(images.quota, "take", "quota")
     note(UnitOfWork, "commit", "commit")
-    images.submit(services, account, make_upload(), Wish())
+    images.submit(services, account, make_upload(), UpscaleOptions())
     assert told == ["file", "quota", "commit", "message"]
 
 
@@ -140,11 +140,11 @@ def test_whoever_is_told_finds_the_row(
     found = []
 
     class LookingQueue:
-        def wake(self, image_id: int) -> bool:
+        def notify(self, image_id: int) -> bool:
             found.append(read_image(image_id))
             return True
 
-    image = images.submit(make_services(queue=LookingQueue()), account, make_upload(), Wish())
+    image = images.submit(make_services(queue=LookingQueue()), account, make_upload(), UpscaleOptions())
     assert found == [image]
 
 
@@ -152,7 +152,7 @@ def test_an_image_is_accepted_while_the_queue_is_down(
     services: Services, account: Account, make_upload: Any, queue: Any
 ) -> None:
     queue.broken = True
-    image = images.submit(services, account, make_upload(), Wish())
+    image = images.submit(services, account, make_upload(), UpscaleOptions())
     assert images.get(services, account, image.id).status is Status.PENDING
 
 
@@ -165,14 +165,14 @@ def test_over_the_quota_nothing_is_stored(
     queue: Any,
 ) -> None:
     account = make_account("free")
-    accepted = [images.submit(services, account, make_upload(), Wish()) for _ in range(2)]
+    accepted = [images.submit(services, account, make_upload(), UpscaleOptions()) for _ in range(2)]
     queue.take()
     with pytest.raises(QuotaExceeded):
-        images.submit(services, account, make_upload(), Wish())
+        images.submit(services, account, make_upload(), UpscaleOptions())
     assert stored_keys() == sorted(image.original_key for image in accepted)
     assert images.list_page(services, account, None, 1, 10).total == 2
     assert used(account) == 2
-    assert queue.woken == []
+    assert queue.notified == []
 
 
 # Only a request that is otherwise right can be over quota.
@@ -181,8 +181,8 @@ def test_a_wrong_request_is_told_so_before_the_quota_is_looked_at(
 ) -> None:
     account = make_account("free")
     for _ in range(2):
-        images.submit(services, account, make_upload(), Wish())
-    wrong = problems_of(services, account, make_upload(), Wish(target_width=1))
+        images.submit(services, account, make_upload(), UpscaleOptions())
+    wrong = problems_of(services, account, make_upload(), UpscaleOptions(target_width=1))
     assert wrong == [("target_width", "larger_than_original")]
 
 
@@ -194,7 +194,7 @@ def test_an_outage_of_the_store_leaves_no_row_and_costs_nothing(
             raise Unavailable("No space left.")
 
     with pytest.raises(Unavailable):
-        images.submit(make_services(store=FullStore()), account, make_upload(), Wish())
+        images.submit(make_services(store=FullStore()), account, make_upload(), UpscaleOptions())
     nothing_stored(account)
 
 
@@ -211,7 +211,7 @@ def test_an_outage_of_the_database_leaves_no_file(
     with monkeypatch.context() as patch:
         patch.setattr(UnitOfWork, "commit", commit)
         with pytest.raises(Unavailable):
-            images.submit(services, account, make_upload(), Wish())
+            images.submit(services, account, make_upload(), UpscaleOptions())
     nothing_stored(account)
 
 
@@ -227,7 +227,7 @@ def test_files_whose_rows_may_have_been_committed_stay(
 ) -> None:
     break_commits(1, hold=True)
     with pytest.raises(Unavailable):
-        images.submit(services, account, make_upload(), Wish())
+        images.submit(services, account, make_upload(), UpscaleOptions())
     ((image,), total) = images.list_page(services, account, None, 1, 15)
     assert total == 1
     assert stored_keys() == [image.original_key]
@@ -251,9 +251,9 @@ def test_a_file_that_cannot_be_taken_back_does_not_hide_the_reason(
     services = make_services(store=StoreThatKeeps())
     account = make_account("free")
     for _ in range(2):
-        images.submit(services, account, make_upload(), Wish())
+        images.submit(services, account, make_upload(), UpscaleOptions())
     with pytest.raises(QuotaExceeded):
-        images.submit(services, account, make_upload(), Wish())
+        images.submit(services, account, make_upload(), UpscaleOptions())
     assert "could not be deleted" in caplog.text
 
 
@@ -265,7 +265,9 @@ def test_everything_wrong_is_told_at_once_with_what_was_known_before(
 ) -> None:
     no_picture = Upload("photo.png", io.BytesIO(b"no picture"), 10)
     known = FieldProblem("scale_facter", "unknown")
-    assert problems_of(services, account, no_picture, Wish(scale_factor=2, target_width=5), known) == [
+    assert problems_of(
+        services, account, no_picture, UpscaleOptions(scale_factor=2, target_width=5), known
+    ) == [
         ("scale_facter", "unknown"),
         ("image", "picture"),
         ("scale_factor", "excluded_by_target"),
@@ -277,13 +279,15 @@ def test_a_problem_known_before_refuses_a_submission_that_is_otherwise_right(
     services: Services, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
 ) -> None:
     known = FieldProblem("is_admin", "unknown")
-    assert problems_of(services, account, make_upload(), Wish(), known) == [("is_admin", "unknown")]
+    assert problems_of(services, account, make_upload(), UpscaleOptions(), known) == [("is_admin", "unknown")]
     nothing_stored(account)
 
 
 def test_without_a_file_only_what_the_contract_said_is_said(services: Services, account: Account) -> None:
     known = FieldProblem("image", "required")
-    assert problems_of(services, account, None, Wish(target_width=5), known) == [("image", "required")]
+    assert problems_of(services, account, None, UpscaleOptions(target_width=5), known) == [
+        ("image", "required")
+    ]
 
 
 # Nothing was sent, as far as the rules can see, but not because the caller is content with the default:
@@ -294,16 +298,16 @@ def test_a_malformed_size_is_not_taken_for_the_default(
 ) -> None:
     known = FieldProblem(field, "integer")
     upload = make_upload(size=(9000, 10))
-    assert problems_of(services, account, upload, Wish(), known) == [(field, "integer")]
-    assert problems_of(services, account, upload, Wish()) == [("scale_factor", "result_side")]
+    assert problems_of(services, account, upload, UpscaleOptions(), known) == [(field, "integer")]
+    assert problems_of(services, account, upload, UpscaleOptions()) == [("scale_factor", "result_side")]
 
 
 def test_a_model_that_is_offered_is_kept_with_the_image(
     make_services: Any, account: Account, make_upload: Any, read_image: Callable[[int], Image]
 ) -> None:
-    services = make_services(rules=Rules(model_choices={"fast": "a-model", "photo": "another"}))
+    services = make_services(policy=Policy(model_choices={"fast": "a-model", "photo": "another"}))
     for word in ("photo", None):
-        image = images.submit(services, account, make_upload(), Wish(model=word))
+        image = images.submit(services, account, make_upload(), UpscaleOptions(model=word))
         assert image.model_choice == read_image(image.id).model_choice == word
 
 
@@ -311,9 +315,9 @@ def test_a_model_that_is_not_offered_is_refused_with_those_that_are(
     make_services: Any, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
 ) -> None:
     for choices, offered in (({}, "auto"), ({"fast": "a-model", "photo": "another"}, "auto, fast, photo")):
-        services = make_services(rules=Rules(model_choices=choices))
+        services = make_services(policy=Policy(model_choices=choices))
         with pytest.raises(InvalidFields) as caught:
-            images.submit(services, account, make_upload(), Wish(model="anime"))
+            images.submit(services, account, make_upload(), UpscaleOptions(model="anime"))
         assert caught.value.problems == (FieldProblem("model", "offered", {"offered": offered}),)
     nothing_stored(account)
 
@@ -321,19 +325,19 @@ def test_a_model_that_is_not_offered_is_refused_with_those_that_are(
 def test_a_wrong_model_is_told_beside_a_wrong_size(
     services: Services, account: Account, make_upload: Any
 ) -> None:
-    both = Wish(scale_factor=2, target_width=9, model="fast")
+    both = UpscaleOptions(scale_factor=2, target_width=9, model="fast")
     assert problems_of(services, account, make_upload(), both) == [
         ("model", "offered"),
         ("scale_factor", "excluded_by_target"),
     ]
     # Who asked for no size and for a model that there is not asked for the default size all the same.
     upload, unknown = make_upload(size=(9000, 10)), FieldProblem("model", "one_of")
-    assert problems_of(services, account, upload, Wish(), unknown) == [
+    assert problems_of(services, account, upload, UpscaleOptions(), unknown) == [
         ("model", "one_of"),
         ("scale_factor", "result_side"),
     ]
     assert problems_of(
-        services, account, upload, Wish(model="fast"), FieldProblem("target_width", "integer")
+        services, account, upload, UpscaleOptions(model="fast"), FieldProblem("target_width", "integer")
     ) == [
         ("target_width", "integer"),
         ("model", "offered"),
@@ -344,8 +348,8 @@ def test_a_file_of_exactly_the_largest_size_passes(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
     upload = make_upload(padding=5000)
-    exact = make_services(rules=Rules(max_upload_bytes=upload.bytes))
-    assert images.submit(exact, account, upload, Wish()).original_bytes == upload.bytes
+    exact = make_services(policy=Policy(max_upload_bytes=upload.bytes))
+    assert images.submit(exact, account, upload, UpscaleOptions()).original_bytes == upload.bytes
 
 
 def test_a_file_one_byte_larger_is_refused_without_being_read(make_services: Any, account: Account) -> None:
@@ -353,81 +357,86 @@ def test_a_file_one_byte_larger_is_refused_without_being_read(make_services: Any
         def read(self, *_: Any) -> bytes:
             raise AssertionError("Nobody asked for it.")
 
-    services = make_services(rules=Rules(max_upload_bytes=10 * 1024))
+    services = make_services(policy=Policy(max_upload_bytes=10 * 1024))
     with pytest.raises(InvalidFields) as caught:
-        images.submit(services, account, Upload("photo.png", Unreadable(), 10 * 1024 + 1), Wish())
+        images.submit(services, account, Upload("photo.png", Unreadable(), 10 * 1024 + 1), UpscaleOptions())
     assert caught.value.problems == (FieldProblem("image", "max_kilobytes", {"maximum": 10}),)
 
 
 def test_a_picture_of_exactly_the_most_pixels_passes(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
-    services = make_services(rules=Rules(max_input_pixels=100))
-    assert images.submit(services, account, make_upload(size=(20, 5)), Wish()).original_size == (20, 5)
+    services = make_services(policy=Policy(max_input_pixels=100))
+    assert images.submit(services, account, make_upload(size=(20, 5)), UpscaleOptions()).original_size == (
+        20,
+        5,
+    )
     with pytest.raises(InvalidFields) as caught:
-        images.submit(services, account, make_upload(size=(101, 1)), Wish())
+        images.submit(services, account, make_upload(size=(101, 1)), UpscaleOptions())
     assert caught.value.problems == (FieldProblem("image", "max_pixels", {"maximum": 100}),)
 
 
 def test_forty_megapixels_are_the_most_by_default(
     services: Services, account: Account, make_upload: Any
 ) -> None:
-    wish = Wish(target_width=8001)
-    assert images.submit(services, account, make_upload(size=(8000, 5000)), wish).id
-    assert problems_of(services, account, make_upload(size=(8000, 5001)), wish) == [("image", "max_pixels")]
+    options = UpscaleOptions(target_width=8001)
+    assert images.submit(services, account, make_upload(size=(8000, 5000)), options).id
+    assert problems_of(services, account, make_upload(size=(8000, 5001)), options) == [
+        ("image", "max_pixels")
+    ]
 
 
 @pytest.mark.parametrize(
-    ("picture_format", "further", "rule"),
+    ("image_format", "further", "rule"),
     [
-        (PictureFormat.GIF, 199, None),
-        (PictureFormat.GIF, 200, "max_frames"),
-        (PictureFormat.PNG, 200, "max_frames"),
-        (PictureFormat.WEBP, 200, "max_frames"),
-        (PictureFormat.TIFF, 49, None),
-        (PictureFormat.TIFF, 50, "max_pages"),
+        (ImageFormat.GIF, 199, None),
+        (ImageFormat.GIF, 200, "max_frames"),
+        (ImageFormat.PNG, 200, "max_frames"),
+        (ImageFormat.WEBP, 200, "max_frames"),
+        (ImageFormat.TIFF, 49, None),
+        (ImageFormat.TIFF, 50, "max_pages"),
     ],
 )
 def test_frames_and_pages_have_a_limit(
     make_services: Any,
     account: Account,
     make_upload: Any,
-    picture_format: PictureFormat,
+    image_format: ImageFormat,
     further: int,
     rule: str | None,
 ) -> None:
-    facts = PictureFacts(picture_format, Size(8, 6), (Size(8, 6),) * further)
+    facts = ImageFacts(image_format, Size(8, 6), (Size(8, 6),) * further)
     services = make_services(probe=lambda _content: facts)
     if rule is None:
-        assert images.submit(services, account, make_upload(), Wish()).original_size == (8, 6)
+        assert images.submit(services, account, make_upload(), UpscaleOptions()).original_size == (8, 6)
     else:
-        assert problems_of(services, account, make_upload(), Wish()) == [("image", rule)]
+        assert problems_of(services, account, make_upload(), UpscaleOptions()) == [("image", rule)]
 
 
 def test_the_pixels_of_all_frames_count_together(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
-    facts = PictureFacts(PictureFormat.TIFF, Size(10, 5), (Size(10, 4), Size(2, 5)))
+    facts = ImageFacts(ImageFormat.TIFF, Size(10, 5), (Size(10, 4), Size(2, 5)))
     services = make_services(
-        probe=lambda _content: facts, rules=Rules(max_input_pixels=100, result_caps=Caps(max_pixels=800))
+        probe=lambda _content: facts, policy=Policy(max_input_pixels=100, result_caps=Caps(max_pixels=800))
     )
-    assert images.submit(services, account, make_upload(), Wish()).id
-    assert problems_of(services, account, make_upload(), Wish(scale_factor=3)) == [
+    assert images.submit(services, account, make_upload(), UpscaleOptions()).id
+    assert problems_of(services, account, make_upload(), UpscaleOptions(scale_factor=3)) == [
         ("scale_factor", "result_pixels")
     ]
-    fewer = replace(services, rules=replace(services.rules, max_input_pixels=99))
-    assert problems_of(fewer, account, make_upload(), Wish()) == [("image", "max_pixels")]
+    fewer = replace(services, policy=replace(services.policy, max_input_pixels=99))
+    assert problems_of(fewer, account, make_upload(), UpscaleOptions()) == [("image", "max_pixels")]
 
 
 def test_the_cap_of_the_result_is_the_formats_own(
     services: Services, account: Account, make_upload: Any
 ) -> None:
     upload = {
-        picture_format: make_upload(picture_format=picture_format, size=(8192, 1))
-        for picture_format in (PictureFormat.PNG, PictureFormat.WEBP)
+        image_format: make_upload(image_format=image_format, size=(8192, 1))
+        for image_format in (ImageFormat.PNG, ImageFormat.WEBP)
     }
-    assert images.submit(services, account, upload[PictureFormat.PNG], Wish()).id
-    assert problems_of(services, account, upload[PictureFormat.WEBP], Wish()) == [
+    assert images.submit(services, account, upload[ImageFormat.PNG], UpscaleOptions()).id
+    assert problems_of(services, account, upload[ImageFormat.WEBP], UpscaleOptions()) == [
         ("scale_factor", "result_side")
     ]
 
@@ -435,8 +444,8 @@ def test_the_cap_of_the_result_is_the_formats_own(
 def test_the_cap_of_the_result_is_the_operators(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
-    services = make_services(rules=Rules(result_caps=Caps(max_pixels=100)))
-    assert problems_of(services, account, make_upload(size=(6, 5)), Wish()) == [
+    services = make_services(policy=Policy(result_caps=Caps(max_pixels=100)))
+    assert problems_of(services, account, make_upload(size=(6, 5)), UpscaleOptions()) == [
         ("scale_factor", "result_pixels")
     ]
 
@@ -446,10 +455,10 @@ def test_the_plan_decides_how_far_a_picture_is_enlarged(
 ) -> None:
     small = type(plans)([replace(plan, max_scale=2) for plan in plans])
     services, account = make_services(plans=small), make_account("starter")
-    assert problems_of(services, account, make_upload(), Wish(scale_factor=3)) == [
+    assert problems_of(services, account, make_upload(), UpscaleOptions(scale_factor=3)) == [
         ("scale_factor", "within_plan_scale")
     ]
-    assert images.submit(services, account, make_upload(), Wish(scale_factor=2)).id
+    assert images.submit(services, account, make_upload(), UpscaleOptions(scale_factor=2)).id
 
 
 # --- looking
@@ -541,7 +550,7 @@ def test_a_completed_image_downloads_its_result_under_the_clients_name_for_an_ho
     url, filename = images.download(services, account, claimed.id)
     assert filename == "photo.png"
     signed = url.removeprefix("/api/files/")
-    clock.advance(services.rules.download_link_lifetime - timedelta(seconds=1))
+    clock.advance(services.policy.download_link_lifetime - timedelta(seconds=1))
     path, named = store.open_signed(signed, clock.now())
     assert named == "photo.png"
     with services.store.open(result.key) as stored:
@@ -669,5 +678,5 @@ def test_an_image_is_gone_even_if_its_file_cannot_be_deleted(
 def test_the_cleaned_name_is_the_one_that_is_kept(
     services: Services, account: Account, make_upload: Any
 ) -> None:
-    image = images.submit(services, account, make_upload("..\\evil\r\nname.png"), Wish())
+    image = images.submit(services, account, make_upload("..\\evil\r\nname.png"), UpscaleOptions())
     assert images.get(services, account, image.id).filename == "evilname.png"

@@ -69,8 +69,8 @@ def test_the_claim_after_the_last_lost_attempt_fails_the_job() -> None:
 
 
 def test_renewing_counts_the_lease_from_now() -> None:
-    later = NOW + timedelta(seconds=15)
-    assert job_states.renew(AT_WORK, 1, later, LEASE) == replace(AT_WORK, lease_until=later + LEASE)
+    background = NOW + timedelta(seconds=15)
+    assert job_states.renew(AT_WORK, 1, background, LEASE) == replace(AT_WORK, lease_until=background + LEASE)
 
 
 # A worker that was slow to renew and finds nobody else at its job simply goes on.

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from domain import images, jobs, quota, uploads
 from domain.database.repositories import Images
 from domain.job_states import NotClaimable, Status
-from domain.services import Rules
+from domain.services import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def image(submitted: Callable[[], Image]) -> Image:
 def vanish(services: Services, clock: Any, image_id: int) -> Image:
     """A worker that claims the image and is never heard of again."""
     claimed = jobs.claim(services, image_id)
-    clock.advance(services.rules.lease)
+    clock.advance(services.policy.lease)
     return claimed
 
 
@@ -44,7 +44,7 @@ def test_a_claim_moves_the_image_to_processing(services: Services, image: Image,
     claimed = jobs.claim(services, image.id)
     assert claimed.status is Status.PROCESSING
     assert claimed.job.attempt == 1
-    assert claimed.job.lease_until == claimed_at + services.rules.lease
+    assert claimed.job.lease_until == claimed_at + services.policy.lease
     assert claimed.updated_at == claimed_at
     assert claimed.created_at == image.created_at
 
@@ -99,7 +99,7 @@ def test_renewing_notes_the_progress_and_prolongs_the_lease(
         assert jobs.renew(services, claimed, percent)
         row = read_image(image.id)
         assert row.progress == percent
-        assert row.job.lease_until == now + services.rules.lease
+        assert row.job.lease_until == now + services.policy.lease
     with pytest.raises(NotClaimable):
         jobs.claim(services, image.id)
 
@@ -136,7 +136,7 @@ def test_whoever_renews_too_late_learns_that_another_has_it(
 def test_the_length_of_the_lease_is_the_operators_choice(
     make_services: Any, image: Image, clock: Any
 ) -> None:
-    patient = make_services(rules=Rules(lease=timedelta(hours=1)))
+    patient = make_services(policy=Policy(lease=timedelta(hours=1)))
     jobs.claim(patient, image.id)
     clock.advance(timedelta(minutes=59))
     with pytest.raises(NotClaimable):
@@ -260,7 +260,7 @@ def test_the_third_lost_attempt_fails_the_image_and_gives_the_quota_back(
         claimed = jobs.claim(services, image.id)
         assert claimed.job.attempt == attempt
         if how == "silently":
-            clock.advance(services.rules.lease)
+            clock.advance(services.policy.lease)
         else:
             assert jobs.lose(services, claimed)
     with pytest.raises(NotClaimable):
@@ -350,13 +350,13 @@ def test_an_image_whose_message_was_lost_is_woken(
     queue.broken = True
     image = submitted()
     queue.broken = False
-    clock.advance(services.rules.wake_again_after)
-    assert jobs.wake_sleepers(services) == 1
+    clock.advance(services.policy.requeue_after)
+    assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [image.id]
 
 
 def test_where_nobody_waits_nobody_is_woken(services: Services, queue: Any) -> None:
-    assert jobs.wake_sleepers(services) == 0
+    assert jobs.requeue_stale_images(services) == 0
     assert queue.take() == []
 
 
@@ -364,10 +364,10 @@ def test_an_image_is_not_woken_before_its_message_had_its_time(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
     queue.take()
-    clock.advance(services.rules.wake_again_after - timedelta(microseconds=1))
-    assert jobs.wake_sleepers(services) == 0
+    clock.advance(services.policy.requeue_after - timedelta(microseconds=1))
+    assert jobs.requeue_stale_images(services) == 0
     clock.advance(timedelta(microseconds=1))
-    assert jobs.wake_sleepers(services) == 1
+    assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [image.id]
 
 
@@ -380,7 +380,7 @@ def test_a_waiting_image_is_woken_once_in_each_period(
     looks = 150
     for _ in range(looks):
         clock.advance(timedelta(seconds=1))
-        jobs.wake_sleepers(services)
+        jobs.requeue_stale_images(services)
     assert queue.take() == [image.id] * (looks // 15)
 
 
@@ -390,21 +390,21 @@ def test_an_image_at_work_sleeps_on_until_its_lease_runs_out(
     claimed = jobs.claim(services, image.id)
     queue.take()
     for percent in range(5):
-        clock.advance(services.rules.lease - timedelta(seconds=1))
+        clock.advance(services.policy.lease - timedelta(seconds=1))
         assert jobs.renew(services, claimed, percent)
-        assert jobs.wake_sleepers(services) == 0
-    clock.advance(services.rules.lease)
-    assert jobs.wake_sleepers(services) == 1
+        assert jobs.requeue_stale_images(services) == 0
+    clock.advance(services.policy.lease)
+    assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [image.id]
 
 
 def test_an_image_that_was_handed_back_is_woken(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
-    clock.advance(services.rules.wake_again_after)
+    clock.advance(services.policy.requeue_after)
     jobs.hand_back(services, jobs.claim(services, image.id))
     queue.take()
-    assert jobs.wake_sleepers(services) == 1
+    assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [image.id]
 
 
@@ -420,7 +420,7 @@ def test_what_is_finished_is_left_asleep(
     jobs.fail(services, failed, "No.", refund=False)
     queue.take()
     clock.advance(timedelta(days=30))
-    assert jobs.wake_sleepers(services) == 0
+    assert jobs.requeue_stale_images(services) == 0
     assert queue.take() == []
 
 
@@ -432,18 +432,18 @@ def test_the_longest_asleep_are_woken_first_until_all_are_awake(
     account = make_account("professional")
     made = []
     for _ in range(130):
-        made.append(images.submit(services, account, make_upload(), uploads.Wish()).id)
+        made.append(images.submit(services, account, make_upload(), uploads.UpscaleOptions()).id)
         clock.advance(timedelta(milliseconds=1))
     queue.broken = False
-    clock.advance(services.rules.wake_again_after)
-    woken = []
-    while count := jobs.wake_sleepers(services):
+    clock.advance(services.policy.requeue_after)
+    notified = []
+    while count := jobs.requeue_stale_images(services):
         told = queue.take()
         assert count == len(told) <= 100
         for image_id in told:
             assert jobs.claim(services, image_id).job.attempt == 1
-        woken += told
-    assert woken == made
+        notified += told
+    assert notified == made
 
 
 # Nobody heard it, so it is not counted; and it is said again when its time has come, not at once.
@@ -452,12 +452,12 @@ def test_while_the_queue_is_down_nobody_counts_as_woken(
 ) -> None:
     queue.take()
     queue.broken = True
-    clock.advance(services.rules.wake_again_after)
-    assert jobs.wake_sleepers(services) == 0
+    clock.advance(services.policy.requeue_after)
+    assert jobs.requeue_stale_images(services) == 0
     queue.broken = False
-    assert jobs.wake_sleepers(services) == 0
-    clock.advance(services.rules.wake_again_after)
-    assert jobs.wake_sleepers(services) == 1
+    assert jobs.requeue_stale_images(services) == 0
+    clock.advance(services.policy.requeue_after)
+    assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [image.id]
 
 
@@ -466,17 +466,17 @@ def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
     services: Services, image: Image, queue: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.take()
-    clock.advance(services.rules.wake_again_after)
-    look = Images.sleepers
+    clock.advance(services.policy.requeue_after)
+    look = Images.stale_ids
 
     def look_while_the_other_wakes(self: Images, **options: Any) -> list[int]:
         asleep = look(self, **options)
-        monkeypatch.setattr(Images, "sleepers", look)
-        jobs.wake_sleepers(services)
+        monkeypatch.setattr(Images, "stale_ids", look)
+        jobs.requeue_stale_images(services)
         return asleep
 
-    monkeypatch.setattr(Images, "sleepers", look_while_the_other_wakes)
-    assert jobs.wake_sleepers(services) == 0
+    monkeypatch.setattr(Images, "stale_ids", look_while_the_other_wakes)
+    assert jobs.requeue_stale_images(services) == 0
     assert queue.take() == [image.id]
 
 
@@ -487,12 +487,12 @@ def test_an_image_that_somebody_holds_is_not_waited_for_and_not_woken(
 ) -> None:
     first, held, last = (submitted().id for _ in range(3))
     queue.take()
-    clock.advance(services.rules.wake_again_after)
+    clock.advance(services.policy.requeue_after)
     with services.database.writing() as work:
         work.images.locked(held)
-        assert jobs.wake_sleepers(services) == 2
+        assert jobs.requeue_stale_images(services) == 2
     assert queue.take() == [first, last]
-    assert jobs.wake_sleepers(services) == 1
+    assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [held]
 
 
@@ -505,8 +505,8 @@ def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
 
     told = []
     for _ in range(20):
-        clock.advance(services.rules.wake_again_after)
-        jobs.wake_sleepers(services)
+        clock.advance(services.policy.requeue_after)
+        jobs.requeue_stale_images(services)
         told += queue.take()
 
     assert set(told) == set(ids[:10])
@@ -518,9 +518,9 @@ def test_a_broker_that_is_down_is_asked_once(
 ) -> None:
     for _ in range(5):
         submitted()
-    clock.advance(services.rules.wake_again_after)
+    clock.advance(services.policy.requeue_after)
     queue.broken = True
     queue.asked = 0
 
-    assert jobs.wake_sleepers(services) == 0
+    assert jobs.requeue_stale_images(services) == 0
     assert queue.asked == 1

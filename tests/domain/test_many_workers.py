@@ -43,7 +43,7 @@ class Expected:
     """What one image's row must say, told without the code under test."""
 
     month: str
-    woken_at: datetime
+    notified_at: datetime
     status: str = "pending"
     attempt: int = 0
     lost: int = 0
@@ -114,13 +114,13 @@ class ManyWorkers(RuleBasedStateMachine):
 
     @property
     def lease_end(self) -> datetime:
-        return self.now + self.services.rules.lease
+        return self.now + self.services.policy.lease
 
     @precondition(lambda self: len(self.expected) < 4)
     @rule(target=image_ids)
     def submit(self) -> int:
-        image = images.submit(self.services, self.account, self.make_upload(), uploads.Wish())
-        self.expected[image.id] = Expected(month=f"{self.now:%Y-%m}", woken_at=self.now)
+        image = images.submit(self.services, self.account, self.make_upload(), uploads.UpscaleOptions())
+        self.expected[image.id] = Expected(month=f"{self.now:%Y-%m}", notified_at=self.now)
         assert self.queue.take() == [image.id]
         return image.id
 
@@ -145,7 +145,7 @@ class ManyWorkers(RuleBasedStateMachine):
     @rule(target=attempts, image_id=image_ids)
     def claim_and_vanish(self, image_id: int) -> Any:
         image = self.claim(image_id)
-        self.clock.advance(self.services.rules.lease)
+        self.clock.advance(self.services.policy.lease)
         return image
 
     @rule(image=attempts, progress=st.integers(0, 99))
@@ -176,7 +176,7 @@ class ManyWorkers(RuleBasedStateMachine):
     def complete(self, image: Image) -> None:
         expected = self.expected[image.id]
         held = expected.held_by(image.job.attempt)
-        key = f"results/{self.services.chance.letters(32)}-{image.job.attempt}.png"
+        key = f"results/{self.services.random_source.token(32)}-{image.job.attempt}.png"
         size = self.services.store.put(key, io.BytesIO(b"a result"))
         result = Result(key, size, image.sizing.result(image.original_size), 1.25, "a-model", "cpu")
         assert jobs.complete(self.services, image, result) is held
@@ -211,17 +211,17 @@ class ManyWorkers(RuleBasedStateMachine):
 
     # Exactly those that anybody may claim and nobody was told of lately: none forgotten, and no flood.
     @rule()
-    def wake_sleepers(self) -> None:
-        lately = self.now - self.services.rules.wake_again_after
+    def requeue_stale_images(self) -> None:
+        lately = self.now - self.services.policy.requeue_after
         asleep = [
             image_id
             for image_id, expected in self.expected.items()
-            if expected.claimable(self.now) and expected.woken_at <= lately
+            if expected.claimable(self.now) and expected.notified_at <= lately
         ]
-        assert jobs.wake_sleepers(self.services) == len(asleep)
+        assert jobs.requeue_stale_images(self.services) == len(asleep)
         assert sorted(self.queue.take()) == asleep
         for image_id in asleep:
-            self.expected[image_id].woken_at = self.now
+            self.expected[image_id].notified_at = self.now
 
     @invariant()
     def rows_say_what_happened(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from domain import accounts, password_reset, tokens
 from domain.errors import FieldProblem, InvalidFields, Unauthenticated, Unavailable, WrongCredentials
-from domain.services import Rules
+from domain.services import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def mailed_token(services: Services, mailer: Any) -> Callable[[Account], str]:
 def test_the_mail_brings_a_token_and_says_how_to_use_it(
     make_services: Any, account: Account, mailer: Any
 ) -> None:
-    services = make_services(rules=Rules(origin="https://pictures.example"))
+    services = make_services(policy=Policy(origin="https://pictures.example"))
     password_reset.request(services, account.email.upper(), CLIENT)
 
     (mail,) = mailer.sent
@@ -81,7 +81,7 @@ def test_asking_never_looks_for_the_account(make_services: Any, make_account: An
         "nobody@example.com",
     ]
     handed_over: list[Any] = []
-    nobodys = make_services(database=None, mailer=None, later=handed_over.append)
+    nobodys = make_services(database=None, mailer=None, background=handed_over.append)
 
     for address in addresses:
         ask(nobodys, address, CLIENT)
@@ -235,7 +235,7 @@ def test_a_token_is_good_for_its_whole_life_and_not_longer(
     services: Services, account: Account, mailed_token: Any, clock: Any
 ) -> None:
     token = mailed_token(account)
-    clock.advance(services.rules.reset_link_lifetime + timedelta(seconds=1))
+    clock.advance(services.policy.reset_link_lifetime + timedelta(seconds=1))
     assert problems_of(services, form(account, token)) == [UNUSABLE]
     clock.advance(timedelta(seconds=-2))
     password_reset.reset(services, form(account, token))

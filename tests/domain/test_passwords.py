@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GOOD = "Correct-Horse-9"
 
 
-def rules(password: str, confirmation: str | None = None) -> list[str]:
+def policy(password: str, confirmation: str | None = None) -> list[str]:
     problems: list[FieldProblem] = list(password_problems(password, confirmation))
     assert {problem.field for problem in problems} <= {"password"}
     return [problem.rule for problem in problems]
@@ -40,19 +40,19 @@ def rules(password: str, confirmation: str | None = None) -> list[str]:
     ],
 )
 def test_every_rule_that_a_password_breaks_is_told(password: str, broken: list[str]) -> None:
-    assert rules(password) == broken
+    assert policy(password) == broken
 
 
 # Characters, not bytes: four emoji are sixteen bytes and still four characters.
 def test_length_is_counted_in_characters() -> None:
-    assert rules("aB3🎉🎉🎉🎉") == ["min_characters"]
-    assert rules("aB3🎉🎉🎉🎉🎉") == []
+    assert policy("aB3🎉🎉🎉🎉") == ["min_characters"]
+    assert policy("aB3🎉🎉🎉🎉🎉") == []
 
 
 def test_a_repetition_that_differs_is_told_with_the_rest() -> None:
-    assert rules(GOOD, GOOD) == []
-    assert rules(GOOD, GOOD.lower()) == ["confirmed"]
-    assert rules("abc", "") == ["min_characters", "mixed_case", "number_in", "confirmed"]
+    assert policy(GOOD, GOOD) == []
+    assert policy(GOOD, GOOD.lower()) == ["confirmed"]
+    assert policy("abc", "") == ["min_characters", "mixed_case", "number_in", "confirmed"]
 
 
 def test_the_facts_are_those_of_the_sentences() -> None:

@@ -99,8 +99,8 @@ def test_every_account_has_its_own(
 ) -> None:
     first, second = make_account("free"), make_account("free")
     for _ in range(2):
-        images.submit(services, first, make_upload(), uploads.Wish())
-    images.submit(services, second, make_upload(), uploads.Wish())
+        images.submit(services, first, make_upload(), uploads.UpscaleOptions())
+    images.submit(services, second, make_upload(), uploads.UpscaleOptions())
     assert (used(first), used(second)) == (2, 1)
 
 
@@ -122,12 +122,12 @@ def test_the_next_month_is_fresh(
     account = make_account("free")
     clock.set(datetime(2026, 11, 30, 23, 59, 59, 999_999, tzinfo=UTC))
     for _ in range(2):
-        images.submit(services, account, make_upload(), uploads.Wish())
+        images.submit(services, account, make_upload(), uploads.UpscaleOptions())
     with pytest.raises(QuotaExceeded):
-        images.submit(services, account, make_upload(), uploads.Wish())
+        images.submit(services, account, make_upload(), uploads.UpscaleOptions())
     clock.advance(timedelta(microseconds=1))
     assert used(account) == 0
-    assert images.submit(services, account, make_upload(), uploads.Wish()).quota_month == "2026-12"
+    assert images.submit(services, account, make_upload(), uploads.UpscaleOptions()).quota_month == "2026-12"
     assert used(account) == 1
 
 
@@ -136,9 +136,9 @@ def test_what_is_given_back_goes_to_the_month_it_was_taken_from(
     services: Services, make_account: Any, make_upload: Any, clock: Any
 ) -> None:
     account = make_account("free")
-    old = images.submit(services, account, make_upload(), uploads.Wish())
+    old = images.submit(services, account, make_upload(), uploads.UpscaleOptions())
     clock.set(datetime(2026, 12, 1, tzinfo=UTC))
-    images.submit(services, account, make_upload(), uploads.Wish())
+    images.submit(services, account, make_upload(), uploads.UpscaleOptions())
     images.delete(services, account, old.id)
     with services.database.reading() as work:
         assert work.quota.used(account.id, "2026-11") == 0
@@ -169,7 +169,7 @@ def test_usage_tells_what_the_plan_of_today_allows(
 ) -> None:
     account = make_account("professional")
     for _ in range(3):
-        images.submit(services, account, make_upload(), uploads.Wish())
+        images.submit(services, account, make_upload(), uploads.UpscaleOptions())
     with services.database.reading() as work:
         assert quota.usage(work, account, plans["professional"], clock.now()) == Usage(3, 250)
         downgraded = quota.usage(work, account, plans["free"], clock.now())
@@ -190,7 +190,7 @@ def all_at_once(
         upload = make_upload()
         start.wait()
         try:
-            return images.submit(makers[number % len(makers)], account, upload, uploads.Wish())
+            return images.submit(makers[number % len(makers)], account, upload, uploads.UpscaleOptions())
         except QuotaExceeded:
             return None
 
@@ -207,7 +207,7 @@ def test_of_a_hundred_uploads_at_once_with_ten_left_exactly_ten_are_accepted(
     used: Callable[[Account], int],
 ) -> None:
     services, account = make_services(), make_account("starter")
-    earlier = [images.submit(services, account, make_upload(), uploads.Wish()) for _ in range(15)]
+    earlier = [images.submit(services, account, make_upload(), uploads.UpscaleOptions()) for _ in range(15)]
     accepted, refused = all_at_once([services], account, make_upload, 100)
     assert (len(accepted), refused) == (10, 90)
     assert used(account) == 25
@@ -237,7 +237,7 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
     used: Callable[[Account], int],
 ) -> None:
     account = make_account("starter")
-    doomed = [images.submit(services, account, make_upload(), uploads.Wish()) for _ in range(10)]
+    doomed = [images.submit(services, account, make_upload(), uploads.UpscaleOptions()) for _ in range(10)]
     start = Barrier(20)
 
     def delete(image: Image) -> None:
@@ -246,7 +246,7 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
 
     def submit(_number: int) -> None:
         start.wait()
-        images.submit(services, account, make_upload(), uploads.Wish())
+        images.submit(services, account, make_upload(), uploads.UpscaleOptions())
 
     with ThreadPoolExecutor(20) as threads:
         done = [threads.submit(delete, image) for image in doomed]

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from domain.errors import FieldProblem, InvalidFields
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.sizing import SCALE_FACTORS, Caps, Size, Sizing
 
 PHOTO = Size(1920, 1080)
@@ -195,20 +195,20 @@ def test_a_target_may_be_exactly_as_long_as_the_cap() -> None:
 
 
 def test_webp_holds_one_pixel_less_on_a_side() -> None:
-    caps = CAPS.for_format(PictureFormat.WEBP)
+    caps = CAPS.for_format(ImageFormat.WEBP)
     assert caps == Caps(max_side=16_383)
     assert found(Sizing(scale_factor=3), Size(5461, 1), caps=caps) == []
     assert found(Sizing(scale_factor=4), Size(4096, 1), caps=caps) == [("scale_factor", "result_side")]
     assert found(Sizing(target_height=16_384), Size(1, 8192), caps=caps) == [("target_height", "result_side")]
 
 
-@pytest.mark.parametrize("picture_format", [each for each in PictureFormat if each is not PictureFormat.WEBP])
-def test_the_other_formats_have_the_usual_caps(picture_format: PictureFormat) -> None:
-    assert CAPS.for_format(picture_format) == CAPS
+@pytest.mark.parametrize("image_format", [each for each in ImageFormat if each is not ImageFormat.WEBP])
+def test_the_other_formats_have_the_usual_caps(image_format: ImageFormat) -> None:
+    assert CAPS.for_format(image_format) == CAPS
 
 
 def test_a_smaller_cap_of_the_operators_holds_for_webp_too() -> None:
-    assert Caps(max_side=1000).for_format(PictureFormat.WEBP).max_side == 1000
+    assert Caps(max_side=1000).for_format(ImageFormat.WEBP).max_side == 1000
 
 
 def test_a_result_may_have_exactly_as_many_pixels_as_the_cap() -> None:
@@ -289,12 +289,12 @@ def likely_wishes(draw: st.DrawFn) -> tuple[Sizing, Size, int]:
     return sizing, original, max_scale
 
 
-@given(likely_wishes(), st.sampled_from(list(PictureFormat)))
+@given(likely_wishes(), st.sampled_from(list(ImageFormat)))
 def test_what_is_not_refused_keeps_every_rule(
-    wish: tuple[Sizing, Size, int], picture_format: PictureFormat
+    wish: tuple[Sizing, Size, int], image_format: ImageFormat
 ) -> None:
     sizing, original, max_scale = wish
-    caps = CAPS.for_format(picture_format)
+    caps = CAPS.for_format(image_format)
     assume(not sizing.problems(original, max_scale, caps))
     result = sizing.result(original)
     assert max(result) <= caps.max_side

@@ -16,7 +16,7 @@ from domain import accounts, tokens
 from domain.database import tables
 from domain.errors import FieldProblem, InvalidFields, NotFound, Unauthenticated, Unavailable
 from domain.records import Principal
-from uprez.adapters.system import SystemChance
+from uprez.adapters.system import SystemRandomSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def issue(services: Services, account: Account) -> Callable[..., str]:
 
     def issue(name: str = "a laptop", abilities: Sequence[str] = tokens.ALL_ABILITIES) -> str:
         with services.database.writing() as work:
-            plain = tokens.issue(work, services.chance, account, name, services.clock.now(), abilities)
+            plain = tokens.issue(work, services.random_source, account, name, services.clock.now(), abilities)
             work.commit()
         return plain
 
@@ -71,10 +71,10 @@ def test_the_checksum_always_has_eight_digits() -> None:
 
 
 def test_tokens_are_made_of_the_operating_systems_dice() -> None:
-    letters = SystemChance().letters
-    assert len(letters(40)) == 40
-    assert letters(40) != letters(40)
-    assert re.fullmatch("[A-Za-z0-9]*", letters(500))
+    token = SystemRandomSource().token
+    assert len(token(40)) == 40
+    assert token(40) != token(40)
+    assert re.fullmatch("[A-Za-z0-9]*", token(500))
 
 
 # A backup of the database that falls into wrong hands is to open nothing.
@@ -135,7 +135,7 @@ def test_revoking_all_ends_every_token_of_the_account_and_nobody_elses(
     mine, now, elsewhere = [issue(), issue(abilities=["images:read"])], services.clock.now(), open_again()
     other = make_account()
     with services.database.writing() as work:
-        others = tokens.issue(work, services.chance, other, "a phone", now)
+        others = tokens.issue(work, services.random_source, other, "a phone", now)
         work.commit()
     accounts.revoke_all(services, account)
     for plain in mine:

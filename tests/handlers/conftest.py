@@ -161,13 +161,13 @@ class Checker:
                 assert leak not in reply.body
 
     def _check_headers(self, declared: Mapping[str, Any], reply: Reply) -> None:
-        for name, rules in declared.items():
-            if rules.get("required"):
+        for name, policy in declared.items():
+            if policy.get("required"):
                 assert name in reply.headers, f"{reply.status} lacks {name}"
             if name in reply.headers:
                 text = reply.headers[name]
-                value = int(text) if rules["schema"]["type"] == "integer" else text
-                OAS30Validator(rules["schema"]).validate(value)
+                value = int(text) if policy["schema"]["type"] == "integer" else text
+                OAS30Validator(policy["schema"]).validate(value)
 
     def _check_body(self, method: str, path: str, reply: Reply, schema: Any) -> None:
         if method == "HEAD":
@@ -584,7 +584,9 @@ def make_person(
     )
     if tuple(abilities) != tokens.ALL_ABILITIES:
         with services.database.writing() as work:
-            token = tokens.issue(work, services.chance, account, "tests", services.clock.now(), abilities)
+            token = tokens.issue(
+                work, services.random_source, account, "tests", services.clock.now(), abilities
+            )
             work.commit()
     return Person(account, token)
 
@@ -624,8 +626,8 @@ class WorkOf:
     def complete(self, image_id: int) -> bytes:
         """The content of the result's file."""
         image = jobs.claim(self._services, image_id)
-        content = gradient(image.picture_format.name, 16, 12)
-        key = f"results/{secrets.token_hex(16)}-1{image.picture_format.extension}"
+        content = gradient(image.image_format.name, 16, 12)
+        key = f"results/{secrets.token_hex(16)}-1{image.image_format.extension}"
         self._services.store.put(key, io.BytesIO(content))
         result = Result(key, len(content), Size(16, 12), 0.0, "tests", "cpu")
         assert jobs.complete(self._services, image, result)

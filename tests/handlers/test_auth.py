@@ -253,7 +253,7 @@ def test_a_changed_link_is_refused_to_browsers_and_programs_alike(client: Client
 def test_a_link_for_a_download_verifies_nothing(client: Client, server: Server, person: MakePerson) -> None:
     mallory = person(verified=False).account
     services = server.services
-    expires_at = services.clock.now() + services.rules.download_link_lifetime
+    expires_at = services.clock.now() + services.policy.download_link_lifetime
     signed = services.links.sign("download", {"id": mallory.id, "email": mallory.email}, expires_at)
 
     assert client.get(f"/api/auth/verify-email/{mallory.id}/{signed}").status == 403
@@ -268,7 +268,7 @@ def test_only_the_id_of_a_link_is_read_as_an_id(client: Client) -> None:
 def test_an_expired_link_verifies_nothing(client: Client, server: Server, person: MakePerson) -> None:
     late = person(verified=False).account
     services = server.services
-    expired = services.clock.now() - services.rules.download_link_lifetime
+    expired = services.clock.now() - services.policy.download_link_lifetime
     signed = services.links.sign("verify-email", {"id": late.id, "email": late.email}, expired)
 
     assert client.get(f"/api/auth/verify-email/{late.id}/{signed}").status == 403

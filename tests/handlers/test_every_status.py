@@ -21,7 +21,7 @@ import yaml
 from redis import Redis
 
 from domain import batches, images, password_reset, tokens
-from domain.uploads import Upload, Wish
+from domain.uploads import Upload, UpscaleOptions
 from tests.handlers.conftest import PASSWORD, ROOT, WorkOf, gradient, make_person
 from uprez.adapters.image_probe import probe
 
@@ -116,10 +116,12 @@ class World:
         return make_person(self.services, self.password_hash, **{"email": email, **options})
 
     def pending(self, person: Person) -> int:
-        return images.submit(self.services, person.account, _upload(), Wish()).id
+        return images.submit(self.services, person.account, _upload(), UpscaleOptions()).id
 
     def batch(self, person: Person) -> int:
-        return batches.submit(self.services, person.account, [_upload(), _upload()], Wish()).batch.id
+        return batches.submit(
+            self.services, person.account, [_upload(), _upload()], UpscaleOptions()
+        ).batch.id
 
     def completed(self, person: Person) -> int:
         image_id = self.pending(person)

@@ -44,11 +44,11 @@ def test_whoever_has_the_link_gets_the_file(client: Client, download: Download) 
     assert client.get(download.url, headers={"Authorization": "Bearer wrong"}).status == 200
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_the_media_type_is_that_of_the_content(
-    client: Client, jane: Person, work: Work, gradient: MakeGradient, picture_format: str
+    client: Client, jane: Person, work: Work, gradient: MakeGradient, image_format: str
 ) -> None:
-    image_id = client.upload(jane.token, gradient(picture_format), "page.html", media_type="text/html").data[
+    image_id = client.upload(jane.token, gradient(image_format), "page.html", media_type="text/html").data[
         "id"
     ]
     content = work.complete(image_id)
@@ -57,7 +57,7 @@ def test_the_media_type_is_that_of_the_content(
     reply = client.get(data["download_url"])
 
     assert reply.body == content
-    assert reply.headers["Content-Type"] == f"image/{picture_format.lower()}"
+    assert reply.headers["Content-Type"] == f"image/{image_format.lower()}"
     assert data["filename"].startswith("page.html.")
 
 

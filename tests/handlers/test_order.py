@@ -65,7 +65,7 @@ def test_of_several_refusals_the_first_in_the_contracts_order_is_said(
     quota.set_limit(services, weak.account, 0)
     ask(weak.token)
     with services.database.writing() as work:
-        strong = tokens.issue(work, services.chance, weak.account, "tests", services.clock.now())
+        strong = tokens.issue(work, services.random_source, weak.account, "tests", services.clock.now())
         work.commit()
     ask(strong)
     with services.database.writing() as work:

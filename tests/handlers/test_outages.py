@@ -65,7 +65,7 @@ def form(content: bytes) -> tuple[dict[str, str], bytes]:
 
 def stored_image(services: Services, owner: Person, png: bytes) -> int:
     upload = uploads.Upload("x.png", io.BytesIO(png), len(png))
-    return images.submit(services, owner.account, upload, uploads.Wish()).id
+    return images.submit(services, owner.account, upload, uploads.UpscaleOptions()).id
 
 
 # --- crashes
@@ -90,7 +90,7 @@ def test_a_crash_in_a_list_is_a_crash_like_any_other(
 ) -> None:
     stored_image(services, owner, png)
     with services.database.engine.begin() as connection:
-        connection.execute(update(tables.images).values(picture_format="nonsense"))
+        connection.execute(update(tables.images).values(image_format="nonsense"))
     app = in_process(services)
 
     assert app.ask("GET", "/api/images", bearer(owner)).json == {"success": False, "message": "Server error"}
@@ -211,7 +211,7 @@ def test_nobody_registers_or_logs_in_without_a_database(
 def test_a_verification_link_waits_for_the_database(
     services: Services, without_database: Services, owner: Person, in_process: RunInProcess
 ) -> None:
-    expires_at = services.clock.now() + services.rules.verification_link_lifetime
+    expires_at = services.clock.now() + services.policy.verification_link_lifetime
     payload = {"id": owner.account.id, "email": owner.email}
     signed = services.links.sign("verify-email", payload, expires_at)
 
@@ -319,7 +319,7 @@ def test_our_own_links_lead_nowhere_when_another_store_serves_the_files(
     services: Services, in_process: RunInProcess
 ) -> None:
     assert isinstance(services.store, LocalFiles)
-    expires_at = services.clock.now() + services.rules.download_link_lifetime
+    expires_at = services.clock.now() + services.policy.download_link_lifetime
     link = services.store.signed_url(f"results/{secrets.token_hex(4)}.png", "x.png", expires_at)
 
     assert in_process(services).ask("GET", link).status == 404
@@ -340,7 +340,7 @@ def test_a_file_that_is_lost_while_it_is_looked_at_is_no_crash(
     key = f"originals/{secrets.token_hex(4)}.png"
     services.store.put(key, io.BytesIO(b"x"))
     link = services.store.signed_url(
-        key, "x.png", services.clock.now() + services.rules.download_link_lifetime
+        key, "x.png", services.clock.now() + services.policy.download_link_lifetime
     )
 
     def send_file(*_: object, **__: object) -> None:
@@ -367,7 +367,7 @@ def test_while_too_many_images_wait_uploads_are_asked_to_come_again(
 ) -> None:
     stored_image(services, owner, png)
     headers, body = form(png)
-    app = in_process(replace(services, rules=replace(services.rules, max_waiting_images=1)))
+    app = in_process(replace(services, policy=replace(services.policy, max_waiting_images=1)))
 
     for path, sent in (
         ("/api/images/upscale", body),

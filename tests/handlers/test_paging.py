@@ -22,7 +22,7 @@ class _Rules:
 
 
 class _Services:
-    rules = _Rules()
+    policy = _Rules()
 
 
 _APP = flask.Flask(__name__)

@@ -23,10 +23,10 @@ FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
 BOUND_SECONDS = 2.0
 
 
-def noise(picture_format: str, width: int = 96, height: int = 64, **options: object) -> bytes:
+def noise(image_format: str, width: int = 96, height: int = 64, **options: object) -> bytes:
     """A picture of enough bytes that cutting it hurts."""
     content = io.BytesIO()
-    Image.effect_noise((width, height), 80).convert("RGB").save(content, picture_format, **options)  # type: ignore[arg-type]
+    Image.effect_noise((width, height), 80).convert("RGB").save(content, image_format, **options)  # type: ignore[arg-type]
     return content.getvalue()
 
 
@@ -127,9 +127,9 @@ REFUSED: dict[str, Callable[[], bytes]] = {
 }
 
 
-def _saved(picture_format: str) -> bytes:
+def _saved(image_format: str) -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(content, picture_format)
+    Image.new("RGB", (16, 16)).save(content, image_format)
     return content.getvalue()
 
 
@@ -143,19 +143,19 @@ def test_what_is_no_sound_picture_of_ours_is_refused(client: Client, jane: Perso
     assert reply.seconds < BOUND_SECONDS
 
 
-@pytest.mark.parametrize("picture_format", FORMATS)
+@pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("percent", [2, 60, 90, 99])
 def test_a_file_that_was_cut_off_is_refused(
-    client: Client, jane: Person, picture_format: str, percent: int
+    client: Client, jane: Person, image_format: str, percent: int
 ) -> None:
-    content = noise(picture_format)
+    content = noise(image_format)
 
     assert client.upload(jane.token, content[: len(content) * percent // 100]).errors == NOT_OURS
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
-def test_the_last_byte_counts(client: Client, jane: Person, picture_format: str) -> None:
-    assert client.upload(jane.token, noise(picture_format)[:-1]).errors == NOT_OURS
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_the_last_byte_counts(client: Client, jane: Person, image_format: str) -> None:
+    assert client.upload(jane.token, noise(image_format)[:-1]).errors == NOT_OURS
 
 
 def test_a_progressive_jpeg_that_was_cut_off_is_refused(client: Client, jane: Person) -> None:
@@ -178,18 +178,18 @@ def test_a_jpeg_whose_thumbnail_alone_has_an_end_is_refused(client: Client, jane
 # --- too large
 
 
-def of_size(picture_format: str, gradient: MakeGradient, size: int) -> bytes:
+def of_size(image_format: str, gradient: MakeGradient, size: int) -> bytes:
     """A small picture with something behind its end, that readers leave alone."""
-    content = gradient(picture_format)
+    content = gradient(image_format)
     return content + bytes(size - len(content))
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
 def test_ten_mebibytes_exactly_are_accepted_and_not_a_byte_more(
-    client: Client, jane: Person, gradient: MakeGradient, picture_format: str
+    client: Client, jane: Person, gradient: MakeGradient, image_format: str
 ) -> None:
-    accepted = client.upload(jane.token, of_size(picture_format, gradient, MAX_BYTES))
-    refused = client.upload(jane.token, of_size(picture_format, gradient, MAX_BYTES + 1))
+    accepted = client.upload(jane.token, of_size(image_format, gradient, MAX_BYTES))
+    refused = client.upload(jane.token, of_size(image_format, gradient, MAX_BYTES + 1))
 
     assert accepted.status == 202
     assert accepted.data["original_size"] == MAX_BYTES
@@ -292,16 +292,16 @@ def test_a_picture_of_the_most_pixels_is_accepted(client: Client, jane: Person) 
 # --- what is accepted
 
 
-def animated(picture_format: str) -> bytes:
+def animated(image_format: str) -> bytes:
     frames = [Image.new("RGB", (8, 6), (shade, 0, 0)) for shade in (0, 90, 180)]
     content = io.BytesIO()
-    frames[0].save(content, picture_format, save_all=True, append_images=frames[1:], duration=50)
+    frames[0].save(content, image_format, save_all=True, append_images=frames[1:], duration=50)
     return content.getvalue()
 
 
-def of_mode(mode: str, picture_format: str, **options: object) -> bytes:
+def of_mode(mode: str, image_format: str, **options: object) -> bytes:
     content = io.BytesIO()
-    Image.new(mode, (8, 6)).save(content, picture_format, **options)  # type: ignore[arg-type]
+    Image.new(mode, (8, 6)).save(content, image_format, **options)  # type: ignore[arg-type]
     return content.getvalue()
 
 
@@ -328,10 +328,7 @@ def old_bmp() -> bytes:
 
 
 ACCEPTED: dict[str, Callable[[], bytes]] = {
-    **{
-        picture_format: lambda picture_format=picture_format: noise(picture_format)
-        for picture_format in FORMATS
-    },  # type: ignore[misc]
+    **{image_format: lambda image_format=image_format: noise(image_format) for image_format in FORMATS},  # type: ignore[misc]
     "1x1": lambda: noise("PNG", 1, 1),
     "1x1 GIF": lambda: noise("GIF", 1, 1),
     "progressive JPEG": lambda: noise("JPEG", progressive=True),
@@ -372,12 +369,12 @@ def test_a_sound_picture_is_accepted_whatever_it_is_called(client: Client, jane:
 # --- anything at all
 
 
-@pytest.mark.parametrize("picture_format", FORMATS)
+@pytest.mark.parametrize("image_format", FORMATS)
 def test_a_damaged_picture_never_crashes_anything(
-    client: Client, jane: Person, gradient: MakeGradient, picture_format: str
+    client: Client, jane: Person, gradient: MakeGradient, image_format: str
 ) -> None:
     """Bytes of the header changed one by one to the values that break parsers."""
-    whole = gradient(picture_format)
+    whole = gradient(image_format)
     for at in range(0, min(len(whole), 120), 5):
         for value in (0x00, 0xFF):
             content = bytearray(whole)

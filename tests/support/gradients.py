@@ -8,13 +8,13 @@ from typing import Any, Protocol
 from PIL import Image
 
 
-def gradient(picture_format: str = "PNG", width: int = 8, height: int = 6, **options: Any) -> bytes:
+def gradient(image_format: str = "PNG", width: int = 8, height: int = 6, **options: Any) -> bytes:
     content = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(content, picture_format, **options)
+    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(content, image_format, **options)
     return content.getvalue()
 
 
 class MakeGradient(Protocol):
     def __call__(
-        self, picture_format: str = ..., width: int = ..., height: int = ..., **options: Any
+        self, image_format: str = ..., width: int = ..., height: int = ..., **options: Any
     ) -> bytes: ...

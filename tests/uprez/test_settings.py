@@ -163,13 +163,13 @@ def test_the_engine_is_told_what_to_keep_of_the_metadata(metadata: str) -> None:
 def test_requests_may_choose_each_of_the_delivered_models_unless_the_operator_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert load_settings().rules().model_choices == {
+    assert load_settings().policy().model_choices == {
         "photo": X4PLUS.name,
         "anime": X4PLUS_ANIME.name,
         "fast": ANIMEVIDEO.name,
     }
     monkeypatch.setenv("UPREZ_MODEL_CHOICES", "")
-    assert load_settings().rules().model_choices == {}
+    assert load_settings().policy().model_choices == {}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
     worker.start()
     try:
         api_side = make_broker(valkey)
-        assert BrokerQueue(api_side).wake(42) is True
+        assert BrokerQueue(api_side).notify(42) is True
         assert arrived.wait(10)
     finally:
         worker.stop()
@@ -41,7 +41,7 @@ def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
 def test_a_broker_that_is_down_is_a_wake_up_less_and_no_error(tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).wake(1) is False
+    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).notify(1) is False
     assert time.monotonic() - begun < 5
 
 
@@ -53,11 +53,11 @@ def test_a_broker_that_hangs_is_not_asked_again_at_once(tmp_path: Path) -> None:
         silent.listen(100)  # connections are made, and nothing is ever said
         queue = BrokerQueue(make_broker(f"unix://{path}"))
         began = time.monotonic()
-        assert queue.wake(1) is False
+        assert queue.notify(1) is False
         waited = time.monotonic() - began
 
         began = time.monotonic()
-        assert [queue.wake(number) for number in range(2, 21)] == [False] * 19
+        assert [queue.notify(number) for number in range(2, 21)] == [False] * 19
         assert time.monotonic() - began < waited
 
 
@@ -71,4 +71,4 @@ def test_rabbitmq_confirms_what_it_took() -> None:
     broker = make_broker("amqp://guest:guest@127.0.0.1:1")
 
     assert broker.confirm_delivery is True
-    assert BrokerQueue(broker).wake(1) is False
+    assert BrokerQueue(broker).notify(1) is False

@@ -14,7 +14,7 @@ import pytest
 from own_models import write_own_model
 from PIL import Image
 
-from domain.errors import PictureError
+from domain.errors import InvalidImage
 from domain.sizing import Size, Sizing
 from workers import engine_child
 from workers.engine.errors import ManifestError, UnknownDevice, UnknownModel
@@ -90,7 +90,7 @@ def test_a_job_is_done_and_reported(child: EngineChild, job: EngineJob) -> None:
 
     assert (result.original, result.result) == (Size(48, 40), Size(96, 80))
     assert (result.model, result.device) == ("realesr-animevideov3", "cpu")
-    assert result.picture_format == "png"
+    assert result.image_format == "png"
     assert result.seconds > 0
     assert seen == [(done, 9) for done in range(10)]
     with Image.open(job.target) as image:
@@ -132,7 +132,7 @@ def test_a_bad_picture_is_refused_and_the_child_lives_on(
     (tmp_path / "bad.png").write_bytes(b"no picture")
     pid = child.start() and child.pid
 
-    with pytest.raises(PictureError, match="cannot be read"):
+    with pytest.raises(InvalidImage, match="cannot be read"):
         upscale(child, EngineJob(tmp_path / "bad.png", job.target, Sizing(2)))
 
     assert upscale(child, job).result == (96, 80)
@@ -374,7 +374,7 @@ print('{"type": "refused", "sentence": "the end"}', flush=True)
 """
 
 
-@pytest.mark.parametrize(("slowest_seconds", "error"), [("0.001", EngineLost), ("10", PictureError)])
+@pytest.mark.parametrize(("slowest_seconds", "error"), [("0.001", EngineLost), ("10", InvalidImage)])
 def test_a_model_may_take_its_time_to_load_and_afterwards_as_much_as_it_says_it_needs(
     slowest_seconds: str, error: type[Exception], job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from domain import batches, images
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.records import Account
 from domain.services import Services
 from domain.sizing import Size
-from domain.uploads import Upload, Wish
+from domain.uploads import Upload, UpscaleOptions
 from workers.broker import BrokerQueue, make_broker
 from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineJob
@@ -47,7 +47,7 @@ class GatedEngine:
         self._gate.begun.put(job.source.read_text().splitlines()[1])
         assert self._gate.permits.acquire(timeout=PATIENCE_SECONDS)
         job.target.write_bytes(job.source.read_bytes())
-        return EngineResult(Size(8, 6), Size(16, 12), PictureFormat.PNG, "gated", "cpu", 0.0)
+        return EngineResult(Size(8, 6), Size(16, 12), ImageFormat.PNG, "gated", "cpu", 0.0)
 
     def close(self) -> None:
         pass
@@ -106,11 +106,13 @@ def test_single_images_wait_for_no_more_of_a_batch_than_is_at_work(
     engines: int,
 ) -> None:
     account, gate = make_account("professional"), Gate()
-    batches.submit(queued_services, account, [picture(f"batch {number}") for number in range(20)], Wish())
+    batches.submit(
+        queued_services, account, [picture(f"batch {number}") for number in range(20)], UpscaleOptions()
+    )
     start_worker(gate, engines)
     at_work = [gate.next() for _ in range(engines)]
     for number in range(3):
-        images.submit(queued_services, account, picture(f"single {number}"), Wish())
+        images.submit(queued_services, account, picture(f"single {number}"), UpscaleOptions())
 
     gate.permits.release(23)
     after = [gate.next() for _ in range(23 - engines)]
@@ -130,15 +132,17 @@ def test_single_images_that_never_end_hold_no_batch_back(
 ) -> None:
     account, gate = make_account("professional"), Gate()
     singles = (picture(f"single {number}") for number in itertools.count())
-    batches.submit(queued_services, account, [picture(f"batch {number}") for number in range(3)], Wish())
-    images.submit(queued_services, account, next(singles), Wish())
+    batches.submit(
+        queued_services, account, [picture(f"batch {number}") for number in range(3)], UpscaleOptions()
+    )
+    images.submit(queued_services, account, next(singles), UpscaleOptions())
     start_worker(gate, 1)
 
     begun = []
     for _ in range(6):
         begun.append(gate.next())
         if begun[-1].startswith("single"):
-            images.submit(queued_services, account, next(singles), Wish())
+            images.submit(queued_services, account, next(singles), UpscaleOptions())
         gate.permits.release()
 
     assert begun == ["single 0", "batch 0", "single 1", "batch 1", "single 2", "batch 2"]
@@ -152,7 +156,7 @@ def test_the_images_of_a_batch_go_in_the_order_in_which_they_were_sent(
     gate = Gate()
     labels = [f"batch {number}" for number in range(5)]
     batches.submit(
-        queued_services, make_account("professional"), [picture(label) for label in labels], Wish()
+        queued_services, make_account("professional"), [picture(label) for label in labels], UpscaleOptions()
     )
     gate.permits.release(5)
 

@@ -16,11 +16,11 @@ from PIL import Image as Picture
 
 from domain import images, jobs, uploads
 from domain.errors import Unavailable
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.job_states import Status
-from domain.ports import PictureFacts
+from domain.ports import ImageFacts
 from domain.records import Account, Image
-from domain.services import Rules, Services
+from domain.services import Policy, Services
 from domain.sizing import Size, Sizing
 from uprez.settings import load_settings
 from workers import engine_child, upscaling
@@ -38,7 +38,7 @@ def engine() -> Iterator[EngineChild]:
 
 @pytest.fixture
 def real_services(make_services: Callable[..., Services], crop: Picture.Image) -> Services:
-    return make_services(probe=lambda _content: PictureFacts(PictureFormat.PNG, Size(*crop.size)))
+    return make_services(probe=lambda _content: ImageFacts(ImageFormat.PNG, Size(*crop.size)))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def png(crop: Picture.Image) -> bytes:
 def submit(real_services: Services, account: Account) -> Callable[[bytes], Image]:
     def submit(content: bytes) -> Image:
         upload = uploads.Upload("photo.png", io.BytesIO(content), len(content))
-        return images.submit(real_services, account, upload, uploads.Wish())
+        return images.submit(real_services, account, upload, uploads.UpscaleOptions())
 
     return submit
 
@@ -97,7 +97,7 @@ class InstantEngine:
     def upscale(self, job: EngineJob, **_: object) -> EngineResult:
         self._meanwhile()
         job.target.write_bytes(b"a result")
-        return EngineResult(Size(48, 40), Size(96, 80), PictureFormat.PNG, "instant", "cpu", 0.0)
+        return EngineResult(Size(48, 40), Size(96, 80), ImageFormat.PNG, "instant", "cpu", 0.0)
 
     def close(self) -> None:
         pass
@@ -410,7 +410,7 @@ def test_the_result_of_a_stale_attempt_is_thrown_away(
 
         def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
             result = engine.upscale(*arguments, **callbacks)
-            clock.advance(real_services.rules.lease * 2)
+            clock.advance(real_services.policy.lease * 2)
             assert jobs.claim(real_services, image.id).job.attempt == 2
             return result
 
@@ -536,13 +536,13 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
     offered_now: str,
     model: str | None,
 ) -> None:
-    api = replace(real_services, rules=load_settings(model="realesrgan-x4plus").rules())
+    api = replace(real_services, policy=load_settings(model="realesrgan-x4plus").policy())
     upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
-    image = images.submit(api, account, upload, uploads.Wish(model=word))
+    image = images.submit(api, account, upload, uploads.UpscaleOptions(model=word))
     engine = RememberingEngine()
 
-    rules = load_settings(model="realesrgan-x4plus", model_choices=offered_now).rules()
-    Upscaling(replace(real_services, rules=rules), [engine], tmp_path / "work", ended).upscale(image.id)
+    policy = load_settings(model="realesrgan-x4plus", model_choices=offered_now).policy()
+    Upscaling(replace(real_services, policy=policy), [engine], tmp_path / "work", ended).upscale(image.id)
 
     assert [job.model for job in engine.jobs] == [model]
     done = row(real_services, image)
@@ -552,9 +552,9 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
 def test_a_lost_attempt_is_made_again_with_the_same_model(
     real_services: Services, account: Account, png: bytes, tmp_path: Path, ended: Ended
 ) -> None:
-    services = replace(real_services, rules=Rules(model_choices={"fast": "a-model"}))
+    services = replace(real_services, policy=Policy(model_choices={"fast": "a-model"}))
     upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
-    image = images.submit(services, account, upload, uploads.Wish(model="fast"))
+    image = images.submit(services, account, upload, uploads.UpscaleOptions(model="fast"))
 
     def lose_the_first() -> None:
         if len(engine.jobs) == 1:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from PIL import ExifTags, Image
 
-from domain.errors import PictureError
-from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, PictureFormat, is_tiff_page
-from domain.ports import PictureFacts
+from domain.errors import InvalidImage
+from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, ImageFormat, is_tiff_page
+from domain.ports import ImageFacts
 from domain.sizing import Size
 
 if TYPE_CHECKING:
@@ -33,25 +33,25 @@ _GIF_SIGNATURES = {b"GIF87a", b"GIF89a"}
 _OS2_HEADER_BYTES = 12
 _SEARCH_BYTES = 64 * 1024
 _FORMATS = {
-    **{picture_format.name: picture_format for picture_format in PictureFormat},
-    "MPO": PictureFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
+    **{image_format.name: image_format for image_format in ImageFormat},
+    "MPO": ImageFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
 }
 
 # Our caps are the operator's, and checked by the caller with a sentence of their own.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def probe(content: BinaryIO) -> PictureFacts:
+def probe(content: BinaryIO) -> ImageFacts:
     """The Probe port. Raises PictureError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow forgives is for the engine to judge
             return _facts(cast("BinaryIO", _Pieces(content)))
-    except (PictureError, MemoryError):
+    except (InvalidImage, MemoryError):
         raise
     except Exception as reason:
         # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, TypeError …
-        raise PictureError("This is no complete picture of a known format.") from reason
+        raise InvalidImage("This is no complete picture of a known format.") from reason
     finally:
         content.seek(0)
 
@@ -68,34 +68,34 @@ class _Pieces:
     def read(self, size: int = -1) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise PictureError("This file consists of too many pieces.")
+            raise InvalidImage("This file consists of too many pieces.")
         return self._content.read(size)
 
 
-def _facts(content: BinaryIO) -> PictureFacts:
+def _facts(content: BinaryIO) -> ImageFacts:
     content.seek(0)
     if content.read(6) in _GIF_SIGNATURES:
         return _gif_facts(content)
     content.seek(0)
-    picture = Image.open(content, formats=[picture_format.name for picture_format in PictureFormat])
-    picture_format = _FORMATS[picture.format or ""]
+    picture = Image.open(content, formats=[image_format.name for image_format in ImageFormat])
+    image_format = _FORMATS[picture.format or ""]
     width, height = picture.size
     if width < 1 or height < 1:
-        raise PictureError("This picture has no pixels.")
-    sizes = _SIZES[picture_format](picture, content)
+        raise InvalidImage("This picture has no pixels.")
+    sizes = _SIZES[image_format](picture, content)
     if _lies_on_its_side(picture):
         sizes = [Size(height, width) for width, height in sizes]
-    return PictureFacts(picture_format, sizes[0], tuple(sizes[1:]))
+    return ImageFacts(image_format, sizes[0], tuple(sizes[1:]))
 
 
-def _frames(picture: Image.Image, picture_format: PictureFormat, count: int) -> list[Size]:
+def _frames(picture: Image.Image, image_format: ImageFormat, count: int) -> list[Size]:
     """So many of the canvas's size; what a file says of more than we take is not believed, nor needed."""
-    return [Size(*picture.size)] * min(count, picture_format.max_frames + 1)
+    return [Size(*picture.size)] * min(count, image_format.max_frames + 1)
 
 
 def _lies_on_its_side(picture: Image.Image) -> bool:
     """By its EXIF block alone, as the engine turns it; Pillow's ``getexif`` would ask XMP too, and decode a PNG."""
-    if picture.format == PictureFormat.TIFF.name:
+    if picture.format == ImageFormat.TIFF.name:
         return False  # Pillow has applied the first directory's orientation to its size already
     notes = Image.Exif()
     try:
@@ -114,7 +114,7 @@ def _jpeg_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
         if _END_OF_IMAGE in tail + block:
             return [Size(*picture.size)]
         tail = block[-1:]
-    raise PictureError("This JPEG is cut off.")
+    raise InvalidImage("This JPEG is cut off.")
 
 
 def _start_of_scan(content: BinaryIO) -> int:
@@ -126,7 +126,7 @@ def _start_of_scan(content: BinaryIO) -> int:
             marker = b"\xff" + content.read(1)
         length = int.from_bytes(content.read(2), "big")
         if len(marker) < 2 or marker[0] != 0xFF or length < 2:  # noqa: PLR2004
-            raise PictureError("This JPEG is damaged.")
+            raise InvalidImage("This JPEG is damaged.")
         if marker[1] == 0xDA:  # noqa: PLR2004
             return content.tell()
         content.seek(length - 2, os.SEEK_CUR)
@@ -147,19 +147,19 @@ def _png_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
             if kind == b"eXIf":
                 picture.info.setdefault("exif", block)
         if content.read(4) != checksum.to_bytes(4, "big"):
-            raise PictureError("This PNG is damaged or cut off.")
-    return _frames(picture, PictureFormat.PNG, picture.n_frames)  # type: ignore[attr-defined]
+            raise InvalidImage("This PNG is damaged or cut off.")
+    return _frames(picture, ImageFormat.PNG, picture.n_frames)  # type: ignore[attr-defined]
 
 
 def _webp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     content.seek(4)
     declared = int.from_bytes(content.read(4), "little") + 8
     if content.seek(0, os.SEEK_END) < declared:
-        raise PictureError("This WebP is cut off.")
-    return _frames(picture, PictureFormat.WEBP, picture.n_frames)  # type: ignore[attr-defined]
+        raise InvalidImage("This WebP is cut off.")
+    return _frames(picture, ImageFormat.WEBP, picture.n_frames)  # type: ignore[attr-defined]
 
 
-def _gif_facts(content: BinaryIO) -> PictureFacts:
+def _gif_facts(content: BinaryIO) -> ImageFacts:
     """Block for block up to the trailer, or to a frame too many (GIF89a, 18 to 27).
 
     What follows the trailer is nobody's business. Without Pillow, which fills the area of the first frame when
@@ -168,9 +168,9 @@ def _gif_facts(content: BinaryIO) -> PictureFacts:
     width, height, flags = struct.unpack("<HHB", content.read(5))
     content.seek(2 + _colours(flags), os.SEEK_CUR)
     frames, drawn = 0, Size(width, height)
-    while frames <= PictureFormat.GIF.max_frames and (kind := content.read(1)) != b";":
+    while frames <= ImageFormat.GIF.max_frames and (kind := content.read(1)) != b";":
         if not kind:
-            raise PictureError("This GIF is cut off.")
+            raise InvalidImage("This GIF is cut off.")
         if kind == b",":
             left, top, across, down, flags = struct.unpack("<HHHHB", content.read(9))
             # The canvas grows with the first frame, as in browsers; while Pillow reads, with every one.
@@ -187,9 +187,9 @@ def _gif_facts(content: BinaryIO) -> PictureFacts:
         while size:
             size = content.read(size + 1)[size]
     if not frames or width < 1 or height < 1:
-        raise PictureError("This picture has no pixels.")
+        raise InvalidImage("This picture has no pixels.")
     canvas = Size(width, height)
-    return PictureFacts(PictureFormat.GIF, canvas, (drawn,) * (frames - 1))
+    return ImageFacts(ImageFormat.GIF, canvas, (drawn,) * (frames - 1))
 
 
 def _colours(flags: int) -> int:
@@ -207,7 +207,7 @@ def _bmp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
     compressed = not of_os2 and int.from_bytes(content.read(4), "little") not in {0, 3}
     row = (picture.width * bits + 31) // 32 * 4
     if not compressed and content.seek(0, os.SEEK_END) < start + row * picture.height:
-        raise PictureError("This BMP is cut off.")
+        raise InvalidImage("This BMP is cut off.")
     return [Size(*picture.size)]
 
 
@@ -223,9 +223,9 @@ def _tiff_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
         if not sizes or is_tiff_page(tags.get(TIFF_SUBFILE_TYPE, 0)):
             _check_pieces(tags, content)
             sizes.append(Size(*picture.size))
-        if len(sizes) > PictureFormat.TIFF.max_frames:
+        if len(sizes) > ImageFormat.TIFF.max_frames:
             return sizes
-    raise PictureError("This file consists of too many pieces.")
+    raise InvalidImage("This file consists of too many pieces.")
 
 
 def _check_pieces(tags: Mapping[int, tuple[int, ...]], content: BinaryIO) -> None:
@@ -233,14 +233,14 @@ def _check_pieces(tags: Mapping[int, tuple[int, ...]], content: BinaryIO) -> Non
     for offsets, counts in ((273, 279), (324, 325)):
         pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
         if any(offset + count > end for offset, count in pairs):
-            raise PictureError("This TIFF is cut off.")
+            raise InvalidImage("This TIFF is cut off.")
 
 
-_SIZES: dict[PictureFormat, Callable[[Image.Image, BinaryIO], list[Size]]] = {
-    PictureFormat.JPEG: _jpeg_sizes,
-    PictureFormat.PNG: _png_sizes,
-    PictureFormat.WEBP: _webp_sizes,
-    PictureFormat.BMP: _bmp_sizes,
-    PictureFormat.TIFF: _tiff_sizes,
+_SIZES: dict[ImageFormat, Callable[[Image.Image, BinaryIO], list[Size]]] = {
+    ImageFormat.JPEG: _jpeg_sizes,
+    ImageFormat.PNG: _png_sizes,
+    ImageFormat.WEBP: _webp_sizes,
+    ImageFormat.BMP: _bmp_sizes,
+    ImageFormat.TIFF: _tiff_sizes,
 }
 """Format → the sizes of all its frames or pages, as they are stored. Raises PictureError for what is cut off."""

@@ -8,17 +8,19 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from domain.ports import Chance, Clock, Mail
+    from domain.ports import Clock, Mail, RandomSource
 
 
 class MessageWriter:
     """``seven_bit`` is for servers, not all of which take more; people read the other one better in a file."""
 
-    def __init__(self, sender: str, clock: Clock, chance: Chance, *, seven_bit: bool = False) -> None:
+    def __init__(
+        self, sender: str, clock: Clock, random_source: RandomSource, *, seven_bit: bool = False
+    ) -> None:
         self._sender = sender
         self._domain = sender_domain(sender)
         self._clock = clock
-        self._chance = chance
+        self._chance = random_source
         self._cte_type: Literal["7bit", "8bit"] = "7bit" if seven_bit else "8bit"
 
     def write(self, mail: Mail) -> EmailMessage:
@@ -29,7 +31,7 @@ class MessageWriter:
         message["To"] = mail.to
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(self._clock.now())
-        message["Message-ID"] = f"<{self._chance.letters(32)}@{self._domain}>"
+        message["Message-ID"] = f"<{self._chance.token(32)}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday greetings in return
         message.set_content(mail.text)
         return message

@@ -12,7 +12,7 @@ from domain.errors import Unavailable
 from uprez.adapters.mail_message import MessageWriter
 
 if TYPE_CHECKING:
-    from domain.ports import Chance, Clock, Mail
+    from domain.ports import Clock, Mail, RandomSource
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 """By scheme: in the clear, in the clear until STARTTLS (RFC 3207), and TLS from the first byte (RFC 8314)."""
@@ -53,9 +53,9 @@ class SmtpServer:
 class SmtpMailer:
     """A conversation for each mail: ours are few, and a kept connection is closed by most servers."""
 
-    def __init__(self, server: SmtpServer, sender: str, clock: Clock, chance: Chance) -> None:
+    def __init__(self, server: SmtpServer, sender: str, clock: Clock, random_source: RandomSource) -> None:
         self._server = server
-        self._writer = MessageWriter(sender, clock, chance, seven_bit=True)
+        self._writer = MessageWriter(sender, clock, random_source, seven_bit=True)
 
     def send(self, mail: Mail) -> None:
         message = self._writer.write(mail)

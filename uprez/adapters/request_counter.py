@@ -47,7 +47,7 @@ class LimitsCounter:
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
         return self._window(key, limit, seconds, self._storage.get, first=0)
 
-    def hit_here(self, key: str, limit: int, seconds: int) -> Window:
+    def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
         window = self._here.hit(key, limit, seconds)
         assert window is not None  # memory is never out of reach
         return window

@@ -12,6 +12,6 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class SystemChance:
-    def letters(self, count: int) -> str:
+class SystemRandomSource:
+    def token(self, count: int) -> str:
         return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(count))

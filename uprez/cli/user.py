@@ -18,7 +18,7 @@ from domain.records import Account, Subscription, SubscriptionStatus
 from domain.services import Services
 from handlers import shapes
 from uprez import wiring
-from uprez.adapters.system import SystemChance
+from uprez.adapters.system import SystemRandomSource
 from uprez.cli.options import DataFolder
 from uprez.settings import Settings, load_settings
 
@@ -74,7 +74,7 @@ def create(
     services = _services(settings)
     made = None if password else _make_password()
     chosen = password or made or ""
-    known_as = accounts.normal_email(email)
+    known_as = accounts.normalize_email(email)
     problems = [*accounts.name_problems(name), *password_problems(chosen, None)]
     if known_as is None:
         problems.append(FieldProblem("email", "email"))
@@ -195,4 +195,4 @@ def _show(services: Services, email: str, **more: object) -> None:
 
 def _make_password() -> str:
     """Long enough not to be guessed, and with every kind of letter that our own rules ask for."""
-    return f"{SystemChance().letters(20)}aA1"
+    return f"{SystemRandomSource().token(20)}aA1"

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
-from domain.errors import PictureError
+from domain.errors import InvalidImage
 from workers.engine.errors import (
     DeviceFault,
     EngineCancelled,
@@ -148,7 +148,7 @@ class _Conversation:
             self._say("cancelled")
         except ModelUnusable as error:
             self._say("model_unusable", sentence=str(error))
-        except PictureError as error:
+        except InvalidImage as error:
             self._say("refused", sentence=str(error))
         except TileTooLarge as error:
             self._say("too_large", sentence=str(error))

@@ -1,4 +1,4 @@
-"""What can go wrong with the engine itself; what is wrong with a picture is ``domain.errors.PictureError``.
+"""What can go wrong with the engine itself; what is wrong with a picture is ``domain.errors.InvalidImage``.
 
 UprezError
 ├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
@@ -18,7 +18,7 @@ UprezError
 
 from __future__ import annotations
 
-from domain.errors import PictureError, UprezError
+from domain.errors import InvalidImage, UprezError
 
 
 class EngineUnusable(UprezError):
@@ -65,7 +65,7 @@ class EngineCancelled(UprezError):
     code = "engine_cancelled"
 
 
-class ModelUnusable(PictureError):
+class ModelUnusable(InvalidImage):
     """Not the picture's fault, and trying again will not help; the sentence is for its owner all the same."""
 
     code = "model_unusable"

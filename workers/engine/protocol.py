@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.sizing import Caps, Size, Sizing
 
 Message = dict[str, Any]
@@ -88,7 +88,7 @@ class EngineHello:
 class EngineResult:
     original: Size
     result: Size
-    picture_format: PictureFormat
+    image_format: ImageFormat
     model: str
     device: str
     seconds: float
@@ -190,7 +190,7 @@ def result_from_message(message: Message) -> EngineResult:
     return EngineResult(
         original=Size(*message["original"]),
         result=Size(*message["result"]),
-        picture_format=PictureFormat(message["picture_format"]),
+        image_format=ImageFormat(message["image_format"]),
         model=message["model"],
         device=message["device"],
         seconds=message["seconds"],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from domain.errors import PictureError
+from domain.errors import InvalidImage
 from domain.sizing import Caps, Size
 from workers.engine.alpha import bled, keep_flat
 from workers.engine.codecs.decode_frames import read_frames
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
-    from domain.formats import PictureFormat
+    from domain.formats import ImageFormat
     from domain.sizing import Sizing
     from workers.engine.arrays import Deep, Floats, Pixels
     from workers.engine.codecs.decode import Picture
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 class Upscaled:
     original: Size
     result: Size
-    picture_format: PictureFormat
+    image_format: ImageFormat
 
 
 def upscale_file(
@@ -80,11 +80,11 @@ def upscale_file(
         partial(on_progress, 0, 1), caps.max_pixels
     ):  # how many tiles there are is not known yet
         frames = read_frames(source, caps)
-    picture_format = frames.encoding.picture_format
+    image_format = frames.encoding.image_format
     originals = frames.sizes
     results = sizing.results(originals)
     # Now rather than by the encoder, after minutes of work for nothing.
-    _check_results(results, picture_format, caps)
+    _check_results(results, image_format, caps)
     original, result = originals[0], results[0]
     network = model.network_for(max(result.width / original.width, result.height / original.height))
     # Threads that share the cells of a tile need no second one, which would take its memory.
@@ -104,17 +104,17 @@ def upscale_file(
             encode(image, frames.encoding, notes, target)
         else:
             encode_frames(images, frames.encoding, frames.timing, target)
-    return Upscaled(original, result, picture_format)
+    return Upscaled(original, result, image_format)
 
 
-def _check_results(results: Sequence[Size], picture_format: PictureFormat, caps: Caps) -> None:
-    allowed = caps.for_format(picture_format)
+def _check_results(results: Sequence[Size], image_format: ImageFormat, caps: Caps) -> None:
+    allowed = caps.for_format(image_format)
     if max(map(max, results)) > allowed.max_side:
         where = "in this format " if allowed != caps else ""
-        raise PictureError(f"A result {where}can have at most {allowed.max_side:,} pixels on a side.")
+        raise InvalidImage(f"A result {where}can have at most {allowed.max_side:,} pixels on a side.")
     if sum(result.pixels for result in results) > allowed.max_pixels:
         together = "" if len(results) == 1 else " in all its frames or pages"
-        raise PictureError(f"A result can have at most {allowed.max_pixels:,} pixels{together}.")
+        raise InvalidImage(f"A result can have at most {allowed.max_pixels:,} pixels{together}.")
 
 
 def _larger_images(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.database import tables, unit_of_work
 from domain.database.unit_of_work import Database
-from domain.errors import CommitUnanswered, EmailTaken, NotFound, Unavailable
+from domain.errors import CommitUncertain, EmailTaken, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_a_commit_without_an_answer_says_so(
     break_commits(1, hold=hold)
     with database.writing() as work:
         add(work)
-        with pytest.raises(CommitUnanswered):
+        with pytest.raises(CommitUncertain):
             work.commit()
     assert count(database) == hold
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from domain.errors import LinkRefused, NotFound, Unavailable
+from domain.errors import InvalidLink, NotFound, Unavailable
 from domain.stores.local import LocalFiles
 
 if TYPE_CHECKING:
@@ -228,21 +228,21 @@ def test_a_signed_url_reads_one_file_under_one_name(store: LocalFiles, signed: s
 
 def test_a_signed_url_says_nothing_more_after_its_time(store: LocalFiles, signed: str, clock: Any) -> None:
     clock.advance(timedelta(hours=1, seconds=1))
-    with pytest.raises(LinkRefused):
+    with pytest.raises(InvalidLink):
         store.open_signed(signed, clock.now())
 
 
 def test_a_signed_url_with_anything_changed_is_refused(store: LocalFiles, signed: str, clock: Any) -> None:
     for position, letter in enumerate(signed):
         changed = signed[:position] + ("A" if letter != "A" else "B") + signed[position + 1 :]
-        with pytest.raises(LinkRefused):
+        with pytest.raises(InvalidLink):
             store.open_signed(changed, clock.now())
 
 
 def test_a_verification_link_reads_no_file(store: LocalFiles, links: LinkSigner, clock: Any) -> None:
     store.put(KEY, io.BytesIO(b"content"))
     payload = {"method": "GET", "key": KEY, "name": "photo.png"}
-    with pytest.raises(LinkRefused):
+    with pytest.raises(InvalidLink):
         store.open_signed(links.sign("verify-email", payload, clock.now() + timedelta(hours=1)), clock.now())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handlers.transport.contract import load_contract
-from handlers.transport.threads import SmallRequests, Threads, _at_once
+from handlers.transport.threads import InlineReads, Threads, _at_once
 
 
 class SomethingToCome:
@@ -39,7 +39,7 @@ def answers(operation: str, app: Any, *, reads_at_once: bool = False) -> list[An
         raise AssertionError("nobody asks for a body")
 
     threads = Threads(1)
-    small = SmallRequests(app(threads), load_contract(), reads_at_once=reads_at_once)
+    small = InlineReads(app(threads), load_contract(), reads_at_once=reads_at_once)
     asyncio.run(small(scope_of(operation), receive, send))
     return sent
 
@@ -110,7 +110,7 @@ def test_nothing_of_it_is_left_for_the_next_request(reads_at_once: bool) -> None
         async def app(*_: Any) -> None:
             pass
 
-        small = SmallRequests(app, load_contract(), reads_at_once=reads_at_once)
+        small = InlineReads(app, load_contract(), reads_at_once=reads_at_once)
         await small(scope_of("get_image"), app, app)
         return _at_once.get()
 
@@ -129,7 +129,7 @@ def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> N
             await asyncio.sleep(0)
 
     async def crowd() -> None:
-        small = SmallRequests(app, load_contract(), reads_at_once=True)
+        small = InlineReads(app, load_contract(), reads_at_once=True)
         clock = asyncio.create_task(others())
         await asyncio.gather(
             *(small({**scope_of("get_image"), "number": number}, app, app) for number in range(50))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from domain.errors import PictureError
-from domain.formats import PictureFormat
-from domain.ports import PictureFacts
+from domain.errors import InvalidImage
+from domain.formats import ImageFormat
+from domain.ports import ImageFacts
 from domain.sizing import Size
 from uprez.adapters.image_probe import probe
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gradients import MakeGradient
 
-FORMATS = [picture_format.name for picture_format in PictureFormat]
+FORMATS = [image_format.name for image_format in ImageFormat]
 WITH_EXIF = ["JPEG", "PNG", "WEBP", "TIFF"]
 
 
@@ -43,7 +43,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def test_format_and_size_are_found(gradient: MakeGradient, name: str, width: int, height: int) -> None:
     facts = probe(io.BytesIO(gradient(name, width, height)))
 
-    assert facts == PictureFacts(PictureFormat[name], Size(width, height))
+    assert facts == ImageFacts(ImageFormat[name], Size(width, height))
 
 
 @pytest.mark.parametrize("name", WITH_EXIF)
@@ -111,7 +111,7 @@ def test_the_stream_stands_at_its_start_before_and_after(gradient: MakeGradient,
     broken = io.BytesIO(gradient(name)[:-1])
     try:
         probe(broken)
-    except PictureError:
+    except InvalidImage:
         assert broken.tell() == 0
     assert not broken.closed
 
@@ -121,7 +121,7 @@ def test_the_stream_stands_at_its_start_before_and_after(gradient: MakeGradient,
 def test_a_picture_that_was_cut_off_is_refused(gradient: MakeGradient, name: str, share: float) -> None:
     content = gradient(name, 120, 90)
 
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         probe(io.BytesIO(content[: int(len(content) * share)]))
 
 
@@ -139,7 +139,7 @@ def test_every_frame_of_an_animation_has_the_size_of_its_canvas(name: str) -> No
         content, name, save_all=True, append_images=[Image.new("RGB", (40, 30), c) for c in ("red", "blue")]
     )
 
-    assert probe(content) == PictureFacts(PictureFormat[name], Size(40, 30), (Size(40, 30),) * 2)
+    assert probe(content) == ImageFacts(ImageFormat[name], Size(40, 30), (Size(40, 30),) * 2)
 
 
 @pytest.mark.parametrize("name", ["PNG", "WEBP"])
@@ -148,7 +148,7 @@ def test_an_animation_on_its_side_is_so_in_every_frame(name: str) -> None:
     other = Image.new("RGB", (40, 30), "red")
     Image.new("RGB", (40, 30)).save(content, name, save_all=True, append_images=[other], exif=exif(6))
 
-    assert probe(content) == PictureFacts(PictureFormat[name], Size(30, 40), (Size(30, 40),))
+    assert probe(content) == ImageFacts(ImageFormat[name], Size(30, 40), (Size(30, 40),))
 
 
 def test_a_png_shown_by_programs_that_know_no_animations_counts_too() -> None:
@@ -179,7 +179,7 @@ def test_of_ten_thousand_frames_only_one_too_many_are_looked_at() -> None:
 
     facts = probe(content)
 
-    assert len(facts.further) == PictureFormat.GIF.max_frames
+    assert len(facts.further) == ImageFormat.GIF.max_frames
     assert content.bytes_read < 400 * len(FRAME)
 
 
@@ -199,7 +199,7 @@ def test_as_many_frames_as_are_allowed_are_walked_to_the_end() -> None:
     whole = GIF_HEADER + FRAME * 200 + b";"
 
     assert len(probe(io.BytesIO(whole)).further) == 199
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         probe(io.BytesIO(whole[:-1]))
 
 
@@ -211,7 +211,7 @@ def test_a_png_that_announces_endlessly_many_frames_is_believed_up_to_one_too_ma
         b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 6, 0, 0, 1, 10, 0, 0)
     )
 
-    assert len(probe(io.BytesIO(png[:33] + announced + png[33:])).further) == PictureFormat.PNG.max_frames
+    assert len(probe(io.BytesIO(png[:33] + announced + png[33:])).further) == ImageFormat.PNG.max_frames
 
 
 @pytest.mark.parametrize("behind", [b"\0" * 9, b"x", b"made with care" * 9999])
@@ -223,7 +223,7 @@ def test_a_gif_that_only_seems_to_end_is_refused(gradient: MakeGradient) -> None
     """Cut within a block, just behind the byte that would be its trailer."""
     comment = b"\x21\xfe\x02x;\0"
 
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         probe(io.BytesIO(gradient("GIF")[:-1] + comment[:-1]))
 
 
@@ -247,7 +247,7 @@ def test_a_gif_of_many_frames_is_walked_to_its_end() -> None:
     whole = content.getvalue()
 
     assert probe(io.BytesIO(whole)).size == Size(64, 64)
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         probe(io.BytesIO(whole[: len(whole) // 2]))
 
 
@@ -264,7 +264,7 @@ def tiff_of(*pages: tuple[Image.Image, dict[int, int]]) -> bytes:
 def test_each_page_of_a_tiff_has_its_own_size() -> None:
     content = tiff_of((Image.new("L", (40, 30)), {}), (Image.new("RGB", (80, 60)), {274: 6}))
 
-    assert probe(io.BytesIO(content)) == PictureFacts(PictureFormat.TIFF, Size(40, 30), (Size(60, 80),))
+    assert probe(io.BytesIO(content)) == ImageFacts(ImageFormat.TIFF, Size(40, 30), (Size(60, 80),))
 
 
 @pytest.mark.parametrize("no_page", [1, 4])
@@ -278,7 +278,7 @@ def test_smaller_copies_and_masks_of_a_page_are_none(no_page: int) -> None:
 def test_of_very_many_pages_one_too_many_are_looked_at() -> None:
     content = tiff_of(*[(Image.new("L", (2, 2)), {})] * 60)
 
-    assert len(probe(io.BytesIO(content)).further) == PictureFormat.TIFF.max_frames
+    assert len(probe(io.BytesIO(content)).further) == ImageFormat.TIFF.max_frames
 
 
 def test_a_tiff_whose_second_page_is_cut_off_is_refused() -> None:
@@ -287,7 +287,7 @@ def test_a_tiff_whose_second_page_is_cut_off_is_refused() -> None:
     at = content.rindex(counts) + 8
     content[at : at + 4] = struct.pack("<I", 1000)
 
-    with pytest.raises(PictureError, match="cut off"):
+    with pytest.raises(InvalidImage, match="cut off"):
         probe(io.BytesIO(bytes(content)))
 
 
@@ -330,7 +330,7 @@ def test_a_picture_of_endlessly_many_pieces_is_refused(gradient: MakeGradient, k
     content = io.BytesIO(LONG[kind](gradient))
     began = time.perf_counter()
 
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         probe(content)
 
     assert time.perf_counter() - began < 1
@@ -353,17 +353,17 @@ def test_what_is_larger_than_any_cap_still_has_its_size(gradient: MakeGradient) 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_damage_does_more_than_be_refused(gradient: MakeGradient, name: str) -> None:
     """Seeded, so that a failure can be looked at again."""
-    chance = random.Random(name)
+    random_source = random.Random(name)
     whole = gradient(name, 24, 16, **({"exif": exif(6)} if name in WITH_EXIF else {}))
     for _ in range(300):
         content = bytearray(whole)
-        for _ in range(chance.randint(1, 6)):
-            content[chance.randrange(len(content))] = chance.choice(
-                [0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)]
+        for _ in range(random_source.randint(1, 6)):
+            content[random_source.randrange(len(content))] = random_source.choice(
+                [0, 1, 0x7F, 0x80, 0xFF, random_source.randrange(256)]
             )
         try:
             facts = probe(io.BytesIO(bytes(content)))
-        except PictureError:
+        except InvalidImage:
             continue
         assert facts.size.width > 0
         assert facts.size.height > 0

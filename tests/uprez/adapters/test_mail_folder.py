@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mails(folder: Path, clock: Any, chance: Any) -> MailFolder:
-    return MailFolder(folder, "Uprez <uprez@localhost>", clock, chance)
+def mails(folder: Path, clock: Any, random_source: Any) -> MailFolder:
+    return MailFolder(folder, "Uprez <uprez@localhost>", clock, random_source)
 
 
 def only_mail(folder: Path) -> EmailMessage:
@@ -71,8 +71,8 @@ def test_no_line_is_longer_than_mail_servers_take(mails: MailFolder, folder: Pat
     assert only_mail(folder).get_content().splitlines() == ["x" * 5000]
 
 
-def test_text_and_names_of_every_script_arrive(folder: Path, clock: Any, chance: Any) -> None:
-    mails = MailFolder(folder, "Größer <uprez@localhost>", clock, chance)
+def test_text_and_names_of_every_script_arrive(folder: Path, clock: Any, random_source: Any) -> None:
+    mails = MailFolder(folder, "Größer <uprez@localhost>", clock, random_source)
     mails.send(MAIL._replace(subject="Bitte bestätigen 🎉", text="Hallo Jürgen, 日本語\n"))
     message = only_mail(folder)
     assert message["Subject"] == "Bitte bestätigen 🎉"

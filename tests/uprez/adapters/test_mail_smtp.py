@@ -109,9 +109,9 @@ def tls_of(authority: trustme.CA, name: str = "localhost") -> ssl.SSLContext:
 
 
 @pytest.fixture
-def send(clock: Any, chance: Any) -> Callable[..., None]:
+def send(clock: Any, random_source: Any) -> Callable[..., None]:
     def send(url: str, mail: Mail = MAIL, sender: str = SENDER) -> None:
-        SmtpMailer(SmtpServer.from_url(url), sender, clock, chance).send(mail)
+        SmtpMailer(SmtpServer.from_url(url), sender, clock, random_source).send(mail)
 
     return send
 
@@ -144,9 +144,9 @@ def test_a_mail_arrives_as_it_was_written(serve: Any, send: Any, received: Recei
 
 
 def test_every_mail_has_an_id_of_its_own(
-    serve: Any, send: Any, received: Received, clock: Any, chance: Any
+    serve: Any, send: Any, received: Received, clock: Any, random_source: Any
 ) -> None:
-    mailer = SmtpMailer(SmtpServer.from_url(f"smtp://{serve()}"), SENDER, clock, chance)
+    mailer = SmtpMailer(SmtpServer.from_url(f"smtp://{serve()}"), SENDER, clock, random_source)
     for _ in range(3):
         mailer.send(MAIL)
 

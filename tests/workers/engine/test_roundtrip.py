@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.sizing import Caps, Sizing
 from project_root import ROOT
 from workers.engine.codecs.decode import Encoding, decode
@@ -128,8 +128,8 @@ def cup(coffee: Image.Image) -> Image.Image:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
-    def save(image: Image.Image, picture_format: str, name: str = "picture", **options: Any) -> Path:
-        image.save(tmp_path / name, format=picture_format, **options)
+    def save(image: Image.Image, image_format: str, name: str = "picture", **options: Any) -> Path:
+        image.save(tmp_path / name, format=image_format, **options)
         return tmp_path / name
 
     return save
@@ -234,11 +234,11 @@ def test_cmyk_is_seen_through_its_profile(saved: Any, upscaled: Upscaled) -> Non
             assert np.abs(np.subtract(image.getpixel((number * 24 + 12, 40)), colour)).max() <= 16
 
 
-@pytest.mark.parametrize("picture_format", ["jpeg", "tiff"])
+@pytest.mark.parametrize("image_format", ["jpeg", "tiff"])
 def test_cmyk_without_a_profile_becomes_srgb(
-    picture_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
+    image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
-    result = upscaled(f"CMYK {picture_format}", saved(cup.convert("CMYK"), picture_format))
+    result = upscaled(f"CMYK {image_format}", saved(cup.convert("CMYK"), image_format))
 
     assert shows(result, cup)
     with Image.open(result) as image:
@@ -246,7 +246,7 @@ def test_cmyk_without_a_profile_becomes_srgb(
 
 
 @pytest.mark.parametrize(
-    ("picture_format", "mode"),
+    ("image_format", "mode"),
     [
         ("png", "L"),
         ("png", "LA"),
@@ -258,14 +258,14 @@ def test_cmyk_without_a_profile_becomes_srgb(
     ],
 )
 def test_sixteen_bits_stay_sixteen_with_everything_around_them(
-    picture_format: str, mode: str, cup: Image.Image, tmp_path: Path, upscaled: Upscaled, shows: Any
+    image_format: str, mode: str, cup: Image.Image, tmp_path: Path, upscaled: Upscaled, shows: Any
 ) -> None:
     image = with_slope_of_alpha(cup).convert(mode) if mode.endswith("A") else cup.convert(mode)
-    source, encoding = tmp_path / "deep", Encoding(PictureFormat(picture_format))
+    source, encoding = tmp_path / "deep", Encoding(ImageFormat(image_format))
     metadata = Metadata(camera_notes().tobytes(), XMP, SRGB, (300.0, 300.0))
     encode(deep(image), encoding, metadata, source)
 
-    result = upscaled(f"16 bits, {mode}, {picture_format}", source)
+    result = upscaled(f"16 bits, {mode}, {image_format}", source)
 
     assert shows(result, image)
     back = decode(result)
@@ -279,15 +279,15 @@ def test_sixteen_bits_stay_sixteen_with_everything_around_them(
     assert back.metadata.dpi == pytest.approx((300, 300), abs=0.1)
 
 
-@pytest.mark.parametrize("picture_format", ["png", "gif"])
+@pytest.mark.parametrize("image_format", ["png", "gif"])
 def test_a_transparent_colour_of_a_palette_stays_transparent(
-    picture_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled
+    image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled
 ) -> None:
     palette = cup.quantize(16)
     palette.paste(3, (0, 0, 16, 40))
 
     result = upscaled(
-        f"palette with transparency, {picture_format}", saved(palette, picture_format, transparency=3)
+        f"palette with transparency, {image_format}", saved(palette, image_format, transparency=3)
     )
 
     alpha = np.asarray(as_others_show_it(result))[..., 3]
@@ -311,18 +311,18 @@ def test_transparency_of_each_colour_of_a_palette_is_kept(
     assert (alpha[:, 36:60] == 128).all()
 
 
-@pytest.mark.parametrize("picture_format", ["jpeg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("image_format", ["jpeg", "png", "tiff", "webp"])
 def test_profile_exif_and_xmp_are_kept(
-    picture_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
+    image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
     exif, text = camera_notes(), PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", XMP.decode())
-    options: dict[str, Any] = {"pnginfo": text} if picture_format == "png" else {"xmp": XMP}
-    if picture_format == "tiff":
+    options: dict[str, Any] = {"pnginfo": text} if image_format == "png" else {"xmp": XMP}
+    if image_format == "tiff":
         exif[700] = XMP
-    source = saved(cup, picture_format, exif=exif.tobytes(), icc_profile=SRGB, dpi=(300, 300), **options)
+    source = saved(cup, image_format, exif=exif.tobytes(), icc_profile=SRGB, dpi=(300, 300), **options)
 
-    result = upscaled(f"profile, EXIF, XMP, {picture_format}", source)
+    result = upscaled(f"profile, EXIF, XMP, {image_format}", source)
 
     assert shows(result, cup)
     with Image.open(result) as image:
@@ -330,17 +330,17 @@ def test_profile_exif_and_xmp_are_kept(
         assert image.info["icc_profile"] == SRGB
         assert_notes_of_the_camera(image.getexif())
         assert (image.info.get("xmp") or image.info["XML:com.adobe.xmp"].encode()) == XMP
-        if picture_format != "webp":  # which has no place for it
+        if image_format != "webp":  # which has no place for it
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
-@pytest.mark.parametrize("picture_format", ["png", "tiff"])
+@pytest.mark.parametrize("image_format", ["png", "tiff"])
 def test_gray_with_alpha_stays_gray_with_alpha(
-    picture_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
+    image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
     image = with_slope_of_alpha(cup.convert("L"))
 
-    result = upscaled(f"gray with alpha, {picture_format}", saved(image, picture_format))
+    result = upscaled(f"gray with alpha, {image_format}", saved(image, image_format))
 
     assert shows(result, image)
     with Image.open(result) as back:
@@ -357,11 +357,11 @@ def test_a_single_pixel_keeps_its_colour(saved: Any, upscaled: Upscaled) -> None
     assert np.abs(pixels[..., :3] - (200, 100, 50)).max() <= 32  # the network's own idea of flat colours
 
 
-@pytest.mark.parametrize("picture_format", ["png", "tiff"])
-def test_one_bit_becomes_gray(picture_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled) -> None:
+@pytest.mark.parametrize("image_format", ["png", "tiff"])
+def test_one_bit_becomes_gray(image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled) -> None:
     bilevel = cup.convert("1", dither=Image.Dither.NONE)
 
-    result = upscaled(f"1 bit, {picture_format}", saved(bilevel, picture_format))
+    result = upscaled(f"1 bit, {image_format}", saved(bilevel, image_format))
 
     with Image.open(result) as image:
         assert image.mode == "L"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.errors import InvalidImage
+from domain.formats import ImageFormat
 from domain.sizing import Caps, Size, Sizing
 from workers.engine import heartbeat
 from workers.engine import upscale as upscaling
@@ -76,7 +76,7 @@ def test_the_result_has_exactly_the_size_that_was_asked_for(
 
     upscaled = upscale(picture_file, target, sizing)
 
-    assert upscaled == Upscaled(Size(48, 40), Size(*size), PictureFormat.PNG)
+    assert upscaled == Upscaled(Size(48, 40), Size(*size), ImageFormat.PNG)
     with Image.open(target) as image:
         assert image.size == size
 
@@ -105,16 +105,16 @@ def test_the_oddest_sizes_work(
     assert upscale(source, tmp_path / "result.png", Sizing(3)).result == (size[0] * 3, size[1] * 3)
 
 
-@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("image_format", ImageFormat)
 def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
-    picture_format: PictureFormat, crop: Image.Image, tmp_path: Path, upscale: Upscale
+    image_format: ImageFormat, crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
-    source = saved(crop, tmp_path / "misleading.txt", format=picture_format.value)
+    source = saved(crop, tmp_path / "misleading.txt", format=image_format.value)
 
-    assert upscale(source, tmp_path / "result").picture_format is picture_format
+    assert upscale(source, tmp_path / "result").image_format is image_format
 
     with Image.open(tmp_path / "result") as image:
-        assert image.format == picture_format.value.upper()
+        assert image.format == image_format.value.upper()
         assert image.size == (96, 80)
 
 
@@ -166,15 +166,15 @@ def test_gray_stays_exactly_gray(mode: str, crop: Image.Image, tmp_path: Path, u
 
 
 @pytest.mark.parametrize(
-    ("picture_format", "channels"),
+    ("image_format", "channels"),
     [("png", 1), ("png", 2), ("png", 3), ("png", 4), ("tiff", 1), ("tiff", 3), ("tiff", 4)],
 )
 def test_sixteen_bits_come_out_with_more_than_eight(
-    picture_format: str, channels: int, tmp_path: Path, upscale: Upscale
+    image_format: str, channels: int, tmp_path: Path, upscale: Upscale
 ) -> None:
     slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48, 1).repeat(channels, axis=2)
     source = tmp_path / "slope"
-    encode(slope, Encoding(PictureFormat(picture_format)), Metadata(), source)
+    encode(slope, Encoding(ImageFormat(image_format)), Metadata(), source)
 
     upscale(source, tmp_path / "result")
 
@@ -192,7 +192,7 @@ def test_every_page_of_a_tiff_keeps_its_own_depth(
     random = np.random.default_rng(0)
     pages = [random.integers(0, 65_536, (9, 11, channels), dtype=np.uint16) for channels in (3, 1, 4)]
     images = iter((image, Metadata()) for image in (*pages, crop))
-    encode_frames(images, Encoding(PictureFormat.TIFF), None, tmp_path / "pages")
+    encode_frames(images, Encoding(ImageFormat.TIFF), None, tmp_path / "pages")
 
     upscale(tmp_path / "pages", tmp_path / "result")
 
@@ -366,7 +366,7 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("picture_format", "sizing", "caps", "sentence"),
+    ("image_format", "sizing", "caps", "sentence"),
     [
         ("png", Sizing(target_width=20_000), Caps(), "16,384 pixels on a side"),
         ("png", Sizing(target_width=100, target_height=101), Caps(max_side=100), "100 pixels on a side"),
@@ -377,7 +377,7 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
     ],
 )
 def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_question(
-    picture_format: str,
+    image_format: str,
     sizing: Sizing,
     caps: Caps,
     sentence: str,
@@ -385,9 +385,9 @@ def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_que
     tmp_path: Path,
     upscale: Upscale,
 ) -> None:
-    source = saved(crop, tmp_path / "picture", format=picture_format)
+    source = saved(crop, tmp_path / "picture", format=image_format)
 
-    with pytest.raises(PictureError, match=sentence):
+    with pytest.raises(InvalidImage, match=sentence):
         upscale(source, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked"))
 
 
@@ -414,15 +414,15 @@ def composed(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-@pytest.mark.parametrize("picture_format", ["gif", "png", "webp"])
+@pytest.mark.parametrize("image_format", ["gif", "png", "webp"])
 def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_own(
-    picture_format: str, mode: str, crop: Image.Image, tmp_path: Path, upscale: Upscale, psnr: Psnr
+    image_format: str, mode: str, crop: Image.Image, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
     first, *others = moving(crop, mode)
-    disposal = {"disposal": 2} if (picture_format, mode) == ("gif", "RGBA") else {}
+    disposal = {"disposal": 2} if (image_format, mode) == ("gif", "RGBA") else {}
     source = saved(
         first,
-        tmp_path / f"moving.{picture_format}",
+        tmp_path / f"moving.{image_format}",
         save_all=True,
         append_images=others,
         duration=[40, 50, 60, 500],
@@ -430,7 +430,7 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
         lossless=True,
         **disposal,
     )
-    target = tmp_path / f"result.{picture_format}"
+    target = tmp_path / f"result.{image_format}"
 
     assert upscale(source, target, Sizing(target_width=101)).result == (101, 84)
 
@@ -442,7 +442,7 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
             alone = saved(image.convert(mode), tmp_path / "alone.png")
         upscale(alone, tmp_path / "larger.png", Sizing(target_width=101))
         (expected,) = composed(tmp_path / "larger.png")
-        if picture_format == "gif":
+        if image_format == "gif":
             there = expected[..., 3] >= 128
             np.testing.assert_array_equal(results[index][..., 3] == 255, there)
             assert psnr(results[index][there][:, :3], expected[there][:, :3]) > 30
@@ -451,21 +451,21 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
     assert read_frames(target, Caps()).timing == frames.timing
 
 
-@pytest.mark.parametrize("picture_format", ["gif", "png"])
+@pytest.mark.parametrize("image_format", ["gif", "png"])
 def test_frames_that_are_equal_come_out_equal(
-    picture_format: str, crop: Image.Image, tmp_path: Path, upscale: Upscale
+    image_format: str, crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     frames = moving(crop, "RGB")
     images = ((image, Metadata()) for image in (*frames, frames[0]))
     # Pillow would make one frame of equal ones.
-    encode_frames(images, Encoding(PictureFormat(picture_format)), Timing((40,) * 5, 0), tmp_path / "source")
+    encode_frames(images, Encoding(ImageFormat(image_format)), Timing((40,) * 5, 0), tmp_path / "source")
 
     upscale(tmp_path / "source", tmp_path / "result")
 
     results = composed(tmp_path / "result")
     assert len(results) == 5
     np.testing.assert_array_equal(results[2], results[3])
-    if picture_format == "png":
+    if image_format == "png":
         np.testing.assert_array_equal(results[0], results[4])
 
 
@@ -481,7 +481,7 @@ def test_every_page_grows_as_the_first_does(crop: Image.Image, tmp_path: Path, u
 
     upscaled = upscale(source, tmp_path / "result.tiff", Sizing(target_width=120))
 
-    assert upscaled == Upscaled(Size(48, 40), Size(120, 100), PictureFormat.TIFF)
+    assert upscaled == Upscaled(Size(48, 40), Size(120, 100), ImageFormat.TIFF)
     results = list(read_frames(tmp_path / "result.tiff", Caps()).pictures())
     assert [picture.size for picture in results] == [(120, 100), (50, 83), (78, 23)]
     assert [picture.pixels.shape[2] for picture in results] == [3, 1, 4]
@@ -558,7 +558,7 @@ def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
 def test_an_animation_over_the_caps_is_refused_before_any_work(
     sizing: Sizing, caps: Caps, sentence: str, animation: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
-    with pytest.raises(PictureError, match=sentence):
+    with pytest.raises(InvalidImage, match=sentence):
         upscale(
             animation, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked")
         )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
-from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.errors import InvalidImage
+from domain.formats import ImageFormat
 from domain.sizing import Caps, Size
 from workers.engine.codecs.decode_16bit import deep_pixels, is_deep
 from workers.engine.codecs.metadata import Metadata, load, metadata_of, upright
@@ -33,11 +33,11 @@ DAMAGED = "The picture is damaged or incomplete."
 Image.MAX_IMAGE_PIXELS = None
 
 # Named when opening, because Pillow knows about sixty formats, some of which run other programs.
-_PILLOW_FORMATS = tuple(picture_format.value.upper() for picture_format in PictureFormat)
+_PILLOW_FORMATS = tuple(image_format.value.upper() for image_format in ImageFormat)
 
 _FORMATS = {
-    **{picture_format.value.upper(): picture_format for picture_format in PictureFormat},
-    "MPO": PictureFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
+    **{image_format.value.upper(): image_format for image_format in ImageFormat},
+    "MPO": ImageFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
 }
 
 FULL_CHROMA = 0  # 4:4:4 in Pillow's count
@@ -47,7 +47,7 @@ FULL_CHROMA = 0  # 4:4:4 in Pillow's count
 class Encoding:
     """How the original was written, as far as the result should be written likewise."""
 
-    picture_format: PictureFormat
+    image_format: ImageFormat
     chroma_subsampling: int = FULL_CHROMA
     progressive: bool = False
     lossless: bool = False
@@ -103,15 +103,15 @@ def reading(caps: Caps, pictures: int = 1) -> Iterator[None]:
             # Pillow warns about what it forgives; what must not be forgiven is checked here.
             warnings.simplefilter("ignore")
             yield
-    except (PictureError, MemoryError):
+    except (InvalidImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise PictureError(UNREADABLE) from error
+        raise InvalidImage(UNREADABLE) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(_too_many_pixels(caps)) from error
+        raise InvalidImage(_too_many_pixels(caps)) from error
     except Exception as error:
         # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, KeyError …
-        raise PictureError(DAMAGED) from error
+        raise InvalidImage(DAMAGED) from error
     finally:
         Image.MAX_IMAGE_PIXELS = None
 
@@ -123,7 +123,7 @@ def _too_many_pixels(caps: Caps) -> str:
 def _decode(content: bytes, caps: Caps) -> Picture:
     image = opened(content)
     if Size(*image.size).pixels > caps.max_pixels:
-        raise PictureError(_too_many_pixels(caps))
+        raise InvalidImage(_too_many_pixels(caps))
     if image.format == "PNG":
         opened(content).verify()  # loading forgives a wrong checksum
     return picture_of(image, encoding_of(image, content))
@@ -148,14 +148,14 @@ def opened(content: bytes) -> ImageFile:
 
 
 def encoding_of(image: Image.Image, content: bytes) -> Encoding:
-    picture_format = _FORMATS[image.format or ""]
-    if picture_format is PictureFormat.JPEG:
+    image_format = _FORMATS[image.format or ""]
+    if image_format is ImageFormat.JPEG:
         # Unknown kinds of subsampling become none at all, which loses nothing.
         subsampling = max(FULL_CHROMA, JpegImagePlugin.get_sampling(image))
-        return Encoding(picture_format, subsampling, progressive=bool(image.info.get("progressive")))
-    if picture_format is PictureFormat.WEBP:
-        return Encoding(picture_format, lossless=_is_lossless_webp(content))
-    return Encoding(picture_format)
+        return Encoding(image_format, subsampling, progressive=bool(image.info.get("progressive")))
+    if image_format is ImageFormat.WEBP:
+        return Encoding(image_format, lossless=_is_lossless_webp(content))
+    return Encoding(image_format)
 
 
 def _is_lossless_webp(content: bytes) -> bool:
@@ -179,7 +179,7 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
     if image.mode in {"CMYK", "LAB"}:
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:
-        raise PictureError("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
+        raise InvalidImage("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
     if image.mode in {"LA", "RGBA"}:
         return image, profile
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:

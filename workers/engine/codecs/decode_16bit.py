@@ -136,8 +136,8 @@ def _content(image: ImageFile) -> bytes:
     return content
 
 
-def _opened(content: bytes, picture_format: str) -> ImageFile:
-    return Image.open(io.BytesIO(content), formats=(picture_format,))
+def _opened(content: bytes, image_format: str) -> ImageFile:
+    return Image.open(io.BytesIO(content), formats=(image_format,))
 
 
 def _colour(image: ImageFile) -> Deep:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domain.errors import PictureError
-from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, PictureFormat, is_tiff_page
+from domain.errors import InvalidImage
+from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, ImageFormat, is_tiff_page
 from domain.sizing import Size
 from workers.engine.codecs.decode import decode, encoding_of, opened, picture_of, reading
 
@@ -63,7 +63,7 @@ def read_frames(path: Path, caps: Caps) -> Frames:
     with reading(caps):
         image = opened(content)
         encoding = encoding_of(image, content)
-        positions = _positions(image, encoding.picture_format)
+        positions = _positions(image, encoding.image_format)
         if len(positions) > 1:
             _check_pixels(image, positions, caps)
             if image.format == "PNG":
@@ -71,7 +71,7 @@ def read_frames(path: Path, caps: Caps) -> Frames:
     if len(positions) == 1:
         picture = decode(path, caps)
         return Frames((picture.size,), picture.encoding, lambda: iter((picture,)))
-    if encoding.picture_format is PictureFormat.TIFF:
+    if encoding.image_format is ImageFormat.TIFF:
         sizes = tuple(picture.size for picture, _ in _pages(content, encoding, positions, caps))
         return Frames(
             sizes, encoding, lambda: (picture for picture, _ in _pages(content, encoding, positions, caps))
@@ -79,17 +79,17 @@ def read_frames(path: Path, caps: Caps) -> Frames:
     return _animation(content, encoding, positions, caps)
 
 
-def _positions(image: Image.Image, picture_format: PictureFormat) -> Sequence[int]:
+def _positions(image: Image.Image, image_format: ImageFormat) -> Sequence[int]:
     """Where in the file the pictures are, by Pillow's count. Nothing is decoded."""
-    if picture_format is PictureFormat.TIFF:
+    if image_format is ImageFormat.TIFF:
         positions = [at for at, is_page in enumerate(_directories(image)) if is_page or at == 0]
-    elif picture_format.max_frames > 1:
-        positions = list(range(min(getattr(image, "n_frames", 1), picture_format.max_frames + 1)))
+    elif image_format.max_frames > 1:
+        positions = list(range(min(getattr(image, "n_frames", 1), image_format.max_frames + 1)))
     else:
         return [0]
-    if len(positions) > picture_format.max_frames:
-        kind, what = ("TIFF", "pages") if picture_format is PictureFormat.TIFF else ("animation", "frames")
-        raise PictureError(f"The {kind} has more than {picture_format.max_frames} {what}.")
+    if len(positions) > image_format.max_frames:
+        kind, what = ("TIFF", "pages") if image_format is ImageFormat.TIFF else ("animation", "frames")
+        raise InvalidImage(f"The {kind} has more than {image_format.max_frames} {what}.")
     return positions
 
 
@@ -101,7 +101,7 @@ def _directories(image: Image.Image) -> Iterator[bool]:
         except EOFError:
             return
         yield is_tiff_page(image.tag_v2.get(TIFF_SUBFILE_TYPE, 0))  # type: ignore[attr-defined]
-    raise PictureError("The TIFF consists of too many pieces.")
+    raise InvalidImage("The TIFF consists of too many pieces.")
 
 
 def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> None:
@@ -111,7 +111,7 @@ def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> N
             image.seek(position)
         pixels += Size(*image.size).pixels
     if pixels > caps.max_pixels:
-        raise PictureError(_too_many(caps))
+        raise InvalidImage(_too_many(caps))
 
 
 def _too_many(caps: Caps) -> str:
@@ -134,7 +134,7 @@ def _pages(
                 image.info.clear()  # Pillow lets a page inherit the colour profile of the one before
             image.seek(position)
             if Size(*image.size).pixels * alike > caps.max_pixels:
-                raise PictureError(_too_many(caps))
+                raise InvalidImage(_too_many(caps))
             picture = picture_of(image, encoding)
             milliseconds = float(image.info.get("duration", 0))
         yield picture, milliseconds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from workers.engine.codecs.encode_16bit import write_png, write_tiff
 from workers.engine.codecs.metadata import EXIF_DIRECTORIES
 from workers.engine.protocol import unfinished
@@ -49,16 +49,16 @@ def encode(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, ta
 def write(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO) -> None:
     """As ``encode``, to wherever it is wanted."""
     if isinstance(image, np.ndarray):
-        _write_deep(image, encoding.picture_format, metadata, file)
+        _write_deep(image, encoding.image_format, metadata, file)
         return
-    if encoding.picture_format is PictureFormat.GIF:
+    if encoding.image_format is ImageFormat.GIF:
         image = with_palette(image)
-    if encoding.picture_format is PictureFormat.BMP and image.mode == "RGBA":
+    if encoding.image_format is ImageFormat.BMP and image.mode == "RGBA":
         content = _bmp_with_alpha(image)
         file.write(content) if isinstance(file, io.BytesIO) else file.write_bytes(content)
     else:
         options = save_options(image, encoding, metadata)
-        image.save(file, format=encoding.picture_format.value, **options)
+        image.save(file, format=encoding.image_format.value, **options)
 
 
 @contextmanager
@@ -74,11 +74,9 @@ def replacing(target: Path) -> Iterator[Path]:
         raise
 
 
-def _write_deep(
-    pixels: Deep, picture_format: PictureFormat, metadata: Metadata, file: Path | io.BytesIO
-) -> None:
+def _write_deep(pixels: Deep, image_format: ImageFormat, metadata: Metadata, file: Path | io.BytesIO) -> None:
     with nullcontext(file) if isinstance(file, io.BytesIO) else file.open("wb") as out:
-        if picture_format is PictureFormat.PNG:
+        if image_format is ImageFormat.PNG:
             write_png(out, pixels, _png_options(metadata))
         else:
             write_tiff(out, pixels, _tiff_options(metadata))
@@ -86,8 +84,8 @@ def _write_deep(
 
 def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
     """What Pillow is to be told when it saves such a picture."""
-    match encoding.picture_format:
-        case PictureFormat.JPEG:
+    match encoding.image_format:
+        case ImageFormat.JPEG:
             return {
                 "quality": JPEG_QUALITY,
                 "subsampling": encoding.chroma_subsampling,
@@ -95,20 +93,20 @@ def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> 
                 "icc_profile": metadata.icc_profile,
                 **_given(dpi=metadata.dpi, exif=_fitting(metadata.exif), xmp=_fitting(metadata.xmp)),
             }
-        case PictureFormat.PNG:
+        case ImageFormat.PNG:
             return _png_options(metadata)
-        case PictureFormat.WEBP:
+        case ImageFormat.WEBP:
             return {
                 "lossless": encoding.lossless,
                 # Pillow's one word for two things: without loss, it says how hard to try.
                 "quality": WEBP_LOSSLESS_EFFORT if encoding.lossless else WEBP_QUALITY,
                 **_given(exif=metadata.exif, xmp=metadata.xmp, icc_profile=metadata.icc_profile),
             }
-        case PictureFormat.TIFF:
+        case ImageFormat.TIFF:
             return _tiff_options(metadata)
-        case PictureFormat.BMP:
+        case ImageFormat.BMP:
             return _given(dpi=metadata.dpi)
-        case PictureFormat.GIF:
+        case ImageFormat.GIF:
             return _given(transparency=image.info.get("transparency"))
 
 

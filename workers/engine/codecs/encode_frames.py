@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import GifImagePlugin, Image, TiffImagePlugin
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from workers.engine.codecs.encode import HALF_OPAQUE, replacing, save_options, with_palette, write
 from workers.engine.codecs.metadata import EXIF_DIRECTORIES
 
@@ -56,9 +56,9 @@ def encode_frames(images: Images, encoding: Encoding, timing: Timing | None, tar
     with replacing(target) as file:
         if timing is None:
             _write_tiff(images, encoding, file)
-        elif encoding.picture_format is PictureFormat.WEBP:
+        elif encoding.image_format is ImageFormat.WEBP:
             _write_webp(images, encoding, timing, file)
-        elif encoding.picture_format is PictureFormat.PNG:
+        elif encoding.image_format is ImageFormat.PNG:
             with file.open("wb") as out:
                 _write_png(images, encoding, timing, out)
         else:

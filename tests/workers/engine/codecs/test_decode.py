@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.errors import InvalidImage
+from domain.formats import ImageFormat
 from domain.sizing import Caps
 from workers.engine.codecs.decode import Picture, decode
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def written(tmp_path: Path) -> Written:
     """A file with a picture in it, saved by Pillow with these options."""
 
-    def write(image: Image.Image, picture_format: str, **options: Any) -> Path:
+    def write(image: Image.Image, image_format: str, **options: Any) -> Path:
         path = tmp_path / "picture"
-        image.save(path, format=picture_format, **options)
+        image.save(path, format=image_format, **options)
         return path
 
     return write
@@ -38,25 +38,25 @@ def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
     return decode(path, caps or Caps())
 
 
-@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("image_format", ImageFormat)
 def test_the_six_formats_are_known_by_their_content(
-    picture_format: PictureFormat, crop: Image.Image, written: Written
+    image_format: ImageFormat, crop: Image.Image, written: Written
 ) -> None:
-    picture = decode(written(crop, picture_format.value))
+    picture = decode(written(crop, image_format.value))
 
-    assert picture.encoding.picture_format is picture_format
+    assert picture.encoding.image_format is image_format
     assert picture.size == crop.size
     assert picture.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("picture_format", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff"])
 def test_the_orientation_is_applied_and_then_not_stated_any_more(
-    orientation: int, picture_format: str, crop: Image.Image, written: Written
+    orientation: int, image_format: str, crop: Image.Image, written: Written
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = written(crop, picture_format, exif=exif)
+    path = written(crop, image_format, exif=exif)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
@@ -66,16 +66,16 @@ def test_the_orientation_is_applied_and_then_not_stated_any_more(
     assert picture.metadata.exif is None
 
 
-@pytest.mark.parametrize("picture_format", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff"])
 def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
-    picture_format: str, crop: Image.Image, written: Written
+    image_format: str, crop: Image.Image, written: Written
 ) -> None:
     xmp = b'<rdf:Description tiff:Orientation="6" dc:title="cup"/>'
     text, tags = PngImagePlugin.PngInfo(), Image.Exif()
     text.add_itxt("XML:com.adobe.xmp", xmp.decode())
     tags[700] = xmp
     options = {"png": {"pnginfo": text}, "tiff": {"exif": tags}}
-    path = written(crop, picture_format, **options.get(picture_format, {"xmp": xmp}))
+    path = written(crop, image_format, **options.get(image_format, {"xmp": xmp}))
     with Image.open(path) as image:
         assert image.getexif()[0x0112] == 6
 
@@ -92,7 +92,7 @@ def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Wri
 
 
 @pytest.mark.parametrize(
-    ("mode", "picture_format", "channels"),
+    ("mode", "image_format", "channels"),
     [
         ("1", "png", 1),
         ("1", "tiff", 1),
@@ -113,7 +113,7 @@ def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Wri
 )
 def test_whatever_the_kind_of_pixels_it_looks_like_the_original(
     mode: str,
-    picture_format: str,
+    image_format: str,
     channels: int,
     crop: Image.Image,
     written: Written,
@@ -121,7 +121,7 @@ def test_whatever_the_kind_of_pixels_it_looks_like_the_original(
 ) -> None:
     image = crop.convert(mode)
 
-    picture = decode(written(image, picture_format))
+    picture = decode(written(image, image_format))
 
     assert picture.pixels.shape == (40, 48, channels)
     reference = image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
@@ -171,11 +171,11 @@ def test_one_transparent_colour_becomes_alpha(
     assert (picture.pixels[..., -1] == 0).all()
 
 
-@pytest.mark.parametrize("picture_format", ["png", "tiff"])
-def test_sixteen_bit_gray_keeps_its_sixteen_bits(picture_format: str, written: Written) -> None:
+@pytest.mark.parametrize("image_format", ["png", "tiff"])
+def test_sixteen_bit_gray_keeps_its_sixteen_bits(image_format: str, written: Written) -> None:
     values = np.linspace(0, 65_535, 64 * 32).astype(np.uint16).reshape(32, 64)
 
-    picture = decode(written(Image.fromarray(values), picture_format))
+    picture = decode(written(Image.fromarray(values), image_format))
 
     np.testing.assert_array_equal(picture.pixels[..., 0], values)
 
@@ -192,7 +192,7 @@ def test_sixteen_bit_gray_from_the_other_byte_order_is_the_same(tmp_path: Path) 
 
 
 def test_thirty_two_bit_pictures_are_refused_with_a_sentence(written: Written) -> None:
-    with pytest.raises(PictureError, match="32 bits"):
+    with pytest.raises(InvalidImage, match="32 bits"):
         decode(written(Image.new("F", (4, 4)), "tiff"))
 
 
@@ -255,14 +255,14 @@ def test_a_neutral_picture_is_known_as_such_in_any_number_of_channels(
     assert not decode(written(crop, "png")).is_neutral
 
 
-@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("image_format", ImageFormat)
 @pytest.mark.parametrize("kept", [0.6, 0.99])
 def test_a_file_that_ends_too_early_is_refused(
-    picture_format: PictureFormat, kept: float, crop: Image.Image, written: Written, tmp_path: Path
+    image_format: ImageFormat, kept: float, crop: Image.Image, written: Written, tmp_path: Path
 ) -> None:
-    content = written(crop, picture_format.value).read_bytes()
+    content = written(crop, image_format.value).read_bytes()
 
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         decoded(content[: int(len(content) * kept)], tmp_path)
 
 
@@ -270,7 +270,7 @@ def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_pa
     content = bytearray(written(crop, "png").read_bytes())
     content[content.index(b"IEND") - 5] ^= 1  # the checksum of the pixels
 
-    with pytest.raises(PictureError, match="damaged"):
+    with pytest.raises(InvalidImage, match="damaged"):
         decoded(bytes(content), tmp_path)
 
 
@@ -308,7 +308,7 @@ def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_pa
     ],
 )
 def test_what_is_no_picture_of_the_six_formats_is_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         decoded(content, tmp_path)
 
 
@@ -324,23 +324,23 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 def test_an_impossible_size_is_refused_before_any_pixel_is_read(
     size: tuple[int, int], tmp_path: Path
 ) -> None:
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         decoded(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
 
 
 def test_a_size_that_pillow_warns_of_is_for_the_caps_to_judge(tmp_path: Path) -> None:
     content = png(100_000, 2000, (b"IDAT", zlib.compress(bytes(100))))
 
-    with pytest.raises(PictureError, match="more than 199,999,999 pixels"):
+    with pytest.raises(InvalidImage, match="more than 199,999,999 pixels"):
         decoded(content, tmp_path, Caps(max_pixels=199_999_999))
-    with pytest.raises(PictureError, match="damaged"):
+    with pytest.raises(InvalidImage, match="damaged"):
         decoded(content, tmp_path, Caps(max_pixels=200_000_000))
 
 
 def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused(tmp_path: Path) -> None:
     bomb = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
 
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         decoded(png(1, 1, (b"zTXt", bomb), (b"IDAT", zlib.compress(bytes(2)))), tmp_path)
 
 
@@ -354,7 +354,7 @@ def test_a_missing_file_is_not_the_pictures_fault(tmp_path: Path) -> None:
 
 
 def test_the_sentences_name_no_library_and_no_path(tmp_path: Path) -> None:
-    with pytest.raises(PictureError) as refusal:
+    with pytest.raises(InvalidImage) as refusal:
         decoded(b"GIF89a", tmp_path)
 
     assert str(tmp_path) not in str(refusal.value)

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from domain.errors import PictureError
+from domain.errors import InvalidImage
 from domain.sizing import Caps
 from workers.engine.codecs.decode import Picture, decode
 
@@ -227,7 +227,7 @@ def test_twelve_bits_span_all_of_sixteen(tmp_path: Path) -> None:
     ids=["png-2", "png-3", "png-4", "tiff", "tiff-zlib"],
 )
 def test_a_file_that_ends_too_early_is_refused(content: bytes, kept: float, tmp_path: Path) -> None:
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         decoded(content[: int(len(content) * kept)], tmp_path)
 
 
@@ -235,7 +235,7 @@ def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     content = bytearray(png(values(3)))
     content[content.index(b"IEND") - 5] ^= 1
 
-    with pytest.raises(PictureError, match="damaged"):
+    with pytest.raises(InvalidImage, match="damaged"):
         decoded(bytes(content), tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_whatever_byte_is_wrong_it_is_read_or_refused(tmp_path: Path) -> None:
                 content[position] = random.integers(256)
             try:
                 picture = decoded(bytes(content), tmp_path, Caps(max_pixels=10_000))
-            except PictureError:
+            except InvalidImage:
                 continue
             assert picture.size.pixels <= 10_000
 
@@ -257,5 +257,5 @@ def test_the_caps_are_checked_before_a_pixel_is_read(tmp_path: Path) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 16, 2, 0, 0, 0))
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
 
-    with pytest.raises(PictureError, match="more than"):
+    with pytest.raises(InvalidImage, match="more than"):
         decoded(content, tmp_path)

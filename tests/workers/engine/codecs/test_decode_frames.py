@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, TiffImagePlugin
 
-from domain.errors import PictureError
-from domain.formats import PictureFormat
+from domain.errors import InvalidImage
+from domain.formats import ImageFormat
 from domain.sizing import Caps, Size
 from workers.engine.codecs.decode import decode
 from workers.engine.codecs.decode_frames import Frames, Timing, read_frames
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Written = Callable[..., Path]
 
-ANIMATED = [PictureFormat.GIF, PictureFormat.PNG, PictureFormat.WEBP]
+ANIMATED = [ImageFormat.GIF, ImageFormat.PNG, ImageFormat.WEBP]
 CAPS = Caps()
 
 
@@ -30,9 +30,9 @@ CAPS = Caps()
 def written(tmp_path: Path) -> Written:
     """A file with these frames in it, saved by Pillow."""
 
-    def write(frames: list[Image.Image], picture_format: str, **options: Any) -> Path:
+    def write(frames: list[Image.Image], image_format: str, **options: Any) -> Path:
         path = tmp_path / "frames"
-        frames[0].save(path, picture_format, save_all=True, append_images=frames[1:], **options)
+        frames[0].save(path, image_format, save_all=True, append_images=frames[1:], **options)
         return path
 
     return write
@@ -70,11 +70,11 @@ def shown(frames: Frames) -> list[np.ndarray]:
     return seen
 
 
-@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("image_format", ImageFormat)
 def test_a_single_picture_is_what_it_is_without_frames(
-    picture_format: PictureFormat, crop: Image.Image, tmp_path: Path
+    image_format: ImageFormat, crop: Image.Image, tmp_path: Path
 ) -> None:
-    crop.save(tmp_path / "single", picture_format.value)
+    crop.save(tmp_path / "single", image_format.value)
 
     frames = read_frames(tmp_path / "single", CAPS)
 
@@ -85,24 +85,22 @@ def test_a_single_picture_is_what_it_is_without_frames(
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-@pytest.mark.parametrize("picture_format", ANIMATED)
+@pytest.mark.parametrize("image_format", ANIMATED)
 def test_every_frame_is_composed_as_it_is_to_be_seen(
-    picture_format: PictureFormat, mode: str, written: Written
+    image_format: ImageFormat, mode: str, written: Written
 ) -> None:
     """Pillow writes of each frame only what differs from the one before."""
     originals = moving(mode)
-    options = {"disposal": 2} if picture_format is PictureFormat.GIF and mode == "RGBA" else {}
+    options = {"disposal": 2} if image_format is ImageFormat.GIF and mode == "RGBA" else {}
 
     frames = read_frames(
-        written(
-            originals, picture_format.value, lossless=True, duration=[10, 20, 30, 500], loop=7, **options
-        ),
+        written(originals, image_format.value, lossless=True, duration=[10, 20, 30, 500], loop=7, **options),
         CAPS,
     )
 
     assert frames.sizes == (Size(40, 30),) * 4
     assert frames.timing == Timing((10, 20, 30, 500), 7)
-    assert frames.encoding.lossless is (picture_format is PictureFormat.WEBP)
+    assert frames.encoding.lossless is (image_format is ImageFormat.WEBP)
     for _ in range(2):
         for seen, original in zip(shown(frames), originals, strict=True):
             np.testing.assert_array_equal(seen, np.asarray(original.convert("RGBA")))
@@ -135,20 +133,20 @@ def test_the_frames_of_an_animation_have_the_same_channels(written: Written) -> 
     np.testing.assert_array_equal(second[..., :3], np.asarray(coloured))
 
 
-@pytest.mark.parametrize("picture_format", ANIMATED)
-def test_an_animation_without_any_colour_is_neutral(picture_format: PictureFormat, written: Written) -> None:
-    path = written(moving("L"), picture_format.value, lossless=True)
+@pytest.mark.parametrize("image_format", ANIMATED)
+def test_an_animation_without_any_colour_is_neutral(image_format: ImageFormat, written: Written) -> None:
+    path = written(moving("L"), image_format.value, lossless=True)
 
     assert read_frames(path, CAPS).neutral
 
 
-@pytest.mark.parametrize("picture_format", ["png", "webp"])
-def test_each_frame_is_upright(picture_format: str, written: Written) -> None:
+@pytest.mark.parametrize("image_format", ["png", "webp"])
+def test_each_frame_is_upright(image_format: str, written: Written) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     originals = moving("RGB")
 
-    frames = read_frames(written(originals, picture_format, lossless=True, exif=exif), CAPS)
+    frames = read_frames(written(originals, image_format, lossless=True, exif=exif), CAPS)
 
     assert frames.sizes == (Size(30, 40),) * 4
     for seen, original in zip(shown(frames), originals, strict=True):
@@ -216,7 +214,7 @@ def test_what_a_phone_hides_behind_a_jpeg_is_no_frame(crop: Image.Image, written
 
 
 @pytest.mark.parametrize(
-    ("picture_format", "count", "sentence"),
+    ("image_format", "count", "sentence"),
     [
         ("gif", 201, "more than 200 frames"),
         ("png", 201, "more than 200 frames"),
@@ -224,21 +222,19 @@ def test_what_a_phone_hides_behind_a_jpeg_is_no_frame(crop: Image.Image, written
         ("tiff", 51, "more than 50 pages"),
     ],
 )
-def test_too_many_frames_are_refused(
-    picture_format: str, count: int, sentence: str, written: Written
-) -> None:
+def test_too_many_frames_are_refused(image_format: str, count: int, sentence: str, written: Written) -> None:
     frames = [Image.new("L", (3, 1), index % 2 * 255) for index in range(count)]
 
-    with pytest.raises(PictureError, match=sentence):
-        read_frames(written(frames, picture_format), CAPS)
-    assert len(read_frames(written(frames[1:], picture_format), CAPS).sizes) == count - 1
+    with pytest.raises(InvalidImage, match=sentence):
+        read_frames(written(frames, image_format), CAPS)
+    assert len(read_frames(written(frames[1:], image_format), CAPS).sizes) == count - 1
 
 
-@pytest.mark.parametrize("picture_format", ["gif", "png", "webp", "tiff"])
-def test_the_pixels_of_all_frames_count_together(picture_format: str, written: Written) -> None:
-    path = written(moving("RGB"), picture_format)
+@pytest.mark.parametrize("image_format", ["gif", "png", "webp", "tiff"])
+def test_the_pixels_of_all_frames_count_together(image_format: str, written: Written) -> None:
+    path = written(moving("RGB"), image_format)
 
-    with pytest.raises(PictureError, match="more than 4,799 pixels in all its frames or pages"):
+    with pytest.raises(InvalidImage, match="more than 4,799 pixels in all its frames or pages"):
         read_frames(path, Caps(max_pixels=4799))
     assert len(read_frames(path, Caps(max_pixels=4800)).sizes) == 4
 
@@ -259,7 +255,7 @@ def test_a_frame_as_large_as_gif_allows_takes_no_memory(disposal: int, frames: i
     (tmp_path / "huge").write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    with pytest.raises(PictureError, match="more than 1,000,000 pixels"):
+    with pytest.raises(InvalidImage, match="more than 1,000,000 pixels"):
         read_frames(tmp_path / "huge", Caps(max_pixels=1_000_000))
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
@@ -271,7 +267,7 @@ def test_a_gif_whose_canvas_grows_later_is_held_to_the_cap_for_all_frames(tmp_pa
     (tmp_path / "growing").write_bytes(GIF_HEADER + gif_frame(1, 1) + beyond * 2 + b";")
 
     assert len(read_frames(tmp_path / "growing", Caps(max_pixels=2_430_000)).sizes) == 3
-    with pytest.raises(PictureError, match="more than 2,400,000 pixels in all its frames"):
+    with pytest.raises(InvalidImage, match="more than 2,400,000 pixels in all its frames"):
         read_frames(tmp_path / "growing", Caps(max_pixels=2_400_000))
 
 
@@ -316,7 +312,7 @@ def announcing_more(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("picture_format", "damage"),
+    ("image_format", "damage"),
     [
         ("png", broken_png),
         ("png", announcing_more),
@@ -326,11 +322,11 @@ def announcing_more(content: bytes) -> bytes:
     ],
 )
 def test_damage_in_a_later_frame_is_found_before_any_work(
-    picture_format: str, damage: Callable[[bytes], bytes], coffee: Image.Image, written: Written
+    image_format: str, damage: Callable[[bytes], bytes], coffee: Image.Image, written: Written
 ) -> None:
     originals = [coffee.crop((at, 0, at + 40, 30)) for at in (0, 40, 80)]
-    path = written(originals, picture_format)
+    path = written(originals, image_format)
     path.write_bytes(damage(path.read_bytes()))
 
-    with pytest.raises(PictureError):
+    with pytest.raises(InvalidImage):
         read_frames(path, CAPS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from workers.engine.codecs.decode import Encoding, decode
 from workers.engine.codecs.encode import encode
 from workers.engine.codecs.metadata import Metadata
@@ -29,31 +29,31 @@ def metadata() -> Metadata:
     return Metadata(exif.tobytes(), XMP, profile, (300.0, 300.0))
 
 
-@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("image_format", ImageFormat)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_each_format_is_read_back_as_it_was_written(
-    picture_format: PictureFormat, mode: str, crop: Image.Image, tmp_path: Path, psnr: Callable[..., float]
+    image_format: ImageFormat, mode: str, crop: Image.Image, tmp_path: Path, psnr: Callable[..., float]
 ) -> None:
     image = crop.convert(mode)
 
-    encode(image, Encoding(picture_format), Metadata(), tmp_path / "result")
+    encode(image, Encoding(image_format), Metadata(), tmp_path / "result")
 
     back = decode(tmp_path / "result")
-    assert back.encoding.picture_format is picture_format
+    assert back.encoding.image_format is image_format
     expected = np.asarray(image).reshape(40, 48, -1)
     assert psnr(back.pixels, np.broadcast_to(expected, back.pixels.shape)) > (
-        30 if picture_format is PictureFormat.GIF else 38
+        30 if image_format is ImageFormat.GIF else 38
     )
 
 
 @pytest.mark.parametrize(
-    "picture_format", [PictureFormat.PNG, PictureFormat.TIFF, PictureFormat.BMP, PictureFormat.WEBP]
+    "image_format", [ImageFormat.PNG, ImageFormat.TIFF, ImageFormat.BMP, ImageFormat.WEBP]
 )
-def test_transparency_survives(picture_format: PictureFormat, crop: Image.Image, tmp_path: Path) -> None:
+def test_transparency_survives(image_format: ImageFormat, crop: Image.Image, tmp_path: Path) -> None:
     image = crop.convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(crop.size))
 
-    encode(image, Encoding(picture_format, lossless=True), Metadata(), tmp_path / "result")
+    encode(image, Encoding(image_format, lossless=True), Metadata(), tmp_path / "result")
 
     np.testing.assert_array_equal(decode(tmp_path / "result").pixels[..., 3], np.asarray(image)[..., 3])
 
@@ -64,7 +64,7 @@ def test_a_gif_keeps_what_is_more_than_half_opaque(mode: str, crop: Image.Image,
     alpha = Image.linear_gradient("L").resize(crop.size)
     image.putalpha(alpha)
 
-    encode(image, Encoding(PictureFormat.GIF), Metadata(), tmp_path / "result")
+    encode(image, Encoding(ImageFormat.GIF), Metadata(), tmp_path / "result")
 
     np.testing.assert_array_equal(
         decode(tmp_path / "result").pixels[..., -1] == 255, np.asarray(alpha) >= 128
@@ -72,12 +72,12 @@ def test_a_gif_keeps_what_is_more_than_half_opaque(mode: str, crop: Image.Image,
 
 
 @pytest.mark.parametrize(
-    "picture_format", [PictureFormat.JPEG, PictureFormat.PNG, PictureFormat.WEBP, PictureFormat.TIFF]
+    "image_format", [ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.TIFF]
 )
 def test_exif_xmp_profile_and_resolution_come_along(
-    picture_format: PictureFormat, metadata: Metadata, crop: Image.Image, tmp_path: Path
+    image_format: ImageFormat, metadata: Metadata, crop: Image.Image, tmp_path: Path
 ) -> None:
-    encode(crop, Encoding(picture_format), metadata, tmp_path / "result")
+    encode(crop, Encoding(image_format), metadata, tmp_path / "result")
 
     back = decode(tmp_path / "result").metadata
     exif = Image.Exif()
@@ -87,7 +87,7 @@ def test_exif_xmp_profile_and_resolution_come_along(
     assert exif.get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
     assert back.xmp == XMP
     assert back.icc_profile == metadata.icc_profile
-    if picture_format is not PictureFormat.WEBP:  # which has no place for it
+    if image_format is not ImageFormat.WEBP:  # which has no place for it
         assert back.dpi == pytest.approx((300, 300), abs=0.1)
 
 
@@ -99,7 +99,7 @@ def test_a_tiff_with_notes_but_none_of_a_camera_is_written_compressed(
     exif.update(notes)
     crop.save(tmp_path / "scan", format="tiff", exif=exif)
 
-    encode(crop, Encoding(PictureFormat.TIFF), decode(tmp_path / "scan").metadata, tmp_path / "result")
+    encode(crop, Encoding(ImageFormat.TIFF), decode(tmp_path / "scan").metadata, tmp_path / "result")
 
     with Image.open(tmp_path / "result") as image:
         assert image.info["compression"] == "tiff_adobe_deflate"
@@ -111,7 +111,7 @@ def test_notes_too_long_for_a_jpeg_are_left_out_rather_than_losing_the_picture(
 ) -> None:
     too_long = replace(metadata, exif=b"Exif\0\0" + bytes(70_000), xmp=bytes(70_000))
 
-    encode(crop, Encoding(PictureFormat.JPEG), too_long, tmp_path / "result")
+    encode(crop, Encoding(ImageFormat.JPEG), too_long, tmp_path / "result")
 
     assert decode(tmp_path / "result").metadata.icc_profile == metadata.icc_profile
 
@@ -120,16 +120,14 @@ def test_notes_too_long_for_a_jpeg_are_left_out_rather_than_losing_the_picture(
 def test_a_jpeg_gets_the_subsampling_of_its_original(
     subsampling: int, crop: Image.Image, tmp_path: Path
 ) -> None:
-    encode(
-        crop, Encoding(PictureFormat.JPEG, chroma_subsampling=subsampling), Metadata(), tmp_path / "result"
-    )
+    encode(crop, Encoding(ImageFormat.JPEG, chroma_subsampling=subsampling), Metadata(), tmp_path / "result")
 
     with Image.open(tmp_path / "result") as image:
         assert JpegImagePlugin.get_sampling(image) == subsampling
 
 
 def test_a_lossless_webp_stays_lossless(crop: Image.Image, tmp_path: Path) -> None:
-    encode(crop, Encoding(PictureFormat.WEBP, lossless=True), Metadata(), tmp_path / "result")
+    encode(crop, Encoding(ImageFormat.WEBP, lossless=True), Metadata(), tmp_path / "result")
 
     np.testing.assert_array_equal(decode(tmp_path / "result").pixels, np.asarray(crop))
 
@@ -146,6 +144,6 @@ def test_nothing_half_written_is_left_behind(
 
     monkeypatch.setattr(Image.Image, "save", full_disk)
     with pytest.raises(OSError, match="No space"):
-        encode(crop, Encoding(PictureFormat.PNG), Metadata(), target)
+        encode(crop, Encoding(ImageFormat.PNG), Metadata(), target)
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("result", b"before")]

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from workers.engine.codecs.decode import Encoding, decode
 from workers.engine.codecs.encode import encode
 from workers.engine.codecs.encode_16bit import write_tiff
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 KINDS = [
-    (PictureFormat.PNG, 1),
-    (PictureFormat.PNG, 2),
-    (PictureFormat.PNG, 3),
-    (PictureFormat.PNG, 4),
-    (PictureFormat.TIFF, 1),
-    (PictureFormat.TIFF, 3),
-    (PictureFormat.TIFF, 4),
+    (ImageFormat.PNG, 1),
+    (ImageFormat.PNG, 2),
+    (ImageFormat.PNG, 3),
+    (ImageFormat.PNG, 4),
+    (ImageFormat.TIFF, 1),
+    (ImageFormat.TIFF, 3),
+    (ImageFormat.TIFF, 4),
 ]
 
 
@@ -34,14 +34,14 @@ def noise(*shape: int) -> NDArray[np.uint16]:
     return np.random.default_rng(0).integers(0, 65_536, shape, dtype=np.uint16)
 
 
-@pytest.mark.parametrize(("picture_format", "channels"), KINDS)
+@pytest.mark.parametrize(("image_format", "channels"), KINDS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 997), (37, 41), (300, 500), (3, 70_000)])
 def test_what_is_written_is_read_back_bit_by_bit(
-    picture_format: PictureFormat, channels: int, size: tuple[int, int], tmp_path: Path
+    image_format: ImageFormat, channels: int, size: tuple[int, int], tmp_path: Path
 ) -> None:
     pixels = noise(*size, channels)
 
-    encode(pixels, Encoding(picture_format), Metadata(), tmp_path / "result")
+    encode(pixels, Encoding(image_format), Metadata(), tmp_path / "result")
 
     np.testing.assert_array_equal(decode(tmp_path / "result").pixels, pixels)
 
@@ -50,25 +50,25 @@ def test_what_is_written_is_read_back_bit_by_bit(
 def test_others_read_the_same_in_a_tiff(channels: int, tmp_path: Path) -> None:
     pixels = noise(300, 500, channels)
 
-    encode(pixels, Encoding(PictureFormat.TIFF), Metadata(), tmp_path / "result")
+    encode(pixels, Encoding(ImageFormat.TIFF), Metadata(), tmp_path / "result")
 
     with tifffile.TiffFile(tmp_path / "result") as file:
         np.testing.assert_array_equal(file.asarray().reshape(pixels.shape), pixels)
         assert len(file.pages[0].dataoffsets) > 1
 
 
-@pytest.mark.parametrize(("picture_format", "channels"), KINDS)
-def test_a_slope_is_compressed(picture_format: PictureFormat, channels: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("image_format", "channels"), KINDS)
+def test_a_slope_is_compressed(image_format: ImageFormat, channels: int, tmp_path: Path) -> None:
     slope = np.arange(200 * 300, dtype=np.uint16).reshape(200, 300, 1).repeat(channels, axis=2)
 
-    encode(slope, Encoding(picture_format), Metadata(), tmp_path / "result")
+    encode(slope, Encoding(image_format), Metadata(), tmp_path / "result")
 
     assert (tmp_path / "result").stat().st_size < slope.nbytes / 20
 
 
-@pytest.mark.parametrize(("picture_format", "channels"), KINDS)
+@pytest.mark.parametrize(("image_format", "channels"), KINDS)
 def test_exif_xmp_profile_and_resolution_come_along(
-    picture_format: PictureFormat, channels: int, tmp_path: Path
+    image_format: ImageFormat, channels: int, tmp_path: Path
 ) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a cup"
@@ -77,7 +77,7 @@ def test_exif_xmp_profile_and_resolution_come_along(
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
     metadata = Metadata(exif.tobytes(), XMP, profile, (300.0, 300.0))
-    encode(noise(40, 30, channels), Encoding(picture_format), metadata, tmp_path / "result")
+    encode(noise(40, 30, channels), Encoding(image_format), metadata, tmp_path / "result")
 
     back = decode(tmp_path / "result").metadata
     notes = Image.Exif()

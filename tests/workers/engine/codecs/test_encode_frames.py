@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageSequence
 
-from domain.formats import PictureFormat
+from domain.formats import ImageFormat
 from domain.sizing import Caps
 from workers.engine.codecs.decode import Encoding
 from workers.engine.codecs.decode_frames import Timing, read_frames
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Psnr = Callable[..., float]
 
-GIF, PNG, WEBP, TIFF = PictureFormat.GIF, PictureFormat.PNG, PictureFormat.WEBP, PictureFormat.TIFF
+GIF, PNG, WEBP, TIFF = ImageFormat.GIF, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.TIFF
 CAPS = Caps()
 
 
@@ -63,16 +63,16 @@ def seen(image: Image.Image) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-@pytest.mark.parametrize("picture_format", [PNG, WEBP])
+@pytest.mark.parametrize("image_format", [PNG, WEBP])
 def test_frames_without_loss_are_read_back_as_they_were(
-    picture_format: PictureFormat, mode: str, coffee: Image.Image, tmp_path: Path
+    image_format: ImageFormat, mode: str, coffee: Image.Image, tmp_path: Path
 ) -> None:
     images = flying(coffee, mode)
     timing = Timing((40, 1000 / 30, 500, 70, 10), 3)
-    if picture_format is WEBP:  # which counts whole milliseconds
+    if image_format is WEBP:  # which counts whole milliseconds
         timing = Timing((40, 33, 500, 70, 10), 3)
 
-    encode_frames(bare(images), Encoding(picture_format, lossless=True), timing, tmp_path / "result")
+    encode_frames(bare(images), Encoding(image_format, lossless=True), timing, tmp_path / "result")
 
     back = read_frames(tmp_path / "result", CAPS).timing
     assert back is not None
@@ -93,14 +93,14 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
     np.testing.assert_array_equal(second.pixels[..., 0], values[::-1])
 
 
-@pytest.mark.parametrize("picture_format", [PNG, GIF])
+@pytest.mark.parametrize("image_format", [PNG, GIF])
 def test_equal_frames_stay_as_many_as_they_are(
-    picture_format: PictureFormat, coffee: Image.Image, tmp_path: Path
+    image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     image = coffee.crop((0, 0, 40, 30))
     timing = Timing((40, 50, 60), 0)
 
-    encode_frames(bare([image] * 3), Encoding(picture_format), timing, tmp_path / "result")
+    encode_frames(bare([image] * 3), Encoding(image_format), timing, tmp_path / "result")
 
     assert read_frames(tmp_path / "result", CAPS).timing == timing
     first, second, third = composed(tmp_path / "result")
@@ -173,12 +173,12 @@ cels = st.lists(
 )
 
 
-@pytest.mark.parametrize("picture_format", [GIF, PNG, WEBP])
+@pytest.mark.parametrize("image_format", [GIF, PNG, WEBP])
 @given(cels=cels)
 @example(cels=[[RED] * 6 + [RED] * 6, [RED] * 6 + [GREEN] * 6, [NOTHING] * 6 + [GREEN] * 6])
 @settings(max_examples=60)
 def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
-    picture_format: PictureFormat, cels: list[list[tuple[int, ...]]], tmp_path_factory: pytest.TempPathFactory
+    image_format: ImageFormat, cels: list[list[tuple[int, ...]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     target = tmp_path_factory.getbasetemp() / "cels"
     frames = [np.array(cel, np.uint8).reshape(3, 4, 4) for cel in cels]
@@ -186,9 +186,7 @@ def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
     unequal = [frames[0], *(later for earlier, later in pairwise(frames) if (earlier != later).any())]
     images = [Image.fromarray(frame) for frame in unequal]
 
-    encode_frames(
-        bare(images), Encoding(picture_format, lossless=True), Timing((40,) * len(images), 0), target
-    )
+    encode_frames(bare(images), Encoding(image_format, lossless=True), Timing((40,) * len(images), 0), target)
 
     for shown, frame in zip(composed(target), unequal, strict=True):
         np.testing.assert_array_equal(shown, frame)
@@ -267,13 +265,13 @@ def exif_of(metadata: Metadata) -> Image.Exif:
     return exif
 
 
-@pytest.mark.parametrize("picture_format", [PNG, WEBP])
+@pytest.mark.parametrize("image_format", [PNG, WEBP])
 def test_what_an_animation_carries_is_what_its_first_frame_does(
-    picture_format: PictureFormat, coffee: Image.Image, tmp_path: Path
+    image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     images = [(image, notes(f"frame {index}")) for index, image in enumerate(flying(coffee, "RGB"))]
 
-    encode_frames(iter(images), Encoding(picture_format), Timing((40,) * 5, 0), tmp_path / "result")
+    encode_frames(iter(images), Encoding(image_format), Timing((40,) * 5, 0), tmp_path / "result")
 
     back = next(read_frames(tmp_path / "result", CAPS).pictures()).metadata
     assert exif_of(back)[0x010E] == "frame 0"
@@ -309,9 +307,9 @@ def test_each_page_keeps_its_size_its_depth_and_its_notes(coffee: Image.Image, t
     assert named == [True, False, False, False]  # an address from before the page moved would be worse
 
 
-@pytest.mark.parametrize("picture_format", [GIF, PNG, WEBP, TIFF])
+@pytest.mark.parametrize("image_format", [GIF, PNG, WEBP, TIFF])
 def test_never_more_than_two_frames_are_in_memory(
-    picture_format: PictureFormat, coffee: Image.Image, tmp_path: Path
+    image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     made: list[weakref.ref[Image.Image]] = []
     alive = []
@@ -324,16 +322,16 @@ def test_never_more_than_two_frames_are_in_memory(
             del image
             alive.append(sum(reference() is not None for reference in made))
 
-    timing = None if picture_format is TIFF else Timing((40,) * 12, 0)
-    encode_frames(images(), Encoding(picture_format), timing, tmp_path / "result")
+    timing = None if image_format is TIFF else Timing((40,) * 12, 0)
+    encode_frames(images(), Encoding(image_format), timing, tmp_path / "result")
 
     assert len(made) == 12
     assert max(alive) <= 2
 
 
-@pytest.mark.parametrize("picture_format", [GIF, PNG, WEBP, TIFF])
+@pytest.mark.parametrize("image_format", [GIF, PNG, WEBP, TIFF])
 def test_nothing_half_written_is_left_behind(
-    picture_format: PictureFormat, coffee: Image.Image, tmp_path: Path
+    image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     target = tmp_path / "result"
     target.write_bytes(b"before")
@@ -343,8 +341,8 @@ def test_nothing_half_written_is_left_behind(
         yield coffee.crop((9, 9, 49, 39)), Metadata()
         raise RuntimeError("the device is gone")
 
-    timing = None if picture_format is TIFF else Timing((40,) * 3, 0)
+    timing = None if image_format is TIFF else Timing((40,) * 3, 0)
     with pytest.raises(RuntimeError, match="gone"):
-        encode_frames(failing(), Encoding(picture_format), timing, target)
+        encode_frames(failing(), Encoding(image_format), timing, target)
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("result", b"before")]
