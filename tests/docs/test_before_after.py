@@ -29,6 +29,7 @@ def test_before_after_scene_is_drawn(script: Any) -> None:
 
     assert (scene.mode, scene.size) == ("RGB", script.ORIGINAL_SIZE)
     assert len(scene.getcolors(maxcolors=scene.width * scene.height)) > 1000
+    assert f"{scene.width} × {scene.height} pixels" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_before_after_image_shows_the_scene(script: Any) -> None:
