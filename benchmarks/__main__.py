@@ -1,4 +1,4 @@
-"""All measurements, one after the other; the results as JSON and as a page: ``tox run -e bench``."""
+"""Run all measurements and write the results as JSON and as a page: ``tox run -e bench``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _PACKAGES = ("uprez", "connexion", "flask", "gunicorn", "sqlalchemy", "uvicorn",
 
 
 def machine() -> dict[str, str]:
+    """Return the hardware and the versions that the results depend on."""
     cpu = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
@@ -42,12 +43,13 @@ def machine() -> dict[str, str]:
 
 
 def page(results: dict[str, Any]) -> str:
+    """Return the results as Markdown, with one section for each measurement."""
     lines = []
-    for name, found in results.items():
+    for name, values in results.items():
         lines += [f"## {name}", ""]
-        facts = {label: value for label, value in found.items() if not isinstance(value, list)}
-        for title in [label for label in found if label not in facts]:
-            lines += [f"**{title}**", "", *_table(found[title]), ""]
+        facts = {label: value for label, value in values.items() if not isinstance(value, list)}
+        for title in [label for label in values if label not in facts]:
+            lines += [f"**{title}**", "", *_table(values[title]), ""]
         lines += ["| | |", "| --- | --- |"]
         for label, value in facts.items():
             parts = value if isinstance(value, dict) else {"": value}
@@ -62,16 +64,22 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     return [f"| {' | '.join(map(str, line))} |" for line in lines]
 
 
-def main(chosen: list[str], *, quick: bool) -> None:
+def main(selected: list[str], *, quick: bool) -> None:
+    """Run the selected measurements, or all, and write ``results.json`` and ``docs/performance.md``."""
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     results["machine"] = machine()
-    for name in chosen or MEASUREMENTS:
-        measured = MEASUREMENTS[name]
-        results[name] = engine.measure(quick=quick) if measured is engine else measured.measure()
+    for name in selected or MEASUREMENTS:
+        measurement = MEASUREMENTS[name]
+        results[name] = engine.measure(quick=quick) if measurement is engine else measurement.measure()
         print(name, json.dumps(results[name], indent=2))
         RESULTS.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
-        head = PAGE.read_text("utf-8").partition(_MARK)[0]
-        PAGE.write_text(f"{head}{_MARK}\n{page(results)}", "utf-8")
+        write_page(results)
+
+
+def write_page(results: dict[str, Any]) -> None:
+    """Replace the generated part of ``docs/performance.md``."""
+    head = PAGE.read_text("utf-8").partition(_MARK)[0]
+    PAGE.write_text(f"{head}{_MARK}\n{page(results)}", "utf-8")
 
 
 def _lines(path: str) -> list[str]:
@@ -84,8 +92,12 @@ def _lines(path: str) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="tox run -e bench --", description=__doc__)
     parser.add_argument(
-        "name", nargs="*", choices=[[], *MEASUREMENTS], metavar="NAME", help=f"only {', '.join(MEASUREMENTS)}"
+        "name",
+        nargs="*",
+        choices=[[], *MEASUREMENTS],
+        metavar="NAME",
+        help=f"measure only this: {', '.join(MEASUREMENTS)}",
     )
-    parser.add_argument("--quick", action="store_true", help="the engine on less, and once")
+    parser.add_argument("--quick", action="store_true", help="run the engine once, on smaller images")
     arguments = parser.parse_args()
     main(arguments.name, quick=arguments.quick)

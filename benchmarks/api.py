@@ -1,4 +1,4 @@
-"""``GET /images/{id}`` with a token: one process of ours beside one of a plain Flask view, in turn."""
+"""Compare ``GET /images/{id}`` with a token: one process of Uprez and one of a plain Flask view, in turn."""
 
 from __future__ import annotations
 
@@ -23,30 +23,33 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 50
 PEER_THREADS = 8
+UPREZ, FLASK = "Uprez", "plain Flask"
 
 
 def measure(rounds: int = 5, seconds: float = 6) -> dict[str, Any]:
+    """Return rates and latencies of both, and their ratios."""
     with installed() as settings:
         token, image_id = _one_image(settings)
         path, peer_port = f"/api/images/{image_id}", free_port()
         with api(settings), _peer(settings, peer_port):
-            ports = {"ours": settings.port, "peer": peer_port}
+            ports = {UPREZ: settings.port, FLASK: peer_port}
             runs: dict[str, list[Load]] = {name: [] for name in ports}
             for _ in range(rounds):
                 for name, port in ports.items():
                     runs[name].append(load(port, path, token, connections=CONNECTIONS, seconds=seconds))
     result: dict[str, Any] = {name: _summary(loads) for name, loads in runs.items()}
-    pairs = list(zip(runs["ours"], runs["peer"], strict=True))
-    result["throughput ours/peer"] = round(
-        median(ours.per_second / peer.per_second for ours, peer in pairs), 2
+    pairs = list(zip(runs[UPREZ], runs[FLASK], strict=True))
+    result["throughput, Uprez/Flask"] = round(
+        median(uprez.per_second / flask.per_second for uprez, flask in pairs), 2
     )
-    result["p99 ours/peer"] = round(
-        median(ours.percentile(99) / peer.percentile(99) for ours, peer in pairs), 2
+    result["p99, Uprez/Flask"] = round(
+        median(uprez.percentile(99) / flask.percentile(99) for uprez, flask in pairs), 2
     )
     return result
 
 
 def _one_image(settings: Settings) -> tuple[str, int]:
+    """Create an account with one pending image; return its token and the image's id."""
     services = wiring.make_services(settings)
     account, token = new_account(services)
     key = "originals/measured.png"
@@ -74,9 +77,9 @@ def _one_image(settings: Settings) -> tuple[str, int]:
 def _peer(settings: Settings, port: int) -> Any:
     command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--worker-class", "gthread"]
     options = ["--threads", str(PEER_THREADS), "--keep-alive", "15", "--log-level", "warning"]
-    where = ["--bind", f"127.0.0.1:{port}", "--chdir", str(ROOT / "benchmarks"), "peer:app"]
+    address = ["--bind", f"127.0.0.1:{port}", "--chdir", str(ROOT / "benchmarks"), "peer:app"]
     return running(
-        [*command, *options, *where],
+        [*command, *options, *address],
         port,
         {**os.environ, "PEER_DATABASE_URL": settings.resolved_database_url},
     )

@@ -1,4 +1,4 @@
-"""Python environments for peers, each its own, made when first needed and kept in the folder of what is built."""
+"""Separate Python environments for other programs, created on first use in the build folder."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from installation import ROOT
 FOLDER = ROOT / "build" / "peers"
 
 
-class Unavailable(Exception):  # not an error: the others are measured
-    """Why a peer cannot be measured here, in a sentence."""
+class Unavailable(Exception):  # not an error: the other programs are measured
+    """A program cannot be measured here; the message is the reason."""
 
 
 def environment(packages: tuple[str, ...]) -> str:
-    """An interpreter that has the packages. Raises Unavailable."""
+    """Return an interpreter that has the packages. Raise Unavailable if they cannot be installed."""
     folder = FOLDER / packages[0]
-    python, made = folder / "bin" / "python", folder / "made-of"
+    python, installed = folder / "bin" / "python", folder / "installed"
     wanted = "\n".join(packages)
-    if not made.exists() or made.read_text("utf-8") != wanted:
+    if not installed.exists() or installed.read_text("utf-8") != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         _call([sys.executable, "-m", "venv", str(folder)])
         _call([str(python), "-m", "pip", "install", "--quiet", *packages])
-        made.write_text(wanted, "utf-8")
+        installed.write_text(wanted, "utf-8")
     return str(python)
 
 

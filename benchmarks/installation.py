@@ -1,4 +1,4 @@
-"""An installation to be measured: a data folder, a Valkey and one API process, as ``uprez serve`` has them."""
+"""An installation to measure: a data folder, a Valkey server and one API process, as in ``uprez serve``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ features = ["api_access", "batches"]
 
 @contextmanager
 def installed(**options: Any) -> Iterator[Settings]:
-    """With a Valkey to count in, and a plan that never says 429."""
+    """Provide settings with a running Valkey server and a plan without effective limits."""
     with TemporaryDirectory(prefix="uprez-bench-", dir=ROOT) as folder:
         data = Path(folder)
         (data / "plans.toml").write_text(_PLAN)
@@ -64,13 +64,13 @@ def installed(**options: Any) -> Iterator[Settings]:
 
 @contextmanager
 def api(settings: Settings) -> Iterator[int]:
-    """``uprez api``, ready; the id of the process that answers."""
-    import psutil  # noqa: PLC0415  # the tests' and ours
+    """Run ``uprez api`` until the block ends, and provide the id of its worker process."""
+    import psutil  # noqa: PLC0415  # a dependency of the tests
 
     with running(
         [sys.executable, "-m", "uprez", "api"], settings.port, child_environment(settings)
     ) as process:
-        # The port is open before there is anybody to answer.
+        # The port is open before the worker process can respond.
         requests.get(
             f"http://127.0.0.1:{settings.port}/health/ready", timeout=_START_SECONDS
         ).raise_for_status()
@@ -82,6 +82,7 @@ def api(settings: Settings) -> Iterator[int]:
 def running(
     command: list[str], listens_on: int | Path, environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command until the block ends, and wait until it accepts connections on a port or socket path."""
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _START_SECONDS
@@ -108,14 +109,16 @@ def new_account(services: Services, email: str = "jane@example.com") -> tuple[Ac
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def _accepts(where: int | Path) -> bool:
-    kind, address = (
-        (socket.AF_UNIX, str(where)) if isinstance(where, Path) else (socket.AF_INET, ("127.0.0.1", where))
+def _accepts(address: int | Path) -> bool:
+    family, target = (
+        (socket.AF_UNIX, str(address))
+        if isinstance(address, Path)
+        else (socket.AF_INET, ("127.0.0.1", address))
     )
-    with socket.socket(kind) as client:
-        return client.connect_ex(address) == 0
+    with socket.socket(family) as client:
+        return client.connect_ex(target) == 0

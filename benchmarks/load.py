@@ -1,7 +1,7 @@
-"""A load generator that is not the bottleneck: so many connections, each with one request on its way.
+"""A load generator with a fixed number of connections, each with one request at a time.
 
-It writes one and the same request and finds the end of each answer with the parser that our server has,
-on uvloop: some 20 µs of work for a request, of which the servers under test need hundreds.
+It always writes the same request and finds the end of each response with httptools, on uvloop. This takes about
+20 µs per request; the servers under test need hundreds. The load generator is therefore not the bottleneck.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import uvloop
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it; ``latencies`` in seconds, in order of size."""
+    """The result of a load test; ``latencies`` are in seconds, in ascending order."""
 
     seconds: float
     latencies: list[float]
@@ -42,45 +42,48 @@ class _Connection(asyncio.Protocol):
     def __init__(self, run: _Run) -> None:
         self._run = run
         self._parser = httptools.HttpResponseParser(self)
-        self.gone = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._ask()
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() != 200:
-            self._fail(f"answered with {self._parser.get_status_code()}")
+            self._fail(f"returned status {self._parser.get_status_code()}")
         elif self._run.ended:
             self._transport.close()
         else:
             if self._run.measuring:
                 self._run.latencies.append(time.perf_counter() - self._began)
             self._parser = httptools.HttpResponseParser(self)
-            self._ask()
+            self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self._run.ended:
             self._fail(f"closed the connection: {error}")
-        elif not self.gone.done():
-            self.gone.set_result(None)
+        elif not self.closed.done():
+            self.closed.set_result(None)
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._began = time.perf_counter()
         self._transport.write(self._run.request)
 
-    def _fail(self, what: str) -> None:
-        if not self.gone.done():
-            self.gone.set_exception(RuntimeError(f"the server {what}"))
+    def _fail(self, event: str) -> None:
+        if not self.closed.done():
+            self.closed.set_exception(RuntimeError(f"the server {event}"))
 
 
 def load(
     port: int, path: str, token: str, *, connections: int, seconds: float, warm_up_seconds: float = 1
 ) -> Load:
-    """Raises RuntimeError for any other answer than 200."""
+    """Send requests for some seconds and return the latencies.
+
+    Raise RuntimeError for a response with another status than 200, or if the server closes a connection.
+    """
     return uvloop.run(_load(port, path, token, connections, seconds, warm_up_seconds))
 
 
@@ -93,18 +96,18 @@ async def _load(
     opened = [
         await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port) for _ in range(connections)
     ]
-    everyone = asyncio.gather(*(protocol.gone for _, protocol in opened))
-    await _until_failure(everyone, warm_up_seconds)
+    all_closed = asyncio.gather(*(protocol.closed for _, protocol in opened))
+    await _until_failure(all_closed, warm_up_seconds)
     run.measuring = True
     began = time.perf_counter()
-    await _until_failure(everyone, seconds)
-    took = time.perf_counter() - began
+    await _until_failure(all_closed, seconds)
+    elapsed = time.perf_counter() - began
     run.measuring, run.ended = False, True
-    await everyone
-    return Load(took, sorted(run.latencies))
+    await all_closed
+    return Load(elapsed, sorted(run.latencies))
 
 
-async def _until_failure(everyone: asyncio.Future[list[None]], seconds: float) -> None:
-    await asyncio.wait([everyone], timeout=seconds)
-    if everyone.done():
-        everyone.result()
+async def _until_failure(all_closed: asyncio.Future[list[None]], seconds: float) -> None:
+    await asyncio.wait([all_closed], timeout=seconds)
+    if all_closed.done():
+        all_closed.result()

@@ -1,4 +1,4 @@
-"""How long a refused login takes: for an address that nobody has, and for one with another password."""
+"""Compare the time of failed logins: with an unknown address, and with a wrong password."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uprez import wiring
 
 
 def measure(tries: int = 200) -> dict[str, Any]:
+    """Return the median time of both and their ratio."""
     with installed() as settings:
         services = wiring.make_services(settings)
         new_account(services)
@@ -22,17 +23,17 @@ def measure(tries: int = 200) -> dict[str, Any]:
         counters = Redis(unix_socket_path=str(settings.valkey_socket))
         with api(settings), requests.Session() as session, counters:
             for _ in range(tries):
-                counters.flushall()  # ten failures are all that anybody has
-                for kind, email in zip(seconds, ("nobody@example.com", "jane@example.com"), strict=True):
+                counters.flushall()  # the limit is ten failures
+                for kind, email in zip(seconds, ("unknown@example.com", "jane@example.com"), strict=True):
                     began = perf_counter()
-                    answer = session.post(
+                    response = session.post(
                         f"http://127.0.0.1:{settings.port}/api/auth/login",
                         json={"email": email, "password": "Wrong-Horse-1"},
                         timeout=30,
                     )
                     seconds[kind].append(perf_counter() - began)
-                    if answer.status_code != 401:
-                        raise RuntimeError(f"login was answered with {answer.status_code}")
+                    if response.status_code != 401:
+                        raise RuntimeError(f"the login returned status {response.status_code}")
     unknown, wrong = (median(times) for times in seconds.values())
     return {
         "median in ms, unknown address": round(unknown * 1000, 2),

@@ -1,4 +1,4 @@
-"""How much the API process grows while it takes a batch of 20 pictures of 10 MB."""
+"""Measure how much memory the API process needs for a batch of 20 images of 10 MB."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ FILES, MEGABYTES = 20, 10
 
 
 def measure() -> dict[str, Any]:
+    """Return the resident memory before the upload and its largest growth."""
     with installed() as settings:
         services = wiring.make_services(settings)
         _account, token = new_account(services)
         services.database.close()
         with api(settings) as worker:
             process = psutil.Process(worker)
-            _upload(settings.port, token, 1)  # what the first request loads is no growth
+            _upload(settings.port, token, 1)  # loads modules that are imported on first use
             before = process.memory_info().rss
             peak, done = before, threading.Event()
 
@@ -38,25 +39,25 @@ def measure() -> dict[str, Any]:
     return {
         "uploaded in MB": FILES * MEGABYTES,
         "resident before in MB": round(before / 1e6, 1),
-        "grown at most by in MB": round((peak - before) / 1e6, 1),
+        "largest growth in MB": round((peak - before) / 1e6, 1),
     }
 
 
 def _upload(port: int, token: str, files: int) -> None:
-    picture = _bitmap()
+    bitmap = _bitmap()
     session = requests.Session()
-    answer = session.post(
+    response = session.post(
         f"http://127.0.0.1:{port}/api/batches",
         headers={"Authorization": f"Bearer {token}"},
-        files=[("images[]", (f"photo-{number}.bmp", picture)) for number in range(files)],
+        files=[("images[]", (f"photo-{number}.bmp", bitmap)) for number in range(files)],
         timeout=120,
     )
-    if answer.status_code not in {201, 202}:
-        raise RuntimeError(f"the batch was answered with {answer.status_code}: {answer.text}")
+    if response.status_code not in {201, 202}:
+        raise RuntimeError(f"the batch returned status {response.status_code}: {response.text}")
 
 
 def _bitmap() -> bytes:
-    """Just under ten megabytes: 1,824 × 1,824 pixels of 24 bits."""
+    """Return a BMP file of just under ten megabytes: 1,824 × 1,824 pixels of 24 bits."""
     side = 1824
     size = 54 + side * side * 3
     head = b"BM" + size.to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")

@@ -1,6 +1,6 @@
-"""What many would write for ``GET /images/{id}``: plain Flask and SQLAlchemy, with no more than it takes.
+"""A minimal ``GET /images/{id}`` in plain Flask and SQLAlchemy, for comparison.
 
-The same token and the same row of the same file, and the same answer; no contract, limits, quota or log.
+It reads the same token and row from the same file and returns the same fields. It has no contract, limits, quota or log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many float operations a second the matrix product reaches here: the limit of a direct convolution, in GFLOP/s."""
+"""Print the speed of a matrix product in GFLOP/s, which limits a direct convolution."""
 
 from time import perf_counter
 

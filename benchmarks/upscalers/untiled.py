@@ -1,7 +1,4 @@
-"""What the network itself makes of a picture: in 32 bits, in one piece: ``NETWORK WEIGHTS SOURCE TARGET``.
-
-ncnn as it comes, and nothing of our engine.
-"""
+"""Enlarge an image with ncnn alone, in 32 bits and in one piece: ``NETWORK WEIGHTS SOURCE TARGET``."""
 
 import os
 import sys
@@ -16,8 +13,8 @@ network.opt.num_threads = len(os.sched_getaffinity(0))
 network.opt.use_bf16_storage = False
 network.load_param(f"{weights}/{name}.param")
 network.load_model(f"{weights}/{name}.bin")
-with Image.open(source) as picture:
-    planar = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+with Image.open(source) as image:
+    planar = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 with network.create_extractor() as extractor:
     extractor.input("data", ncnn.Mat(planar))
     status, output = extractor.extract("output")

@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, untiled, with the weights of the ncnn files: ``MODEL PRECISION WEIGHTS SOURCE TARGET``."""
+"""Enlarge an image with PyTorch, untiled, with the weights of the ncnn files: ``MODEL PRECISION WEIGHTS SOURCE TARGET``."""
 
 import os
 import sys
@@ -26,11 +26,11 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        *growing, last = self.convolutions
-        known = features
-        for one in growing:
-            known = torch.cat((known, leaky_relu(one(known), SLOPE, inplace=True)), 1)
-        return features + SLOPE * last(known)
+        *dense, last = self.convolutions
+        collected = features
+        for layer in dense:
+            collected = torch.cat((collected, leaky_relu(layer(collected), SLOPE, inplace=True)), 1)
+        return features + SLOPE * last(collected)
 
 
 class Rrdb(nn.Module):
@@ -53,16 +53,16 @@ class X4Plus(nn.Module):
         self.detail = convolution(64, 64)
         self.last = convolution(64, 3)
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        features = self.first(picture)
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.first(image)
         features = features + self.trunk(features)
-        for one in self.upper:
-            features = leaky_relu(one(interpolate(features, scale_factor=2)), SLOPE, inplace=True)
+        for layer in self.upper:
+            features = leaky_relu(layer(interpolate(features, scale_factor=2)), SLOPE, inplace=True)
         return self.last(leaky_relu(self.detail(features), SLOPE, inplace=True))
 
 
 class AnimeVideo2x(nn.Module):
-    """SRVGGNetCompact of Real-ESRGAN: made for 4×, and its result made smaller, as its files for ncnn do."""
+    """SRVGGNetCompact of Real-ESRGAN for 4×, with its output reduced to 2× as in the ncnn files."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ class AnimeVideo2x(nn.Module):
             layers += [convolution(64, 64), nn.PReLU(64)]
         self.body = nn.Sequential(*layers, convolution(64, 48))
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        larger = pixel_shuffle(self.body(picture), 4) + interpolate(picture, scale_factor=4)
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        larger = pixel_shuffle(self.body(image), 4) + interpolate(image, scale_factor=4)
         return interpolate(larger, scale_factor=0.5, mode="bicubic")
 
 
@@ -83,26 +83,29 @@ NETWORKS = {
 
 
 def fill(network: nn.Module, content: bytes) -> None:
-    """From an ncnn file: for each layer in its order the weights, 16-bit behind their tag, and the rest in 32 bits."""
-    place = 0
+    """Load the weights of an ncnn file.
+
+    The layers are in their order. Convolution weights are 16-bit after a tag; all other numbers are 32-bit.
+    """
+    offset = 0
 
     def numbers(kind: type, like: torch.Tensor) -> torch.Tensor:
-        nonlocal place
-        found = np.frombuffer(content, kind, like.numel(), place).astype(np.float32)
-        place += -(-found.size * np.dtype(kind).itemsize // 4) * 4
-        return torch.from_numpy(found).reshape(like.shape)
+        nonlocal offset
+        values = np.frombuffer(content, kind, like.numel(), offset).astype(np.float32)
+        offset += -(-values.size * np.dtype(kind).itemsize // 4) * 4
+        return torch.from_numpy(values).reshape(like.shape)
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            if int.from_bytes(content[place : place + 4], "little") != FP16_TAG:
-                sys.exit("the file of weights is of another kind")
-            place += 4
+            if int.from_bytes(content[offset : offset + 4], "little") != FP16_TAG:
+                sys.exit("the weights have another format")
+            offset += 4
             layer.weight.data = numbers(np.float16, layer.weight)
             layer.bias.data = numbers(np.float32, layer.bias)
         elif isinstance(layer, nn.PReLU):
             layer.weight.data = numbers(np.float32, layer.weight)
-    if place != len(content):
-        sys.exit("the file of weights is of another network")
+    if offset != len(content):
+        sys.exit("the weights belong to another network")
 
 
 model, precision, weights, source, target = sys.argv[1:]
@@ -112,8 +115,8 @@ network = kind()
 fill(network, (Path(weights) / file).read_bytes())
 number = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 network = network.eval().to(number, memory_format=torch.channels_last)
-with Image.open(source) as picture:
-    pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
+with Image.open(source) as image:
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
 with torch.inference_mode():
     tensor = pixels.permute(2, 0, 1)[None].to(number, memory_format=torch.channels_last)
     larger = network(tensor)[0].permute(1, 2, 0).float()

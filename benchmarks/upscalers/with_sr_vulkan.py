@@ -1,4 +1,4 @@
-"""sr-vulkan as its own page has it, on the CPU: ``MODEL SOURCE TARGET``."""
+"""Enlarge an image with sr-vulkan on the CPU, as its documentation shows: ``MODEL SOURCE TARGET``."""
 
 import os
 import sys
@@ -14,21 +14,21 @@ CPU = -1
 
 
 def end(problem: str | None) -> None:
-    """At once: its threads may keep a process for ever."""
+    """Exit without waiting for its threads, which may never end."""
     print(problem or "", file=sys.stderr, flush=True)
     os._exit(1 if problem else 0)
 
 
 model, source, target = sys.argv[1:]
 name, scale = MODELS[model]
-sr.setDebug(True)  # says why it refuses a network
-sr.init()  # negative without a Vulkan driver, which the CPU does not need
+sr.setDebug(True)  # prints the reason if it rejects a network
+sr.init()  # negative without a Vulkan driver; the CPU does not need one
 if sr.initSet(gpuId=CPU, cpuNum=len(os.sched_getaffinity(0))) != 0:
     end("it does not start on the CPU")
 if sr.add(Path(source).read_bytes(), getattr(sr, name), 1, scale, format="png") <= 0:
-    end(f"it does not take the picture: {sr.getLastError()}")
-content, *_ = sr.load(0)  # waits
+    end(f"it rejects the image: {sr.getLastError()}")
+content, *_ = sr.load(0)  # blocks until the result is ready
 if content is None:
-    end(f"on the CPU it says: {sr.getLastError()}")
+    end(f"error on the CPU: {sr.getLastError()}")
 Path(target).write_bytes(content)
 end(None)

@@ -1,4 +1,4 @@
-"""A running service, somebody who uses it, and the tools that read the contract from the outside."""
+"""A running service, customers of it, and tools that read the contract."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Tool(Protocol):
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """Runs a command with what pip installed first on the path, and with no variable of ours but the given."""
+    """Return a function that runs a command.
+
+    The scripts of the environment come first on its path. Of the ``UPREZ_`` variables it gets only those given.
+    """
 
     def run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("UPREZ_")}
@@ -55,7 +58,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def tool(run: Run) -> Tool:
-    """Runs a script of the npm packages that ``docs/reference`` pins."""
+    """Return a function that runs a script of the npm packages that ``docs/reference`` pins."""
     installed = TOOLS / "node_modules"
     if not installed.exists():
         pytest.skip("the tools are not installed: npm ci --prefix docs/reference")
@@ -68,7 +71,7 @@ def tool(run: Run) -> Tool:
 
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A piece of a real photograph, 96 × 80: a second's work for the engine."""
+    """Return the path of a photograph of 96 × 80 pixels, which takes the engine a second."""
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
     Image.fromarray(data.coffee()[100:180, 200:296]).save(path, quality=95)
     return path
@@ -85,20 +88,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @dataclass
 class Customer:
-    """Somebody with an account, who knows nothing but the API."""
+    """A user of the API with an account."""
 
     api: str
     email: str
     token: str = ""
 
-    def ask(self, method: str, path: str, **sent: Any) -> requests.Response:
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
-        return requests.request(method, f"{self.api}{path}", headers=headers, timeout=30, **sent)
+        return requests.request(method, f"{self.api}{path}", headers=headers, timeout=30, **options)
 
-    def data(self, method: str, path: str, **sent: Any) -> Any:
-        answer = self.ask(method, path, **sent)
-        assert answer.ok, answer.text
-        return answer.json()["data"]
+    def data(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request, expect success and return the ``data`` of the response."""
+        response = self.request(method, path, **options)
+        assert response.ok, response.text
+        return response.json()["data"]
 
     def upload(self, photo: Path) -> int:
         with photo.open("rb") as file:
@@ -109,18 +113,18 @@ class Customer:
         batch: int = self.data("POST", "/batches", files={"images[]": photo.read_bytes()})["id"]
         return batch
 
-    def finished(self, path: str) -> dict[str, Any]:
-        """The image or batch once it is completed."""
-        while (work := self.data("GET", path))["status"] != "completed":
-            assert work["status"] in {"pending", "processing"}, work
+    def wait_until_completed(self, path: str) -> dict[str, Any]:
+        """Return the image or batch at ``path`` when it is completed."""
+        while (current := self.data("GET", path))["status"] != "completed":
+            assert current["status"] in {"pending", "processing"}, current
             time.sleep(0.1)
-        completed: dict[str, Any] = work
+        completed: dict[str, Any] = current
         return completed
 
 
 @dataclass
-class Town:
-    """Where customers come from."""
+class Customers:
+    """The accounts of a service, and the mail that they get."""
 
     service: Service
 
@@ -134,8 +138,8 @@ class Town:
     def new_address(self) -> str:
         return next(self._addresses)
 
-    def registered(self) -> Customer:
-        """With an address that is not verified yet."""
+    def register(self) -> Customer:
+        """Register a customer, whose address is not verified yet."""
         customer = Customer(self.service.api, self.new_address())
         registration = {
             "name": "Jane Smith",
@@ -146,13 +150,14 @@ class Town:
         customer.token = customer.data("POST", "/auth/register", json=registration)["token"]
         return customer
 
-    def customer(self) -> Customer:
-        customer = self.registered()
+    def register_verified(self) -> Customer:
+        """Register a customer and verify the address."""
+        customer = self.register()
         requests.get(self.link_in_mail_to(customer.email), timeout=30).raise_for_status()
         return customer
 
     def mails_to(self, email: str, count: int = 1) -> list[str]:
-        """The texts, oldest first; waits for so many, which follow their answers."""
+        """Wait until the address has ``count`` mails, and return their texts, oldest first."""
         deadline = time.monotonic() + 30
         while True:
             mails = [
@@ -164,7 +169,7 @@ class Town:
             texts = [mail.get_content() for mail in mails if mail["To"] == email]
             if len(texts) >= count:
                 return texts
-            assert time.monotonic() < deadline, f"{len(texts)} of {count} mails came."
+            assert time.monotonic() < deadline, f"{len(texts)} of {count} mails arrived."
             time.sleep(0.05)
 
     def link_in_mail_to(self, email: str) -> str:
@@ -173,11 +178,11 @@ class Town:
 
 
 @pytest.fixture(scope="session")
-def town(service: Service) -> Town:
-    return Town(service)
+def customers(service: Service) -> Customers:
+    return Customers(service)
 
 
 @pytest.fixture(scope="session")
-def customer(town: Town) -> Customer:
-    """One whom the tests share; nobody ends this token."""
-    return town.customer()
+def customer(customers: Customers) -> Customer:
+    """Provide a verified customer for all tests; no test revokes this token."""
+    return customers.register_verified()

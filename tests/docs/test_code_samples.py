@@ -1,4 +1,4 @@
-"""Every code sample of the contract, run against a service, and what it was to bring about."""
+"""Every code sample of the contract, run against a service, with a check of its effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from project_root import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.docs.conftest import Customer, Run, Town
+    from tests.docs.conftest import Customer, Customers, Run
 
     Environment = Mapping[str, str]
 
@@ -40,7 +40,7 @@ class Language:
     command: tuple[str, ...]
     file: str
     success: str
-    """How it prints that the answer's `success` is true."""
+    """How it prints that `success` is true."""
 
 
 LANGUAGES = {
@@ -60,38 +60,38 @@ NEEDED = {
 
 
 ID = r'(?:^|"data":{"id":)(\d+)'
-"""As the samples print it: by itself, or within the answer."""
+"""The id on a line of its own, or within the response."""
 
 
 @dataclass
 class Scene:
-    """Where a sample runs: in a folder with a photo, against a service where it has an account."""
+    """The surroundings of a sample: a folder with a photo, and a customer of the service."""
 
-    town: Town
+    customers: Customers
     customer: Customer
     photo: Path
     folder: Path
     language: Language
     printed: str = ""
 
-    def says_success(self) -> None:
+    def expect_success(self) -> None:
         assert self.language.success in self.printed
 
-    def found(self, pattern: str) -> str:
-        """What the sample printed by itself, or within the answer's JSON."""
+    def find(self, pattern: str) -> str:
+        """Return the only match of ``pattern`` in what the sample printed."""
         (value,) = re.findall(pattern, self.printed, re.MULTILINE)
         return str(value)
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a sample needs in its environment, and what must be so once it has run."""
+    """The environment that a sample needs, and the check to make after it has run."""
 
     prepare: Callable[[Scene], Environment]
     check: Callable[[Scene, Environment], object]
 
 
-def nothing(_scene: Scene) -> Environment:
+def no_environment(_scene: Scene) -> Environment:
     return {}
 
 
@@ -99,13 +99,13 @@ def token(scene: Scene) -> Environment:
     return {"UPREZ_TOKEN": scene.customer.token}
 
 
-def token_to_end(scene: Scene) -> Environment:
-    return {"UPREZ_TOKEN": scene.town.customer().token}
+def token_to_revoke(scene: Scene) -> Environment:
+    return {"UPREZ_TOKEN": scene.customers.register_verified().token}
 
 
 def other_token(scene: Scene) -> Environment:
-    made = scene.customer.data("POST", "/user/tokens", json={"name": "To be revoked"})
-    return {**token(scene), "UPREZ_TOKEN_ID": str(made["id"]), "ENDED_TOKEN": made["token"]}
+    created = scene.customer.data("POST", "/user/tokens", json={"name": "To be revoked"})
+    return {**token(scene), "UPREZ_TOKEN_ID": str(created["id"]), "REVOKED_TOKEN": created["token"]}
 
 
 def uploaded(scene: Scene) -> Environment:
@@ -118,7 +118,7 @@ def uploaded_batch(scene: Scene) -> Environment:
 
 def finished_batch(scene: Scene) -> Environment:
     environment = uploaded_batch(scene)
-    scene.customer.finished(f"/batches/{environment['UPREZ_BATCH_ID']}")
+    scene.customer.wait_until_completed(f"/batches/{environment['UPREZ_BATCH_ID']}")
     return environment
 
 
@@ -128,7 +128,7 @@ def two_photos(scene: Scene) -> Environment:
 
 
 def finished(scene: Scene) -> Environment:
-    image = scene.customer.finished(f"/images/{scene.customer.upload(scene.photo)}")
+    image = scene.customer.wait_until_completed(f"/images/{scene.customer.upload(scene.photo)}")
     return {
         **token(scene),
         "UPREZ_IMAGE_ID": str(image["id"]),
@@ -136,152 +136,158 @@ def finished(scene: Scene) -> Environment:
     }
 
 
-def stranger(scene: Scene) -> Environment:
-    return {"UPREZ_EMAIL": scene.town.new_address(), "UPREZ_PASSWORD": PASSWORD}
+def new_credentials(scene: Scene) -> Environment:
+    return {"UPREZ_EMAIL": scene.customers.new_address(), "UPREZ_PASSWORD": PASSWORD}
 
 
-def registered(scene: Scene) -> Environment:
-    email = scene.town.registered().email
-    return {**credentials(email), "UPREZ_VERIFICATION_LINK": scene.town.link_in_mail_to(email)}
+def verification_link(scene: Scene) -> Environment:
+    email = scene.customers.register().email
+    return {**credentials(email), "UPREZ_VERIFICATION_LINK": scene.customers.link_in_mail_to(email)}
 
 
-def waiting(scene: Scene) -> Environment:
-    return credentials(scene.town.registered().email)
+def unverified(scene: Scene) -> Environment:
+    return credentials(scene.customers.register().email)
 
 
-def forgetful(scene: Scene) -> Environment:
-    somebody = scene.town.customer()
-    somebody.ask("POST", "/auth/forgot-password", json={"email": somebody.email}).raise_for_status()
-    (reset_token,) = re.findall(r"\S{80,}", scene.town.mails_to(somebody.email, count=2)[-1])
-    return {**credentials(somebody.email), "UPREZ_TOKEN": somebody.token, "UPREZ_RESET_TOKEN": reset_token}
+def reset_token(scene: Scene) -> Environment:
+    customer = scene.customers.register_verified()
+    customer.request("POST", "/auth/forgot-password", json={"email": customer.email}).raise_for_status()
+    (plain,) = re.findall(r"\S{80,}", scene.customers.mails_to(customer.email, count=2)[-1])
+    return {**credentials(customer.email), "UPREZ_TOKEN": customer.token, "UPREZ_RESET_TOKEN": plain}
 
 
 def credentials(email: str) -> Environment:
     return {"UPREZ_EMAIL": email, "UPREZ_PASSWORD": PASSWORD}
 
 
-def succeeds(scene: Scene, _environment: Environment) -> None:
-    scene.says_success()
+def expect_success(scene: Scene, _environment: Environment) -> None:
+    scene.expect_success()
 
 
-def registers(scene: Scene, environment: Environment) -> None:
-    scene.says_success()
-    assert scene.town.link_in_mail_to(environment["UPREZ_EMAIL"])
+def expect_registration(scene: Scene, environment: Environment) -> None:
+    scene.expect_success()
+    assert scene.customers.link_in_mail_to(environment["UPREZ_EMAIL"])
 
 
-def verifies(scene: Scene, environment: Environment) -> None:
-    scene.says_success()
+def expect_verified(scene: Scene, environment: Environment) -> None:
+    scene.expect_success()
     login = {"email": environment["UPREZ_EMAIL"], "password": environment["UPREZ_PASSWORD"]}
     assert scene.customer.data("POST", "/auth/login", json=login)["user"]["email_verified_at"]
 
 
-def gets_another_mail(scene: Scene, environment: Environment) -> None:
-    scene.says_success()
-    assert len(scene.town.mails_to(environment["UPREZ_EMAIL"], count=2)) == 2
+def expect_second_mail(scene: Scene, environment: Environment) -> None:
+    scene.expect_success()
+    assert len(scene.customers.mails_to(environment["UPREZ_EMAIL"], count=2)) == 2
 
 
-def prints_a_token(scene: Scene, _environment: Environment) -> None:
-    assert status_with(scene, scene.found(r'(?:^|"token":")(\d+\|\w+)')) == 200
+def expect_token(scene: Scene, _environment: Environment) -> None:
+    assert status_with(scene, scene.find(r'(?:^|"token":")(\d+\|\w+)')) == 200
 
 
-def ends_the_token(scene: Scene, environment: Environment) -> None:
-    scene.says_success()
-    assert status_with(scene, environment.get("ENDED_TOKEN", environment["UPREZ_TOKEN"])) == 401
+def expect_revoked(scene: Scene, environment: Environment) -> None:
+    scene.expect_success()
+    assert status_with(scene, environment.get("REVOKED_TOKEN", environment["UPREZ_TOKEN"])) == 401
 
 
-def uploads(scene: Scene, _environment: Environment) -> None:
-    image = scene.customer.data("GET", "/images/" + scene.found(ID))
+def expect_upload(scene: Scene, _environment: Environment) -> None:
+    image = scene.customer.data("GET", "/images/" + scene.find(ID))
     assert (image["original_filename"], image["scale_factor"]) == ("photo.jpg", 2)
 
 
-def uploads_batch(scene: Scene, _environment: Environment) -> None:
-    batch = scene.customer.data("GET", "/batches/" + scene.found(ID))
+def expect_batch(scene: Scene, _environment: Environment) -> None:
+    batch = scene.customer.data("GET", "/batches/" + scene.find(ID))
     names = {image["original_filename"] for image in batch["images"]}
     assert (batch["name"], names) == ("Product photos", {"photo.jpg", "photo2.jpg"})
 
 
-def follows(scene: Scene, _environment: Environment) -> None:
+def expect_completed(scene: Scene, _environment: Environment) -> None:
     assert re.search(r'(?:^|"status":")completed', scene.printed, re.MULTILINE)
 
 
-def follows_batch(scene: Scene, _environment: Environment) -> None:
-    """The one in the shell looks once, the others until it is completed."""
+def expect_batch_status(scene: Scene, _environment: Environment) -> None:
+    """Expect a status: the shell sample requests it once, the others until it is completed."""
     assert re.search(r'^completed|"status":"(pending|processing|completed)"', scene.printed, re.MULTILINE)
 
 
-def deletes(scene: Scene, environment: Environment) -> None:
-    scene.says_success()
-    assert scene.customer.ask("GET", f"/images/{environment['UPREZ_IMAGE_ID']}").status_code == 404
+def expect_deleted(scene: Scene, environment: Environment) -> None:
+    scene.expect_success()
+    assert scene.customer.request("GET", f"/images/{environment['UPREZ_IMAGE_ID']}").status_code == 404
 
 
-def deletes_batch(scene: Scene, environment: Environment) -> None:
-    scene.says_success()
-    assert scene.customer.ask("GET", f"/batches/{environment['UPREZ_BATCH_ID']}").status_code == 404
+def expect_batch_deleted(scene: Scene, environment: Environment) -> None:
+    scene.expect_success()
+    assert scene.customer.request("GET", f"/batches/{environment['UPREZ_BATCH_ID']}").status_code == 404
 
 
-def draws(scene: Scene, _environment: Environment) -> None:
-    drawn = scene.folder / "initials.svg"
-    assert "<svg " in (drawn.read_text() if drawn.exists() else scene.printed)
+def expect_svg(scene: Scene, _environment: Environment) -> None:
+    file = scene.folder / "initials.svg"
+    assert "<svg " in (file.read_text() if file.exists() else scene.printed)
 
 
-def downloads(scene: Scene, _environment: Environment) -> None:
-    with Image.open(scene.folder / "upscaled.jpg") as picture:
-        assert (picture.format, picture.size) == ("JPEG", (192, 160))
+def expect_download(scene: Scene, _environment: Environment) -> None:
+    with Image.open(scene.folder / "upscaled.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (192, 160))
 
 
-def status_with(scene: Scene, some_token: str) -> int:
-    headers = {"Authorization": f"Bearer {some_token}"}
+def status_with(scene: Scene, plain_token: str) -> int:
+    headers = {"Authorization": f"Bearer {plain_token}"}
     return requests.get(f"{scene.customer.api}/images", headers=headers, timeout=30).status_code
 
 
 CASES = {
-    "POST /auth/register": Case(stranger, registers),
-    "GET /auth/verify-email/{id}/{hash}": Case(registered, verifies),
-    "POST /auth/resend-verification": Case(waiting, gets_another_mail),
-    "POST /auth/forgot-password": Case(waiting, gets_another_mail),
-    "POST /auth/reset-password": Case(forgetful, ends_the_token),
-    "POST /auth/login": Case(lambda scene: credentials(scene.customer.email), prints_a_token),
-    "POST /auth/logout": Case(token_to_end, ends_the_token),
-    "POST /auth/revoke-all": Case(token_to_end, ends_the_token),
-    "POST /images/upscale": Case(token, uploads),
-    "GET /images": Case(token, succeeds),
-    "GET /images/{id}": Case(uploaded, follows),
-    "DELETE /images/{id}": Case(uploaded, deletes),
-    "GET /images/{id}/download": Case(finished, succeeds),
-    "POST /batches": Case(two_photos, uploads_batch),
-    "GET /batches": Case(token, succeeds),
-    "GET /batches/{id}": Case(uploaded_batch, follows_batch),
-    "DELETE /batches/{id}": Case(finished_batch, deletes_batch),
-    "GET /user": Case(token, succeeds),
-    "GET /user/tokens": Case(token, succeeds),
-    "POST /user/tokens": Case(token, prints_a_token),
-    "DELETE /user/tokens/{id}": Case(other_token, ends_the_token),
-    "GET /usage": Case(token, succeeds),
-    "GET /subscription": Case(token, succeeds),
-    "GET /plans": Case(nothing, succeeds),
-    "GET /profile-photos/{initials}": Case(nothing, draws),
-    "GET /files/{key}": Case(finished, downloads),
+    "POST /auth/register": Case(new_credentials, expect_registration),
+    "GET /auth/verify-email/{id}/{hash}": Case(verification_link, expect_verified),
+    "POST /auth/resend-verification": Case(unverified, expect_second_mail),
+    "POST /auth/forgot-password": Case(unverified, expect_second_mail),
+    "POST /auth/reset-password": Case(reset_token, expect_revoked),
+    "POST /auth/login": Case(lambda scene: credentials(scene.customer.email), expect_token),
+    "POST /auth/logout": Case(token_to_revoke, expect_revoked),
+    "POST /auth/revoke-all": Case(token_to_revoke, expect_revoked),
+    "POST /images/upscale": Case(token, expect_upload),
+    "GET /images": Case(token, expect_success),
+    "GET /images/{id}": Case(uploaded, expect_completed),
+    "DELETE /images/{id}": Case(uploaded, expect_deleted),
+    "GET /images/{id}/download": Case(finished, expect_success),
+    "POST /batches": Case(two_photos, expect_batch),
+    "GET /batches": Case(token, expect_success),
+    "GET /batches/{id}": Case(uploaded_batch, expect_batch_status),
+    "DELETE /batches/{id}": Case(finished_batch, expect_batch_deleted),
+    "GET /user": Case(token, expect_success),
+    "GET /user/tokens": Case(token, expect_success),
+    "POST /user/tokens": Case(token, expect_token),
+    "DELETE /user/tokens/{id}": Case(other_token, expect_revoked),
+    "GET /usage": Case(token, expect_success),
+    "GET /subscription": Case(token, expect_success),
+    "GET /plans": Case(no_environment, expect_success),
+    "GET /profile-photos/{initials}": Case(no_environment, expect_svg),
+    "GET /files/{key}": Case(finished, expect_download),
 }
 
 
-# One that is missing here would have samples that nobody ever ran.
-def test_every_operation_has_its_case() -> None:
+# The samples of an operation without a case would never run.
+def test_every_operation_has_a_case() -> None:
     assert CASES.keys() == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_sample_does_what_it_shows(
-    operation: str, language: str, town: Town, customer: Customer, photo: Path, tmp_path: Path, run: Run
+def test_code_sample_works(
+    operation: str,
+    language: str,
+    customers: Customers,
+    customer: Customer,
+    photo: Path,
+    tmp_path: Path,
+    run: Run,
 ) -> None:
     if run("sh", "-c", NEEDED[language]).returncode != 0:
-        pytest.skip(f"not installed, says: {NEEDED[language]}")
+        pytest.skip(f"not installed, according to: {NEEDED[language]}")
     (sample,) = (sample for sample in OPERATIONS[operation]["x-codeSamples"] if sample["lang"] == language)
-    scene = Scene(town, customer, photo, tmp_path, LANGUAGES[language])
+    scene = Scene(customers, customer, photo, tmp_path, LANGUAGES[language])
     environment = CASES[operation].prepare(scene)
     used = set(re.findall(r"UPREZ_[A-Z_]+", sample["source"]))
     shutil.copy(photo, tmp_path)
-    (tmp_path / scene.language.file).write_text(sample["source"].replace(ADDRESS, town.origin))
+    (tmp_path / scene.language.file).write_text(sample["source"].replace(ADDRESS, customers.origin))
 
     done = run(
         *scene.language.command,
@@ -291,12 +297,12 @@ def test_the_sample_does_what_it_shows(
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert language == "Shell" or done.stderr == "", "curl alone tells of its progress there"
+    assert language == "Shell" or done.stderr == "", "only curl writes its progress to stderr"
     scene.printed = done.stdout
     CASES[operation].check(scene, environment)
 
 
-def test_a_sample_names_no_other_address() -> None:
+def test_code_samples_use_the_default_address() -> None:
     addresses: list[Any] = [
         address
         for operation in OPERATIONS.values()

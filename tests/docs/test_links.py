@@ -1,4 +1,4 @@
-"""The links of the contract, followed with what real answers say."""
+"""The links of the contract, followed with the values of real responses."""
 
 from __future__ import annotations
 
@@ -23,61 +23,62 @@ OPERATIONS = {
 }
 
 
-def test_links_lead_from_the_upload_to_the_end(customer: Customer, photo: Path) -> None:
-    way = Way(customer, "upscale_image", files={"image": ("photo.jpg", photo.read_bytes())})
+def test_links_lead_from_upload_to_deletion(customer: Customer, photo: Path) -> None:
+    walk = LinkWalk(customer, "upscale_image", files={"image": ("photo.jpg", photo.read_bytes())})
 
-    way.follow("status")
-    way.wait()
-    way.follow("download")
-    assert way.body["data"]["download_url"]
-    way.follow("delete")
-    assert way.operation == "delete_image"
-    way.ask()
-    assert way.status == 404
-
-
-def test_links_lead_from_a_batch_to_an_image(customer: Customer, photo: Path) -> None:
-    way = Way(customer, "create_batch", files={"images[]": photo.read_bytes()})
-
-    way.follow("status")
-    way.wait()
-    batch = way.body["data"]["id"]
-    way.follow("image")
-    assert way.body["data"]["batch_id"] == batch
-    way.follow("download")
-    assert way.body["data"]["download_url"]
+    walk.follow("status")
+    walk.wait_until_completed()
+    walk.follow("download")
+    assert walk.body["data"]["download_url"]
+    walk.follow("delete")
+    assert walk.operation == "delete_image"
+    walk.request()
+    assert walk.status == 404
 
 
-class Way:
-    """Asks one operation after the other; the parameters of each come out of the answer before it."""
+def test_links_lead_from_batch_to_image(customer: Customer, photo: Path) -> None:
+    walk = LinkWalk(customer, "create_batch", files={"images[]": photo.read_bytes()})
 
-    def __init__(self, customer: Customer, operation: str, **sent: Any) -> None:
+    walk.follow("status")
+    walk.wait_until_completed()
+    batch = walk.body["data"]["id"]
+    walk.follow("image")
+    assert walk.body["data"]["batch_id"] == batch
+    walk.follow("download")
+    assert walk.body["data"]["download_url"]
+
+
+class LinkWalk:
+    """A sequence of requests; the parameters of each come from the response before it."""
+
+    def __init__(self, customer: Customer, operation: str, **options: Any) -> None:
         self._customer = customer
         self.operation = operation
         self._parameters: dict[str, Any] = {}
-        self.ask(**sent)
+        self.request(**options)
 
-    def ask(self, **sent: Any) -> None:
+    def request(self, **options: Any) -> None:
         method, path, _ = OPERATIONS[self.operation]
-        answer = self._customer.ask(method, path.format(**self._parameters), **sent)
-        self.status, self.body = answer.status_code, answer.json()
+        response = self._customer.request(method, path.format(**self._parameters), **options)
+        self.status, self.body = response.status_code, response.json()
 
-    def wait(self) -> None:
+    def wait_until_completed(self) -> None:
         while self.body["data"]["status"] != "completed":
             assert self.body["data"]["status"] in {"pending", "processing"}
             time.sleep(0.1)
-            self.ask()
+            self.request()
 
     def follow(self, name: str) -> None:
+        """Send the request that the link ``name`` of the last response describes."""
         link = OPERATIONS[self.operation][2]["responses"][str(self.status)]["links"][name]
         self._parameters = {
-            parameter: self._value(expression) for parameter, expression in link["parameters"].items()
+            parameter: self._evaluate(expression) for parameter, expression in link["parameters"].items()
         }
         self.operation = link["operationId"]
-        self.ask()
+        self.request()
 
-    def _value(self, expression: str) -> Any:
-        """Of a runtime expression, https://spec.openapis.org/oas/v3.0.3#runtime-expressions."""
+    def _evaluate(self, expression: str) -> Any:
+        """Return the value of a runtime expression, https://spec.openapis.org/oas/v3.0.3#runtime-expressions."""
         source, _, rest = expression.partition("#/")
         if source == "$response.body":
             value = self.body

@@ -1,4 +1,4 @@
-"""The reference pages in a browser that reaches no other host, served and as the file that tox builds."""
+"""The reference pages, served and as the file that tox builds, in a browser without access to other hosts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from project_root import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.docs.conftest import Tool, Town
+    from tests.docs.conftest import Customers, Tool
 
 UPLOAD = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))["paths"]["/images/upscale"]["post"]
 SAMPLES = {sample["label"]: sample["source"].rstrip("\n") for sample in UPLOAD["x-codeSamples"]}
 OPERATION = "#/images/upscale_image"
 EMBLEM = "https://cdn.redoc.ly/redoc/logo-mini-full.svg"
-"""The one thing that Redoc's script asks another host for; the policy of the page refuses it."""
+"""The only file that Redoc's script requests from another host; the policy of the page blocks it."""
 
 READ_SAMPLES = """
 (async (labels) => {
@@ -53,12 +53,12 @@ pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromi
 
 
 class Browser:
-    """A page in headless Chromium, by the DevTools protocol."""
+    """A page in headless Chromium, controlled through the DevTools protocol."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._sent = 0
-        self.complaints: list[str] = []
+        self.log_entries: list[str] = []
         self.requested: set[str] = set()
 
     def __call__(self, method: str, **parameters: Any) -> Any:
@@ -70,7 +70,7 @@ class Browser:
                 assert "error" not in message, message
                 return message["result"]
             if message["method"] == "Log.entryAdded":
-                self.complaints.append(message["params"]["entry"]["text"])
+                self.log_entries.append(message["params"]["entry"]["text"])
             if message["method"] == "Network.requestWillBeSent":
                 self.requested.add(message["params"]["request"]["url"])
 
@@ -80,7 +80,7 @@ class Browser:
         self("Page.navigate", url=address)
 
     def samples(self) -> Any:
-        """Those of the operation in sight, by their labels."""
+        """Return the samples of the operation that the page shows, by their labels."""
         script = f"({READ_SAMPLES})({json.dumps(list(SAMPLES))})"
         done = self("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in done, done
@@ -120,26 +120,26 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def built(tool: Tool, tmp_path: Path) -> str:
-    """The address of the page, built as tox does it."""
+    """Return the address of the page, built with the command of ``tox.ini``."""
     tox = (ROOT / "tox.ini").read_text("utf-8").replace("\\\n", " ")
     (arguments,) = re.findall(r"node docs/reference/node_modules/(.* build-docs .*)", tox)
     page = tmp_path / "index.html"
-    made = tool(*arguments.replace("build/reference/index.html", str(page)).split())
-    assert made.returncode == 0, made.stderr
+    done = tool(*arguments.replace("build/reference/index.html", str(page)).split())
+    assert done.returncode == 0, done.stderr
     return page.as_uri()
 
 
-def test_the_server_shows_an_operation_in_every_language(browser: Browser, town: Town) -> None:
-    browser.open(f"{town.origin}/docs{OPERATION}")
+def test_served_page_shows_samples_in_every_language(browser: Browser, customers: Customers) -> None:
+    browser.open(f"{customers.origin}/docs{OPERATION}")
 
     assert browser.samples() == SAMPLES
-    ours = (f"{town.origin}/", "data:")
-    assert {url for url in browser.requested if not url.startswith(ours)} == {EMBLEM}
-    (refused,) = browser.complaints
-    assert f"Loading the image '{EMBLEM}' violates" in refused
+    same_host = (f"{customers.origin}/", "data:")
+    assert {url for url in browser.requested if not url.startswith(same_host)} == {EMBLEM}
+    (blocked,) = browser.log_entries
+    assert f"Loading the image '{EMBLEM}' violates" in blocked
 
 
-def test_the_built_page_shows_an_operation_in_every_language(browser: Browser, built: str) -> None:
+def test_built_page_shows_samples_in_every_language(browser: Browser, built: str) -> None:
     browser.open(f"{built}{OPERATION}")
 
     assert browser.samples() == SAMPLES
