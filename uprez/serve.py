@@ -64,6 +64,7 @@ class _Child:
     failures: int = field(default=0)
 
     def start(self) -> None:
+        """Start the process, tied to this supervisor."""
         command = [sys.executable, "-m", "uprez.lifeline", str(os.getpid()), *self.command]
         # In a new session, Ctrl-C in the terminal reaches only the supervisor, which stops the children in order.
         self.process = subprocess.Popen(command, env=self.environment, start_new_session=True)  # noqa: S603
@@ -121,7 +122,7 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
         running.enter_context(_exclusive_folder(settings.data))
         _remove_leftovers(settings)
         prepare_embedded(settings)
-        settings = settings.model_copy(update={"port": _reserve_port(settings.host, settings.port)})
+        settings = settings.model_copy(update={"port": _find_port(settings.host, settings.port)})
         require_usable_accounts(settings)
         services = make_services(settings)  # reports unusable settings before a process starts
         with services.database.reading() as work:
@@ -190,7 +191,7 @@ def _remove_leftovers(settings: Settings) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _reserve_port(host: str, port: int) -> int:
+def _find_port(host: str, port: int) -> int:
     """Return ``port``, or a free port for 0; the port is not kept open.
 
     Wait some seconds for a port that another process is about to release.

@@ -40,6 +40,20 @@ def test_every_command_has_help(uprez: Run, command: str) -> None:
     assert "Usage: uprez" in done.stdout
 
 
+# Rich would treat a variable in square brackets as markup and hide it.
+@pytest.mark.parametrize(
+    ("command", "variables"),
+    [
+        ("serve", ["UPREZ_HOST", "UPREZ_PORT", "UPREZ_DATA", "UPREZ_MODEL", "UPREZ_DEVICE"]),
+        ("user create", ["UPREZ_DEFAULT_PLAN", "UPREZ_PASSWORD", "UPREZ_DATA"]),
+    ],
+)
+def test_help_names_the_variable_of_each_option(uprez: Run, command: str, variables: list[str]) -> None:
+    done = uprez(*command.split(), "--help", COLUMNS="200")
+
+    assert [variable for variable in variables if variable not in done.stdout] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -57,7 +57,8 @@ def demo(
     folder = Path(tempfile.mkdtemp(prefix=f"uprez-demo-{now}-", dir=Path.cwd()))
     copy = folder / f"original-{original.name}"
     shutil.copyfile(original, copy)
-    console = Console(soft_wrap=True, highlight=False)
+    # Without markup and emoji, which would change paths such as photo[a].jpg.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     started = time.monotonic()
     with _service(folder / "data") as api:
         image, result = _upscale_over_http(api, _new_token(folder / "data"), original, folder, console)

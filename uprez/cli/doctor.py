@@ -26,7 +26,7 @@ def doctor(model: Model = None, device: Device = None) -> None:
     settings = load_settings(model=model, device=device)
     report = engine_report(settings.engine_options())
     # One fact per line, without wrapping, so that grep finds it.
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(f"uprez {__version__}")
     for name, version in report.versions.items():
         console.print(f"{name} {version}")

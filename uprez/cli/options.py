@@ -10,15 +10,15 @@ import typer
 DataFolder = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="DIR", help="Data folder of the service [env: UPREZ_DATA, else ./uprez-data]."
+        "--data", metavar="DIR", help="Data folder of the service. Default: UPREZ_DATA or ./uprez-data."
     ),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|cpu|vulkan:N[,…]", help="Device that computes [env: UPREZ_DEVICE, else auto]."
+        metavar="auto|cpu|vulkan:N[,…]", help="Device that computes. Default: UPREZ_DEVICE or auto."
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Model that upscales [env: UPREZ_MODEL, else auto].")
+    str | None, typer.Option(metavar="NAME", help="Model that upscales. Default: UPREZ_MODEL or auto.")
 ]

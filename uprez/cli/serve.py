@@ -15,11 +15,11 @@ from uprez.settings import Settings, load_settings
 
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on [env: UPREZ_HOST, else 127.0.0.1].")
+        str | None, typer.Option(help="Address to listen on. Default: UPREZ_HOST or 127.0.0.1.")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Port to listen on; 0 selects a free port [env: UPREZ_PORT, else 8000]."),
+        typer.Option(help="Port to listen on; 0 selects a free port. Default: UPREZ_PORT or 8000."),
     ] = None,
     data: DataFolder = None,
     model: Model = None,

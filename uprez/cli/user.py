@@ -62,7 +62,7 @@ def create(
     email: Annotated[str, typer.Option(help="Email address for the login.")],
     name: Annotated[str, typer.Option(help="Full name.")],
     plan: Annotated[
-        str | None, typer.Option(help="Slug of the plan [env: UPREZ_DEFAULT_PLAN, else free].")
+        str | None, typer.Option(help="Slug of the plan. Default: UPREZ_DEFAULT_PLAN or free.")
     ] = None,
     password: Annotated[
         str | None,
