@@ -98,6 +98,7 @@ def require_usable_accounts(settings: Settings) -> None:
 
 
 def migrate(settings: Settings) -> None:
+    """Migrate the database to the schema of this release."""
     database = Database(settings.resolved_database_url)
     try:
         schema.upgrade(database)

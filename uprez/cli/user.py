@@ -179,7 +179,7 @@ def _services(settings: Settings) -> Services:
 
 
 def _account_with_known_plan(services: Services, email: str) -> Account:
-    """Return the account with this address.
+    """Return the account with this address; call it before a change is written.
 
     Raise NotFound when there is none, and PlansError when the plans file lacks its plan.
     """
