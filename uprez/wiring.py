@@ -1,4 +1,4 @@
-"""The one place that knows every layer: settings in, a running installation out."""
+"""Functions that build an installation from its settings; the only module that imports every layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from domain.stores.local import LocalFiles
 from uprez.adapters.mail_folder import MailFolder
 from uprez.adapters.mail_smtp import SmtpMailer, SmtpServer
 from uprez.adapters.system import SystemClock, SystemRandomSource
-from uprez.settings import make_data_folder, secret_key, worker_ready_file
+from uprez.settings import load_secret_key, make_data_folder, worker_ready_file
 from workers.broker import BrokerQueue, make_broker
 
 if TYPE_CHECKING:
@@ -38,21 +38,25 @@ def make_services(
     counter: RequestCounter | None = None,
     background: BackgroundRunner = run_now,
 ) -> Services:
-    """Raises PlansError, BrokerError; connects to nothing yet."""
+    """Build the services of the domain layer without connecting to anything.
+
+    Without ``probe`` and ``counter`` the services accept no uploads and count no requests.
+    Raise PlansError for an unusable plans file and BrokerError for an unusable broker URL.
+    """
     plans = load_plans(settings.plans_file)
-    plans[settings.default_plan]  # a plan that does not exist is found out now, not by the first client
-    links = LinkSigner(secret_key(settings))
+    plans[settings.default_plan]  # raises PlansError for an unknown plan at the start
+    links = LinkSigner(load_secret_key(settings))
     clock = SystemClock()
     random_source = SystemRandomSource()
     return Services(
         database=Database(settings.resolved_database_url),
         store=LocalFiles(settings.data / "files", links),
         queue=BrokerQueue(make_broker(settings.resolved_broker_url)),
-        mailer=_mailer(settings, clock, random_source),
+        mailer=_make_mailer(settings, clock, random_source),
         clock=clock,
         random_source=random_source,
         probe=probe if probe is not None else _no_probe,
-        counter=counter if counter is not None else _CountsNothing(),
+        counter=counter if counter is not None else _NoCounter(),
         background=background,
         plans=plans,
         links=links,
@@ -61,14 +65,17 @@ def make_services(
     )
 
 
-def _mailer(settings: Settings, clock: Clock, random_source: RandomSource) -> Mailer:
+def _make_mailer(settings: Settings, clock: Clock, random_source: RandomSource) -> Mailer:
     if settings.mail_url is not None:
         return SmtpMailer(SmtpServer.from_url(settings.mail_url), settings.mail_from, clock, random_source)
     return MailFolder(settings.data / "mail", settings.mail_from, clock, random_source)
 
 
 def prepare_embedded(settings: Settings) -> None:
-    """The data folder, and our own SQLite brought up to date; a database of the operator's is left alone."""
+    """Create the data folder and migrate the SQLite database in it.
+
+    A database that ``database_url`` names is not changed.
+    """
     make_data_folder(settings)
     if settings.database_url is not None:
         return
@@ -77,7 +84,10 @@ def prepare_embedded(settings: Settings) -> None:
 
 
 def require_usable_accounts(settings: Settings) -> None:
-    """Raises PlansError for accounts on plans that there are not, SchemaError for a database that is not ours."""
+    """Raise PlansError when accounts are on plans that the plans file lacks.
+
+    Raise SchemaError when the database does not have the schema of this release.
+    """
     plans = load_plans(settings.plans_file)
     database = Database(settings.resolved_database_url)
     try:
@@ -88,6 +98,7 @@ def require_usable_accounts(settings: Settings) -> None:
 
 
 def migrate(settings: Settings) -> None:
+    """Migrate the database to the schema of this release."""
     database = Database(settings.resolved_database_url)
     try:
         schema.upgrade(database)
@@ -96,13 +107,17 @@ def migrate(settings: Settings) -> None:
 
 
 def make_api(settings: Settings) -> Api:
-    """For one API process, after the fork. Raises SchemaError for a database that is not ours."""
-    from handlers.app import create_app  # noqa: PLC0415  # the worker runs without the API's libraries
+    """Build the application of one API process; call it after the fork.
+
+    Create the spool folder for uploads and make it the default folder of ``tempfile``.
+    Raise SchemaError when the database does not have the schema of this release.
+    """
+    from handlers.app import create_app  # noqa: PLC0415  # the API's libraries are not installed on every worker
     from handlers.transport.server import Api  # noqa: PLC0415
     from uprez.adapters.image_probe import probe  # noqa: PLC0415
     from uprez.adapters.request_counter import LimitsCounter  # noqa: PLC0415
 
-    # Uploads are spooled beside the store: /tmp may be memory.
+    # Uploads are spooled to the data folder because /tmp can be in memory.
     spool = settings.data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
@@ -121,8 +136,12 @@ def make_api(settings: Settings) -> Api:
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
-    """Works until ``stop``. Raises SchemaError, EngineUnusable."""
-    from workers.engines import reserve_engine, start_engines  # noqa: PLC0415  # the API runs without the engine's libraries
+    """Start the engines and process images until ``stop`` is set.
+
+    Create the ready file when the engines have passed their self-test. Raise SchemaError when the database
+    does not have the schema of this release, and EngineUnusable when no engine can start.
+    """
+    from workers.engines import reserve_engine, start_engines  # noqa: PLC0415  # the engine's libraries are not installed on every API host
     from workers.process import run_worker as run  # noqa: PLC0415
 
     services = make_services(settings)
@@ -141,8 +160,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     )
 
 
-class _CountsNothing:
-    """For workers and commands, which nobody sends requests to."""
+class _NoCounter:
+    """A request counter without limits, for workers and commands, which receive no requests."""
 
     def hit(self, _key: str, _limit: int, _seconds: int) -> Window | None:
         return None
@@ -154,4 +173,4 @@ class _CountsNothing:
 
 
 def _no_probe(_content: BinaryIO) -> ImageFacts:
-    raise AssertionError("Only the API examines uploads.")
+    raise AssertionError("Only the API can probe uploads.")

@@ -1,6 +1,6 @@
-"""What Schemathesis must know of our API beyond its contract: pictures, ids that exist, and the envelope.
+"""Hooks that give Schemathesis image files, existing ids and a check of the envelope.
 
-Loaded by ``schemathesis run`` through SCHEMATHESIS_HOOKS; the test beside it writes the facts file.
+Loaded by ``schemathesis run`` through SCHEMATHESIS_HOOKS; ``test_every_operation.py`` writes the file of facts.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from uprez.adapters.system import SystemClock, SystemRandomSource
 FACTS = json.loads(Path(os.environ["UPREZ_TEST_CONTRACT_FACTS"]).read_text("utf-8"))
 REACHED = Path(os.environ["UPREZ_TEST_CONTRACT_REACHED"])
 _FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
-_OURS = f"Bearer {FACTS['token']}"
-_END_THEIR_TOKEN = {"/auth/logout", "/auth/revoke-all"}
+_AUTHORIZATION = f"Bearer {FACTS['token']}"
+_REVOKING_PATHS = {"/auth/logout", "/auth/revoke-all"}
 _KNOWN_IDS = {
     "/user/tokens/{id}": FACTS["token_id"],
     "/images/{id}": FACTS["image_id"],
@@ -40,7 +40,7 @@ _KNOWN_IDS = {
     "/batches/{id}": FACTS["batch_id"],
 }
 _LARGEST_ID = 2**63 - 1
-_ANSWERS_WITHOUT_ENVELOPE = {"/files/{key}", "/profile-photos/{initials}"}
+_PATHS_WITHOUT_ENVELOPE = {"/files/{key}", "/profile-photos/{initials}"}
 
 _CONTRACT = yaml.safe_load(Path(os.environ["UPREZ_TEST_CONTRACT"]).read_text("utf-8"))
 _REGISTRATION = OAS30Validator(_CONTRACT["components"]["schemas"]["Registration"])
@@ -53,7 +53,8 @@ _numbers = itertools.count(1)
 _lock = threading.Lock()
 
 
-def _picture(image_format: str, side: int, grey: int) -> bytes:
+def _encode_image(image_format: str, side: int, grey: int) -> bytes:
+    """Return an image file of ``side`` × ``side + 1`` pixels."""
     content = io.BytesIO()
     Image.new("RGB", (side, side + 1), (grey, 255 - grey, 90)).save(content, image_format.upper())
     return content.getvalue()
@@ -62,13 +63,13 @@ def _picture(image_format: str, side: int, grey: int) -> bytes:
 for _format in _FORMATS:
     schemathesis.openapi.media_type(
         f"image/{_format}",
-        st.builds(_picture, st.just(_format), st.integers(1, 12), st.integers(0, 255)),
+        st.builds(_encode_image, st.just(_format), st.integers(1, 12), st.integers(0, 255)),
     )
 
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Generated ids and signatures hardly ever exist; every other one becomes one that does."""
+    """Replace about half of the generated ids and signatures, which rarely exist, by existing ones."""
     if not path_parameters:
         return path_parameters
     known = dict(path_parameters)
@@ -83,15 +84,20 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Nobody guesses a password, and who guesses too often is shut out: most logins get the right one.
+    """Replace some generated bodies by bodies that the server accepts.
 
-    Nor does anybody guess what was mailed: every other reset gets what another account's mail would bring.
-    And passwords made up by chance break our rules: every other registration is one that goes well.
+    Most logins get the right password, because generated passwords fail and repeated failures block the account.
+    About half of the password resets get a valid token of another account, which generated tokens never are.
+    About half of the registrations get a new address and a password that keeps the rules.
     """
     if context.operation.path == "/auth/register":
-        return body if not _REGISTRATION.is_valid(body) or len(body["email"]) % 2 else {**body, **_newcomer()}
+        return (
+            body
+            if not _REGISTRATION.is_valid(body) or len(body["email"]) % 2
+            else {**body, **_new_registration()}
+        )
     if context.operation.path == "/auth/reset-password":
-        return body if not _RESET.is_valid(body) or len(body["email"]) % 2 else {**body, **_reset()}
+        return body if not _RESET.is_valid(body) or len(body["email"]) % 2 else {**body, **_valid_reset()}
     if context.operation.path != "/auth/login" or not _LOGIN.is_valid(body) or len(body["email"]) % 16 == 1:
         return body
     return {**body, "email": FACTS["email"], "password": FACTS["password"]}
@@ -99,29 +105,30 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    # An operation that ends the token that asks, or all of its account, has a third account's each time.
-    if case.operation.path in _END_THEIR_TOKEN and (case.headers or {}).get("Authorization") == _OURS:
-        case.headers["Authorization"] = f"Bearer {_others_token()}"
-    # The media type of a part is taken for that of the whole list; what is meant is one of several pictures.
-    pictures = case.body.get("images[]") if isinstance(case.body, dict) else None
-    if isinstance(pictures, bytes | Binary) and case.meta.generation.mode.is_positive:
-        picture = pictures if isinstance(pictures, bytes) else pictures.data
-        texts = [(name, (None, str(value))) for name, value in case.body.items() if value is not pictures]
-        kwargs["files"] = [*texts, *[("images[]", ("picture", picture))] * 2]
-    # What the others look at stays, and the token that they ask with; one of its own goes instead. As text: "1"
-    # in a path is the id 1.
+    """Change a request so that it does not destroy what later requests need."""
+    # An operation that revokes tokens gets a new token of another account.
+    if case.operation.path in _REVOKING_PATHS and (case.headers or {}).get("Authorization") == _AUTHORIZATION:
+        case.headers["Authorization"] = f"Bearer {_token_of_another_account()}"
+    # Schemathesis applies the media type of a part to the whole list; the contract means each of several files.
+    files = case.body.get("images[]") if isinstance(case.body, dict) else None
+    if isinstance(files, bytes | Binary) and case.meta.generation.mode.is_positive:
+        content = files if isinstance(files, bytes) else files.data
+        texts = [(name, (None, str(value))) for name, value in case.body.items() if value is not files]
+        kwargs["files"] = [*texts, *[("images[]", ("image", content))] * 2]
+    # A DELETE of a shared resource gets a new resource instead. Compared as text, because "1" in a path is the id 1.
     path = case.operation.path
     if case.operation.method == "delete" and str(case.path_parameters.get("id")) == str(_KNOWN_IDS[path]):
-        case.path_parameters["id"] = _MAKE_ANOTHER[path]()
-    # As documented, the first DELETE of a batch at work cancels it, and the second removes it: this is the second.
-    if (case.operation.method, path) == ("delete", "/batches/{id}") and _OURS in (
+        case.path_parameters["id"] = _CREATE[path]()
+    # The first DELETE cancels an unfinished batch, the second removes it. Cancelled here, this request is the second.
+    if (case.operation.method, path) == ("delete", "/batches/{id}") and _AUTHORIZATION in (
         case.headers or {}
     ).values():
         _cancel(case.path_parameters["id"])
 
 
 @schemathesis.check
-def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
+def expect_envelope(_context: Any, response: Any, case: Any) -> None:
+    """Record the status of the operation, and check headers and envelope of the response."""
     with _lock:
         _reached[case.operation.method.upper(), case.operation.path, response.status_code] += 1
         REACHED.write_text(json.dumps([[*key, count] for key, count in _reached.items()]), "utf-8")
@@ -130,7 +137,7 @@ def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
     assert "server" not in response.headers
     media_type = response.headers["content-type"][0] if "content-type" in response.headers else ""
     if response.status_code < 400 and (
-        case.operation.path in _ANSWERS_WITHOUT_ENVELOPE or media_type.startswith("text/html")
+        case.operation.path in _PATHS_WITHOUT_ENVELOPE or media_type.startswith("text/html")
     ):
         return
     assert media_type == "application/json"
@@ -147,7 +154,7 @@ def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
 
 
 def _cancel(batch_id: object) -> None:
-    """In the database: by a DELETE of ours, a batch that ends just before would be gone already."""
+    """Cancel a batch in the database; a DELETE would remove a batch that has just finished."""
     if not str(batch_id).isdecimal() or int(str(batch_id)) > _LARGEST_ID:
         return
     with _DATABASE.writing() as work:
@@ -157,24 +164,25 @@ def _cancel(batch_id: object) -> None:
             work.commit()
 
 
-def _newcomer() -> dict[str, str]:
-    """An address that nobody has taken, in this run and in those with other seeds."""
+def _new_registration() -> dict[str, str]:
+    """Return a valid registration with a new address, also for runs with other seeds."""
     password = FACTS["password"]
     email = f"new{os.getpid()}.{next(_numbers)}@example.com"
     return {"email": email, "password": password, "password_confirmation": password}
 
 
-def _others_token() -> str:
-    """Straight from the database: not even logging in a thousand times meets a limit."""
+def _token_of_another_account() -> str:
+    """Issue a token of another account in the database, where no rate limit applies."""
     with _DATABASE.writing() as work:
         other = work.accounts.get(FACTS["other_id"])
         assert other is not None
-        token = tokens.issue(work, SystemRandomSource(), other, "to be ended", SystemClock().now())
+        token = tokens.issue(work, SystemRandomSource(), other, "to be revoked", SystemClock().now())
         work.commit()
     return token
 
 
-def _reset() -> dict[str, str]:
+def _valid_reset() -> dict[str, str]:
+    """Return a password reset with a valid token of another account."""
     with _DATABASE.reading() as work:
         other = work.accounts.get(FACTS["other_id"])
     assert other is not None
@@ -184,22 +192,23 @@ def _reset() -> dict[str, str]:
 
 
 def _new_image() -> int:
-    return _new("/images/upscale", files={"image": ("own.png", _picture("png", 2, 7))})
+    return _create("/images/upscale", files={"image": ("own.png", _encode_image("png", 2, 7))})
 
 
 def _new_batch() -> int:
-    return _new("/batches", files={"images[]": ("own.png", _picture("png", 2, 7))})
+    return _create("/batches", files={"images[]": ("own.png", _encode_image("png", 2, 7))})
 
 
 def _new_token() -> int:
-    return _new("/user/tokens", json={"name": "to be revoked"})
+    return _create("/user/tokens", json={"name": "to be revoked"})
 
 
-_MAKE_ANOTHER = {"/images/{id}": _new_image, "/batches/{id}": _new_batch, "/user/tokens/{id}": _new_token}
+_CREATE = {"/images/{id}": _new_image, "/batches/{id}": _new_batch, "/user/tokens/{id}": _new_token}
 
 
-def _new(path: str, **body: Any) -> int:
+def _create(path: str, **body: Any) -> int:
+    """Create a resource with the API and return its id."""
     headers = {"Authorization": f"Bearer {FACTS['token']}"}
-    answer = requests.post(f"{FACTS['api']}{path}", headers=headers, timeout=10, **body)
-    made: int = answer.json()["data"]["id"]
-    return made
+    response = requests.post(f"{FACTS['api']}{path}", headers=headers, timeout=10, **body)
+    resource_id: int = response.json()["data"]["id"]
+    return resource_id

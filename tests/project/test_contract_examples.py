@@ -1,4 +1,4 @@
-"""The contract's own examples: each keeps its schema, and no operation, status or language lacks one."""
+"""The examples of openapi.yaml: each is valid, and every operation, status and language has one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WITHOUT_BODY = {"304"}
 
 
 def resolved(node: Any) -> Any:
-    """The node with every reference in it replaced by what it leads to."""
+    """Return the node with every ``$ref`` in it replaced by its target."""
     if isinstance(node, list):
         return [resolved(item) for item in node]
     if not isinstance(node, dict):
@@ -53,7 +53,7 @@ every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=
 
 
 def bodies(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each media type object of an operation, under a name for it."""
+    """Yield each media type object of an operation, with a name for messages."""
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
         yield f"request {media_type}", body
     for status, response in operation["responses"].items():
@@ -66,12 +66,12 @@ def problems(schema: dict[str, Any], value: Any) -> list[str]:
     return [error.message for error in validator.iter_errors(value)]
 
 
-def test_the_contract_is_valid_openapi() -> None:
+def test_contract_is_valid_openapi() -> None:
     validate(DOCUMENT)
 
 
 @every_operation
-def test_every_body_has_examples_and_each_keeps_its_schema(operation: dict[str, Any]) -> None:
+def test_every_body_has_valid_examples(operation: dict[str, Any]) -> None:
     for where, body in bodies(operation):
         assert body["examples"], where
         for name, example in body["examples"].items():
@@ -86,17 +86,17 @@ def test_every_status_has_a_body_with_examples(operation: dict[str, Any]) -> Non
 
 
 @every_operation
-def test_every_parameter_and_header_has_an_example_that_keeps_its_schema(operation: dict[str, Any]) -> None:
-    described = {parameter["name"]: parameter for parameter in operation["parameters"]}
+def test_every_parameter_and_header_has_a_valid_example(operation: dict[str, Any]) -> None:
+    parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
     for response in operation["responses"].values():
-        described |= response["headers"]
-    for name, parameter in described.items():
+        parameters |= response["headers"]
+    for name, parameter in parameters.items():
         assert problems(parameter["schema"], parameter["example"]) == [], name
 
 
-# Messages differ between servers; what Uprez says and what its examples say is not to drift apart in form.
+# The texts of messages can differ between servers, but every body must have the form of its envelope.
 @every_operation
-def test_the_examples_of_errors_and_successes_have_their_envelope(operation: dict[str, Any]) -> None:
+def test_examples_have_the_envelope_of_their_status(operation: dict[str, Any]) -> None:
     for where, body in bodies(operation):
         status = where.partition(" ")[0]
         if status != "request" and where.endswith("application/json"):
@@ -106,7 +106,7 @@ def test_the_examples_of_errors_and_successes_have_their_envelope(operation: dic
 
 
 @every_operation
-def test_every_operation_is_described_and_shown_in_four_languages(operation: dict[str, Any]) -> None:
+def test_every_operation_has_samples_in_four_languages(operation: dict[str, Any]) -> None:
     assert operation["summary"]
     assert operation["description"]
     assert {tag["name"] for tag in DOCUMENT["tags"]}.issuperset(operation["tags"])
@@ -116,8 +116,8 @@ def test_every_operation_is_described_and_shown_in_four_languages(operation: dic
     assert all(sample["source"].strip() for sample in samples)
 
 
-# Whoever fills the variables that the introduction names can run every sample.
-def test_every_variable_of_the_samples_is_explained() -> None:
+# The introduction must list every variable that a reader has to set to run the samples.
+def test_every_variable_of_the_samples_is_documented() -> None:
     used = {
         variable
         for operation in OPERATIONS.values()
@@ -127,8 +127,8 @@ def test_every_variable_of_the_samples_is_explained() -> None:
     assert {variable for variable in used if f"`{variable}`" not in DOCUMENT["info"]["description"]} == set()
 
 
-# A forgotten `additionalProperties: false` would let a misspelt field pass, or a secret leave.
-def test_every_object_is_closed() -> None:
+# Without `additionalProperties: false`, a misspelt field or a leaked secret would be valid.
+def test_every_object_forbids_additional_properties() -> None:
     open_objects = [
         name
         for name, schema in DOCUMENT["components"]["schemas"].items()
@@ -137,7 +137,7 @@ def test_every_object_is_closed() -> None:
     assert open_objects == []
 
 
-def test_nothing_is_described_that_nobody_refers_to() -> None:
+def test_every_component_is_used() -> None:
     text = (ROOT / "openapi.yaml").read_text("utf-8")
     unused = [
         f"{kind}/{name}"

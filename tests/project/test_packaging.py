@@ -1,4 +1,4 @@
-"""What is in the package, and what one part of it may not drag in."""
+"""The files of the wheel, and the imports of its parts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Build the wheel and return it."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [
@@ -40,10 +41,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
+def test_wheel_has_every_data_file(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
 
-    for needed in (
+    for name in (
         "handlers/openapi.yaml",
         "domain/plans.toml",
         "domain/database/migrations/env.py",
@@ -52,15 +53,15 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
         "conformance/reports/results.schema.json",
         *(f"conformance/requirements/{family}.toml" for family in FAMILIES),
     ):
-        assert needed in names
+        assert name in names
     assert wheel.read("conformance/openapi.yaml") == (ROOT / "openapi.yaml").read_bytes()
     assert wheel.read("handlers/openapi.yaml") == (ROOT / "openapi.yaml").read_bytes()
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 
-# The API runs on machines without ncnn, and a worker on machines without the API's libraries.
+# The API must run without ncnn, and a worker without the libraries of the API.
 @pytest.mark.parametrize(
-    ("imports", "foreign"),
+    ("imports", "forbidden"),
     [
         (
             "handlers.app, uprez.adapters.image_probe, handlers.transport.server, workers.broker, uprez.wiring",
@@ -81,31 +82,31 @@ def test_the_wheel_carries_what_the_code_reads(wheel: zipfile.ZipFile) -> None:
         ),
     ],
 )
-def test_a_part_loads_nothing_that_it_does_not_need(imports: str, foreign: set[str]) -> None:
+def test_part_imports_only_its_own_libraries(imports: str, forbidden: set[str]) -> None:
     code = f"import sys, {imports}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
 
-    assert foreign.isdisjoint(loaded.split())
+    assert forbidden.isdisjoint(loaded.split())
 
 
-# What pip leaves out when somebody installs no more than the kit, or no extra at all.
-BLOCKED = """
+# Runs a function as if some packages were not installed, as after an installation with fewer extras.
+SCRIPT = """
 import importlib.abc, sys
-class Absent(importlib.abc.MetaPathFinder):
+class MissingPackages(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {names}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
+sys.meta_path.insert(0, MissingPackages())
 sys.path.insert(0, {wheel!r})
 sys.argv[1:] = {arguments}
 import {module}
 assert {module}.__file__.startswith({wheel!r})
 {module}.{function}()
 """
-# (Not pydantic-settings: what validates OpenAPI schemas needs it as well.)
-OF_THE_SERVER = {
+# Without pydantic-settings, which the validator of OpenAPI schemas also needs.
+SERVER_PACKAGES = {
     "alembic",
     "argon2",
     "connexion",
@@ -127,18 +128,18 @@ OF_THE_SERVER = {
 }
 
 
-def from_the_wheel(
-    wheel: zipfile.ZipFile, absent: set[str], module: str, function: str, *arguments: str
+def run_from_wheel(
+    wheel: zipfile.ZipFile, missing: set[str], module: str, function: str, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """A console script out of the wheel itself, in an empty folder, where some packages cannot be imported."""
+    """Run a function from the wheel, in an empty folder and without some packages."""
     assert wheel.filename is not None
-    names = wheel.filename
-    code = BLOCKED.format(
-        names=absent, wheel=names, arguments=list(arguments), module=module, function=function
+    path = wheel.filename
+    code = SCRIPT.format(
+        names=missing, wheel=path, arguments=list(arguments), module=module, function=function
     )
     return subprocess.run(
         [sys.executable, "-I", "-c", code],
-        cwd=Path(names).parent,
+        cwd=Path(path).parent,
         capture_output=True,
         text=True,
         check=False,
@@ -146,25 +147,25 @@ def from_the_wheel(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (("explain", "IMG-001"), "both sides are multiplied by it"),
         (("list",), "IMG-001"),
         (("--version",), "uprez-conformance "),
     ],
 )
-def test_the_kit_runs_from_the_wheel_without_what_the_server_needs(
-    wheel: zipfile.ZipFile, arguments: tuple[str, ...], said: str
+def test_kit_runs_from_the_wheel_without_server_packages(
+    wheel: zipfile.ZipFile, arguments: tuple[str, ...], output: str
 ) -> None:
-    call = from_the_wheel(wheel, OF_THE_SERVER, "conformance.__main__", "main", *arguments)
+    call = run_from_wheel(wheel, SERVER_PACKAGES, "conformance.__main__", "main", *arguments)
 
     assert call.returncode == 0, call.stderr
-    assert said in call.stdout
+    assert output in call.stdout
 
 
-def test_without_the_extra_of_the_service_its_command_says_what_to_install(wheel: zipfile.ZipFile) -> None:
-    call = from_the_wheel(
-        wheel, OF_THE_SERVER - {"domain", "handlers", "uprez", "workers"}, "uprez.cli.main", "run", "serve"
+def test_command_without_its_extra_says_what_to_install(wheel: zipfile.ZipFile) -> None:
+    call = run_from_wheel(
+        wheel, SERVER_PACKAGES - {"domain", "handlers", "uprez", "workers"}, "uprez.cli.main", "run", "serve"
     )
 
     assert call.returncode == 1
@@ -172,31 +173,32 @@ def test_without_the_extra_of_the_service_its_command_says_what_to_install(wheel
     assert "pip install 'uprez[serve]'" in call.stderr
 
 
-def test_without_its_extra_the_kit_says_what_to_install(wheel: zipfile.ZipFile) -> None:
-    call = from_the_wheel(wheel, {"requests", "yaml", "jinja2"}, "conformance.__main__", "main", "list")
+def test_kit_without_its_extra_says_what_to_install(wheel: zipfile.ZipFile) -> None:
+    call = run_from_wheel(wheel, {"requests", "yaml", "jinja2"}, "conformance.__main__", "main", "list")
 
     assert call.returncode == 3
     assert call.stderr.count("\n") == 1
     assert "pip install 'uprez[conformance]'" in call.stderr
 
 
-def test_the_kit_asks_for_none_of_the_servers_packages() -> None:
+def test_kit_requires_no_server_packages() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    base = {distribution(need) for need in PROJECT["project"]["dependencies"]}
-    kit = {distribution(need) for need in extras["conformance"]}
+    base = {distribution(requirement) for requirement in PROJECT["project"]["dependencies"]}
+    kit = {distribution(requirement) for requirement in extras["conformance"]}
 
     assert base == {"rich", "typer"}
-    assert not (base | kit) & {distribution(need) for need in extras["core"]}
+    assert not (base | kit) & {distribution(requirement) for requirement in extras["core"]}
     assert "uprez" not in kit
-    for of_the_service in ("api", "worker"):
-        assert "uprez[core]" in extras[of_the_service]
+    for extra in ("api", "worker"):
+        assert "uprez[core]" in extras[extra]
 
 
-def distribution(need: str) -> str:
-    return re.split(r"[\[><= ]", need)[0].lower()
+def distribution(requirement: str) -> str:
+    """Return the name of the distribution in lower case."""
+    return re.split(r"[\[><= ]", requirement)[0].lower()
 
 
-def test_every_version_is_the_same_one() -> None:
+def test_versions_agree() -> None:
     contract = re.search(r"^  version: (\S+)$", (ROOT / "openapi.yaml").read_text("utf-8"), re.MULTILINE)
     changes = re.search(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
 
@@ -205,7 +207,7 @@ def test_every_version_is_the_same_one() -> None:
     assert PROJECT["project"]["version"] == __version__ == contract[1].strip("'\"") == changes[1]
 
 
-def test_the_checks_run_with_exact_versions() -> None:
+def test_constraints_pin_every_version() -> None:
     lines = [
         line
         for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
@@ -215,5 +217,9 @@ def test_the_checks_run_with_exact_versions() -> None:
 
     assert [line for line in lines if "==" not in line] == []
     groups = [*PROJECT["project"]["optional-dependencies"].values(), *PROJECT["dependency-groups"].values()]
-    wanted = {distribution(need) for group in [PROJECT["project"]["dependencies"], *groups] for need in group}
-    assert wanted - {"uprez"} - pinned == set()
+    required = {
+        distribution(requirement)
+        for group in [PROJECT["project"]["dependencies"], *groups]
+        for requirement in group
+    }
+    assert required - {"uprez"} - pinned == set()

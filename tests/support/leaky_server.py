@@ -1,4 +1,4 @@
-"""A server that keeps next to nothing of the contract, and says in every answer all that it was told in confidence."""
+"""A server that breaks most of the contract and repeats secrets of the request in every response."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ COOKIE = "5e55ion0fTheServersOwn"
 
 @dataclass
 class TalkativeServer:
-    """What it answers is set before the kit is started; ``asked`` has method and path of what it was asked."""
+    """The state of the server: tests set the responses before they start the kit.
+
+    ``asked`` has the method and path of every request.
+    """
 
     base_url: str = ""
     image_status: str = "completed"
     user: tuple[int, str, bytes] | None = None  # status, media type, body of GET /user
-    everything: tuple[int, str, bytes] | None = None  # … of all else
-    hold_uploads: bool = False  # never answer one
+    everything: tuple[int, str, bytes] | None = None  # … of all other requests
+    hold_uploads: bool = False  # never respond to an upload
     upload_arrived: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
     asked: list[str] = field(default_factory=list)
     image_name: str = ""
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes] | None:
-        """None: none at all."""
+    def special_response(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes] | None:
+        """Return status, media type and body that the test or the path requires; None means the default response."""
         if path == "/api/user" and self.user:
             return self.user
         if self.everything:
@@ -62,8 +65,8 @@ def _png() -> bytes:
 
 
 def spellings(text: str) -> set[str]:
-    """The ways in which a text is written in JSON, URLs, HTML, Python and base64."""
-    quoted = {quote(text, safe=safe) for safe in ("", "/", ":/|+=~@!$&'()*,;")} | {quote_plus(text)}
+    """Return the forms of a text in JSON, URLs, HTML, Python and base64."""
+    url_quoted = {quote(text, safe=safe) for safe in ("", "/", ":/|+=~@!$&'()*,;")} | {quote_plus(text)}
     in_base64 = {
         base64.b64encode(f"{before}{text}".encode()).decode() for before in ("", "jane@example.com:")
     }
@@ -74,46 +77,47 @@ def spellings(text: str) -> set[str]:
         json.dumps(text, ensure_ascii=False)[1:-1],
         repr(text)[1:-1],
         html.escape(text),
-        *quoted,
-        *(one.lower() if "%" in one and one.lower() == text.lower() else one for one in quoted),
+        *url_quoted,
+        *(form.lower() if "%" in form and form.lower() == text.lower() else form for form in url_quoted),
         *in_base64,
     }
 
 
 @contextmanager
 def leaky_server() -> Iterator[TalkativeServer]:
-    told = TalkativeServer()
+    """Run the server and provide its state."""
+    state = TalkativeServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def handle_one(self) -> None:
+        def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
-            told.asked.append(f"{self.command} {path}")
-            special = told.answer(self.command, path, body)
-            if special is None and told.hold_uploads and path.endswith("/upscale"):
+            state.asked.append(f"{self.command} {path}")
+            special = state.special_response(self.command, path, body)
+            if special is None and state.hold_uploads and path.endswith("/upscale"):
                 self.close_connection = True
                 return
-            status, media_type, content = special or self.gossip(path, body)
+            status, media_type, content = special or self.leak(path, body)
             self.send_response(status)
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Set-Cookie", f"session={COOKIE}; Path=/")
-            self.send_header("X-Heard", quote(self.headers.get("Authorization") or "nothing"))
+            self.send_header("X-Received", quote(self.headers.get("Authorization") or "nothing"))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        def gossip(self, path: str, body: bytes) -> tuple[int, str, bytes]:
+        def leak(self, path: str, body: bytes) -> tuple[int, str, bytes]:
             status = 202 if self.command == "POST" and path.endswith(("upscale", "batches")) else 200
             credentials = (self.headers.get("Authorization") or "").partition(" ")[2]
-            link = f"{told.base_url}/files/{PATH_SIGNATURE}/kit.png?expires=1999999999&signature={QUERY_SIGNATURE}"
+            link = f"{state.base_url}/files/{PATH_SIGNATURE}/kit.png?expires=1999999999&signature={QUERY_SIGNATURE}"
             item: dict[str, Any] = {
                 "id": 7,
-                "status": told.image_status,
-                "original_filename": told.image_name,
-                "heard": sorted(spellings(credentials)),
+                "status": state.image_status,
+                "original_filename": state.image_name,
+                "received": sorted(spellings(credentials)),
                 "cookie": COOKIE,
                 "body": body.decode("utf-8", "replace")[-3000:],
                 "token": MINTED_TOKEN,
@@ -121,23 +125,23 @@ def leaky_server() -> Iterator[TalkativeServer]:
                 "upscaled_dimensions": html.escape(credentials),
             }
             data = [item] if path in {"/api/images", "/api/batches"} else item
-            told_all = {"success": True, "message": f"You are {credentials}", "data": data}
-            return status, "application/json", json.dumps(told_all).encode()
+            envelope = {"success": True, "message": f"You are {credentials}", "data": data}
+            return status, "application/json", json.dumps(envelope).encode()
 
         def log_message(self, *_: object) -> None:
             pass
 
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
-        setattr(Handler, f"do_{method}", Handler.handle_one)
+        setattr(Handler, f"do_{method}", Handler.handle_request)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    told.base_url = f"http://127.0.0.1:{server.server_port}/api"
+    state.base_url = f"http://127.0.0.1:{server.server_port}/api"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield told
+        yield state
     finally:
-        told.release.set()
+        state.release.set()
         server.shutdown()
         server.server_close()
         thread.join()

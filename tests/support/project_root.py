@@ -1,8 +1,8 @@
-"""Where the tests find the project."""
+"""The root folder of the project, for tests that read its files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""The folder that has ``openapi.yaml``."""
+"""The folder of ``openapi.yaml``."""

@@ -1,4 +1,4 @@
-"""A whole service in a process of its own, and the small photograph that goes through it."""
+"""Fixtures: running services, and photographs to upscale."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from skimage import data
 
 @pytest.fixture(scope="session")
 def uprez() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs ``uprez`` with arguments; keywords are environment variables."""
     return run_uprez
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One for all tests that only use it."""
+    """Provide a running service that all tests share; a test must not stop or configure it."""
     running = Service(tmp_path_factory.mktemp("service")).start()
     yield running
     assert running.stop() == 0
@@ -27,27 +28,28 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def new_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Services that a test starts, stops and kills as it likes."""
-    made: list[Service] = []
+    """Provide a function that makes services for one test, which may start, stop and kill them."""
+    services: list[Service] = []
 
     def make(*options: str, **environment: str) -> Service:
-        made.append(Service(tmp_path / "data", options or ("--port", "0"), environment))
-        return made[-1]
+        services.append(Service(tmp_path / "data", options or ("--port", "0"), environment))
+        return services[-1]
 
     yield make
-    for one in made:
-        if one.process is not None and one.process.poll() is None:
-            one.stop()
+    for service in services:
+        if service.process is not None and service.process.poll() is None:
+            service.stop()
 
 
 @pytest.fixture(scope="session")
 def token(service: Service) -> str:
+    """Return the token of an account on the Enterprise plan."""
     return service.new_token()
 
 
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A piece of a real photograph, 96 × 80: a second's work for the engine."""
+    """Return a JPEG of 96 × 80 pixels, which the engine upscales in about a second."""
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
     Image.fromarray(data.coffee()[100:180, 200:296]).save(path, quality=95)
     return path
@@ -55,7 +57,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def large_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough work, in many tiles, to interrupt it."""
+    """Return a PNG with many tiles, whose upscaling takes long enough to be interrupted."""
     path = tmp_path_factory.mktemp("photo") / "large.png"
     Image.fromarray(data.coffee()).resize((1000, 667)).save(path)
     return path

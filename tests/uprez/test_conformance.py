@@ -1,4 +1,4 @@
-"""Uprez, as operators run it, keeps what the kit asks of every server."""
+"""A running service passes the conformance kit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.verdicts import Verdict
 PASSWORD = "Correct1Horse"
 
 
-# In a service of its own: the kit registers people, and others look at the mail that one gets.
+# In a service of its own, because the kit registers accounts, and other tests count the mails.
 def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
     service = new_service(UPREZ_UNAUTHENTICATED_PER_HOUR="100000").start()
     tokens = [
@@ -28,7 +28,7 @@ def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
         for name in ("kit", "other")
     ]  # fmt: skip
 
-    found = run(
+    report = run(
         Options(
             service.api,
             token=tokens[0],
@@ -41,8 +41,8 @@ def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
 
     assert [
         f"{result.requirement.id} {result.verdict}: {result.sentence}"
-        for result in found.results
+        for result in report.results
         if result.verdict is not Verdict.PASS
         and (result.verdict is not Verdict.SKIP or result.requirement.profile == "core")
     ] == []
-    assert found.exit is Exit.CONFORMANT
+    assert report.exit is Exit.CONFORMANT

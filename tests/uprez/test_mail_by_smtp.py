@@ -1,4 +1,4 @@
-"""A running service whose mail leaves by SMTP, and a person who reads it."""
+"""A running service that sends mail by SMTP, and a client that follows the links in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OLD, NEW = "Correct-Horse-9", "New-Correct-Horse-10"
 
 
 class Mailbox:
-    """What arrives, read in the order of its coming."""
+    """An SMTP handler that keeps the text of each mail."""
 
     def __init__(self) -> None:
         self._texts: queue.Queue[str] = queue.Queue()
@@ -28,29 +28,32 @@ class Mailbox:
         assert envelope.rcpt_tos == ["zoe@example.com"]
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         self._texts.put(str(message.get_content()))
-        return "250 Taken"
+        return "250 OK"
 
     def next_text(self) -> str:
+        """Return the text of the next mail; wait for it if it has not arrived."""
         return self._texts.get(timeout=30)
 
 
 @pytest.fixture
 def mailbox() -> Mailbox:
+    """Return the handler of the SMTP server."""
     return Mailbox()
 
 
 @pytest.fixture
 def mail_url(mailbox: Mailbox) -> Iterator[str]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    """Provide the URL of a running SMTP server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     yield f"smtp://127.0.0.1:{port}"
     controller.stop()
 
 
-def test_mail_by_smtp_verifies_an_address_and_brings_a_new_password(
+def test_verification_and_reset_by_smtp(
     new_service: Callable[..., Service], mailbox: Mailbox, mail_url: str
 ) -> None:
     service = new_service(UPREZ_MAIL_URL=mail_url, UPREZ_MAIL_FROM="Uprez <uprez@example.com>").start()
@@ -82,15 +85,15 @@ def test_mail_by_smtp_verifies_an_address_and_brings_a_new_password(
     assert not (service.folder / "mail").exists()
 
 
-# Mail that waits for a dead server is no reason to hang, neither for who registers nor for who stops the service.
-def test_a_mail_server_that_is_down_keeps_nobody_from_registering(
+# A mail server that does not respond must delay neither registration nor the stop of the service.
+def test_unresponsive_mail_server_does_not_block(
     new_service: Callable[..., Service],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         service = new_service(UPREZ_MAIL_URL=f"smtp://127.0.0.1:{silent.getsockname()[1]}").start()
         form = {"name": "Zoë", "email": "zoe@example.com", "password": OLD, "password_confirmation": OLD}
 
-        answer = requests.post(f"{service.api}/auth/register", json=form, timeout=5)
+        response = requests.post(f"{service.api}/auth/register", json=form, timeout=5)
 
-        assert answer.status_code == 201
+        assert response.status_code == 201
         assert service.stop() == 0

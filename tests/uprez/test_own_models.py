@@ -1,4 +1,4 @@
-"""An operator's own model, from a request that chooses it to the result."""
+"""Additional models: a request selects one, and the result comes from it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 
 
-def test_a_request_chooses_a_model_and_one_that_is_not_there_fails_that_image_alone(
+def test_missing_model_fails_only_its_image(
     new_service: Callable[..., Any], photo: Path, tmp_path: Path
 ) -> None:
     write_own_model(tmp_path / "models")
@@ -25,25 +25,25 @@ def test_a_request_chooses_a_model_and_one_that_is_not_there_fails_that_image_al
     ).start()
     bearer = {"Authorization": f"Bearer {service.new_token()}"}
 
-    def upscaled(word: str) -> dict[str, Any]:
-        sent = {"image": photo.read_bytes()}
+    def upscale(word: str) -> dict[str, Any]:
+        files = {"image": photo.read_bytes()}
         posted = requests.post(
-            f"{service.api}/images/upscale", headers=bearer, files=sent, data={"model": word}, timeout=30
+            f"{service.api}/images/upscale", headers=bearer, files=files, data={"model": word}, timeout=30
         )
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             url = f"{service.api}/images/{posted.json()['data']['id']}"
             image: dict[str, Any] = requests.get(url, headers=bearer, timeout=30).json()["data"]
             if image["status"] in {"completed", "failed"}:
                 return image
             time.sleep(0.05)
-        raise AssertionError("never finished")
+        raise AssertionError("The image was not finished in time.")
 
-    done = [upscaled(word) for word in ("photo", "anime", "fast", "photo")]
+    done = [upscale(word) for word in ("photo", "anime", "fast", "photo")]
 
     assert [image["status"] for image in done] == ["completed", "failed", "completed", "completed"]
     assert [image["model"] for image in done] == ["mine", None, "realesr-animevideov3", "mine"]
     assert done[1]["error"] == "There is no model 'gone'."
-    # Its owner pays for no fault of the operator's.
+    # A missing model is not the user's fault, so the failed image uses no quota.
     usage = requests.get(f"{service.api}/usage", headers=bearer, timeout=30).json()["data"]
     assert usage["image_uploads"]["used"] == 3

@@ -1,20 +1,32 @@
-"""Settings: bounded, validated at the start, handed on to children, and documented."""
+"""Settings: bounds, validation at the start, environment of child processes, documentation."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic.fields import FieldInfo
 
 from project_root import ROOT
-from uprez.settings import ENV_PREFIX, Settings, SettingsError, child_environment, load_settings, secret_key
+from uprez.settings import (
+    ENV_PREFIX,
+    Settings,
+    SettingsError,
+    child_environment,
+    load_secret_key,
+    load_settings,
+)
 from workers.engine.inference.models import ANIMEVIDEO, X4PLUS, X4PLUS_ANIME
 
 PAGE = ROOT / "docs" / "settings.md"
-_BOUNDS = {"ge": "at least", "le": "at most", "min_length": "at least", "pattern": "form"}
+_BOUNDS = {
+    "ge": "at least {:,}",
+    "le": "at most {:,}",
+    "min_length": "at least {:,} characters",
+    "pattern": "`{}`",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -36,21 +48,20 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    words = []
+    """Return the bounds column of a setting."""
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    bounds = []
     for constraint in field.metadata:
-        for name, word in _BOUNDS.items():
+        for name, form in _BOUNDS.items():
             value = getattr(constraint, name, None)
             if value is not None:
-                words.append(
-                    f"{word} {value:,}"
-                    if isinstance(value, int | float)
-                    else f"`{value}`".replace("|", "\\|")
-                )
-    return ", ".join(words)
+                bounds.append(form.format(value).replace("|", "\\|"))
+    return ", ".join(bounds)
 
 
-# With UPREZ_TEST_WRITE_DOCS=1 the page is written instead.
-def test_the_page_lists_every_setting_with_its_default_and_bounds() -> None:
+# With UPREZ_TEST_WRITE_DOCS=1 this test writes the page.
+def test_page_lists_every_setting() -> None:
     text = PAGE.read_text("utf-8")
     head, _, _ = text.partition("| variable |")
     table = (
@@ -63,8 +74,24 @@ def test_the_page_lists_every_setting_with_its_default_and_bounds() -> None:
     assert text == head + table
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+# The column of defaults is empty for these, because their default depends on other settings.
+def test_description_states_a_computed_default() -> None:
+    computed = {
+        name: field.description for name, field in Settings.model_fields.items() if field.default is None
+    }
+
+    assert [name for name, description in computed.items() if "Default: " not in (description or "")] == []
+
+
+@pytest.mark.parametrize(("suffix", "unit"), [("_seconds", "in seconds"), ("_pixels", "in pixels")])
+def test_description_states_the_unit(suffix: str, unit: str) -> None:
+    fields = {name: field for name, field in Settings.model_fields.items() if name.endswith(suffix)}
+
+    assert [name for name, field in fields.items() if unit not in (field.description or "")] == []
 
 
 @pytest.mark.parametrize(
@@ -82,57 +109,55 @@ def test_every_setting_says_what_it_is() -> None:
         ("UPREZ_LEASE_SECONDS", "0"),
         ("UPREZ_PUBLIC_URL", "not a url"),
         ("UPREZ_LOG_LEVEL", "loud"),
-        ("UPREZ_MAIL_FROM", "nobody"),
+        ("UPREZ_MAIL_FROM", "no-address"),
         ("UPREZ_MAIL_FROM", "one@example.com, two@example.com"),
         ("UPREZ_RESET_LINK_SECONDS", "59"),
         ("UPREZ_TRUSTED_PROXIES", "proxy.example.com"),
         ("UPREZ_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.1/8"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named_with_its_reason(
+def test_invalid_setting_is_reported_with_reason(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    with pytest.raises(SettingsError, match=f"{variable} cannot be '{value}': ."):
+    with pytest.raises(SettingsError, match=rf"{variable} is invalid \('{value}'\): ."):
         load_settings()
 
 
-def test_a_device_that_is_named_twice_is_refused_by_name() -> None:
-    with pytest.raises(SettingsError, match="vulkan:1 is named more than once"):
+def test_repeated_device_is_rejected() -> None:
+    with pytest.raises(SettingsError, match="vulkan:1 is listed more than once"):
         load_settings(device="vulkan:1,cpu,vulkan:1")
 
     assert load_settings(device="vulkan:1,cpu").device == "vulkan:1,cpu"
 
 
-# A key or a URL with a password is not repeated on the console.
+# Keys and passwords must not appear on the console.
 @pytest.mark.parametrize("variable", ["UPREZ_SECRET_KEY", "UPREZ_MAIL_URL"])
-def test_what_is_secret_is_refused_without_being_shown(
-    variable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_hides_a_secret_value(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "hunter2")
 
-    with pytest.raises(SettingsError, match=f"{variable} cannot be what it is") as refused:
+    with pytest.raises(SettingsError, match=rf"{variable} is invalid \(value hidden\)") as caught:
         load_settings()
-    assert "hunter2" not in str(refused.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "short"])
-def test_a_key_file_that_holds_no_key_is_refused(tmp_path: Path, content: str) -> None:
+def test_key_file_without_a_key_is_rejected(tmp_path: Path, content: str) -> None:
     (tmp_path / "secret.key").write_text(content)
 
-    with pytest.raises(SettingsError, match="is no key; remove it"):
-        secret_key(load_settings(data=tmp_path))
+    with pytest.raises(SettingsError, match="does not contain a valid key"):
+        load_secret_key(load_settings(data=tmp_path))
 
 
-def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def test_data_folder_is_private(tmp_path: Path) -> None:
     settings = load_settings(data=tmp_path / "new")
-    secret_key(settings)
+    load_secret_key(settings)
 
     assert settings.data.stat().st_mode & 0o777 == 0o700
 
 
-def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_lists_every_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPREZ_PORT", "abc")
     monkeypatch.setenv("UPREZ_API_THREADS", "0")
 
@@ -140,15 +165,15 @@ def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
         load_settings()
 
 
-def test_an_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_overrides_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPREZ_PORT", "1234")
 
     assert load_settings(port=None).port == 1234
     assert load_settings(port=4321).port == 4321
 
 
-def test_a_child_process_gets_the_very_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = load_settings(data=tmp_path, port=0, public_url="https://pictures.example.com", tile_threads=3)
+def test_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = load_settings(data=tmp_path, port=0, public_url="https://images.example.com", tile_threads=3)
 
     for name, value in child_environment(settings).items():
         monkeypatch.setenv(name, value)
@@ -156,11 +181,11 @@ def test_a_child_process_gets_the_very_same_settings(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("metadata", ["keep", "strip-location", "strip"])
-def test_the_engine_is_told_what_to_keep_of_the_metadata(metadata: str) -> None:
+def test_metadata_policy_reaches_the_engine(metadata: str) -> None:
     assert load_settings(metadata=metadata).engine_options().metadata == metadata
 
 
-def test_requests_may_choose_each_of_the_delivered_models_unless_the_operator_says_otherwise(
+def test_requests_can_select_models_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert load_settings().policy().model_choices == {
@@ -177,25 +202,25 @@ def test_requests_may_choose_each_of_the_delivered_models_unless_the_operator_sa
     [
         ({"port": 8000}, "http://127.0.0.1:8000"),
         ({"host": "0.0.0.0", "port": 80}, "http://127.0.0.1:80"),
-        ({"public_url": "https://pictures.example.com/"}, "https://pictures.example.com"),
+        ({"public_url": "https://images.example.com/"}, "https://images.example.com"),
     ],
 )
-def test_links_begin_with_an_address_that_a_client_can_reach(options: dict[str, Any], origin: str) -> None:
+def test_links_start_with_a_reachable_address(options: dict[str, Any], origin: str) -> None:
     assert load_settings(**options).origin == origin
 
 
-def test_the_secret_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_secret_key_is_created_once_and_private(tmp_path: Path) -> None:
     settings = load_settings(data=tmp_path / "new")
 
-    key = secret_key(settings)
+    key = load_secret_key(settings)
     assert len(key) == 64
-    assert secret_key(settings) == key
+    assert load_secret_key(settings) == key
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o777 == 0o600
-    assert secret_key(load_settings(data=tmp_path, secret_key="k" * 32)) == "k" * 32
+    assert load_secret_key(load_settings(data=tmp_path, secret_key="k" * 32)) == "k" * 32
 
 
-# As files of variables have it that list them all.
-def test_an_empty_folder_of_models_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+# Environment files often list every variable, with an empty value for unused ones.
+def test_empty_models_setting_means_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPREZ_MODELS", "")
 
     assert load_settings().engine_options().models is None

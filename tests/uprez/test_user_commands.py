@@ -1,4 +1,4 @@
-"""``uprez user``: what an operator says of accounts, each command in a process of its own."""
+"""The commands ``uprez user``, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ User = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """A data folder as this process sees it; the commands run in others."""
+    """Provide services of this process on the data folder that the commands use."""
     settings = load_settings(data=tmp_path_factory.mktemp("data"))
     wiring.prepare_embedded(settings)
     services = wiring.make_services(settings)
@@ -38,7 +38,7 @@ def folder(installation: Services) -> Path:
 
 @pytest.fixture
 def email(installation: Services) -> str:
-    """The address of a new account on the Free plan."""
+    """Return the address of a new account on the Free plan."""
     address = f"{secrets.token_hex(6)}@example.com"
     accounts.create(
         installation,
@@ -54,7 +54,7 @@ def email(installation: Services) -> str:
 
 @pytest.fixture
 def user(uprez: Run, folder: Path) -> User:
-    """``uprez user …``; the one JSON object that it printed."""
+    """Return a function that runs ``uprez user …`` and returns the JSON object that it prints."""
 
     def run(*arguments: str) -> dict[str, Any]:
         done = uprez("user", *arguments, "--data", str(folder))
@@ -66,7 +66,7 @@ def user(uprez: Run, folder: Path) -> User:
     return run
 
 
-def test_a_plan_is_changed_and_paid_for_with_one_word(user: User, email: str) -> None:
+def test_plan_command_changes_plan_and_subscription(user: User, email: str) -> None:
     paid = user("plan", email.upper(), "professional")
     free = user("plan", email, "free")
 
@@ -78,9 +78,9 @@ def test_a_plan_is_changed_and_paid_for_with_one_word(user: User, email: str) ->
     assert (paid["previous_subscription"], free["previous_subscription"]) == (None, paid["subscription"])
 
 
-# As one that is put there afterwards.
+# The result is the same as that of the plan command.
 @pytest.mark.parametrize(("plan", "status"), [("starter", SubscriptionStatus.ACTIVE), ("free", None)])
-def test_an_account_made_on_a_plan_that_costs_something_is_subscribed(
+def test_account_on_a_paid_plan_gets_a_subscription(
     user: User, installation: Services, plan: str, status: SubscriptionStatus | None
 ) -> None:
     user("create", "--email", f"{plan}@example.com", "--name", "P", "--plan", plan, "--verified")
@@ -111,7 +111,7 @@ def test_an_account_made_on_a_plan_that_costs_something_is_subscribed(
         (["lapsed", "--ends-at", "2020-01-01"], ("lapsed", None, "2020-01-01T00:00:00.000000Z", False)),
     ],
 )
-def test_where_a_subscription_stands_is_the_operators_word(
+def test_subscription_command_sets_status_and_end(
     user: User, email: str, arguments: list[str], expected: tuple[object, ...]
 ) -> None:
     shown = user("subscription", email, "--status", *arguments)["subscription"]
@@ -120,57 +120,61 @@ def test_where_a_subscription_stands_is_the_operators_word(
 
 
 @pytest.mark.parametrize("status", ["cancelled", "lapsed"])
-def test_what_is_cancelled_or_lapsed_without_an_end_ends_now(user: User, email: str, status: str) -> None:
+def test_cancelled_or_lapsed_ends_now_by_default(user: User, email: str, status: str) -> None:
     shown = user("subscription", email, "--status", status)["subscription"]
 
     assert shown["ends_at"] >= shown["created_at"]
     assert (shown["status"], shown["is_active"]) == (status, False)
 
 
-def test_a_quota_is_given_and_taken_back(user: User, email: str) -> None:
-    given = [user("quota", email, images) for images in ("12500", "unlimited", "plan")]
+def test_quota_command_sets_and_resets_the_quota(user: User, email: str) -> None:
+    printed = [user("quota", email, images) for images in ("12500", "unlimited", "plan")]
 
-    assert [shown["images_per_month"] for shown in given] == [12500, None, 2]
+    assert [shown["images_per_month"] for shown in printed] == [12500, None, 2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("arguments", "status", "message"),
     [
-        (["plan", "{email}", "gold"], 1, "There is no plan 'gold'; there are: free, starter"),
-        (["plan", "nobody@example.com", "free"], 1, "There is no account for nobody@example.com."),
+        (["plan", "{email}", "gold"], 1, "There is no plan 'gold'"),
+        (["plan", "missing@example.com", "free"], 1, "There is no account for missing@example.com."),
         (["plan", "no address", "free"], 1, "There is no account for no address."),
-        (["subscription", "nobody@example.com", "--status", "active"], 1, "There is no account"),
+        (["subscription", "missing@example.com", "--status", "active"], 1, "There is no account"),
         (["subscription", "{email}", "--status", "paused"], 2, "'paused' is not one of"),
-        (["subscription", "{email}", "--status", "trial"], 2, "A trial has an end: say when with --ends-at."),
+        (
+            ["subscription", "{email}", "--status", "trial"],
+            2,
+            "A trial must have an end. Set it with --ends-at.",
+        ),
         (
             ["subscription", "{email}", "--status", "active", "--ends-at", "soon"],
             2,
-            "'soon' is no time such as",
+            "'soon' is not a valid time.",
         ),
         (
             ["subscription", "{email}", "--status", "active", "--ends-at", "0001-01-01T00:00:00+14:00"],
             2,
-            "is no time such as",
+            "is not a valid time.",
         ),
         (
             ["subscription", "{email}", "--status", "lapsed", "--ends-at", "9999-01-01"],
             2,
             "--ends-at cannot be in the future",
         ),
-        (["quota", "{email}", "many"], 2, "'many' is no whole number of images, unlimited or plan."),
-        (["quota", "{email}", "²"], 2, "is no whole number"),
-        (["quota", "{email}", "9" * 5000], 2, "is no whole number"),
-        (["quota", "nobody@example.com", "7"], 1, "There is no account"),
+        (["quota", "{email}", "many"], 2, "'many' is not a valid quota."),
+        (["quota", "{email}", "²"], 2, "is not a valid quota."),
+        (["quota", "{email}", "9" * 5000], 2, "is not a valid quota."),
+        (["quota", "missing@example.com", "7"], 1, "There is no account"),
     ],
 )
-def test_a_mistake_gets_a_sentence_and_changes_nothing(
+def test_error_has_a_message_and_changes_nothing(
     uprez: Run,
     installation: Services,
     email: str,
     folder: Path,
     arguments: list[str],
     status: int,
-    words: str,
+    message: str,
 ) -> None:
     before = accounts.named(installation, email)
     arguments = [argument.format(email=email) for argument in arguments]
@@ -178,24 +182,24 @@ def test_a_mistake_gets_a_sentence_and_changes_nothing(
     done = uprez("user", *arguments, "--data", str(folder), COLUMNS="20000")
 
     assert done.returncode == status
-    assert words in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert accounts.named(installation, email) == before
 
 
-# Every request of such an account would crash, so nothing is served; `uprez user plan` still works.
-def test_a_plan_that_accounts_are_on_cannot_be_taken_out_of_the_file(uprez: Run, tmp_path: Path) -> None:
+# Every request of such an account would fail, so the service does not start; `uprez user plan` still works.
+def test_plan_in_use_cannot_be_removed_from_the_file(uprez: Run, tmp_path: Path) -> None:
     plans = tmp_path / "plans.toml"
     plans.write_text(
         "[[plans]]\nid = 1\nname = 'Free'\nslug = 'free'\nprice = 0\nrequests_per_hour = 100\n"
         "images_per_month = 2\nmax_scale = 4\nfeatures = []\n"
     )
     environment = {"UPREZ_PLANS_FILE": str(plans), "UPREZ_DATA": str(tmp_path / "data")}
-    made = uprez(
+    created = uprez(
         *("user", "create", "--email", "jane@example.com", "--name", "Jane", "--plan", "professional"),
         UPREZ_DATA=str(tmp_path / "data"),
     )
-    assert made.returncode == 0, made.stderr
+    assert created.returncode == 0, created.stderr
 
     for command in (["serve", "--port", "0"], ["api"]):
         done = uprez(*command, **environment)

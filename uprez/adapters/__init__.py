@@ -1,1 +1,1 @@
-"""Implementations of the ports in ``domain/ports.py`` that need no layer of their own."""
+"""Implementations of the ports in ``domain/ports.py`` that belong to no other layer."""

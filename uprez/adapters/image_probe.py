@@ -1,7 +1,7 @@
-"""What an uploaded file is, from its first bytes and its structure; no picture is decoded here.
+"""The Probe port: it reads format and sizes from the structure of a file and decodes no pixels.
 
-Decoding a stranger's picture is the engine's job, in a child process. But a file that visibly was
-cut off is refused at the door, before it costs quota and a place in the queue.
+The engine decodes images, in a child process, because the files are untrusted. Truncated files are rejected here,
+before they use quota and a place in the queue.
 """
 
 from __future__ import annotations
@@ -22,45 +22,50 @@ from domain.sizing import Size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_SIDEWAYS = {5, 6, 7, 8}
+_SWAPPING_ORIENTATIONS = {5, 6, 7, 8}
 """EXIF orientations that swap width and height (TIFF 6.0, tag 274)."""
+_START_OF_SCAN = b"\xff\xda"
 _END_OF_IMAGE = b"\xff\xd9"
-_MAX_PIECES = 100_000
-"""Pictures consist of a few thousand at most. Pillow keeps most of what it meets: ten megabytes of empty
-JPEG segments would cost it seconds and 300 MB.
+_SEGMENT_LENGTH_BYTES = 2
+_MAX_READS = 100_000
+"""Limit of read calls. Real images need a few thousand. Pillow keeps most segments in memory: 10 MB of empty
+JPEG segments need seconds and 300 MB.
 """
 _GIF_SIGNATURES = {b"GIF87a", b"GIF89a"}
 _OS2_HEADER_BYTES = 12
-_SEARCH_BYTES = 64 * 1024
+_BLOCK_BYTES = 64 * 1024
 _FORMATS = {
     **{image_format.name: image_format for image_format in ImageFormat},
-    "MPO": ImageFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
+    "MPO": ImageFormat.JPEG,  # written by phones: a JPEG with further images after the first
 }
 
-# Our caps are the operator's, and checked by the caller with a sentence of their own.
+# The caller checks the configured limit, which has its own error message.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def probe(content: BinaryIO) -> ImageFacts:
-    """The Probe port. Raises PictureError."""
+    """Return format and sizes of an image file, and set the stream to its start.
+
+    Raise InvalidImage when the file is truncated, damaged or of another format.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow forgives is for the engine to judge
-            return _facts(cast("BinaryIO", _Pieces(content)))
+            warnings.simplefilter("ignore")  # the engine decides about the faults that Pillow only warns of
+            return _facts(cast("BinaryIO", _LimitedReader(content)))
     except (InvalidImage, MemoryError):
         raise
-    except Exception as reason:
-        # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, TypeError …
-        raise InvalidImage("This is no complete picture of a known format.") from reason
+    except Exception as error:
+        # Pillow's parsers raise many types: OSError, SyntaxError, struct.error, TypeError …
+        raise InvalidImage("This file is not a complete image of a supported format.") from error
     finally:
         content.seek(0)
 
 
-class _Pieces:
-    """A stream that is read in a bounded number of pieces. Raises PictureError beyond it."""
+class _LimitedReader:
+    """A stream with a limited number of read calls; a further call raises InvalidImage."""
 
     def __init__(self, content: BinaryIO) -> None:
-        self._left = _MAX_PIECES
+        self._left = _MAX_READS
         self._content = content
         self.seek = content.seek
         self.tell = content.tell
@@ -68,172 +73,191 @@ class _Pieces:
     def read(self, size: int = -1) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise InvalidImage("This file consists of too many pieces.")
+            raise InvalidImage("This file has too many parts.")
         return self._content.read(size)
 
 
 def _facts(content: BinaryIO) -> ImageFacts:
+    """Return format and sizes. Raise InvalidImage or an exception of Pillow's parsers."""
     content.seek(0)
     if content.read(6) in _GIF_SIGNATURES:
         return _gif_facts(content)
     content.seek(0)
-    picture = Image.open(content, formats=[image_format.name for image_format in ImageFormat])
-    image_format = _FORMATS[picture.format or ""]
-    width, height = picture.size
+    image = Image.open(content, formats=[image_format.name for image_format in ImageFormat])
+    image_format = _FORMATS[image.format or ""]
+    width, height = image.size
     if width < 1 or height < 1:
-        raise InvalidImage("This picture has no pixels.")
-    sizes = _SIZES[image_format](picture, content)
-    if _lies_on_its_side(picture):
+        raise InvalidImage("This image has no pixels.")
+    sizes = _SIZES[image_format](image, content)
+    if _swaps_width_and_height(image):
         sizes = [Size(height, width) for width, height in sizes]
     return ImageFacts(image_format, sizes[0], tuple(sizes[1:]))
 
 
-def _frames(picture: Image.Image, image_format: ImageFormat, count: int) -> list[Size]:
-    """So many of the canvas's size; what a file says of more than we take is not believed, nor needed."""
-    return [Size(*picture.size)] * min(count, image_format.max_frames + 1)
+def _frames(image: Image.Image, image_format: ImageFormat, count: int) -> list[Size]:
+    """Return the canvas size once per frame, at most one more than the limit of frames.
+
+    The declared ``count`` can be any number; one frame more than the limit is enough for the caller to reject the file.
+    """
+    return [Size(*image.size)] * min(count, image_format.max_frames + 1)
 
 
-def _lies_on_its_side(picture: Image.Image) -> bool:
-    """By its EXIF block alone, as the engine turns it; Pillow's ``getexif`` would ask XMP too, and decode a PNG."""
-    if picture.format == ImageFormat.TIFF.name:
-        return False  # Pillow has applied the first directory's orientation to its size already
-    notes = Image.Exif()
+def _swaps_width_and_height(image: Image.Image) -> bool:
+    """Return True if the EXIF orientation swaps width and height.
+
+    Only the EXIF block counts, as in the engine. Pillow's ``getexif`` also reads XMP, and decodes a PNG.
+    """
+    if image.format == ImageFormat.TIFF.name:
+        return False  # Pillow has already applied the orientation of the first directory to the size
+    exif = Image.Exif()
     try:
-        notes.load(picture.info.get("exif", b""))
-        return notes.get(ExifTags.Base.Orientation) in _SIDEWAYS
-    except Exception:  # noqa: BLE001  # a broken note about a picture is no reason to refuse the picture
+        exif.load(image.info.get("exif", b""))
+        return exif.get(ExifTags.Base.Orientation) in _SWAPPING_ORIENTATIONS
+    except Exception:  # noqa: BLE001  # damaged metadata does not make the image unusable
         return False
 
 
-def _jpeg_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
-    """An end-of-image marker behind the start of the scan; what follows it is nobody's business."""
+def _jpeg_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
+    """Return the size. Raise InvalidImage when no end-of-image marker follows the start of the scan.
+
+    Data after the marker is ignored.
+    """
     scan = _start_of_scan(content)
     content.seek(scan)
     tail = b""
-    while block := content.read(_SEARCH_BYTES):
+    while block := content.read(_BLOCK_BYTES):
         if _END_OF_IMAGE in tail + block:
-            return [Size(*picture.size)]
+            return [Size(*image.size)]
         tail = block[-1:]
-    raise InvalidImage("This JPEG is cut off.")
+    raise InvalidImage("This JPEG is truncated.")
 
 
 def _start_of_scan(content: BinaryIO) -> int:
-    """Walks the segments, so that the end of a thumbnail within one is not taken for the picture's."""
+    """Return the offset of the scan data, found by walking the segments.
+
+    A segment may contain a thumbnail with its own end-of-image marker. Raise InvalidImage for a damaged segment.
+    """
     content.seek(2)
     while True:
         marker = content.read(2)
         while marker == b"\xff\xff":  # fill bytes (T.81, B.1.1.2)
             marker = b"\xff" + content.read(1)
-        length = int.from_bytes(content.read(2), "big")
-        if len(marker) < 2 or marker[0] != 0xFF or length < 2:  # noqa: PLR2004
+        length = int.from_bytes(content.read(_SEGMENT_LENGTH_BYTES), "big")
+        if not marker.startswith(b"\xff") or length < _SEGMENT_LENGTH_BYTES:
             raise InvalidImage("This JPEG is damaged.")
-        if marker[1] == 0xDA:  # noqa: PLR2004
+        if marker == _START_OF_SCAN:
             return content.tell()
-        content.seek(length - 2, os.SEEK_CUR)
+        content.seek(length - _SEGMENT_LENGTH_BYTES, os.SEEK_CUR)
 
 
-def _png_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
-    """Every chunk is there with its checksum, which loading forgives.
+def _png_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
+    """Return the size of each frame. Raise InvalidImage when a chunk is missing or its checksum is wrong.
 
-    Also finds the EXIF block behind the picture, where Pillow has not looked yet.
+    Pillow does not check the checksums of pixel data when it opens a file. Also add an EXIF block that follows the
+    pixels to ``image.info``, because Pillow has not read it at this point.
     """
     content.seek(8)
     kind = b""
     while kind != b"IEND":
         length, kind = struct.unpack(">I4s", content.read(8))
         checksum, end = zlib.crc32(kind), content.tell() + length
-        while block := content.read(min(_SEARCH_BYTES, end - content.tell())):
+        while block := content.read(min(_BLOCK_BYTES, end - content.tell())):
             checksum = zlib.crc32(block, checksum)
             if kind == b"eXIf":
-                picture.info.setdefault("exif", block)
+                image.info.setdefault("exif", block)
         if content.read(4) != checksum.to_bytes(4, "big"):
-            raise InvalidImage("This PNG is damaged or cut off.")
-    return _frames(picture, ImageFormat.PNG, picture.n_frames)  # type: ignore[attr-defined]
+            raise InvalidImage("This PNG is damaged or truncated.")
+    return _frames(image, ImageFormat.PNG, image.n_frames)  # type: ignore[attr-defined]
 
 
-def _webp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
+def _webp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
+    """Return the size of each frame. Raise InvalidImage when the file is shorter than its header declares."""
     content.seek(4)
     declared = int.from_bytes(content.read(4), "little") + 8
     if content.seek(0, os.SEEK_END) < declared:
-        raise InvalidImage("This WebP is cut off.")
-    return _frames(picture, ImageFormat.WEBP, picture.n_frames)  # type: ignore[attr-defined]
+        raise InvalidImage("This WebP is truncated.")
+    return _frames(image, ImageFormat.WEBP, image.n_frames)  # type: ignore[attr-defined]
 
 
 def _gif_facts(content: BinaryIO) -> ImageFacts:
-    """Block for block up to the trailer, or to a frame too many (GIF89a, 18 to 27).
+    """Read all blocks up to the trailer or up to one frame more than the limit (GIF89a, sections 18 to 27).
 
-    What follows the trailer is nobody's business. Without Pillow, which fills the area of the first frame when
-    it opens a file: four gigabytes, if the file says so.
+    Data after the trailer is ignored. Pillow is not used because it allocates the area of the first frame when it
+    opens a file, which can be 4 GB. Raise InvalidImage when the file is truncated or has no pixels.
     """
     width, height, flags = struct.unpack("<HHB", content.read(5))
-    content.seek(2 + _colours(flags), os.SEEK_CUR)
-    frames, drawn = 0, Size(width, height)
+    content.seek(2 + _colour_table_bytes(flags), os.SEEK_CUR)
+    frames, extent = 0, Size(width, height)
     while frames <= ImageFormat.GIF.max_frames and (kind := content.read(1)) != b";":
         if not kind:
-            raise InvalidImage("This GIF is cut off.")
+            raise InvalidImage("This GIF is truncated.")
         if kind == b",":
-            left, top, across, down, flags = struct.unpack("<HHHHB", content.read(9))
-            # The canvas grows with the first frame, as in browsers; while Pillow reads, with every one.
-            drawn = Size(max(drawn.width, left + across), max(drawn.height, top + down))
+            left, top, frame_width, frame_height, flags = struct.unpack("<HHHHB", content.read(9))
+            # As in browsers, only the first frame enlarges the canvas; Pillow enlarges it with every frame.
+            extent = Size(max(extent.width, left + frame_width), max(extent.height, top + frame_height))
             if frames == 0:
-                width, height = drawn
+                width, height = extent
             frames += 1
-            content.seek(_colours(flags) + 1, os.SEEK_CUR)
+            content.seek(_colour_table_bytes(flags) + 1, os.SEEK_CUR)
         elif kind == b"!":
             content.seek(1, os.SEEK_CUR)
         else:
-            continue  # between blocks Pillow passes over whatever is none
+            continue  # like Pillow, skip bytes between blocks that start no block
         size = content.read(1)[0]
         while size:
             size = content.read(size + 1)[size]
     if not frames or width < 1 or height < 1:
-        raise InvalidImage("This picture has no pixels.")
+        raise InvalidImage("This image has no pixels.")
     canvas = Size(width, height)
-    return ImageFacts(ImageFormat.GIF, canvas, (drawn,) * (frames - 1))
+    return ImageFacts(ImageFormat.GIF, canvas, (extent,) * (frames - 1))
 
 
-def _colours(flags: int) -> int:
-    """The bytes of the table that such flags announce."""
+def _colour_table_bytes(flags: int) -> int:
+    """Return the size in bytes of the colour table that the flags declare."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _bmp_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
-    """Uncompressed rows are all there (compressed ones tell when they are read)."""
+def _bmp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
+    """Return the size. Raise InvalidImage when uncompressed rows are missing.
+
+    The decoder detects missing compressed rows.
+    """
     content.seek(10)
     start, header = (int.from_bytes(content.read(4), "little") for _ in range(2))
-    of_os2 = header == _OS2_HEADER_BYTES
-    content.seek(24 if of_os2 else 28)
+    is_os2 = header == _OS2_HEADER_BYTES
+    content.seek(24 if is_os2 else 28)
     bits = int.from_bytes(content.read(2), "little")
-    compressed = not of_os2 and int.from_bytes(content.read(4), "little") not in {0, 3}
-    row = (picture.width * bits + 31) // 32 * 4
-    if not compressed and content.seek(0, os.SEEK_END) < start + row * picture.height:
-        raise InvalidImage("This BMP is cut off.")
-    return [Size(*picture.size)]
+    compressed = not is_os2 and int.from_bytes(content.read(4), "little") not in {0, 3}
+    row = (image.width * bits + 31) // 32 * 4
+    if not compressed and content.seek(0, os.SEEK_END) < start + row * image.height:
+        raise InvalidImage("This BMP is truncated.")
+    return [Size(*image.size)]
 
 
-def _tiff_sizes(picture: Image.Image, content: BinaryIO) -> list[Size]:
-    """Every strip or tile that a page names lies within the file."""
+def _tiff_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
+    """Return the size of each page. Raise InvalidImage when a strip or tile ends after the end of the file."""
     sizes: list[Size] = []
     for directory in range(MAX_TIFF_DIRECTORIES):
         try:
-            picture.seek(directory)
+            image.seek(directory)
         except EOFError:
             return sizes
-        tags = picture.tag_v2  # type: ignore[attr-defined]
+        tags = image.tag_v2  # type: ignore[attr-defined]
         if not sizes or is_tiff_page(tags.get(TIFF_SUBFILE_TYPE, 0)):
-            _check_pieces(tags, content)
-            sizes.append(Size(*picture.size))
+            _check_offsets(tags, content)
+            sizes.append(Size(*image.size))
         if len(sizes) > ImageFormat.TIFF.max_frames:
             return sizes
-    raise InvalidImage("This file consists of too many pieces.")
+    raise InvalidImage("This file has too many parts.")
 
 
-def _check_pieces(tags: Mapping[int, tuple[int, ...]], content: BinaryIO) -> None:
+def _check_offsets(tags: Mapping[int, tuple[int, ...]], content: BinaryIO) -> None:
+    """Raise InvalidImage when a strip or tile of the page ends after the end of the file."""
     end = content.seek(0, os.SEEK_END)
     for offsets, counts in ((273, 279), (324, 325)):
         pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
         if any(offset + count > end for offset, count in pairs):
-            raise InvalidImage("This TIFF is cut off.")
+            raise InvalidImage("This TIFF is truncated.")
 
 
 _SIZES: dict[ImageFormat, Callable[[Image.Image, BinaryIO], list[Size]]] = {
@@ -243,4 +267,4 @@ _SIZES: dict[ImageFormat, Callable[[Image.Image, BinaryIO], list[Size]]] = {
     ImageFormat.BMP: _bmp_sizes,
     ImageFormat.TIFF: _tiff_sizes,
 }
-"""Format → the sizes of all its frames or pages, as they are stored. Raises PictureError for what is cut off."""
+"""Functions by format that return the stored size of each frame or page and raise InvalidImage."""

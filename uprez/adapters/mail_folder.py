@@ -1,4 +1,4 @@
-"""Mail as ``.eml`` files in a folder: for laptops and tests, readable by every mail program."""
+"""The Mailer port for laptops and tests: it writes each mail to a file that mail programs can open."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ _log = logging.getLogger(__name__)
 
 
 class MailFolder:
+    """A folder with one ``.eml`` file for each mail."""
+
     def __init__(self, folder: Path, sender: str, clock: Clock, random_source: RandomSource) -> None:
         self._folder = folder
         self._writer = MessageWriter(sender, clock, random_source)
         self._clock = clock
-        self._chance = random_source
+        self._random_source = random_source
 
     def send(self, mail: Mail) -> None:
+        """Write the mail to a new file, whose name sorts by time. Raise Unavailable when it cannot be written."""
         message = self._writer.write(mail)
-        path = self._folder / f"{self._clock.now():%Y%m%dT%H%M%S.%f}-{self._chance.token(6)}.eml"
+        path = self._folder / f"{self._clock.now():%Y%m%dT%H%M%S.%f}-{self._random_source.token(6)}.eml"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".part")  # whoever looks for mail finds whole ones
+            unfinished = path.with_suffix(".part")  # a reader of *.eml never gets an incomplete file
             unfinished.write_bytes(message.as_bytes())
             unfinished.rename(path)
-        except OSError as reason:
-            raise Unavailable(f"The mail could not be written: {reason}") from reason
-        _log.info("Mail written: %s", path)
+        except OSError as error:
+            raise Unavailable(f"The mail could not be written: {error}") from error
+        _log.info("mail_written path=%s", path)

@@ -1,4 +1,4 @@
-"""A mail as RFC 5322 has it, the same for every way in which it leaves."""
+"""Mail messages (RFC 5322), the same for every implementation of the Mailer port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class MessageWriter:
-    """``seven_bit`` is for servers, not all of which take more; people read the other one better in a file."""
+    """Turns mails of the domain layer into messages.
+
+    ``seven_bit`` is for SMTP servers, because some accept only ASCII. Text in 8 bits is easier to read in a file.
+    """
 
     def __init__(
         self, sender: str, clock: Clock, random_source: RandomSource, *, seven_bit: bool = False
@@ -20,28 +23,29 @@ class MessageWriter:
         self._sender = sender
         self._domain = sender_domain(sender)
         self._clock = clock
-        self._chance = random_source
+        self._random_source = random_source
         self._cte_type: Literal["7bit", "8bit"] = "7bit" if seven_bit else "8bit"
 
     def write(self, mail: Mail) -> EmailMessage:
-        # RFC 2047 forbids encoded words within an address; RFC 6532 has it as it is.
+        """Return the message with all headers, dated now, with a new Message-ID."""
+        # RFC 2047 forbids encoded words within an address; RFC 6532 allows the address in UTF-8.
         policy = SMTP if mail.to.isascii() else SMTPUTF8
         message = EmailMessage(policy=policy.clone(cte_type=self._cte_type))
         message["From"] = self._sender
         message["To"] = mail.to
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(self._clock.now())
-        message["Message-ID"] = f"<{self._chance.token(32)}@{self._domain}>"
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday greetings in return
+        message["Message-ID"] = f"<{self._random_source.token(32)}@{self._domain}>"
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: asks for no automatic reply
         message.set_content(mail.text)
         return message
 
 
 def sender_domain(sender: str) -> str:
-    """Raises ValueError for what is not the one address of a sender."""
+    """Return the domain of a sender's address. Raise ValueError for anything but one address."""
     message = EmailMessage()
     message["From"] = sender
     domains = [address.domain for address in message["From"].addresses]
     if len(domains) != 1 or not domains[0]:
-        raise ValueError("It must be one address, such as Uprez <uprez@example.com>.")
+        raise ValueError("It must be exactly one address, such as Uprez <uprez@example.com>.")
     return str(domains[0])

@@ -1,4 +1,4 @@
-"""Mail by SMTP (RFC 5321), with the standard library's client."""
+"""The Mailer port on SMTP (RFC 5321), with the client of the standard library."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from domain.ports import Clock, Mail, RandomSource
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
-"""By scheme: in the clear, in the clear until STARTTLS (RFC 3207), and TLS from the first byte (RFC 8314)."""
+"""Default port by scheme: no TLS, TLS after STARTTLS (RFC 3207), and TLS from the first byte (RFC 8314)."""
 _TIMEOUT_SECONDS = 10
-"""For each step of the conversation."""
+"""For the connection and for each command."""
 
 
 @dataclass(frozen=True)
 class SmtpServer:
+    """Address and credentials of an SMTP server."""
+
     scheme: str
     host: str
     port: int
@@ -30,34 +32,38 @@ class SmtpServer:
 
     @classmethod
     def from_url(cls, url: str) -> SmtpServer:
-        """Raises ValueError, which repeats nothing of the URL: it may hold a password."""
+        """Parse the URL of a mail server, such as ``smtps://user:password@host:465``.
+
+        Raise ValueError for other text; its message contains no part of the URL, which may have a password.
+        """
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise ValueError("It is no URL.") from None
+            raise ValueError("It is not a valid URL.") from None
         if parts.scheme not in _PORTS:
             raise ValueError(f"It must begin with one of: {', '.join(f'{scheme}://' for scheme in _PORTS)}.")
         if not host or port == 0:
-            raise ValueError("It must name a host, and a port above 0 if any.")
+            raise ValueError("It must have a host. A port must be above 0.")
         if parts.path not in {"", "/"} or parts.query or parts.fragment:
             raise ValueError(
-                "Nothing can follow the host. In a password, write / as %2F, ? as %3F, # as %23."
+                "It must end after the host and port. In a password, write / as %2F, ? as %3F and # as %23."
             )
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         if bool(user) != bool(password) or not (user + password).isascii():
-            raise ValueError("User and password come together or not at all, both in ASCII.")
+            raise ValueError("It must have both user and password, or neither, in ASCII.")
         return cls(parts.scheme, host, port or _PORTS[parts.scheme], user, password)
 
 
 class SmtpMailer:
-    """A conversation for each mail: ours are few, and a kept connection is closed by most servers."""
+    """Sends each mail over its own connection: mails are rare, and most servers close an idle connection."""
 
     def __init__(self, server: SmtpServer, sender: str, clock: Clock, random_source: RandomSource) -> None:
         self._server = server
         self._writer = MessageWriter(sender, clock, random_source, seven_bit=True)
 
     def send(self, mail: Mail) -> None:
+        """Send the mail. Raise Unavailable when the server does not accept it."""
         message = self._writer.write(mail)
         try:
             with self._connect() as client:
@@ -66,8 +72,8 @@ class SmtpMailer:
                 if self._server.user:
                     client.login(self._server.user, self._server.password)
                 client.send_message(message)
-        except OSError as reason:  # smtplib's and ssl's errors are among them
-            raise Unavailable(f"The mail could not be sent: {reason}") from reason
+        except OSError as error:  # base class of the errors of smtplib and ssl
+            raise Unavailable(f"The mail could not be sent: {error}") from error
 
     def _connect(self) -> smtplib.SMTP:
         address = (self._server.host, self._server.port)

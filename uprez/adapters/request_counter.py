@@ -1,4 +1,4 @@
-"""The RequestCounter port on the storages of ``limits``: exact across processes and machines on Redis."""
+"""The RequestCounter port on the storages of the package ``limits``; Redis makes it exact across processes."""
 
 from __future__ import annotations
 
@@ -22,68 +22,73 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PREFIX = "fixed"
-"""In every key, as the strategies of ``limits`` share a storage and would read each other's numbers."""
+"""Prefix of every key: strategies of ``limits`` share a storage and would otherwise read each other's counts."""
 _TIMEOUT_SECONDS = 1.0
-_REMEMBERED_ENDS = 10_000
-_QUIET_SECONDS = 5.0
-"""So long counters that did not answer are not asked again: each request would wait for them, and pass all the same."""
+_MAX_CACHED_ENDS = 10_000
+_PAUSE_SECONDS = 5.0
+"""Pause after a failure of the storage: without it, each request would wait for the timeout and then be accepted."""
 
 
 class LimitsCounter:
-    """Windows are fixed and begin with their first hit.
+    """Fixed windows, each of which begins with its first hit.
 
-    The strategy that ``limits`` has for that asks three times: whether there is room, how much, and until when.
-    The count alone says the first two, and the end of a window stays what it is.
+    The strategy of ``limits`` for fixed windows needs three commands: is the limit reached, how many requests remain,
+    and when the window ends. Here the count gives the first two, and the end of a window is cached.
     """
 
     def __init__(self, url: str) -> None:
         self._storage = _storage(url)
         self._ends: dict[str, float] = {}
-        self._quiet_until = 0.0
+        self._paused_until = 0.0
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
+        """Count one request in the window of ``key``. Return None when the storage is unavailable."""
         return self._window(key, limit, seconds, lambda name: self._storage.incr(name, seconds), first=1)
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
+        """Read the window of ``key`` without counting. Return None when the storage is unavailable."""
         return self._window(key, limit, seconds, self._storage.get, first=0)
 
     def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
-        window = self._here.hit(key, limit, seconds)
-        assert window is not None  # memory is never out of reach
+        """Count one request in the memory of this process."""
+        window = self._local.hit(key, limit, seconds)
+        assert window is not None  # memory is always available
         return window
 
     @cached_property
-    def _here(self) -> LimitsCounter:
+    def _local(self) -> LimitsCounter:
         return LimitsCounter("memory://")
 
     def _window(
         self, key: str, limit: int, seconds: int, count: Callable[[str], int], *, first: int
     ) -> Window | None:
-        """``first`` is what ``count`` says of a window that has only begun."""
-        if time.monotonic() < self._quiet_until:
+        """Return the window after ``count``, whose value is ``first`` for a window that has just begun."""
+        if time.monotonic() < self._paused_until:
             return None
         name = f"{_PREFIX}/{key}"
         try:
             hits = count(name)
             end = self._end(name, began=hits == first)
-        except StorageError as reason:
-            self._quiet_until = time.monotonic() + _QUIET_SECONDS
-            _log.warning("Requests are not counted, the counters are out of reach: %s", reason)
+        except StorageError as error:
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            _log.warning("request_counters_unavailable reason=%s", error)
             return None
         resets = min(seconds, max(1, math.ceil(end - time.time())))
         return Window(limit, max(0, limit - hits), resets, exceeded=hits > limit)
 
     def _end(self, name: str, *, began: bool) -> float:
+        """Return the end of the window in seconds since the epoch, from the cache if it is known."""
         end = 0.0 if began else self._ends.get(name, 0.0)
         if end <= time.time():
             end = self._storage.get_expiry(name)
-            if len(self._ends) >= _REMEMBERED_ENDS:
+            if len(self._ends) >= _MAX_CACHED_ENDS:
                 self._ends.clear()
             self._ends[name] = end
         return end
 
 
 def _storage(url: str) -> Storage:
+    """Open a storage of ``limits``; Redis gets a short timeout and one retry."""
     options = {}
     if "redis" in url or "valkey" in url:
         options = {

@@ -1,4 +1,4 @@
-"""``uprez db``: the schema."""
+"""The commands ``uprez db …``, which manage the database schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uprez import wiring
 from uprez.cli.options import DataFolder
 from uprez.settings import load_settings, make_data_folder
 
-app = typer.Typer(help="The database's schema.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Manage the database schema.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
@@ -18,7 +18,7 @@ def group() -> None:
 
 @app.command()
 def upgrade(data: DataFolder = None) -> None:
-    """Bring the database to this release's schema; run it before a new release serves."""
+    """Migrate the database to the schema of this release. Run it before a new release starts."""
     settings = load_settings(data=data)
     make_data_folder(settings)
     wiring.migrate(settings)

@@ -1,4 +1,4 @@
-"""``uprez demo``: the whole way over HTTP, as a client goes it, with a service of its own."""
+"""The command ``uprez demo``, which starts a service and upscales one image over HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from domain.errors import UprezError
-from uprez.settings import foreign_environment
+from uprez.settings import environment_without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,43 +33,48 @@ _WAIT_SECONDS = 600.0
 
 
 class DemoError(UprezError):
+    """The demo cannot run or its image failed."""
+
     code = "demo_failed"
 
 
 def demo(
     photo: Annotated[
-        Path | None, typer.Argument(help="Your picture; without one, a photograph from scikit-image.")
+        Path | None, typer.Argument(help="Image to upscale. Default: a photograph from scikit-image.")
     ] = None,
 ) -> None:
-    """Start a service, upload a photograph, watch it being upscaled, download the result, stop."""
+    """Start a service, upload an image, show the progress, download the result and stop the service."""
     try:
-        import requests  # noqa: F401, PLC0415  # an extra of the demo's, as is the photograph
+        import requests  # noqa: F401, PLC0415  # requests and the photograph are in the optional extra "demo"
     except ImportError:
-        raise DemoError("The demo needs its extra: pip install 'uprez[demo]'") from None
+        raise DemoError(
+            "The packages of the demo are not installed. Run pip install 'uprez[demo]'."
+        ) from None
     original = photo or _photograph()
     if not original.is_file():
-        raise DemoError(f"There is no file {original}.")
-    now = f"{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005  # the user's own clock names the folder
+        raise DemoError(f"There is no file {original}. Check the path.")
+    now = f"{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005  # the folder is named by the user's local time
     folder = Path(tempfile.mkdtemp(prefix=f"uprez-demo-{now}-", dir=Path.cwd()))
-    kept = folder / f"original-{original.name}"
-    shutil.copyfile(original, kept)
-    console = Console(soft_wrap=True, highlight=False)
+    copy = folder / f"original-{original.name}"
+    shutil.copyfile(original, copy)
+    # Without markup and emoji, which would change paths such as photo[a].jpg.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     started = time.monotonic()
     with _service(folder / "data") as api:
-        image, result = _go_the_way(api, _new_token(folder / "data"), original, folder, console)
-    console.print(f"Original  {kept}  {image['original_dimensions']}, {image['original_size_human']}")
+        image, result = _upscale_over_http(api, _new_token(folder / "data"), original, folder, console)
+    console.print(f"Original  {copy}  {image['original_dimensions']}, {image['original_size_human']}")
     console.print(f"Result    {result}  {image['upscaled_dimensions']}, {image['upscaled_size_human']}")
     console.print(
         f"Upscaled by {image['model']} on {image['device']} in {image['processing_time']} s; "
-        f"{time.monotonic() - started:.1f} s with starting and stopping everything."
+        f"{time.monotonic() - started:.1f} s in total, including start and stop of the service."
     )
 
 
-def _go_the_way(
+def _upscale_over_http(
     api: str, token: str, photo: Path, folder: Path, console: Console
 ) -> tuple[dict[str, Any], Path]:
-    """Upload, poll, download: what every client does."""
-    import requests  # noqa: PLC0415  # see above
+    """Upload the image, poll its status and download the result; return the API's image object and the file."""
+    import requests  # noqa: PLC0415  # an optional extra, see demo()
 
     with requests.Session() as client:
         client.headers["Authorization"] = f"Bearer {token}"
@@ -87,6 +92,7 @@ def _go_the_way(
 
 
 def _wait(client: requests.Session, url: str, console: Console) -> dict[str, Any]:
+    """Poll the image with a progress bar until it is completed. Raise DemoError when it fails or takes too long."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -102,15 +108,16 @@ def _wait(client: requests.Session, url: str, console: Console) -> dict[str, Any
             if image["status"] == "completed":
                 return image
             if image["status"] == "failed":
-                raise DemoError(f"The image failed: {image['error']}")
+                raise DemoError(f"The image could not be upscaled: {image['error']}")
             time.sleep(_POLL_SECONDS)
-    raise DemoError(f"The image was not completed within {_WAIT_SECONDS:g} s.")
+    raise DemoError(f"The image was not completed within {_WAIT_SECONDS:g} s. Try a smaller image.")
 
 
 def _data(response: requests.Response) -> dict[str, Any]:
+    """Return the ``data`` of the response's envelope. Raise DemoError with the server's messages for an error."""
     body = response.json()
     if not body["success"]:
-        details = "; ".join(sentence for of_field in body.get("errors", {}).values() for sentence in of_field)
+        details = "; ".join(message for messages in body.get("errors", {}).values() for message in messages)
         raise DemoError(details or body["message"])
     data: dict[str, Any] = body["data"]
     return data
@@ -118,16 +125,19 @@ def _data(response: requests.Response) -> dict[str, Any]:
 
 @contextmanager
 def _service(data: Path) -> Iterator[str]:
-    """The base URL of a service on a free port, which is stopped in the end."""
+    """Run a service on a free port and provide its base URL.
+
+    Raise DemoError when it does not start or stop properly.
+    """
     command = [sys.executable, "-m", "uprez", "serve", "--port", "0", "--data", str(data)]
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())  # noqa: S603  # ourselves
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())  # noqa: S603  # this program
     try:
         assert service.stdout is not None
         for line in service.stdout:
             if line.startswith(_READY):
                 break
         else:
-            raise DemoError("The service did not start; the reason stands above.")
+            raise DemoError("The service did not start. The lines above give the reason.")
         yield line.removeprefix(_READY).strip()
     finally:
         service.send_signal(signal.SIGTERM)
@@ -137,6 +147,7 @@ def _service(data: Path) -> Iterator[str]:
 
 
 def _new_token(data: Path) -> str:
+    """Create an account in the service's data folder and return its token."""
     command = [
         sys.executable,
         "-m",
@@ -149,14 +160,14 @@ def _new_token(data: Path) -> str:
         "Demo",
     ]
     command += ["--plan", "professional", "--verified", "--data", str(data)]
-    made = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=_environment())  # noqa: S603  # ourselves
-    token: str = json.loads(made.stdout)["token"]
+    created = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=_environment())  # noqa: S603  # this program
+    token: str = json.loads(created.stdout)["token"]
     return token
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of an installation that this shell is set up for, but which engine to use."""
-    return foreign_environment(keep={"UPREZ_MODEL", "UPREZ_DEVICE", "UPREZ_TILE_THREADS"})
+    """Return the current environment without settings, except those that select the engine."""
+    return environment_without_settings(keep={"UPREZ_MODEL", "UPREZ_DEVICE", "UPREZ_TILE_THREADS"})
 
 
 def _photograph() -> Path:

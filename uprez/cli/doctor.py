@@ -1,4 +1,4 @@
-"""``uprez doctor``: what there is, what would be used and why, and whether it works."""
+"""The command ``uprez doctor``, which checks devices and models and explains the selection."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def doctor(model: Model = None, device: Device = None) -> None:
-    """Check devices, models and the engine itself; exit 0 if pictures can be upscaled here."""
-    from workers.engine_child import engine_report  # noqa: PLC0415  # not every command has the engine
+    """Check devices, models and the engine. Exit with 0 if images can be upscaled on this machine, otherwise 1."""
+    from workers.engine_child import engine_report  # noqa: PLC0415  # the engine is slow to load
 
     settings = load_settings(model=model, device=device)
     report = engine_report(settings.engine_options())
-    # One fact a line, whole: this is read by people in a hurry and by grep.
-    console = Console(soft_wrap=True, highlight=False)
+    # One fact per line, without wrapping, so that grep finds it.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(f"uprez {__version__}")
     for name, version in report.versions.items():
         console.print(f"{name} {version}")
     for line in (*_devices(report), *_files(report)):
         console.print(line)
     console.print(f"Used: {report.choice}")
-    problems = [*report.problems, *_choices_of_nothing(settings, report)]
+    problems = [*report.problems, *_choice_problems(settings, report)]
     for problem in problems:
         console.print(f"Problem: {problem}", style="bold red")
     if problems:
@@ -41,6 +41,7 @@ def doctor(model: Model = None, device: Device = None) -> None:
 
 
 def _devices(report: EngineReport) -> Iterator[str]:
+    """Yield one line for each device."""
     for device in report.devices:
         used = "used" if device.used else "not used"
         verdict = (
@@ -50,18 +51,20 @@ def _devices(report: EngineReport) -> Iterator[str]:
 
 
 def _files(report: EngineReport) -> Iterator[str]:
+    """Yield one line for each file of a model."""
     for model in report.models:
         for file in model.files:
-            yield f"Model {model.name}: {file.name}, SHA-256 {file.sha256} {file.problem or 'right'}"
+            yield f"Model {model.name}: {file.name}, SHA-256 {file.sha256} {file.problem or 'ok'}"
 
 
-def _choices_of_nothing(settings: Settings, report: EngineReport) -> Iterator[str]:
+def _choice_problems(settings: Settings, report: EngineReport) -> Iterator[str]:
+    """Yield one line for each configured choice whose model is missing or unusable."""
     problems = {model.name: model.problem for model in report.models}
     for word, name in model_choices.parse(settings.model_choices).items():
-        why = problems.get(name, f"there is no model {name!r}.")
-        if why is not None:
-            yield f"UPREZ_MODEL_CHOICES offers {word}, and {why}"
+        reason = problems.get(name, f"There is no model {name!r}.")
+        if reason is not None:
+            yield f"UPREZ_MODEL_CHOICES offers {word}: {reason}"
 
 
 def _agreement(decibels: float | None) -> str:
-    return "no answer" if decibels is None else f"{decibels:.0f} dB to the golden picture"
+    return "no result" if decibels is None else f"{decibels:.0f} dB against the reference image"

@@ -1,4 +1,4 @@
-"""``uprez``: the commands, and errors as one sentence instead of a traceback."""
+"""The command ``uprez``: its subcommands and its error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from uprez import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# In the order of the help: where in this package each is, a function or a group of its own.
+# In the order of the help text: module and attribute below this package, a function or a typer.Typer.
 _COMMANDS = {
     "serve": "serve:serve",
     "upscale": "upscale:upscale",
@@ -30,12 +30,12 @@ _COMMANDS = {
     "user": "user:app",
     "db": "database:app",
 }
-# Anything else that cannot be imported is an extra that was left out.
+# A missing module of another package means that an optional extra is not installed.
 _OWN_PACKAGES = frozenset({"domain", "handlers", "uprez", "workers", ""})
 
 
-class _OnDemand(Mapping[str, Any]):
-    """Typer's commands by name, each loaded when it is asked for: the database's libraries alone take half a second."""
+class _LazyCommands(Mapping[str, Any]):
+    """The commands by name, each imported on first access: the database libraries alone need half a second."""
 
     def __len__(self) -> int:
         return len(_COMMANDS)
@@ -47,24 +47,26 @@ class _OnDemand(Mapping[str, Any]):
         module, _, attribute = _COMMANDS[name].partition(":")
         found = getattr(import_module(f"uprez.cli.{module}"), attribute)
         if not isinstance(found, typer.Typer):
-            of_one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            of_one.command(name)(found)
-            found = of_one
+            group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            group.command(name)(found)
+            found = group
         command = get_command(found)
         command.name = name
         return command
 
 
 class _Commands(TyperGroup):
+    """A command group that imports a command only when it is used."""
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _OnDemand()  # type: ignore[assignment]  # is only read
+        self.commands = _LazyCommands()  # type: ignore[assignment]  # TyperGroup only reads it
 
 
 app = typer.Typer(
     cls=_Commands,
     name="uprez",
-    help="Self-hosted image upscaling: a REST API with its contract first, workers, and the engine alone.",
+    help="Self-hosted image upscaling: REST API, workers, and an engine that also works without a server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -72,8 +74,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"uprez {__version__}")
         raise typer.Exit
 
@@ -89,25 +91,26 @@ def main(
 
 
 def run() -> None:
-    """The console script. Exit 0 done, 1 refused with a sentence, 2 wrong usage, 130 interrupted."""
+    """Run the console script and print errors without a traceback.
+
+    Exit with 0 on success, 1 on an error, 2 on wrong usage and 130 on Ctrl-C.
+    """
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
     try:
         app(prog_name="uprez")
-    except InvalidFields as refused:
-        sentences = [
-            sentence for of_field in field_errors(refused.problems).values() for sentence in of_field
-        ]
-        sys.exit("uprez: " + "\n       ".join(sentences))
-    except UprezError as refused:
-        sys.exit("uprez: " + (str(refused) or refused.code).replace("\n", "\n       "))
-    except OSError as refused:
-        sys.exit(f"uprez: {refused}")
+    except InvalidFields as error:
+        lines = [message for messages in field_errors(error.problems).values() for message in messages]
+        sys.exit("uprez: " + "\n       ".join(lines))
+    except UprezError as error:
+        sys.exit("uprez: " + (str(error) or error.code).replace("\n", "\n       "))
+    except OSError as error:
+        sys.exit(f"uprez: {error}")
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
         if package in _OWN_PACKAGES:
             raise
         sys.exit(
-            f"uprez: {package} is not installed. Whatever the service needs comes with: pip install 'uprez[serve]'"
+            f"uprez: The package {package} is not installed. Install what the service needs: pip install 'uprez[serve]'"
         )
     except KeyboardInterrupt:
         sys.exit(130)

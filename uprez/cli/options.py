@@ -1,4 +1,4 @@
-"""Options that several commands share; each is a setting, so its default is the environment's."""
+"""Options that several commands share; each overrides a setting."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import typer
 DataFolder = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="DIR", help="Folder of the service's data [env: UPREZ_DATA, else ./uprez-data]."
+        "--data", metavar="DIR", help="Data folder of the service. Default: UPREZ_DATA or ./uprez-data."
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="auto|cpu|vulkan:N[,…]", help="Where to compute [env: UPREZ_DEVICE, else auto]."),
+    typer.Option(
+        metavar="auto|cpu|vulkan:N[,…]", help="Device that computes. Default: UPREZ_DEVICE or auto."
+    ),
 ]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Network that upscales [env: UPREZ_MODEL, else auto].")
+    str | None, typer.Option(metavar="NAME", help="Model that upscales. Default: UPREZ_MODEL or auto.")
 ]

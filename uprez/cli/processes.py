@@ -1,4 +1,4 @@
-"""``uprez api`` and ``uprez worker``: one part each, for any number of machines."""
+"""The commands ``uprez api`` and ``uprez worker``, each of which runs one part of a service."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from uprez.settings import Settings, load_settings
 
 
 def api() -> None:
-    """Run the API alone; everything is set with UPREZ_… variables."""
-    from handlers.transport.server import serve_api  # noqa: PLC0415  # only this command needs the API's libraries
+    """Run only the API. UPREZ_… environment variables configure it."""
+    from handlers.transport.server import serve_api  # noqa: PLC0415  # the API's libraries are not installed on every worker
 
     settings = load_settings()
-    log_to_stderr(settings)
-    wiring.require_usable_accounts(settings)  # here it is a sentence, in a worker a traceback
+    set_log_level(settings)
+    wiring.require_usable_accounts(settings)  # checked here because an API process would show a traceback
     serve_api(
         lambda: wiring.make_api(settings),
         host=settings.host,
@@ -28,16 +28,17 @@ def api() -> None:
 
 
 def worker() -> None:
-    """Run a worker alone: takes images from the queue and upscales them."""
+    """Run only a worker, which upscales the images of the queue. UPREZ_… environment variables configure it."""
     settings = load_settings()
-    log_to_stderr(settings)
+    set_log_level(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     wiring.run_worker(settings, stop)
 
 
-def log_to_stderr(settings: Settings) -> None:
+def set_log_level(settings: Settings) -> None:
+    """Set the log level of Uprez's own packages."""
     level = getattr(logging, settings.log_level.upper())
     for name in ("domain", "handlers", "uprez", "workers"):
         logging.getLogger(name).setLevel(level)

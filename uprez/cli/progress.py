@@ -1,4 +1,4 @@
-"""Progress on a terminal; silence where nobody watches."""
+"""The progress bar of commands; it is hidden if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A callback ``(done, total)`` that draws itself on stderr."""
+    """Provide a callback ``(done, total)`` that draws a progress bar on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""``uprez upscale``: the engine alone."""
+"""The command ``uprez upscale``, which runs the engine without a server."""
 
 from __future__ import annotations
 
@@ -17,45 +17,54 @@ from uprez.settings import load_settings
 
 
 class FileError(UprezError):
+    """A file or folder on the command line cannot be used."""
+
     code = "file_unusable"
 
 
 def upscale(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="The picture: JPEG, PNG, WebP, BMP, TIFF or GIF.")
+        Path, typer.Argument(metavar="IN", help="Image to upscale: JPEG, PNG, WebP, BMP, TIFF or GIF.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the result goes, in the same format.")],
-    scale: Annotated[int | None, typer.Option(metavar="2|3|4", help="Factor; 2 if nothing is said.")] = None,
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File for the result, in the same format.")],
+    scale: Annotated[int | None, typer.Option(metavar="2|3|4", help="Scale factor. Default: 2.")] = None,
     width: Annotated[int | None, typer.Option(min=1, metavar="W", help="Exact width in pixels.")] = None,
     height: Annotated[int | None, typer.Option(min=1, metavar="H", help="Exact height in pixels.")] = None,
     model: Model = None,
     device: Device = None,
 ) -> None:
-    """Upscale one picture without a server; the same result as from the server, byte for byte."""
-    from workers.engine_child import EngineChild, EngineJob  # noqa: PLC0415  # not every command has the engine
+    """Upscale one image without a server. The result has the same bytes as the result of a server."""
+    from workers.engine_child import EngineChild, EngineJob  # noqa: PLC0415  # the engine is slow to load
 
     settings = load_settings(model=model, device=device)
     if scale is not None and scale not in SCALE_FACTORS:
-        raise typer.BadParameter("2, 3 or 4", param_hint="--scale")
+        raise typer.BadParameter("It must be 2, 3 or 4.", param_hint="--scale")
     try:
         sizing = Sizing.asked(scale, width, height)
     except InvalidFields:
-        raise typer.BadParameter("not together with --width or --height", param_hint="--scale") from None
+        raise typer.BadParameter(
+            "It cannot be used together with --width or --height.", param_hint="--scale"
+        ) from None
     if not source.is_file():
-        raise FileError(f"There is no file {source}.")
+        raise FileError(f"There is no file {source}. Check the path.")
     if not target.absolute().parent.is_dir():
-        raise FileError(f"There is no folder {target.absolute().parent} for the result.")
-    kept = format_named(source.name)
-    if kept is not None and format_named(target.name) is not kept:
         raise FileError(
-            f"The result keeps the format of {source.name}: name it {target.stem}{kept.extension}."
+            f"There is no folder {target.absolute().parent}. Create it, or choose another folder for the result."
+        )
+    image_format = format_named(source.name)
+    if image_format is not None and format_named(target.name) is not image_format:
+        raise FileError(
+            f"The result must have the format of {source.name}. Use a file name such as "
+            f"{target.stem}{image_format.extension}."
         )
     with (
         EngineChild(settings.engine_options(), stall_seconds=settings.stall_seconds) as engine,
-        progress_bar() as bar,
+        progress_bar() as show_progress,
     ):
         report = engine.upscale(
-            EngineJob(source.absolute(), target.absolute(), sizing), on_progress=bar, keep_going=lambda: True
+            EngineJob(source.absolute(), target.absolute(), sizing),
+            on_progress=show_progress,
+            keep_going=lambda: True,
         )
     typer.echo(
         f"{target}: {report.original} → {report.result}, {report.model} on {report.device}, {report.seconds:.2f} s",

@@ -1,4 +1,4 @@
-"""``uprez user``: accounts, from the operator's side."""
+"""The commands ``uprez user …``, with which an operator manages accounts."""
 
 from __future__ import annotations
 
@@ -22,28 +22,34 @@ from uprez.adapters.system import SystemRandomSource
 from uprez.cli.options import DataFolder
 from uprez.settings import Settings, load_settings
 
-app = typer.Typer(help="Accounts.", no_args_is_help=True, add_completion=False)
-_TOKEN_NAME = "uprez user create"  # noqa: S105  # the name it is listed under
+app = typer.Typer(help="Manage accounts.", no_args_is_help=True, add_completion=False)
+_TOKEN_NAME = "uprez user create"  # noqa: S105  # a name in the list of tokens, not a secret
 
 
-def _instant(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
+    """Parse an ISO 8601 date or time; without a zone it is UTC. Raise BadParameter for other text."""
     try:
         time = datetime.fromisoformat(text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no time such as 2026-12-31 or 2026-12-31T18:00:00Z.") from None
+        raise typer.BadParameter(
+            f"{text!r} is not a valid time. Use a form such as 2026-12-31 or 2026-12-31T18:00:00Z."
+        ) from None
 
 
-def _images_per_month(text: str) -> int | None:
+def _parse_images_per_month(text: str) -> int | None:
+    """Parse a monthly quota; None means the quota of the plan. Raise BadParameter for other text."""
     words = {"unlimited": UNLIMITED, "plan": None}
     if text in words:
         return words[text]
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise typer.BadParameter(f"{text!r} is no whole number of images, unlimited or plan.")
+        raise typer.BadParameter(f"{text!r} is not a valid quota. Use a whole number, unlimited or plan.")
     return int(text)
 
 
-Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Address of the account.", show_default=False)]
+Email = Annotated[
+    str, typer.Argument(metavar="EMAIL", help="Email address of the account.", show_default=False)
+]
 
 
 @app.callback()
@@ -53,37 +59,38 @@ def group() -> None:
 
 @app.command()
 def create(
-    email: Annotated[str, typer.Option(help="Address to log in with.")],
+    email: Annotated[str, typer.Option(help="Email address for the login.")],
     name: Annotated[str, typer.Option(help="Full name.")],
     plan: Annotated[
-        str | None, typer.Option(help="Slug of the plan [env: UPREZ_DEFAULT_PLAN, else free].")
+        str | None, typer.Option(help="Slug of the plan. Default: UPREZ_DEFAULT_PLAN or free.")
     ] = None,
     password: Annotated[
-        str | None, typer.Option(envvar="UPREZ_PASSWORD", help="Password; without one it is made and shown.")
+        str | None,
+        typer.Option(envvar="UPREZ_PASSWORD", help="Password. Default: a random password, which is printed."),
     ] = None,
     verified: Annotated[
-        bool, typer.Option("--verified", help="The address is known to be right: no verification mail.")
+        bool, typer.Option("--verified", help="Treat the address as verified and send no verification mail.")
     ] = False,
     data: DataFolder = None,
 ) -> None:
-    """Make an account and a token for it; prints one JSON object.
+    """Create an account and a token for it. Print one JSON object.
 
-    On a plan that costs something it has an active subscription, as if by `uprez user plan`.
+    On a plan with a price, the account gets an active subscription, as with `uprez user plan`.
     """
     settings = load_settings(data=data, default_plan=plan)
     services = _services(settings)
-    made = None if password else _make_password()
-    chosen = password or made or ""
-    known_as = accounts.normalize_email(email)
+    generated = None if password else _generate_password()
+    chosen = password or generated or ""
+    normalized = accounts.normalize_email(email)
     problems = [*accounts.name_problems(name), *password_problems(chosen, None)]
-    if known_as is None:
+    if normalized is None:
         problems.append(FieldProblem("email", "email"))
-    if problems or known_as is None:
+    if problems or normalized is None:
         raise InvalidFields(problems)
     account, token = accounts.create(
         services,
         name=name,
-        email=known_as,
+        email=normalized,
         password_hash=services.passwords.hash(chosen),
         plan=settings.default_plan,
         device_name=_TOKEN_NAME,
@@ -91,8 +98,8 @@ def create(
         subscribed=True,
     )
     shown = {"id": account.id, "email": account.email, "plan": account.plan, "token": token}
-    # First what cannot be had a second time.
-    typer.echo(json.dumps(shown | ({"password": made} if made else {})))
+    # Printed before the mail is sent: if that fails, the token cannot be shown again.
+    typer.echo(json.dumps(shown | ({"password": generated} if generated else {})))
     if not verified:
         accounts.send_verification(services, account)
 
@@ -103,43 +110,45 @@ def change_plan(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Slug of the plan.", show_default=False)],
     data: DataFolder = None,
 ) -> None:
-    """Put an account on a plan; prints one JSON object.
+    """Change the plan of an account. Print one JSON object.
 
-    A plan that costs something comes with an active subscription without an end: it takes a cancellation back and
-    ends a trial. With one that costs nothing, a subscription that still runs is cancelled and over. What there was
-    before is printed as `previous_subscription`.
+    On a plan with a price, the account gets an active subscription without an end; this revokes a cancellation and
+    ends a trial. On a plan without a price, a running subscription is cancelled and ends now. The output contains the
+    subscription before the change as `previous_subscription`.
     """
     services = _services(load_settings(data=data))
     previous = subscriptions.change_plan(services, accounts.named(services, email), plan)
-    _show(services, email, previous_subscription=_subscription(services, previous))
+    _print_account(services, email, previous_subscription=_subscription(services, previous))
 
 
 @app.command("subscription")
 def set_subscription(
     email: Email,
-    status: Annotated[SubscriptionStatus, typer.Option(help="What holds from now on.", show_default=False)],
+    status: Annotated[
+        SubscriptionStatus, typer.Option(help="New status of the subscription.", show_default=False)
+    ],
     ends_at: Annotated[
         datetime | None,
         typer.Option(
-            parser=_instant,
+            parser=_parse_time,
             metavar="ISO-8601",
-            help="When it ends or ended: needed for a trial, and now for one that is cancelled or lapsed, unless "
-            "given. UTC, unless it names another zone.",
+            help="End of the subscription. Required for a trial. Default for cancelled and lapsed: now. Without a "
+            "time zone it is UTC.",
         ),
     ] = None,
     data: DataFolder = None,
 ) -> None:
-    """Say where an account's subscription stands; prints one JSON object.
+    """Set the status of an account's subscription. Print one JSON object.
 
-    One that is cancelled counts until its end. A trial and an active one lapse at theirs.
+    A cancelled subscription is valid until its end. A trial and an active subscription lapse at their end.
     """
     services = _services(load_settings(data=data))
     if status is SubscriptionStatus.TRIAL and ends_at is None:
-        raise typer.BadParameter("A trial has an end: say when with --ends-at.")
+        raise typer.BadParameter("A trial must have an end. Set it with --ends-at.")
     if status is SubscriptionStatus.LAPSED and ends_at is not None and ends_at > services.clock.now():
-        raise typer.BadParameter("What has lapsed has ended: --ends-at cannot be in the future.")
-    subscriptions.set_status(services, _on_a_plan(services, email), status, ends_at)
-    _show(services, email)
+        raise typer.BadParameter("A lapsed subscription has ended, so --ends-at cannot be in the future.")
+    subscriptions.set_status(services, _account_with_known_plan(services, email), status, ends_at)
+    _print_account(services, email)
 
 
 @app.command("quota")
@@ -149,38 +158,43 @@ def set_quota(
         str,
         typer.Argument(
             metavar="N|unlimited|plan",
-            help="Images a month for this account alone, or those of its plan again.",
+            help="Images per month. plan: the quota of the account's plan.",
             show_default=False,
         ),
     ],
     data: DataFolder = None,
 ) -> None:
-    """Give an account a monthly quota of its own; prints one JSON object."""
+    """Set the monthly quota of an account. Print one JSON object."""
     services = _services(load_settings(data=data))
-    quota.set_limit(services, _on_a_plan(services, email), _images_per_month(images))
-    _show(services, email)
+    quota.set_limit(services, _account_with_known_plan(services, email), _parse_images_per_month(images))
+    _print_account(services, email)
 
 
 def _services(settings: Settings) -> Services:
+    """Build the services on an up-to-date database. Raise SchemaError when it is not up to date."""
     wiring.prepare_embedded(settings)
     services = wiring.make_services(settings)
     schema.require_current(services.database)
     return services
 
 
-def _on_a_plan(services: Services, email: str) -> Account:
-    """Raises NotFound, and PlansError before anything is written for an account whose plan the file lacks."""
+def _account_with_known_plan(services: Services, email: str) -> Account:
+    """Return the account with this address; call it before a change is written.
+
+    Raise NotFound when there is none, and PlansError when the plans file lacks its plan.
+    """
     account = accounts.named(services, email)
     services.plans[account.plan]
     return account
 
 
 def _subscription(services: Services, subscription: Subscription | None) -> dict[str, Any] | None:
+    """Return the subscription in the form that the API returns."""
     return None if subscription is None else shapes.subscription(subscription, services.clock.now())
 
 
-def _show(services: Services, email: str, **more: object) -> None:
-    """What holds from the next request on."""
+def _print_account(services: Services, email: str, **more: object) -> None:
+    """Print the account with plan, quota and subscription, and the fields ``more``, as one JSON object."""
     account = accounts.named(services, email)
     shown = {
         "id": account.id,
@@ -193,6 +207,6 @@ def _show(services: Services, email: str, **more: object) -> None:
     typer.echo(json.dumps(shown))
 
 
-def _make_password() -> str:
-    """Long enough not to be guessed, and with every kind of letter that our own rules ask for."""
+def _generate_password() -> str:
+    """Return a random password that has every kind of character that the password rules require."""
     return f"{SystemRandomSource().token(20)}aA1"

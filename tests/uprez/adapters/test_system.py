@@ -1,3 +1,5 @@
+"""The clock and the random source of the operating system."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -5,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from uprez.adapters.system import SystemClock, SystemRandomSource
 
 
-def test_the_clock_tells_the_time_of_now_with_its_zone() -> None:
+def test_clock_returns_the_current_time_in_utc() -> None:
     before = datetime.now(UTC)
     now = SystemClock().now()
     assert before <= now <= datetime.now(UTC)
     assert now.utcoffset() == timedelta(0)
 
 
-def test_chance_is_letters_and_digits_of_the_wanted_number() -> None:
+def test_token_has_letters_and_digits_of_the_given_count() -> None:
     token = SystemRandomSource().token
     assert token(0) == ""
     assert len(token(40)) == 40
@@ -22,5 +24,5 @@ def test_chance_is_letters_and_digits_of_the_wanted_number() -> None:
     assert len(set(drawn)) == 62
 
 
-def test_chance_does_not_repeat_itself() -> None:
+def test_tokens_do_not_repeat() -> None:
     assert len({SystemRandomSource().token(16) for _ in range(1000)}) == 1000
