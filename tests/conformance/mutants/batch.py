@@ -19,54 +19,54 @@ class Unhurried(Server):
         super().__init__(**{"work_seconds": 0.12, **given})
 
 
-@mutant("images-do-not-know-their-batch", kills=["BATCH-001"])
-class ImagesDoNotKnowTheirBatch(Server):
+@mutant("batch-upload-images-without-batch-id", kills=["BATCH-001"])
+class BatchUploadImagesWithoutBatchId(Server):
     def uploaded_data(self, image: StoredImage) -> dict[str, Any]:
         told = super().uploaded_data(image)
         told.pop("batch_id", None)
         return told
 
 
-@mutant("images-of-a-batch-come-backwards", kills=["BATCH-001"])
-class ImagesOfABatchComeBackwards(Server):
+@mutant("batch-upload-images-reversed", kills=["BATCH-001"])
+class BatchUploadImagesReversed(Server):
     def accepted_data(self, batch: StoredBatch) -> dict[str, Any]:
         told = super().accepted_data(batch)
         return told | {"images": told["images"][::-1]}
 
 
-@mutant("a-batch-counts-one-too-few", kills=["BATCH-002"])
-class BatchCountsOneTooFew(Server):
+@mutant("batch-completed-count-off-by-one", kills=["BATCH-002"])
+class BatchCompletedCountOffByOne(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         return super().batch_data(batch) | {"completed_images": max(0, batch.completed - 1)}
 
 
-@mutant("progress-is-rounded-up", kills=["BATCH-003"])
-class ProgressIsRoundedUp(Unhurried):
+@mutant("batch-progress-rounded-up", kills=["BATCH-003"])
+class BatchProgressRoundedUp(Unhurried):
     def batch_progress(self, batch: StoredBatch) -> int:
         return -(-100 * (batch.completed + batch.failed) // batch.total)
 
 
-@mutant("progress-is-a-fraction", kills=["BATCH-003"])
-class ProgressIsAFraction(Server):
+@mutant("batch-progress-as-fraction", kills=["BATCH-003"])
+class BatchProgressAsFraction(Server):
     def batch_progress(self, batch: StoredBatch) -> Any:
         return (batch.completed + batch.failed) / batch.total
 
 
-@mutant("a-finished-batch-has-no-time", kills=["BATCH-004"])
-class FinishedBatchHasNoTime(Server):
+@mutant("finished-batch-without-completed-at", kills=["BATCH-004"])
+class FinishedBatchWithoutCompletedAt(Server):
     def note_end(self, batch: StoredBatch) -> None:
         batch.updated_at = self.now()
 
 
-@mutant("every-batch-fails-in-part", kills=["BATCH-004"])
-class EveryBatchFailsInPart(Server):
+@mutant("completed-batch-partially-failed", kills=["BATCH-004"])
+class CompletedBatchPartiallyFailed(Server):
     def batch_status(self, batch: StoredBatch) -> str:
         status = super().batch_status(batch)
         return "partially_failed" if status == "completed" else status
 
 
-@mutant("only-the-first-of-a-batch-is-sized", kills=["BATCH-005"])
-class OnlyTheFirstOfABatchIsSized(Server):
+@mutant("batch-options-apply-to-first-image-only", kills=["BATCH-005"])
+class BatchOptionsApplyToFirstImageOnly(Server):
     def store_image(
         self, account: Account, part: Part, film: Film, sizing: Sizing, batch: StoredBatch | None = None
     ) -> StoredImage:
@@ -76,21 +76,21 @@ class OnlyTheFirstOfABatchIsSized(Server):
         return image
 
 
-@mutant("images-of-batches-are-not-listed", kills=["BATCH-006"])
-class ImagesOfBatchesAreNotListed(Server):
+@mutant("image-list-omits-batch-images", kills=["BATCH-006"])
+class ImageListOmitsBatchImages(Server):
     def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
         return [thing for thing in super().listed(things, account) if not getattr(thing, "batch", None)]
 
 
-@mutant("names-are-cut", kills=["BATCH-007"])
-class NamesAreCut(Server):
+@mutant("batch-name-truncated", kills=["BATCH-007"])
+class BatchNameTruncated(Server):
     def batch_name(self, parts: list[Part], errors: Errors) -> str | None:
         name = super().batch_name(parts, errors)
         return name and name[:100]
 
 
-@mutant("a-name-may-be-of-any-length", kills=["BATCH-007"])
-class NameMayBeOfAnyLength(Server):
+@mutant("batch-name-length-unlimited", kills=["BATCH-007"])
+class BatchNameLengthUnlimited(Server):
     def batch_name(self, parts: list[Part], errors: Errors) -> str | None:
         name = super().batch_name(parts, errors)
         if name and len(name) > LONGEST_TEXT:
@@ -98,20 +98,20 @@ class NameMayBeOfAnyLength(Server):
         return name
 
 
-@mutant("a-batch-has-nineteen-at-most", kills=["BATCH-008"])
-class BatchHasNineteenAtMost(Server):
+@mutant("batch-rejects-20-images", kills=["BATCH-008"])
+class BatchRejects20Images(Server):
     def most_files(self) -> int:
         return 19
 
 
-@mutant("a-batch-has-any-number", kills=["BATCH-008"])
-class BatchHasAnyNumber(Server):
+@mutant("batch-accepts-21-images", kills=["BATCH-008"])
+class BatchAccepts21Images(Server):
     def most_files(self) -> int:
         return 1000
 
 
-@mutant("the-good-half-of-a-batch-is-stored", kills=["BATCH-009"])
-class GoodHalfOfABatchIsStored(Server):
+@mutant("rejected-batch-stores-valid-images", kills=["BATCH-009"])
+class RejectedBatchStoresValidImages(Server):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_batch(request, caller, parts)
@@ -122,8 +122,8 @@ class GoodHalfOfABatchIsStored(Server):
             raise
 
 
-@mutant("a-refused-batch-costs-one", kills=["BATCH-009"])
-class RefusedBatchCostsOne(Server):
+@mutant("rejected-batch-charges-quota", kills=["BATCH-009"])
+class RejectedBatchChargesQuota(Server):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_batch(request, caller, parts)
@@ -132,96 +132,96 @@ class RefusedBatchCostsOne(Server):
             raise
 
 
-@mutant("bad-files-are-counted-from-one", kills=["BATCH-009"])
-class BadFilesAreCountedFromOne(Server):
+@mutant("batch-file-errors-indexed-from-one", kills=["BATCH-009"])
+class BatchFileErrorsIndexedFromOne(Server):
     def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
         return [self.read_picture(part, f"images.{place}", errors) for place, part in enumerate(files, 1)]
 
 
-@mutant("every-error-of-a-size-is-on-its-field", kills=["BATCH-010"])
-class EveryErrorOfASizeIsOnItsField(Server):
+@mutant("batch-size-errors-not-per-image", kills=["BATCH-010"])
+class BatchSizeErrorsNotPerImage(Server):
     def batch_size_errors(self, films: list[Film | None], sizing: Sizing) -> Errors:
         found = [self.size_errors(film, sizing) for film in films if film]
         return next((errors for errors in found if errors), {})
 
 
-@mutant("targets-of-batches-are-not-compared", kills=["BATCH-010"])
-class TargetsOfBatchesAreNotCompared(Server):
+@mutant("batch-size-checks-skipped", kills=["BATCH-010"])
+class BatchSizeChecksSkipped(Server):
     def batch_size_errors(self, films: list[Film | None], sizing: Sizing) -> Errors:
         return {}
 
 
-@mutant("cancelling-removes-the-batch", kills=["BATCH-011"])
-class CancellingRemovesTheBatch(Unhurried):
+@mutant("cancel-deletes-batch", kills=["BATCH-011"])
+class CancelDeletesBatch(Unhurried):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
         self.forget_batch(self.owned(self.batches, number, caller.account))
         return Success("Batch cancelled successfully")
 
 
-@mutant("a-cancelled-batch-is-failed", kills=["BATCH-011"])
-class CancelledBatchIsFailed(Unhurried):
+@mutant("cancelled-batch-shows-failed", kills=["BATCH-011"])
+class CancelledBatchShowsFailed(Unhurried):
     def batch_status(self, batch: StoredBatch) -> str:
         status = super().batch_status(batch)
         return "failed" if status == "cancelled" else status
 
 
-@mutant("work-goes-on-after-cancelling", kills=["BATCH-011"])
-class WorkGoesOnAfterCancelling(Unhurried):
+@mutant("cancel-keeps-processing", kills=["BATCH-011"])
+class CancelKeepsProcessing(Unhurried):
     def cancel(self, batch: StoredBatch) -> None:
         batch.cancelled = True
         self.note_end(batch)
 
 
-@mutant("a-cancelled-batch-stays", kills=["BATCH-012"])
-class CancelledBatchStays(Unhurried):
+@mutant("cancelled-batch-cannot-be-deleted", kills=["BATCH-012"])
+class CancelledBatchCannotBeDeleted(Unhurried):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
         if self.owned(self.batches, number, caller.account).cancelled:
             return Success("Batch cancelled successfully")
         return super().delete_batch(request, caller, number)
 
 
-@mutant("counters-forget-deleted-images", kills=["BATCH-013"])
-class CountersForgetDeletedImages(Server):
+@mutant("batch-total-excludes-deleted-images", kills=["BATCH-013"])
+class BatchTotalExcludesDeletedImages(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         return super().batch_data(batch) | {"total_images": len(batch.images)}
 
 
-@mutant("batches-show-deleted-images", kills=["BATCH-013"])
-class BatchesShowDeletedImages(Server):
+@mutant("batch-shows-deleted-images", kills=["BATCH-013"])
+class BatchShowsDeletedImages(Server):
     def forget(self, image: StoredImage) -> None:
         self.images.pop(image.id, None)
 
 
-@mutant("images-outlive-their-batch", kills=["BATCH-014"])
-class ImagesOutliveTheirBatch(Server):
+@mutant("batch-deletion-keeps-images", kills=["BATCH-014"])
+class BatchDeletionKeepsImages(Server):
     def forget_batch(self, batch: StoredBatch) -> None:
         del self.batches[batch.id]
 
 
-@mutant("a-deleted-batch-is-still-shown", kills=["BATCH-014"])
-class DeletedBatchIsStillShown(Server):
+@mutant("deleted-batch-still-shown", kills=["BATCH-014"])
+class DeletedBatchStillShown(Server):
     def forget_batch(self, batch: StoredBatch) -> None:
         for image in list(batch.images):
             self.forget(image)
 
 
-@mutant("listed-batches-have-no-images", kills=["BATCH-015"])
-class ListedBatchesHaveNoImages(Server):
+@mutant("batch-list-without-images", kills=["BATCH-015"])
+class BatchListWithoutImages(Server):
     def list_batches(self, request: Any, caller: Caller) -> Success:
         found = super().list_batches(request, caller)
         found.data = [batch | {"images": []} for batch in found.data]
         return found
 
 
-@mutant("targets-of-batches-are-not-looked-at", kills=["BATCH-016"])
-class TargetsOfBatchesAreNotLookedAt(Server):
+@mutant("batch-ignores-targets", kills=["BATCH-016"])
+class BatchIgnoresTargets(Server):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         kept = [part for part in parts if not part.name.startswith("target_")]
         return super().upload_batch(request, caller, kept)
 
 
-@mutant("a-batch-has-the-proportions-of-its-first", kills=["BATCH-016"])
-class BatchHasTheProportionsOfItsFirst(Server):
+@mutant("batch-results-sized-as-first-image", kills=["BATCH-016"])
+class BatchResultsSizedAsFirstImage(Server):
     def store_image(
         self, account: Account, part: Part, film: Film, sizing: Sizing, batch: StoredBatch | None = None
     ) -> StoredImage:
@@ -231,16 +231,16 @@ class BatchHasTheProportionsOfItsFirst(Server):
         return image
 
 
-@mutant("a-batch-waits-for-what-was-deleted", kills=["BATCH-017"])
-class BatchWaitsForWhatWasDeleted(Unhurried):
+@mutant("batch-waits-for-deleted-image", kills=["BATCH-017"])
+class BatchWaitsForDeletedImage(Unhurried):
     def forget(self, image: StoredImage) -> None:
         del self.images[image.id]
         if image.batch:
             image.batch.images.remove(image)
 
 
-@mutant("a-batch-is-one-smaller-for-what-was-deleted", kills=["BATCH-017"])
-class BatchIsOneSmallerForWhatWasDeleted(Unhurried):
+@mutant("image-deletion-shrinks-batch", kills=["BATCH-017"])
+class ImageDeletionShrinksBatch(Unhurried):
     def forget(self, image: StoredImage) -> None:
         del self.images[image.id]
         if image.batch:
@@ -248,16 +248,16 @@ class BatchIsOneSmallerForWhatWasDeleted(Unhurried):
             image.batch.total -= image.status in {"pending", "processing"}
 
 
-@mutant("batches-tell-nothing-of-results", kills=["BATCH-018"])
-class BatchesTellNothingOfResults(Server):
+@mutant("batch-images-without-result-fields", kills=["BATCH-018"])
+class BatchImagesWithoutResultFields(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         told = super().batch_data(batch)
         nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
         return told | {"images": [image | nothing for image in told["images"]]}
 
 
-@mutant("links-in-batches-are-not-signed", kills=["BATCH-018"])
-class LinksInBatchesAreNotSigned(Server):
+@mutant("batch-image-links-unsigned", kills=["BATCH-018"])
+class BatchImageLinksUnsigned(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         told = super().batch_data(batch)
         for image in told["images"]:
@@ -265,8 +265,8 @@ class LinksInBatchesAreNotSigned(Server):
         return told
 
 
-@mutant("the-files-of-a-batch-have-the-cap-of-one", kills=["BATCH-019"])
-class FilesOfABatchHaveTheCapOfOne(Server):
+@mutant("batch-files-share-single-file-limit", kills=["BATCH-019"])
+class BatchFilesShareSingleFileLimit(Server):
     def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
         if sum(len(part.content) for part in files) > self.largest_file():
             errors["images"] = ["The files are too large."]
@@ -274,14 +274,14 @@ class FilesOfABatchHaveTheCapOfOne(Server):
         return super().read_pictures(files, errors)
 
 
-@mutant("a-file-of-a-batch-may-be-of-any-size", kills=["BATCH-019"])
-class FileOfABatchMayBeOfAnySize(Server):
+@mutant("batch-file-size-unlimited", kills=["BATCH-019"])
+class BatchFileSizeUnlimited(Server):
     def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
         return [self.decode(part.content) for part in files]
 
 
-@mutant("cancelling-fails-what-was-completed", kills=["BATCH-020"])
-class CancellingFailsWhatWasCompleted(Unhurried):
+@mutant("cancel-fails-completed-images", kills=["BATCH-020"])
+class CancelFailsCompletedImages(Unhurried):
     def cancel(self, batch: StoredBatch) -> None:
         for image in batch.images:
             image.status = "processing"
@@ -289,8 +289,8 @@ class CancellingFailsWhatWasCompleted(Unhurried):
         super().cancel(batch)
 
 
-@mutant("cancelling-loses-the-files", kills=["BATCH-020"])
-class CancellingLosesTheFiles(Unhurried):
+@mutant("cancel-removes-completed-results", kills=["BATCH-020"])
+class CancelRemovesCompletedResults(Unhurried):
     def fetch_result(self, request: Any, number: int) -> Response:
         image = self.images.get(number)
         if image and image.batch and image.batch.cancelled:
@@ -298,8 +298,8 @@ class CancellingLosesTheFiles(Unhurried):
         return super().fetch_result(request, number)
 
 
-@mutant("only-the-first-bad-file-is-named", kills=["BATCH-021"])
-class OnlyTheFirstBadFileIsNamed(Server):
+@mutant("batch-reports-first-invalid-file-only", kills=["BATCH-021"])
+class BatchReportsFirstInvalidFileOnly(Server):
     def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
         films: list[Film | None] = []
         for place, part in enumerate(files):

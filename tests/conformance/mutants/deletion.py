@@ -21,14 +21,14 @@ class Keeping(Server):
         self.kept[image.id] = image
 
 
-@mutant("deleting-does-nothing", kills=["DEL-001"])
-class DeletingDoesNothing(Server):
+@mutant("image-deletion-has-no-effect", kills=["DEL-001"])
+class ImageDeletionHasNoEffect(Server):
     def forget(self, image: StoredImage) -> None:
         pass
 
 
-@mutant("a-deleted-image-can-be-downloaded", kills=["DEL-001"])
-class DeletedImageCanBeDownloaded(Keeping):
+@mutant("deleted-image-still-downloadable", kills=["DEL-001"])
+class DeletedImageStillDownloadable(Keeping):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
         if number in self.kept:
             image = self.kept[number]
@@ -36,30 +36,30 @@ class DeletedImageCanBeDownloaded(Keeping):
         return super().show_download(request, caller, number)
 
 
-@mutant("a-second-deletion-succeeds", kills=["DEL-002"])
-class SecondDeletionSucceeds(Keeping):
+@mutant("second-image-deletion-succeeds", kills=["DEL-002"])
+class SecondImageDeletionSucceeds(Keeping):
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
         return (
             Success("Image deleted") if number in self.kept else super().delete_image(request, caller, number)
         )
 
 
-@mutant("the-list-keeps-what-was-deleted", kills=["DEL-003"])
-class ListKeepsWhatWasDeleted(Keeping):
+@mutant("image-list-includes-deleted-images", kills=["DEL-003"])
+class ImageListIncludesDeletedImages(Keeping):
     def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
         return super().listed({**self.kept, **things} if things is self.images else things, account)
 
 
-@mutant("links-outlive-the-image", kills=["DEL-004"])
-class LinksOutliveTheImage(Keeping):
+@mutant("result-link-survives-deletion", kills=["DEL-004"])
+class ResultLinkSurvivesDeletion(Keeping):
     def fetch_result(self, request: Any, number: int) -> Response:
         if number in self.kept:
             return self.file_response(self.kept[number])
         return super().fetch_result(request, number)
 
 
-@mutant("only-what-is-finished-can-be-deleted", kills=["DEL-005"])
-class OnlyWhatIsFinishedCanBeDeleted(Server):
+@mutant("unfinished-image-cannot-be-deleted", kills=["DEL-005"])
+class UnfinishedImageCannotBeDeleted(Server):
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"work_seconds": 0.2, **given})
 
@@ -69,8 +69,8 @@ class OnlyWhatIsFinishedCanBeDeleted(Server):
         return super().delete_image(request, caller, number)
 
 
-@mutant("the-end-of-work-brings-back-the-image", kills=["DEL-006"])
-class EndOfWorkBringsBackTheImage(Server):
+@mutant("worker-restores-deleted-image", kills=["DEL-006"])
+class WorkerRestoresDeletedImage(Server):
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"work_seconds": 0.3, **given})
 
@@ -81,7 +81,7 @@ class EndOfWorkBringsBackTheImage(Server):
             self.images[image.id] = image
 
 
-@mutant("the-next-id-is-one-more-than-the-largest", kills=["DEL-007"])
-class NextIdIsOneMoreThanTheLargest(Server):
+@mutant("reuses-deleted-image-id", kills=["DEL-007"])
+class ReusesDeletedImageId(Server):
     def new_id(self, kind: str) -> int:
         return max(self.images, default=0) + 1 if kind == "image" else super().new_id(kind)

@@ -37,49 +37,49 @@ class FarOut(Server):
         return success
 
 
-@mutant("a-page-far-out-crashes", kills=["GEN-001"])
-class PageFarOutCrashes(FarOut):
+@mutant("huge-page-returns-500", kills=["GEN-001"])
+class HugePageReturns500(FarOut):
     def far_out(self, success: Success) -> Success:
         raise Refused(500, "Server error")
 
 
-@mutant("a-page-far-out-is-a-conflict", kills=["GEN-002"])
-class PageFarOutIsAConflict(FarOut):
+@mutant("huge-page-returns-409", kills=["GEN-002"])
+class HugePageReturns409(FarOut):
     def far_out(self, success: Success) -> Success:
         raise Refused(409, "Nobody has so many pages.")
 
 
-@mutant("a-page-far-out-is-numbered-in-words", kills=["GEN-003"])
-class PageFarOutIsNumberedInWords(FarOut):
+@mutant("huge-page-number-as-string", kills=["GEN-003"])
+class HugePageNumberAsString(FarOut):
     def far_out(self, success: Success) -> Success:
         assert success.beside is not None
         success.beside["meta"]["current_page"] = "far out"
         return success
 
 
-@mutant("a-page-far-out-is-answered-in-plain-text", kills=["GEN-004"])
-class PageFarOutIsPlainText(Server):
+@mutant("huge-page-returns-plain-text", kills=["GEN-004"])
+class HugePageReturnsPlainText(Server):
     def after(self, request: Any, response: Response) -> None:
         if is_far_out(request):
             response.body = b"nothing here"
 
 
-@mutant("a-page-far-out-has-no-request-id", kills=["GEN-005"])
-class PageFarOutHasNoRequestId(Server):
+@mutant("huge-page-without-request-id", kills=["GEN-005"])
+class HugePageWithoutRequestId(Server):
     def after(self, request: Any, response: Response) -> None:
         if is_far_out(request):
             del response.headers["X-Request-Id"]
 
 
-@mutant("a-page-beyond-all-numbers-is-the-first", kills=["GEN-006"])
-class PageBeyondAllNumbersIsTheFirst(Server):
+@mutant("page-above-maximum-as-first", kills=["GEN-006"])
+class PageAboveMaximumAsFirst(Server):
     def paging(self, query: list[tuple[str, str]], statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
         kept = [(name, "1" if name == "page" and value == str(2**53) else value) for name, value in query]
         return super().paging(kept, statuses)
 
 
-@mutant("narrow-pictures-are-refused", kills=["GEN-007"])
-class NarrowPicturesAreRefused(Server):
+@mutant("rejects-narrow-images", kills=["GEN-007"])
+class RejectsNarrowImages(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if film.size[0] < NARROW:
@@ -87,24 +87,24 @@ class NarrowPicturesAreRefused(Server):
         return film
 
 
-@mutant("a-dozen-bytes-are-a-picture", kills=["GEN-008"])
-class ADozenBytesAreAPicture(Server):
+@mutant("accepts-twelve-byte-file", kills=["GEN-008"])
+class AcceptsTwelveByteFile(Server):
     def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
         if len(part.content) == 12:
             return Film("png", [pictures.Image.new("L", (2, 2))])
         return super().read_picture(part, name, errors)
 
 
-@mutant("batches-do-not-know-what-cannot-be-patched", kills=["GEN-009"])
-class BatchesDoNotKnowWhatCannotBePatched(Server):
+@mutant("batches-wrong-method-returns-404", kills=["GEN-009"])
+class BatchesWrongMethodReturns404(Server):
     def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
         if error.status_code == 405 and bottle.request.path.startswith("/api/batches"):
             error.status = 404
         return super().bottles_error(error)
 
 
-@mutant("subscriptions-are-for-everybody", kills=["GEN-010"])
-class SubscriptionsAreForEverybody(Server):
+@mutant("subscription-with-any-credentials", kills=["GEN-010"])
+class SubscriptionWithAnyCredentials(Server):
     def authenticate(self, request: Any) -> Caller:
         try:
             return super().authenticate(request)
@@ -115,15 +115,15 @@ class SubscriptionsAreForEverybody(Server):
             return Caller(token.account, token)
 
 
-@mutant("narrow-pictures-stay-after-their-deletion", kills=["GEN-011"])
-class NarrowPicturesStay(Server):
+@mutant("narrow-images-not-deleted", kills=["GEN-011"])
+class NarrowImagesNotDeleted(Server):
     def forget(self, image: StoredImage) -> None:
         if image.original_size[0] >= NARROW:
             super().forget(image)
 
 
-@mutant("a-login-revives-the-last-revoked-token", kills=["GEN-101"])
-class LoginRevivesTheLastRevokedToken(Server):
+@mutant("login-restores-revoked-token", kills=["GEN-101"])
+class LoginRestoresRevokedToken(Server):
     last_revoked: Token | None = None
 
     def revoke(self, token: Token) -> None:
@@ -137,8 +137,8 @@ class LoginRevivesTheLastRevokedToken(Server):
         return success
 
 
-@mutant("an-upload-brings-the-last-deleted-image-back", kills=["GEN-102"])
-class UploadBringsTheLastDeletedImageBack(Server):
+@mutant("upload-restores-deleted-image", kills=["GEN-102"])
+class UploadRestoresDeletedImage(Server):
     last_forgotten: StoredImage | None = None
 
     def forget(self, image: StoredImage) -> None:
@@ -152,8 +152,8 @@ class UploadBringsTheLastDeletedImageBack(Server):
         return success
 
 
-@mutant("the-third-look-goes-back", kills=["GEN-102"])
-class ThirdLookGoesBack(Server):
+@mutant("third-read-reverts-image-status", kills=["GEN-102"])
+class ThirdReadRevertsImageStatus(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.looks: Counter[int] = Counter()
@@ -167,8 +167,8 @@ class ThirdLookGoesBack(Server):
         return success
 
 
-@mutant("the-third-look-at-a-batch-forgets-an-image", kills=["GEN-103"])
-class ThirdLookAtABatchForgetsAnImage(Server):
+@mutant("third-read-lowers-batch-count", kills=["GEN-103"])
+class ThirdReadLowersBatchCount(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.looks: Counter[int] = Counter()

@@ -23,85 +23,85 @@ _PHOTOMETRIC = 262
 _HALF = 127  # of 255
 
 
-@mutant("the-factor-is-always-two", kills=["IMG-001"])
-class FactorIsAlwaysTwo(Server):
+@mutant("scale-factor-always-two", kills=["IMG-001"])
+class ScaleFactorAlwaysTwo(Server):
     def factor(self, sizing: Sizing) -> int:
         return 2
 
 
-@mutant("every-result-is-a-png", kills=["IMG-002"])
-class EveryResultIsAPng(Server):
+@mutant("result-always-png", kills=["IMG-002"])
+class ResultAlwaysPng(Server):
     def encode(self, film: Film) -> bytes:
         film.format = "png"
         return super().encode(film)
 
 
-@mutant("files-are-served-as-bytes", kills=["IMG-003"])
-class FilesAreServedAsBytes(Server):
+@mutant("result-type-octet-stream", kills=["IMG-003"])
+class ResultTypeOctetStream(Server):
     def file_type(self, image: StoredImage) -> str:
         return "application/octet-stream"
 
 
-@mutant("every-filename-ends-in-png", kills=["IMG-003"])
-class EveryFilenameEndsInPng(Server):
+@mutant("result-filename-always-png", kills=["IMG-003"])
+class ResultFilenameAlwaysPng(Server):
     def result_name(self, image: StoredImage) -> str:
         return image.filename.rpartition(".")[0] + ".png"
 
 
-@mutant("results-are-blank", kills=["IMG-004"])
-class ResultsAreBlank(Server):
+@mutant("result-blank", kills=["IMG-004"])
+class ResultBlank(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return Image.new("RGB", size, (128, 128, 128))
 
 
-@mutant("results-are-mirrored", kills=["IMG-004"])
-class ResultsAreMirrored(Server):
+@mutant("result-mirrored", kills=["IMG-004"])
+class ResultMirrored(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return ImageOps.mirror(super().enlarge(frame, size))
 
 
-@mutant("results-are-turned", kills=["IMG-004"])
-class ResultsAreTurned(Server):
+@mutant("result-rotated-180", kills=["IMG-004"])
+class ResultRotated180(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return super().enlarge(frame, size).transpose(Image.Transpose.ROTATE_180)
 
 
-@mutant("results-swap-red-and-blue", kills=["IMG-004"])
-class ResultsSwapRedAndBlue(Server):
+@mutant("result-swaps-red-and-blue", kills=["IMG-004"])
+class ResultSwapsRedAndBlue(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         red, green, blue = super().enlarge(frame.convert("RGB"), size).split()
         return Image.merge("RGB", (blue, green, red))
 
 
-@mutant("results-are-shifted", kills=["IMG-004"])
-class ResultsAreShifted(Server):
+@mutant("result-shifted", kills=["IMG-004"])
+class ResultShifted(Server):
     """By one pixel of the original."""
 
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return ImageChops.offset(super().enlarge(frame, size), size[0] // frame.width, 0)
 
 
-@mutant("results-are-cropped", kills=["IMG-004"])
-class ResultsAreCropped(Server):
+@mutant("result-cropped", kills=["IMG-004"])
+class ResultCropped(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         w, h = frame.size
         return super().enlarge(frame.crop((w // 10, h // 10, w - w // 10, h - h // 10)), size)
 
 
-@mutant("pixels-are-repeated", kills=["IMG-005"])
-class PixelsAreRepeated(Server):
+@mutant("nearest-neighbour-scaling", kills=["IMG-005"])
+class NearestNeighbourScaling(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return frame.resize(size, Image.Resampling.NEAREST)
 
 
-@mutant("transparency-is-dropped", kills=["IMG-006"])
-class TransparencyIsDropped(Server):
+@mutant("alpha-dropped", kills=["IMG-006"])
+class AlphaDropped(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return super().enlarge(frame.convert("RGB"), size)
 
 
-@mutant("transparency-is-all-or-nothing", kills=["IMG-006"])
-class TransparencyIsAllOrNothing(Server):
+@mutant("alpha-thresholded", kills=["IMG-006"])
+class AlphaThresholded(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         larger = super().enlarge(frame, size)
         if larger.mode == "RGBA":
@@ -109,23 +109,23 @@ class TransparencyIsAllOrNothing(Server):
         return larger
 
 
-@mutant("results-are-half-transparent", kills=["IMG-007"])
-class ResultsAreHalfTransparent(Server):
+@mutant("opaque-image-gains-alpha", kills=["IMG-007"])
+class OpaqueImageGainsAlpha(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         larger = super().enlarge(frame.convert("RGBA"), size)
         larger.putalpha(200)
         return larger
 
 
-@mutant("gray-gets-a-tint", kills=["IMG-008"])
-class GrayGetsATint(Server):
+@mutant("gray-tinted", kills=["IMG-008"])
+class GrayTinted(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         larger = super().enlarge(frame, size)
         return _tinted(larger) if larger.mode == "L" else larger
 
 
-@mutant("palettes-are-refused", kills=["IMG-009"])
-class PalettesAreRefused(Server):
+@mutant("rejects-palette-png", kills=["IMG-009"])
+class RejectsPalettePng(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if film.format == "png" and Image.open(io.BytesIO(content)).mode == "P":
@@ -133,8 +133,8 @@ class PalettesAreRefused(Server):
         return film
 
 
-@mutant("sixteen-bits-are-clipped", kills=["IMG-010"])
-class SixteenBitsAreClipped(Server):
+@mutant("gray16-clipped-to-8-bits", kills=["IMG-010"])
+class Gray16ClippedTo8Bits(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         image = Image.open(io.BytesIO(content))
@@ -143,8 +143,8 @@ class SixteenBitsAreClipped(Server):
         return film
 
 
-@mutant("cmyk-comes-back-negative", kills=["IMG-011"])
-class CmykComesBackNegative(Server):
+@mutant("cmyk-inverted", kills=["IMG-011"])
+class CmykInverted(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).mode == "CMYK":
@@ -152,8 +152,8 @@ class CmykComesBackNegative(Server):
         return film
 
 
-@mutant("the-orientation-is-ignored", kills=["IMG-012", "SIZE-019"])
-class OrientationIsIgnored(Server):
+@mutant("orientation-ignored", kills=["IMG-012", "SIZE-019"])
+class OrientationIgnored(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         image = Image.open(io.BytesIO(content))
@@ -162,8 +162,8 @@ class OrientationIsIgnored(Server):
         return film
 
 
-@mutant("the-orientation-is-applied-and-kept", kills=["IMG-012"])
-class OrientationIsAppliedAndKept(Server):
+@mutant("orientation-tag-kept-after-rotation", kills=["IMG-012"])
+class OrientationTagKeptAfterRotation(Server):
     def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
         noted = Image.open(io.BytesIO(image.content)).getexif()
         if _ORIENTATION in noted:
@@ -173,15 +173,15 @@ class OrientationIsAppliedAndKept(Server):
         super().complete(image, film, content)
 
 
-@mutant("only-the-first-frame", kills=["IMG-013", "IMG-014", "IMG-015"])
-class OnlyTheFirstFrame(Server):
+@mutant("upscales-first-frame-only", kills=["IMG-013", "IMG-014", "IMG-015"])
+class UpscalesFirstFrameOnly(Server):
     def upscale(self, film: Film, size: tuple[int, int]) -> Film:
         film.frames = film.frames[:1]
         return super().upscale(film, size)
 
 
-@mutant("frames-are-only-what-changed", kills=["IMG-013", "IMG-014"])
-class FramesAreOnlyWhatChanged(Server):
+@mutant("frames-not-composited", kills=["IMG-013", "IMG-014"])
+class FramesNotComposited(Server):
     """As they lie in the file, and not as they are shown."""
 
     def decode(self, content: bytes) -> Film:
@@ -200,15 +200,15 @@ def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
     return alone
 
 
-@mutant("all-pages-are-of-one-size", kills=["IMG-015"])
-class AllPagesAreOfOneSize(Server):
+@mutant("pages-scaled-to-one-size", kills=["IMG-015"])
+class PagesScaledToOneSize(Server):
     def upscale(self, film: Film, size: tuple[int, int]) -> Film:
         film.frames = [self.enlarge(frame, size) for frame in film.frames]
         return film
 
 
-@mutant("the-name-decides", kills=["IMG-016"])
-class NameDecides(Server):
+@mutant("trusts-filename-extension", kills=["IMG-016"])
+class TrustsFilenameExtension(Server):
     def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
         film = super().read_picture(part, name, errors)
         extension = (part.filename or "").rpartition(".")[2].lower()
@@ -218,14 +218,14 @@ class NameDecides(Server):
         return film
 
 
-@mutant("the-filename-is-never-put-right", kills=["IMG-016"])
-class FilenameIsNeverPutRight(Server):
+@mutant("filename-extension-not-corrected", kills=["IMG-016"])
+class FilenameExtensionNotCorrected(Server):
     def result_name(self, image: StoredImage) -> str:
         return image.filename
 
 
-@mutant("the-file-is-not-looked-at", kills=["IMG-017", "IMG-018"])
-class FileIsNotLookedAt(Server):
+@mutant("image-content-not-validated", kills=["IMG-017", "IMG-018"])
+class ImageContentNotValidated(Server):
     def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
         return self.decode(part.content)
 
@@ -236,8 +236,8 @@ class FileIsNotLookedAt(Server):
             return Film("png", [Image.new("RGB", (64, 48))])
 
 
-@mutant("only-the-header-is-read", kills=["IMG-018"])
-class OnlyTheHeaderIsRead(Server):
+@mutant("validates-image-header-only", kills=["IMG-018"])
+class ValidatesImageHeaderOnly(Server):
     def decode(self, content: bytes) -> Film:
         try:
             return super().decode(content)
@@ -246,27 +246,27 @@ class OnlyTheHeaderIsRead(Server):
             return Film(str(image.format).lower(), [Image.new("RGB", image.size)])
 
 
-@mutant("no-file-is-too-large", kills=["IMG-019"])
-class NoFileIsTooLarge(Server):
+@mutant("accepts-too-large-file", kills=["IMG-019"])
+class AcceptsTooLargeFile(Server):
     def largest_file(self) -> int:
         return 2 * FILE_CAP
 
 
-@mutant("ten-mebibytes-are-too-many", kills=["IMG-020"])
-class TenMebibytesAreTooMany(Server):
+@mutant("rejects-file-of-10-mib", kills=["IMG-020"])
+class RejectsFileOf10Mib(Server):
     def largest_file(self) -> int:
         return FILE_CAP - 1
 
 
-@mutant("sides-are-rounded-to-even", kills=["IMG-021"])
-class SidesAreRoundedToEven(Server):
+@mutant("result-sides-rounded-to-even", kills=["IMG-021"])
+class ResultSidesRoundedToEven(Server):
     def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
         width, height = super().result_size(original, sizing)
         return width + width % 2, height + height % 2
 
 
-@mutant("only-quarter-turns-are-applied", kills=["IMG-012"])
-class OnlyQuarterTurnsAreApplied(Server):
+@mutant("orientation-3-not-applied", kills=["IMG-012"])
+class Orientation3NotApplied(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
@@ -287,32 +287,32 @@ class _LosingTransparency(Server):
         raise NotImplementedError
 
 
-@mutant("gray-loses-its-transparency", kills=["IMG-006"])
-class GrayLosesItsTransparency(_LosingTransparency):
+@mutant("gray-loses-alpha", kills=["IMG-006"])
+class GrayLosesAlpha(_LosingTransparency):
     def loses(self, film: Film, mode: str) -> bool:
         return mode == "LA"
 
 
-@mutant("palettes-lose-their-transparency", kills=["IMG-006"])
-class PalettesLoseTheirTransparency(_LosingTransparency):
+@mutant("palette-loses-alpha", kills=["IMG-006"])
+class PaletteLosesAlpha(_LosingTransparency):
     def loses(self, film: Film, mode: str) -> bool:
         return mode == "P" and film.format == "png"
 
 
-@mutant("tiffs-lose-their-transparency", kills=["IMG-006"])
-class TiffsLoseTheirTransparency(_LosingTransparency):
+@mutant("tiff-loses-alpha", kills=["IMG-006"])
+class TiffLosesAlpha(_LosingTransparency):
     def loses(self, film: Film, mode: str) -> bool:
         return film.format == "tiff"
 
 
-@mutant("animations-lose-their-transparency", kills=["IMG-006"])
-class AnimationsLoseTheirTransparency(_LosingTransparency):
+@mutant("animation-loses-alpha", kills=["IMG-006"])
+class AnimationLosesAlpha(_LosingTransparency):
     def loses(self, film: Film, mode: str) -> bool:
         return len(film.frames) > 1
 
 
-@mutant("deep-gray-gets-a-tint", kills=["IMG-008"])
-class DeepGrayGetsATint(Server):
+@mutant("gray16-tinted", kills=["IMG-008"])
+class Gray16Tinted(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).mode.startswith("I"):
@@ -320,8 +320,8 @@ class DeepGrayGetsATint(Server):
         return film
 
 
-@mutant("gray-with-transparency-gets-a-tint", kills=["IMG-008"])
-class GrayWithTransparencyGetsATint(Server):
+@mutant("gray-alpha-tinted", kills=["IMG-008"])
+class GrayAlphaTinted(Server):
     def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         larger = super().enlarge(frame, size)
         if larger.mode != "LA":
@@ -336,8 +336,8 @@ def _tinted(gray: Image.Image) -> Image.Image:
     return Image.merge("RGB", (gray.point(lambda level: level * 9 // 10), gray, gray))
 
 
-@mutant("one-bit-is-refused", kills=["IMG-022"])
-class OneBitIsRefused(Server):
+@mutant("rejects-one-bit-image", kills=["IMG-022"])
+class RejectsOneBitImage(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).mode == "1":
@@ -345,8 +345,8 @@ class OneBitIsRefused(Server):
         return film
 
 
-@mutant("faxes-come-back-negative", kills=["IMG-022"])
-class FaxesComeBackNegative(Server):
+@mutant("white-is-zero-tiff-inverted", kills=["IMG-022"])
+class WhiteIsZeroTiffInverted(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         image = Image.open(io.BytesIO(content))
@@ -355,8 +355,8 @@ class FaxesComeBackNegative(Server):
         return film
 
 
-@mutant("eight-is-taken-for-six", kills=["IMG-012"])
-class EightIsTakenForSix(Server):
+@mutant("orientation-8-applied-as-6", kills=["IMG-012"])
+class Orientation8AppliedAs6(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:
@@ -364,8 +364,8 @@ class EightIsTakenForSix(Server):
         return film
 
 
-@mutant("only-jpegs-are-turned", kills=["IMG-023"])
-class OnlyJpegsAreTurned(Server):
+@mutant("orientation-applied-to-jpeg-only", kills=["IMG-023"])
+class OrientationAppliedToJpegOnly(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         image = Image.open(io.BytesIO(content))
@@ -374,8 +374,8 @@ class OnlyJpegsAreTurned(Server):
         return film
 
 
-@mutant("only-the-first-frame-is-read", kills=["IMG-018"])
-class OnlyTheFirstFrameIsRead(Server):
+@mutant("damage-after-first-frame-ignored", kills=["IMG-018"])
+class DamageAfterFirstFrameIgnored(Server):
     """What comes behind it is taken as far as it goes."""
 
     def decode(self, content: bytes) -> Film:
@@ -388,16 +388,16 @@ class OnlyTheFirstFrameIsRead(Server):
             raise
 
 
-@mutant("vast-pictures-are-taken", kills=["IMG-024"])
-class VastPicturesAreTaken(Server):
+@mutant("accepts-decompression-bomb", kills=["IMG-024"])
+class AcceptsDecompressionBomb(Server):
     def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
         if _is_vast(part.content):
             return Film("png", [Image.new("L", (64, 48))])
         return super().read_picture(part, name, errors)
 
 
-@mutant("vast-pictures-fill-the-memory", kills=["IMG-024"])
-class VastPicturesFillTheMemory(Server):
+@mutant("decompression-bomb-exhausts-memory", kills=["IMG-024"])
+class DecompressionBombExhaustsMemory(Server):
     def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
         if _is_vast(part.content):
             raise MemoryError
@@ -409,8 +409,8 @@ def _is_vast(content: bytes) -> bool:
     return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > LARGEST_SIDE
 
 
-@mutant("profiles-are-dropped", kills=["IMG-025"])
-class ProfilesAreDropped(Server):
+@mutant("icc-profile-dropped", kills=["IMG-025"])
+class IccProfileDropped(Server):
     def decode(self, content: bytes) -> Film:
         film = super().decode(content)
         film.profile = None

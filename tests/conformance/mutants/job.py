@@ -29,27 +29,27 @@ class _Working(Server):
         super().__init__(**{**options, "work_seconds": _LONG_WORK_SECONDS})
 
 
-@mutant("the-answer-to-an-upload-lacks-its-size", kills=["JOB-001"])
-class AnswerToAnUploadLacksItsSize(Server):
+@mutant("upload-without-original-size", kills=["JOB-001"])
+class UploadWithoutOriginalSize(Server):
     def uploaded_data(self, image: StoredImage) -> dict[str, Any]:
         return {
             name: value for name, value in super().uploaded_data(image).items() if name != "original_size"
         }
 
 
-@mutant("an-upload-is-from-the-console", kills=["JOB-001", "JOB-005"])
-class UploadIsFromTheConsole(Server):
+@mutant("api-request-false", kills=["JOB-001", "JOB-005"])
+class ApiRequestFalse(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         return super().image_data(image) | {"api_request": False}
 
 
-@mutant("an-upload-is-answered-as-completed", kills=["JOB-002"])
-class UploadIsAnsweredAsCompleted(Server):
+@mutant("upload-returns-completed", kills=["JOB-002"])
+class UploadReturnsCompleted(Server):
     def uploaded_data(self, image: StoredImage) -> dict[str, Any]:
         return super().uploaded_data(image) | {"status": "completed"}
 
 
-@mutant("the-status-goes-backwards", kills=["JOB-003"])
+@mutant("status-goes-backwards", kills=["JOB-003"])
 class StatusGoesBackwards(_Counting):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_image(request, caller, number)
@@ -58,8 +58,8 @@ class StatusGoesBackwards(_Counting):
         return success if told is None else Success(success.message, success.data | {"status": told})
 
 
-@mutant("completed-images-are-begun-again", kills=["JOB-004"])
-class CompletedImagesAreBegunAgain(_Counting):
+@mutant("completed-image-processes-again", kills=["JOB-004"])
+class CompletedImageProcessesAgain(_Counting):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_image(request, caller, number)
         if success.data["status"] == "completed":
@@ -69,60 +69,60 @@ class CompletedImagesAreBegunAgain(_Counting):
         return success
 
 
-@mutant("completed-images-have-no-link", kills=["JOB-005"])
-class CompletedImagesHaveNoLink(Server):
+@mutant("completed-image-without-link", kills=["JOB-005"])
+class CompletedImageWithoutLink(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         return super().image_data(image) | {"download_url": None}
 
 
-@mutant("the-result-size-is-the-original-size", kills=["JOB-006"])
-class ResultSizeIsTheOriginalSize(Server):
+@mutant("result-size-is-original-size", kills=["JOB-006"])
+class ResultSizeIsOriginalSize(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         data = super().image_data(image)
         return data | {"upscaled_size": data["upscaled_size"] and data["original_size"]}
 
 
-@mutant("dimensions-are-height-first", kills=["JOB-007"])
-class DimensionsAreHeightFirst(Server):
+@mutant("dimensions-height-first", kills=["JOB-007"])
+class DimensionsHeightFirst(Server):
     def dimensions(self, size: tuple[int, int], between: str = "x") -> str:
         return super().dimensions((size[1], size[0]), between)
 
 
-@mutant("dimensions-for-people-have-no-blanks", kills=["JOB-007"])
-class DimensionsForPeopleHaveNoBlanks(Server):
+@mutant("formatted-dimensions-without-spaces", kills=["JOB-007"])
+class FormattedDimensionsWithoutSpaces(Server):
     def dimensions(self, size: tuple[int, int], between: str = "x") -> str:
         return super().dimensions(size, "x")
 
 
-@mutant("sizes-for-people-go-in-thousands", kills=["JOB-008"])
-class SizesForPeopleGoInThousands(Server):
+@mutant("human-size-in-decimal-units", kills=["JOB-008"])
+class HumanSizeInDecimalUnits(Server):
     def human(self, size: int) -> str:
         return f"{size / 1000:.2f} KB"
 
 
-@mutant("the-processing-time-is-in-microseconds", kills=["JOB-009"])
-class ProcessingTimeIsInMicroseconds(Server):
+@mutant("processing-time-in-microseconds", kills=["JOB-009"])
+class ProcessingTimeInMicroseconds(Server):
     def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
         super().complete(image, film, content)
         image.processing_time = (image.processing_time or 0) * 1e6
 
 
-@mutant("unfinished-images-have-a-link", kills=["JOB-010"])
-class UnfinishedImagesHaveALink(_Working):
+@mutant("unfinished-image-shows-link", kills=["JOB-010"])
+class UnfinishedImageShowsLink(_Working):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         return super().image_data(image) | {"download_url": self.link(image)}
 
 
-@mutant("unfinished-images-get-a-link", kills=["JOB-011"])
-class UnfinishedImagesGetALink(_Working):
+@mutant("unfinished-image-download-succeeds", kills=["JOB-011"])
+class UnfinishedImageDownloadSucceeds(_Working):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.owned(self.images, number, caller.account)
         data = {"download_url": self.link(image), "filename": self.result_name(image)}
         return Success("Download URL generated successfully", data)
 
 
-@mutant("results-are-mixed-up", kills=["JOB-012"])
-class ResultsAreMixedUp(Server):
+@mutant("result-of-first-image-for-all", kills=["JOB-012"])
+class ResultOfFirstImageForAll(Server):
     """Everybody gets the picture that was sent first."""
 
     def upscaled(self, image: StoredImage) -> Film:
@@ -130,8 +130,8 @@ class ResultsAreMixedUp(Server):
         return self.upscale(self.decode(first.content), image.wanted_size)
 
 
-@mutant("originals-are-stored-by-name", kills=["JOB-012"])
-class OriginalsAreStoredByName(_Working):
+@mutant("same-filename-overwrites-original", kills=["JOB-012"])
+class SameFilenameOverwritesOriginal(_Working):
     """The last one of a name is what is worked on."""
 
     def upscaled(self, image: StoredImage) -> Film:

@@ -22,44 +22,44 @@ class PartlyUsed(Server):
             account.used = 100
 
 
-@mutant("one-too-many-remains", kills=["LIM-001"])
-class OneTooManyRemains(Server):
+@mutant("remaining-off-by-one", kills=["LIM-001"])
+class RemainingOffByOne(Server):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"remaining": self.remaining(account) + 1}
 
 
-@mutant("the-percentage-is-a-fraction", kills=["LIM-002"])
-class PercentageIsAFraction(PartlyUsed):
+@mutant("percentage-as-fraction", kills=["LIM-002"])
+class PercentageAsFraction(PartlyUsed):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"percentage": round(account.used / account.quota, 1)}
 
 
-@mutant("the-percentage-is-not-rounded", kills=["LIM-002"])
-class PercentageIsNotRounded(PartlyUsed):
+@mutant("percentage-not-rounded", kills=["LIM-002"])
+class PercentageNotRounded(PartlyUsed):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"percentage": 100 * account.used / account.quota}
 
 
-@mutant("the-quota-is-always-exceeded", kills=["LIM-003"])
-class QuotaIsAlwaysExceeded(Server):
+@mutant("quota-always-exceeded", kills=["LIM-003"])
+class QuotaAlwaysExceeded(Server):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"exceeded": True}
 
 
-@mutant("an-upload-costs-nothing", kills=["LIM-004"])
-class UploadCostsNothing(Server):
+@mutant("upload-not-charged", kills=["LIM-004"])
+class UploadNotCharged(Server):
     def take(self, account: Account, count: int) -> None:
         pass
 
 
-@mutant("an-upload-costs-two", kills=["LIM-004"])
-class UploadCostsTwo(Server):
+@mutant("upload-charged-twice", kills=["LIM-004"])
+class UploadChargedTwice(Server):
     def take(self, account: Account, count: int) -> None:
         super().take(account, 2 * count)
 
 
-@mutant("a-refusal-costs-one", kills=["LIM-005"])
-class RefusalCostsOne(Server):
+@mutant("rejected-upload-charged", kills=["LIM-005"])
+class RejectedUploadCharged(Server):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_image(request, caller, parts)
@@ -68,35 +68,35 @@ class RefusalCostsOne(Server):
             raise
 
 
-@mutant("errors-do-not-tell-the-quota", kills=["LIM-006"])
-class ErrorsDoNotTellTheQuota(Server):
+@mutant("errors-without-quota-header", kills=["LIM-006"])
+class ErrorsWithoutQuotaHeader(Server):
     def after(self, request: Any, response: Response) -> None:
         if response.status >= 400:
             response.headers.pop(REMAINING, None)
 
 
-@mutant("the-header-counts-before-the-upload", kills=["LIM-006", "LIM-008"])
-class HeaderCountsBeforeTheUpload(Server):
+@mutant("quota-header-before-upload", kills=["LIM-006", "LIM-008"])
+class QuotaHeaderBeforeUpload(Server):
     def after(self, request: Any, response: Response) -> None:
         if response.status == 202:
             response.headers[REMAINING] = str(int(response.headers[REMAINING]) + 1)
 
 
-@mutant("a-batch-costs-one", kills=["LIM-007"])
-class BatchCostsOne(Server):
+@mutant("batch-charged-as-one-image", kills=["LIM-007"])
+class BatchChargedAsOneImage(Server):
     def take(self, account: Account, count: int) -> None:
         super().take(account, 1)
 
 
-@mutant("batches-do-not-tell-the-quota", kills=["LIM-008"])
-class BatchesDoNotTellTheQuota(Server):
+@mutant("batches-without-quota-header", kills=["LIM-008"])
+class BatchesWithoutQuotaHeader(Server):
     def after(self, request: Any, response: Response) -> None:
         if request.path.startswith("/api/batches"):
             response.headers.pop(REMAINING, None)
 
 
-@mutant("a-429-does-not-say-for-how-long", kills=["LIM-009"])
-class TooManyDoesNotSayForHowLong(Server):
+@mutant("missing-retry-after", kills=["LIM-009"])
+class MissingRetryAfter(Server):
     def show_usage(self, request: Any, caller: Caller) -> Success:
         raise Refused(429, "Too many requests.")
 
@@ -113,21 +113,21 @@ class NothingLeft(Server):
         super().__init__(**{"quota": 0, **given})
 
 
-@mutant("the-quota-is-counted-and-no-more", kills=["LIM-010", "LIM-011"])
-class QuotaIsCountedAndNoMore(NothingLeft):
+@mutant("quota-not-enforced", kills=["LIM-010", "LIM-011"])
+class QuotaNotEnforced(NothingLeft):
     def take(self, account: Account, count: int) -> None:
         account.used += count
 
 
-@mutant("the-quota-is-looked-at-before-the-form", kills=["LIM-010"])
-class QuotaIsLookedAtBeforeTheForm(NothingLeft):
+@mutant("quota-checked-before-validation", kills=["LIM-010"])
+class QuotaCheckedBeforeValidation(NothingLeft):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         self.take(caller.account, 1)
         return super().upload_image(request, caller, parts)
 
 
-@mutant("a-batch-is-cut-to-the-quota", kills=["LIM-011"])
-class BatchIsCutToTheQuota(LittleLeft):
+@mutant("batch-truncated-to-quota", kills=["LIM-011"])
+class BatchTruncatedToQuota(LittleLeft):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         pictures = [part for part in parts if part.filename]
         others = [part for part in parts if not part.filename]
@@ -143,16 +143,16 @@ class Crossing(Server):
         self.lock.acquire()
 
 
-@mutant("uploads-at-the-same-time-are-counted-once", kills=["LIM-012"])
-class UploadsAtTheSameTimeAreCountedOnce(Crossing):
+@mutant("concurrent-uploads-counted-once", kills=["LIM-012"])
+class ConcurrentUploadsCountedOnce(Crossing):
     def take(self, account: Account, count: int) -> None:
         used = account.used
         self.let_others_in()
         account.used = used + count
 
 
-@mutant("uploads-at-the-same-time-share-an-id", kills=["LIM-012"])
-class UploadsAtTheSameTimeShareAnId(Crossing):
+@mutant("concurrent-uploads-share-id", kills=["LIM-012"])
+class ConcurrentUploadsShareId(Crossing):
     def new_id(self, kind: str) -> int:
         number = self.last_ids.get(kind, 0) + 1
         if kind == "image":

@@ -19,26 +19,26 @@ class PagesOverlap(Server):
         return found[max(0, (number - 1) * per_page - 1) : number * per_page]
 
 
-@mutant("the-last-item-of-a-page-is-lost", kills=["PAGE-001"])
-class LastItemOfAPageIsLost(Server):
+@mutant("page-omits-last-item", kills=["PAGE-001"])
+class PageOmitsLastItem(Server):
     def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
         return super().page_slice(found, number, per_page)[: max(1, per_page - 1)]
 
 
-@mutant("the-total-counts-the-page", kills=["PAGE-001"])
-class TotalCountsThePage(Server):
+@mutant("total-counts-page-only", kills=["PAGE-001"])
+class TotalCountsPageOnly(Server):
     def meta(self, number: int, last: int, per_page: int, total: int) -> dict[str, Any]:
         return super().meta(number, last, per_page, min(per_page, total))
 
 
-@mutant("the-oldest-comes-first", kills=["PAGE-002", "PAGE-011"])
-class OldestComesFirst(Server):
+@mutant("oldest-first", kills=["PAGE-002", "PAGE-011"])
+class OldestFirst(Server):
     def newest_first(self, things: list[Any]) -> list[Any]:
         return super().newest_first(things)[::-1]
 
 
-@mutant("a-page-out-of-range-is-the-nearest", kills=["PAGE-003", "PAGE-012"])
-class PageOutOfRangeIsTheNearest(Server):
+@mutant("page-clamped-to-range", kills=["PAGE-003", "PAGE-012"])
+class PageClampedToRange(Server):
     def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         nearest = {"page": 1, "per_page": 15}
         kept = [
@@ -50,74 +50,74 @@ class PageOutOfRangeIsTheNearest(Server):
         return super().paging(kept, statuses)
 
 
-@mutant("a-page-has-ten-items", kills=["PAGE-004"])
-class PageHasTenItems(Server):
+@mutant("per-page-default-10", kills=["PAGE-004"])
+class PerPageDefault10(Server):
     def default_per_page(self) -> int:
         return 10
 
 
-@mutant("a-page-has-fifty-items-at-most", kills=["PAGE-004"])
-class PageHasFiftyItemsAtMost(Server):
+@mutant("per-page-maximum-50", kills=["PAGE-004"])
+class PerPageMaximum50(Server):
     def most_per_page(self) -> int:
         return 50
 
 
-@mutant("past-the-end-is-not-found", kills=["PAGE-005"])
-class PastTheEndIsNotFound(Server):
+@mutant("page-past-end-returns-404", kills=["PAGE-005"])
+class PagePastEndReturns404(Server):
     def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
         if number > self.last_page(len(found), per_page):
             raise self.not_found()
         return super().page_slice(found, number, per_page)
 
 
-@mutant("past-the-end-is-the-last-page", kills=["PAGE-005"])
-class PastTheEndIsTheLastPage(Server):
+@mutant("page-past-end-shows-last-page", kills=["PAGE-005"])
+class PagePastEndShowsLastPage(Server):
     def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
         return super().page_slice(found, min(number, self.last_page(len(found), per_page)), per_page)
 
 
-@mutant("the-status-is-not-looked-at", kills=["PAGE-006", "PAGE-013"])
-class StatusIsNotLookedAt(Server):
+@mutant("ignores-status-filter", kills=["PAGE-006", "PAGE-013"])
+class IgnoresStatusFilter(Server):
     def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         number, per_page, _ = super().paging(query, statuses)
         return number, per_page, None
 
 
-@mutant("an-unknown-status-chooses-nothing", kills=["PAGE-006"])
-class UnknownStatusChoosesNothing(Server):
+@mutant("accepts-unknown-status-filter", kills=["PAGE-006"])
+class AcceptsUnknownStatusFilter(Server):
     def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         return super().paging(query, (*statuses, *(value for name, value in query if name == "status")))
 
 
-@mutant("links-forget-the-status", kills=["PAGE-007"])
-class LinksForgetTheStatus(Server):
+@mutant("page-links-without-status", kills=["PAGE-007"])
+class PageLinksWithoutStatus(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         return super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
 
 
-@mutant("next-leads-to-itself", kills=["PAGE-007"])
-class NextLeadsToItself(Server):
+@mutant("next-link-to-same-page", kills=["PAGE-007"])
+class NextLinkToSamePage(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         made = super().links(path, query, number, last)
         following = made["next"]
         return made | {"next": following and following.replace(f"&page={number + 1}", f"&page={number}")}
 
 
-@mutant("the-last-page-has-a-next", kills=["PAGE-007"])
-class LastPageHasANext(Server):
+@mutant("last-page-with-next-link", kills=["PAGE-007"])
+class LastPageWithNextLink(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         made = super().links(path, query, number, last)
         return made | {"next": made["next"] or made["last"]}
 
 
-@mutant("the-last-of-two-values-counts", kills=["PAGE-008", "PAGE-012"])
-class LastOfTwoValuesCounts(Server):
+@mutant("accepts-repeated-query-parameter", kills=["PAGE-008", "PAGE-012"])
+class AcceptsRepeatedQueryParameter(Server):
     def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         return super().paging(list(dict(query).items()), statuses)
 
 
-@mutant("an-unknown-parameter-is-refused", kills=["PAGE-009"])
-class UnknownParameterIsRefused(Server):
+@mutant("rejects-unknown-query-parameter", kills=["PAGE-009"])
+class RejectsUnknownQueryParameter(Server):
     def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         unknown = {name for name, _ in query} - {"page", "per_page", "status"}
         if unknown:
@@ -125,26 +125,26 @@ class UnknownParameterIsRefused(Server):
         return super().paging(query, statuses)
 
 
-@mutant("the-last-page-is-rounded-down", kills=["PAGE-010", "PAGE-014"])
-class LastPageIsRoundedDown(Server):
+@mutant("last-page-rounded-down", kills=["PAGE-010", "PAGE-014"])
+class LastPageRoundedDown(Server):
     def last_page(self, total: int, per_page: int) -> int:
         return max(1, total // per_page)
 
 
-@mutant("an-empty-list-has-no-page", kills=["PAGE-010"])
-class EmptyListHasNoPage(Server):
+@mutant("empty-list-last-page-zero", kills=["PAGE-010"])
+class EmptyListLastPageZero(Server):
     def meta(self, number: int, last: int, per_page: int, total: int) -> dict[str, Any]:
         return super().meta(number, last if total else 0, per_page, total)
 
 
-@mutant("links-of-batches-lead-to-images", kills=["PAGE-014"])
-class LinksOfBatchesLeadToImages(Server):
+@mutant("batch-page-links-to-images", kills=["PAGE-014"])
+class BatchPageLinksToImages(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         return super().links("/images", query, number, last)
 
 
-@mutant("ties-are-in-the-order-of-sending", kills=["PAGE-015"])
-class TiesAreInTheOrderOfSending(Server):
+@mutant("ties-not-ordered-by-id", kills=["PAGE-015"])
+class TiesNotOrderedById(Server):
     def newest_first(self, things: list[Any]) -> list[Any]:
         def moment(thing: StoredImage | StoredBatch) -> Any:
             batch = thing.batch if isinstance(thing, StoredImage) else None
@@ -157,8 +157,8 @@ class TiesAreInTheOrderOfSending(Server):
         return told | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})
 
 
-@mutant("the-filter-takes-pending-for-processing", kills=["PAGE-016"])
-class FilterTakesPendingForProcessing(Server):
+@mutant("processing-filter-includes-pending", kills=["PAGE-016"])
+class ProcessingFilterIncludesPending(Server):
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"work_seconds": 0.3, **given})
 
@@ -167,14 +167,14 @@ class FilterTakesPendingForProcessing(Server):
         return "processing" if status == "pending" else status
 
 
-@mutant("the-list-forgets-the-first-image", kills=["PAGE-017"])
-class ListForgetsTheFirstImage(Server):
+@mutant("list-omits-oldest-image", kills=["PAGE-017"])
+class ListOmitsOldestImage(Server):
     def listed(self, things: dict[int, Any], account: Any) -> list[Any]:
         return super().listed(things, account)[:-1]
 
 
-@mutant("the-list-tells-nothing-of-results", kills=["PAGE-018"])
-class ListTellsNothingOfResults(Server):
+@mutant("listed-images-without-result-fields", kills=["PAGE-018"])
+class ListedImagesWithoutResultFields(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         found = super().list_images(request, caller)
         nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
@@ -182,8 +182,8 @@ class ListTellsNothingOfResults(Server):
         return found
 
 
-@mutant("links-in-the-list-are-not-signed", kills=["PAGE-018"])
-class LinksInTheListAreNotSigned(Server):
+@mutant("listed-image-links-unsigned", kills=["PAGE-018"])
+class ListedImageLinksUnsigned(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         found = super().list_images(request, caller)
         for image in found.data:
@@ -198,8 +198,8 @@ class Unhurried(Server):
         super().__init__(**{"work_seconds": 0.3, **given})
 
 
-@mutant("a-status-is-chosen-after-the-page", kills=["PAGE-019"])
-class StatusIsChosenAfterThePage(Unhurried):
+@mutant("filters-after-pagination", kills=["PAGE-019"])
+class FiltersAfterPagination(Unhurried):
     def list_images(self, request: Any, caller: Caller) -> Success:
         query = parse_qsl(request.query_string)
         kept = [pair for pair in query if pair[0] != "status"]
@@ -214,34 +214,34 @@ class StatusIsChosenAfterThePage(Unhurried):
         return found
 
 
-@mutant("next-and-prev-forget-the-status", kills=["PAGE-019", "PAGE-020"])
-class NextAndPrevForgetTheStatus(Server):
+@mutant("next-and-prev-without-status", kills=["PAGE-019", "PAGE-020"])
+class NextAndPrevWithoutStatus(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         forgotten = super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
         made = super().links(path, query, number, last)
         return made | {"next": forgotten["next"], "prev": forgotten["prev"]}
 
 
-@mutant("no-image-is-found-at-work", kills=["PAGE-021"])
-class NoImageIsFoundAtWork(Unhurried):
+@mutant("processing-filter-finds-nothing", kills=["PAGE-021"])
+class ProcessingFilterFindsNothing(Unhurried):
     def status_of(self, thing: StoredImage | StoredBatch) -> str:
         return super().status_of(thing).replace("processing", "running")
 
 
-@mutant("no-image-is-found-waiting", kills=["PAGE-021"])
-class NoImageIsFoundWaiting(Unhurried):
+@mutant("pending-filter-finds-nothing", kills=["PAGE-021"])
+class PendingFilterFindsNothing(Unhurried):
     def status_of(self, thing: StoredImage | StoredBatch) -> str:
         return super().status_of(thing).replace("pending", "queued")
 
 
-@mutant("no-batch-is-found-cancelled", kills=["PAGE-022"])
-class NoBatchIsFoundCancelled(Unhurried):
+@mutant("cancelled-filter-finds-nothing", kills=["PAGE-022"])
+class CancelledFilterFindsNothing(Unhurried):
     def status_of(self, thing: StoredImage | StoredBatch) -> str:
         return super().status_of(thing).replace("cancelled", "canceled")
 
 
-@mutant("pages-are-counted-in-sloppy-numbers", kills=["PAGE-023"])
-class PagesAreCountedInSloppyNumbers(Server):
+@mutant("lenient-page-numbers", kills=["PAGE-023"])
+class LenientPageNumbers(Server):
     def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         return super().paging([(name, self.tidied(value)) for name, value in query], statuses)
 
