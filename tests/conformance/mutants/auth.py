@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from independent.records import Account, Token
-from independent.server import JSON_CAP, Caller, Errors, Refused, Server, Success
+from independent.envelope import Errors, Refused
+from independent.records import Account, Caller, Success, Token
+from independent.server import MAX_JSON_BYTES, Server
 from mutants import mutant
 from mutants.authz import HandsOutTokens
 
 if TYPE_CHECKING:
-    from independent.server import Route
+    from independent.records import Route
 
 
 class HasGuests(Server):
@@ -70,7 +71,7 @@ class ValidatesBeforeAuthenticating(Server):
                 raise self.invalid({"image": ["The image field is required."]})
             if request.path.endswith("/download"):
                 raise self.not_found()
-            self.paging(parse_qsl(request.query_string), ())
+            self.parse_paging(parse_qsl(request.query_string), ())
         return super().authenticate(request)
 
 
@@ -129,8 +130,8 @@ class TokenListExposesPlainText(Server):
 
 @mutant("token-list-oldest-first", kills=["AUTH-010"])
 class TokenListOldestFirst(Server):
-    def tokens_of(self, account: Account) -> list[Token]:
-        return super().tokens_of(account)[::-1]
+    def account_tokens(self, account: Account) -> list[Token]:
+        return super().account_tokens(account)[::-1]
 
 
 @mutant("registration-returns-200", kills=["AUTH-011"])
@@ -145,14 +146,14 @@ class RegistrationReturns200(Server):
 class RegistrationTokenRevoked(Server):
     def register(self, request: Any, given: dict[str, Any]) -> Success:
         success = super().register(request, given)
-        self.revoke(self.tokens_by_secret[success.data["token"]])
+        self.revoke_token(self.tokens_by_secret[success.data["token"]])
         return success
 
 
 @mutant("ignores-device-name", kills=["AUTH-012"])
 class IgnoresDeviceName(Server):
-    def issued(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
-        return super().issued(request, account, {})
+    def login_data(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
+        return super().login_data(request, account, {})
 
 
 @mutant("registration-reports-first-error-only", kills=["AUTH-013"])
@@ -173,38 +174,38 @@ class RegistrationNameOptional(Server):
 
 @mutant("accepts-invalid-email", kills=["AUTH-014"])
 class AcceptsInvalidEmail(Server):
-    def is_address(self, email: str) -> bool:
+    def is_email(self, email: str) -> bool:
         return True
 
 
 @mutant("accepts-seven-character-password", kills=["AUTH-015"])
 class AcceptsSevenCharacterPassword(Server):
-    def weaknesses(self, password: str) -> list[str]:
-        return super().weaknesses(password + "-" * (len(password) == 7))
+    def password_errors(self, password: str) -> list[str]:
+        return super().password_errors(password + "-" * (len(password) == 7))
 
 
 @mutant("accepts-password-without-digit", kills=["AUTH-015"])
 class AcceptsPasswordWithoutDigit(Server):
-    def weaknesses(self, password: str) -> list[str]:
-        return [weakness for weakness in super().weaknesses(password) if "number" not in weakness]
+    def password_errors(self, password: str) -> list[str]:
+        return [weakness for weakness in super().password_errors(password) if "number" not in weakness]
 
 
 @mutant("ignores-password-confirmation", kills=["AUTH-016"])
 class IgnoresPasswordConfirmation(Server):
-    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
-        super().check_new_account({**given, "password_confirmation": given.get("password")}, errors)
+    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
+        super().add_account_errors({**given, "password_confirmation": given.get("password")}, errors)
 
 
 @mutant("accepts-duplicate-email", kills=["AUTH-017"])
 class AcceptsDuplicateEmail(Server):
-    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
+    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
         address = given.get("email")
-        super().check_new_account({**given, "email": f"another.{address}"} if address else given, errors)
+        super().add_account_errors({**given, "email": f"another.{address}"} if address else given, errors)
 
 
 @mutant("email-case-sensitive", kills=["AUTH-017"])
 class EmailCaseSensitive(Server):
-    def normal(self, email: str) -> str:
+    def normalize_email(self, email: str) -> str:
         return email
 
 
@@ -218,16 +219,16 @@ class PermitsUnverifiedAccounts(Server):
 @mutant("unverified-login-succeeds", kills=["AUTH-019"])
 class UnverifiedLoginSucceeds(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(str(given.get("email")))
+        account = self.find_account(str(given.get("email")))
         if account and not self.is_verified(account) and account.password == given.get("password"):
-            return Success("Login successful", self.issued(request, account, given))
+            return Success("Login successful", self.login_data(request, account, given))
         return super().login(request, given)
 
 
 @mutant("verification-checked-before-password", kills=["AUTH-019"])
 class VerificationCheckedBeforePassword(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(str(given.get("email")))
+        account = self.find_account(str(given.get("email")))
         if account and not self.is_verified(account) and given.get("password"):
             raise Refused(403, "Your e-mail address is not verified.")
         return super().login(request, given)
@@ -238,21 +239,21 @@ class LoginRevokesPreviousLogin(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
         success = super().login(request, given)
         kept = {*self.tokens, success.data["token"]}  # those given out at the start are the caller's
-        for token in self.tokens_of(self.accounts[success.data["user"]["id"]]):
+        for token in self.account_tokens(self.accounts[success.data["user"]["id"]]):
             if token.secret not in kept:
-                self.revoke(token)
+                self.revoke_token(token)
         return success
 
 
 @mutant("login-reveals-unknown-email", kills=["AUTH-021"])
 class LoginRevealsUnknownEmail(Server):
-    def login_refusal(self, account: Account | None) -> str:
+    def login_failure(self, account: Account | None) -> str:
         return "The password is wrong." if account else "There is no such account."
 
 
 @mutant("accepts-any-password", kills=["AUTH-021"])
 class AcceptsAnyPassword(Server):
-    def password_is_right(self, account: Account, password: str) -> bool:
+    def is_password_correct(self, account: Account, password: str) -> bool:
         return True
 
 
@@ -260,7 +261,7 @@ class AcceptsAnyPassword(Server):
 class LoginWithoutPasswordReturns401(Server):
     def login(self, request: Any, given: dict[str, Any]) -> Success:
         if "password" not in given:
-            raise self.unauthenticated(self.login_refusal(None))
+            raise self.unauthenticated(self.login_failure(None))
         return super().login(request, given)
 
 
@@ -273,7 +274,7 @@ class LogoutKeepsToken(Server):
 @mutant("logout-revokes-all-tokens", kills=["AUTH-024"])
 class LogoutRevokesAllTokens(Server):
     def logout(self, request: Any, caller: Caller) -> Success:
-        return super().log_out_everywhere(request, caller)
+        return super().revoke_all(request, caller)
 
 
 @mutant("revoked-token-still-valid", kills=["AUTH-025"])
@@ -293,16 +294,16 @@ class RevokedTokenStillValid(Server):
 @mutant("revoked-token-still-listed", kills=["AUTH-025"])
 class RevokedTokenStillListed(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
-        before = self.tokens_of(caller.account)
+        before = self.account_tokens(caller.account)
         success = super().delete_token(request, caller, number)
         self.revoked = [*self.revoked, *(token for token in before if token.id == number)]
         return success
 
     revoked: list[Token] = []  # noqa: RUF012  # replaced, never changed
 
-    def tokens_of(self, account: Account) -> list[Token]:
+    def account_tokens(self, account: Account) -> list[Token]:
         ghosts = [token for token in self.revoked if token.account is account]
-        return self.newest_first([*super().tokens_of(account), *ghosts])
+        return self.newest_first([*super().account_tokens(account), *ghosts])
 
 
 @mutant("revoked-token-valid-while-cached", kills=["AUTH-025"])
@@ -327,9 +328,9 @@ class RevokedTokenValidWhileCached(Server):
         self.known = {}
         return super().logout(request, caller)
 
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
         self.known = {}
-        return super().log_out_everywhere(request, caller)
+        return super().revoke_all(request, caller)
 
 
 @mutant("revoked-token-still-lists-images", kills=["AUTH-025"])
@@ -338,9 +339,9 @@ class RevokedTokenStillListsImages(Server):
 
     known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
 
-    def revoke(self, token: Token) -> None:
+    def revoke_token(self, token: Token) -> None:
         self.known = {**self.known, token.secret: token}
-        super().revoke(token)
+        super().revoke_token(token)
 
     def token_of(self, request: Any) -> Token | None:
         token = super().token_of(request)
@@ -359,19 +360,19 @@ class TokenCannotRevokeItself(Server):
 
 @mutant("revoke-all-keeps-current-token", kills=["AUTH-027"])
 class RevokeAllKeepsCurrentToken(Server):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        for token in self.tokens_of(caller.account):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        for token in self.account_tokens(caller.account):
             if token is not caller.token:
-                self.revoke(token)
+                self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
 
 @mutant("revoke-all-affects-other-accounts", kills=["AUTH-027"])
 class RevokeAllAffectsOtherAccounts(Server):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
         for token in list(self.tokens_by_secret.values()):
             if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
-                self.revoke(token)
+                self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
 
@@ -388,16 +389,16 @@ class TakesAddressesAsVerified(Server):
 
 @mutant("revoke-all-revokes-current-token-only", kills=["AUTH-027"])
 class RevokeAllRevokesCurrentTokenOnly(TakesAddressesAsVerified):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
         return super().logout(request, caller)
 
 
 @mutant("revoke-all-keeps-created-tokens", kills=["AUTH-027"])
 class RevokeAllKeepsCreatedTokens(HandsOutTokens):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        for token in self.tokens_of(caller.account):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        for token in self.account_tokens(caller.account):
             if token.secret not in self.made:
-                self.revoke(token)
+                self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
     def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
@@ -417,20 +418,20 @@ class AcceptsTokenInQuery(Server):
 
 @mutant("rejects-eight-character-password", kills=["AUTH-015"])
 class RejectsEightCharacterPassword(Server):
-    def weaknesses(self, password: str) -> list[str]:
-        return super().weaknesses(password[:-1])
+    def password_errors(self, password: str) -> list[str]:
+        return super().password_errors(password[:-1])
 
 
 @mutant("password-case-insensitive", kills=["AUTH-019"])
 class PasswordCaseInsensitive(Server):
-    def password_is_right(self, account: Account, password: str) -> bool:
+    def is_password_correct(self, account: Account, password: str) -> bool:
         return account.password.lower() == password.lower()
 
 
 @mutant("accepts-line-break-in-account-name", kills=["AUTH-029"])
 class AcceptsLineBreakInAccountName(Server):
-    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
-        super().check_new_account({**given, "name": "one line"} if "name" in given else given, errors)
+    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
+        super().add_account_errors({**given, "name": "one line"} if "name" in given else given, errors)
 
 
 @mutant("account-name-length-unlimited", kills=["AUTH-029"])
@@ -443,8 +444,8 @@ class AccountNameLengthUnlimited(Server):
 
 @mutant("token-name-ignores-user-agent", kills=["AUTH-030"])
 class TokenNameIgnoresUserAgent(Server):
-    def issued(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
-        return super().issued(request, account, {"device_name": "unnamed", **given})
+    def login_data(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
+        return super().login_data(request, account, {"device_name": "unnamed", **given})
 
 
 @mutant("registration-requires-device-name", kills=["AUTH-030"])
@@ -460,21 +461,21 @@ class RegistrationRequiresDeviceName(Server):
 class LogoutParsesBody(Server):
     def logout(self, request: Any, caller: Caller) -> Success:
         if request.content_length > 0:
-            self.json_body(request, JSON_CAP)
+            self.json_body(request, MAX_JSON_BYTES)
         return super().logout(request, caller)
 
 
 @mutant("revoke-all-checks-content-type", kills=["AUTH-031"])
 class RevokeAllChecksContentType(Server):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        if request.content_length > 0 and not self.is_of_type(request.content_type, "application/json"):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        if request.content_length > 0 and not self.has_media_type(request.content_type, "application/json"):
             raise Refused(415, "Unsupported media type.")
-        return super().log_out_everywhere(request, caller)
+        return super().revoke_all(request, caller)
 
 
 @mutant("password-truncated-to-72-bytes", kills=["AUTH-032"])
 class PasswordTruncatedTo72Bytes(Server):
-    def password_is_right(self, account: Account, password: str) -> bool:
+    def is_password_correct(self, account: Account, password: str) -> bool:
         return account.password.encode()[:72] == password.encode()[:72]
 
 
@@ -495,5 +496,5 @@ class LoginTokenWithoutDeleteAbility(Server):
 
 @mutant("last-used-at-never-set", kills=["AUTH-034"])
 class LastUsedAtNeverSet(Server):
-    def touch(self, token: Token) -> None:
+    def record_use(self, token: Token) -> None:
         pass

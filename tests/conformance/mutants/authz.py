@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from independent.records import Account
-from independent.server import ABILITIES, JSON_CAP, Caller, Refused, Route, Server, Success
+from independent.accounts import ABILITIES
+from independent.envelope import Refused
+from independent.records import Account, Caller, Route, Success
+from independent.server import MAX_JSON_BYTES, Server
 from mutants import mutant
 
 
@@ -63,24 +65,24 @@ class DeniedDeletionStillDeletes(Server):
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is not None and image.account is not caller.account:
-            self.forget(image)
+            self.remove_image(image)
         return super().delete_image(request, caller, number)
 
 
 @mutant("image-list-across-accounts", kills=["AUTHZ-005"])
 class ImageListAcrossAccounts(Server):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
+    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
         if things is self.images:
             return self.newest_first(list(things.values()))
-        return super().listed(things, account)
+        return super().list_owned(things, account)
 
 
 @mutant("image-total-across-accounts", kills=["AUTHZ-005"])
 class ImageTotalAcrossAccounts(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         success = super().list_images(request, caller)
-        assert success.beside
-        success.beside["meta"]["total"] = len(self.images)
+        assert success.extra
+        success.extra["meta"]["total"] = len(self.images)
         return success
 
 
@@ -93,10 +95,10 @@ class BatchesReadableAcrossAccounts(Server):
 
 @mutant("batch-list-across-accounts", kills=["AUTHZ-006"])
 class BatchListAcrossAccounts(Server):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
+    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
         if things is self.batches:
             return self.newest_first(list(things.values()))
-        return super().listed(things, account)
+        return super().list_owned(things, account)
 
 
 @mutant("batches-deletable-across-accounts", kills=["AUTHZ-007"])
@@ -134,7 +136,7 @@ class HandsOutTokens(Server):
     def routes(self) -> list[Route]:
         return [
             *super().routes(),
-            Route("POST", "/user/tokens", self.create_token, "account", "json", JSON_CAP),
+            Route("POST", "/user/tokens", self.create_token, "account", "json", MAX_JSON_BYTES),
         ]
 
     def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from independent import pictures
+from independent import codec
+from independent.accounts import MAX_TEXT_LENGTH
+from independent.codec import DecodedImage
+from independent.envelope import Errors, Refused
 from independent.forms import Part
-from independent.pictures import Film
-from independent.records import Account, Response, Sizing, StoredBatch, StoredImage
-from independent.server import LONGEST_TEXT, Caller, Errors, Refused, Server, Success
+from independent.records import Account, Caller, Response, Sizing, StoredBatch, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 
@@ -29,8 +31,8 @@ class BatchUploadImagesWithoutBatchId(Server):
 
 @mutant("batch-upload-images-reversed", kills=["BATCH-001"])
 class BatchUploadImagesReversed(Server):
-    def accepted_data(self, batch: StoredBatch) -> dict[str, Any]:
-        told = super().accepted_data(batch)
+    def batch_upload_data(self, batch: StoredBatch) -> dict[str, Any]:
+        told = super().batch_upload_data(batch)
         return told | {"images": told["images"][::-1]}
 
 
@@ -54,7 +56,7 @@ class BatchProgressAsFraction(Server):
 
 @mutant("finished-batch-without-completed-at", kills=["BATCH-004"])
 class FinishedBatchWithoutCompletedAt(Server):
-    def note_end(self, batch: StoredBatch) -> None:
+    def record_batch_change(self, batch: StoredBatch) -> None:
         batch.updated_at = self.now()
 
 
@@ -68,18 +70,23 @@ class CompletedBatchPartiallyFailed(Server):
 @mutant("batch-options-apply-to-first-image-only", kills=["BATCH-005"])
 class BatchOptionsApplyToFirstImageOnly(Server):
     def store_image(
-        self, account: Account, part: Part, film: Film, sizing: Sizing, batch: StoredBatch | None = None
+        self,
+        account: Account,
+        part: Part,
+        decoded: DecodedImage,
+        sizing: Sizing,
+        batch: StoredBatch | None = None,
     ) -> StoredImage:
-        image = super().store_image(account, part, film, sizing, batch)
+        image = super().store_image(account, part, decoded, sizing, batch)
         if batch and batch.images:
-            image.wanted_size = self.result_size(film.size, Sizing(scale_factor=2))
+            image.target_size = self.result_size(decoded.size, Sizing(scale_factor=2))
         return image
 
 
 @mutant("image-list-omits-batch-images", kills=["BATCH-006"])
 class ImageListOmitsBatchImages(Server):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
-        return [thing for thing in super().listed(things, account) if not getattr(thing, "batch", None)]
+    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
+        return [thing for thing in super().list_owned(things, account) if not getattr(thing, "batch", None)]
 
 
 @mutant("batch-name-truncated", kills=["BATCH-007"])
@@ -93,20 +100,20 @@ class BatchNameTruncated(Server):
 class BatchNameLengthUnlimited(Server):
     def batch_name(self, parts: list[Part], errors: Errors) -> str | None:
         name = super().batch_name(parts, errors)
-        if name and len(name) > LONGEST_TEXT:
+        if name and len(name) > MAX_TEXT_LENGTH:
             del errors["name"]
         return name
 
 
 @mutant("batch-rejects-20-images", kills=["BATCH-008"])
 class BatchRejects20Images(Server):
-    def most_files(self) -> int:
+    def max_batch_files(self) -> int:
         return 19
 
 
 @mutant("batch-accepts-21-images", kills=["BATCH-008"])
 class BatchAccepts21Images(Server):
-    def most_files(self) -> int:
+    def max_batch_files(self) -> int:
         return 1000
 
 
@@ -117,7 +124,7 @@ class RejectedBatchStoresValidImages(Server):
             return super().upload_batch(request, caller, parts)
         except Refused:
             for part in parts:
-                if pictures.format_of(part.content):
+                if codec.detect_format(part.content):
                     self.store_image(caller.account, part, self.decode(part.content), Sizing(scale_factor=2))
             raise
 
@@ -134,27 +141,27 @@ class RejectedBatchChargesQuota(Server):
 
 @mutant("batch-file-errors-indexed-from-one", kills=["BATCH-009"])
 class BatchFileErrorsIndexedFromOne(Server):
-    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
-        return [self.read_picture(part, f"images.{place}", errors) for place, part in enumerate(files, 1)]
+    def read_images(self, files: list[Part], errors: Errors) -> list[DecodedImage | None]:
+        return [self.read_image(part, f"images.{place}", errors) for place, part in enumerate(files, 1)]
 
 
 @mutant("batch-size-errors-not-per-image", kills=["BATCH-010"])
 class BatchSizeErrorsNotPerImage(Server):
-    def batch_size_errors(self, films: list[Film | None], sizing: Sizing) -> Errors:
-        found = [self.size_errors(film, sizing) for film in films if film]
+    def batch_size_errors(self, images: list[DecodedImage | None], sizing: Sizing) -> Errors:
+        found = [self.size_errors(decoded, sizing) for decoded in images if decoded]
         return next((errors for errors in found if errors), {})
 
 
 @mutant("batch-size-checks-skipped", kills=["BATCH-010"])
 class BatchSizeChecksSkipped(Server):
-    def batch_size_errors(self, films: list[Film | None], sizing: Sizing) -> Errors:
+    def batch_size_errors(self, images: list[DecodedImage | None], sizing: Sizing) -> Errors:
         return {}
 
 
 @mutant("cancel-deletes-batch", kills=["BATCH-011"])
 class CancelDeletesBatch(Unhurried):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
-        self.forget_batch(self.owned(self.batches, number, caller.account))
+        self.remove_batch(self.find_owned(self.batches, number, caller.account))
         return Success("Batch cancelled successfully")
 
 
@@ -167,15 +174,15 @@ class CancelledBatchShowsFailed(Unhurried):
 
 @mutant("cancel-keeps-processing", kills=["BATCH-011"])
 class CancelKeepsProcessing(Unhurried):
-    def cancel(self, batch: StoredBatch) -> None:
+    def cancel_batch(self, batch: StoredBatch) -> None:
         batch.cancelled = True
-        self.note_end(batch)
+        self.record_batch_change(batch)
 
 
 @mutant("cancelled-batch-cannot-be-deleted", kills=["BATCH-012"])
 class CancelledBatchCannotBeDeleted(Unhurried):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
-        if self.owned(self.batches, number, caller.account).cancelled:
+        if self.find_owned(self.batches, number, caller.account).cancelled:
             return Success("Batch cancelled successfully")
         return super().delete_batch(request, caller, number)
 
@@ -188,21 +195,21 @@ class BatchTotalExcludesDeletedImages(Server):
 
 @mutant("batch-shows-deleted-images", kills=["BATCH-013"])
 class BatchShowsDeletedImages(Server):
-    def forget(self, image: StoredImage) -> None:
+    def remove_image(self, image: StoredImage) -> None:
         self.images.pop(image.id, None)
 
 
 @mutant("batch-deletion-keeps-images", kills=["BATCH-014"])
 class BatchDeletionKeepsImages(Server):
-    def forget_batch(self, batch: StoredBatch) -> None:
+    def remove_batch(self, batch: StoredBatch) -> None:
         del self.batches[batch.id]
 
 
 @mutant("deleted-batch-still-shown", kills=["BATCH-014"])
 class DeletedBatchStillShown(Server):
-    def forget_batch(self, batch: StoredBatch) -> None:
+    def remove_batch(self, batch: StoredBatch) -> None:
         for image in list(batch.images):
-            self.forget(image)
+            self.remove_image(image)
 
 
 @mutant("batch-list-without-images", kills=["BATCH-015"])
@@ -223,17 +230,22 @@ class BatchIgnoresTargets(Server):
 @mutant("batch-results-sized-as-first-image", kills=["BATCH-016"])
 class BatchResultsSizedAsFirstImage(Server):
     def store_image(
-        self, account: Account, part: Part, film: Film, sizing: Sizing, batch: StoredBatch | None = None
+        self,
+        account: Account,
+        part: Part,
+        decoded: DecodedImage,
+        sizing: Sizing,
+        batch: StoredBatch | None = None,
     ) -> StoredImage:
-        image = super().store_image(account, part, film, sizing, batch)
+        image = super().store_image(account, part, decoded, sizing, batch)
         if batch and batch.images:
-            image.wanted_size = batch.images[0].wanted_size
+            image.target_size = batch.images[0].target_size
         return image
 
 
 @mutant("batch-waits-for-deleted-image", kills=["BATCH-017"])
 class BatchWaitsForDeletedImage(Unhurried):
-    def forget(self, image: StoredImage) -> None:
+    def remove_image(self, image: StoredImage) -> None:
         del self.images[image.id]
         if image.batch:
             image.batch.images.remove(image)
@@ -241,7 +253,7 @@ class BatchWaitsForDeletedImage(Unhurried):
 
 @mutant("image-deletion-shrinks-batch", kills=["BATCH-017"])
 class ImageDeletionShrinksBatch(Unhurried):
-    def forget(self, image: StoredImage) -> None:
+    def remove_image(self, image: StoredImage) -> None:
         del self.images[image.id]
         if image.batch:
             image.batch.images.remove(image)
@@ -267,26 +279,26 @@ class BatchImageLinksUnsigned(Server):
 
 @mutant("batch-files-share-single-file-limit", kills=["BATCH-019"])
 class BatchFilesShareSingleFileLimit(Server):
-    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
-        if sum(len(part.content) for part in files) > self.largest_file():
+    def read_images(self, files: list[Part], errors: Errors) -> list[DecodedImage | None]:
+        if sum(len(part.content) for part in files) > self.max_file_bytes():
             errors["images"] = ["The files are too large."]
             return []
-        return super().read_pictures(files, errors)
+        return super().read_images(files, errors)
 
 
 @mutant("batch-file-size-unlimited", kills=["BATCH-019"])
 class BatchFileSizeUnlimited(Server):
-    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
+    def read_images(self, files: list[Part], errors: Errors) -> list[DecodedImage | None]:
         return [self.decode(part.content) for part in files]
 
 
 @mutant("cancel-fails-completed-images", kills=["BATCH-020"])
 class CancelFailsCompletedImages(Unhurried):
-    def cancel(self, batch: StoredBatch) -> None:
+    def cancel_batch(self, batch: StoredBatch) -> None:
         for image in batch.images:
             image.status = "processing"
         batch.completed = batch.failed = 0
-        super().cancel(batch)
+        super().cancel_batch(batch)
 
 
 @mutant("cancel-removes-completed-results", kills=["BATCH-020"])
@@ -300,10 +312,10 @@ class CancelRemovesCompletedResults(Unhurried):
 
 @mutant("batch-reports-first-invalid-file-only", kills=["BATCH-021"])
 class BatchReportsFirstInvalidFileOnly(Server):
-    def read_pictures(self, files: list[Part], errors: Errors) -> list[Film | None]:
-        films: list[Film | None] = []
+    def read_images(self, files: list[Part], errors: Errors) -> list[DecodedImage | None]:
+        images: list[DecodedImage | None] = []
         for place, part in enumerate(files):
-            films.append(self.read_picture(part, f"images.{place}", errors))
+            images.append(self.read_image(part, f"images.{place}", errors))
             if errors:
                 break
-        return films
+        return images

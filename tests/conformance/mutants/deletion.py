@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from independent.records import Account, Response, StoredImage
-from independent.server import Caller, Refused, Server, Success
+from independent.envelope import Refused
+from independent.records import Account, Caller, Response, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 
@@ -16,14 +17,14 @@ class Keeping(Server):
         self.kept: dict[int, StoredImage] = {}
         super().__init__(**given)
 
-    def forget(self, image: StoredImage) -> None:
-        super().forget(image)
+    def remove_image(self, image: StoredImage) -> None:
+        super().remove_image(image)
         self.kept[image.id] = image
 
 
 @mutant("image-deletion-has-no-effect", kills=["DEL-001"])
 class ImageDeletionHasNoEffect(Server):
-    def forget(self, image: StoredImage) -> None:
+    def remove_image(self, image: StoredImage) -> None:
         pass
 
 
@@ -32,7 +33,7 @@ class DeletedImageStillDownloadable(Keeping):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
         if number in self.kept:
             image = self.kept[number]
-            return Success("", {"download_url": self.link(image), "filename": self.result_name(image)})
+            return Success("", {"download_url": self.link(image), "filename": self.result_filename(image)})
         return super().show_download(request, caller, number)
 
 
@@ -46,8 +47,8 @@ class SecondImageDeletionSucceeds(Keeping):
 
 @mutant("image-list-includes-deleted-images", kills=["DEL-003"])
 class ImageListIncludesDeletedImages(Keeping):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
-        return super().listed({**self.kept, **things} if things is self.images else things, account)
+    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
+        return super().list_owned({**self.kept, **things} if things is self.images else things, account)
 
 
 @mutant("result-link-survives-deletion", kills=["DEL-004"])
@@ -64,7 +65,7 @@ class UnfinishedImageCannotBeDeleted(Server):
         super().__init__(**{"work_seconds": 0.2, **given})
 
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
-        if self.owned(self.images, number, caller.account).status in {"pending", "processing"}:
+        if self.find_owned(self.images, number, caller.account).status in {"pending", "processing"}:
             raise Refused(400, "The image is at work.")
         return super().delete_image(request, caller, number)
 
@@ -77,7 +78,7 @@ class WorkerRestoresDeletedImage(Server):
     def process(self, image: StoredImage) -> None:
         super().process(image)
         if image.status == "processing":
-            self.complete(image, self.upscaled(image), image.content)
+            self.complete_image(image, self.upscale_image(image), image.content)
             self.images[image.id] = image
 
 

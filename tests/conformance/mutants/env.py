@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from independent.server import Refused, Route, Server, Success
+from independent.envelope import Refused
+from independent.records import Route, Success
+from independent.server import Server
 from mutants import mutant
 
 if TYPE_CHECKING:
+    from independent.envelope import Errors
     from independent.forms import Part
-    from independent.records import Account, StoredBatch, StoredImage, Token
-    from independent.server import Caller, Errors
+    from independent.records import Account, Caller, StoredBatch, StoredImage, Token
 
 
 @mutant("upload-without-api-request", kills=["ENV-001"])
@@ -103,7 +105,7 @@ class DeletionReturnsData(Server):
 
 @mutant("error-with-success-true", kills=["ENV-011"])
 class ErrorWithSuccessTrue(Server):
-    def after(self, request: Any, response: Any) -> None:
+    def adjust_response(self, request: Any, response: Any) -> None:
         if response.status in {404, 415}:
             response.body = response.body.replace(b'"success": false', b'"success": true')
 
@@ -128,8 +130,8 @@ class ExtraCodeInEnvelope(Server):
 
 @mutant("unknown-route-returns-html", kills=["ENV-014", "HDR-004"])
 class UnknownRouteReturnsHtml(Server):
-    def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
-        body = super().bottles_error(error)
+    def handle_bottle_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
+        body = super().handle_bottle_error(error)
         if error.status_code != 404:
             return body
         bottle.response.set_header("Content-Type", "text/html; charset=utf-8")
@@ -138,23 +140,23 @@ class UnknownRouteReturnsHtml(Server):
 
 @mutant("unknown-route-returns-400", kills=["ENV-014"])
 class UnknownRouteReturns400(Server):
-    def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
+    def handle_bottle_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
         if error.status_code == 404:
             error.status = 400
-        return super().bottles_error(error)
+        return super().handle_bottle_error(error)
 
 
 @mutant("wrong-method-returns-404", kills=["ENV-015", "HDR-005"])
 class WrongMethodReturns404(Server):
-    def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
+    def handle_bottle_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
         if error.status_code == 405:
             error.status = 404
-        return super().bottles_error(error)
+        return super().handle_bottle_error(error)
 
 
 @mutant("accepts-any-content-type", kills=["ENV-016"])
 class AcceptsAnyContentType(Server):
-    def is_of_type(self, content_type: str, wanted: str) -> bool:
+    def has_media_type(self, content_type: str, wanted: str) -> bool:
         return True
 
 
@@ -187,16 +189,16 @@ class MalformedMultipartAsEmptyForm(Server):
 
 @mutant("reports-first-query-error-only", kills=["ENV-020"])
 class ReportsFirstQueryErrorOnly(Server):
-    def paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
+    def parse_paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
         try:
-            return super().paging(query, statuses)
+            return super().parse_paging(query, statuses)
         except Refused as refused:
             raise self.invalid(dict(list((refused.errors or {}).items())[:1])) from None
 
 
 @mutant("ignores-unknown-fields", kills=["ENV-021"])
 class IgnoresUnknownFields(Server):
-    def unknown_fields(self, given: Any, known: set[str]) -> Errors:
+    def unknown_field_errors(self, given: Any, known: set[str]) -> Errors:
         return {}
 
 
@@ -233,10 +235,10 @@ class AcceptsIdWithLeadingZeros(Server):
 
 @mutant("large-id-returns-500", kills=["ENV-025"])
 class LargeIdReturns500(Server):
-    def owned(self, things: dict[int, Any], number: int, account: Account) -> Any:
+    def find_owned(self, things: dict[int, Any], number: int, account: Account) -> Any:
         if number >= 2**63:
             raise Refused(500, "Server error")
-        return super().owned(things, number, account)
+        return super().find_owned(things, number, account)
 
 
 @mutant("error-exposes-stack-trace", kills=["ENV-026"])
@@ -265,23 +267,25 @@ class TooLargeBodyReturns500(Server):
 
 @mutant("nul-in-status-returns-500", kills=["ENV-029"])
 class NulInStatusReturns500(Server):
-    def paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
+    def parse_paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
         if any("\0" in value for _, value in query):
             raise Refused(500, "Server error")
-        return super().paging(query, statuses)
+        return super().parse_paging(query, statuses)
 
 
 @mutant("media-type-case-sensitive", kills=["ENV-030"])
 class MediaTypeCaseSensitive(Server):
-    def is_of_type(self, content_type: str, wanted: str) -> bool:
+    def has_media_type(self, content_type: str, wanted: str) -> bool:
         return content_type.partition(";")[0].strip() == wanted
 
 
 @mutant("rejects-json-charset-parameter", kills=["ENV-030"])
 class RejectsJsonCharsetParameter(Server):
-    def is_of_type(self, content_type: str, wanted: str) -> bool:
+    def has_media_type(self, content_type: str, wanted: str) -> bool:
         return (
-            content_type.lower() == wanted if "json" in wanted else super().is_of_type(content_type, wanted)
+            content_type.lower() == wanted
+            if "json" in wanted
+            else super().has_media_type(content_type, wanted)
         )
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import bottle
+from PIL import Image
 
-from independent import pictures
+from independent import codec
+from independent.codec import DecodedImage
+from independent.envelope import Errors, Refused
 from independent.forms import Part
-from independent.pictures import Film
-from independent.records import Response, StoredImage, Token
-from independent.server import Caller, Errors, Refused, Server, Success
+from independent.records import Caller, Response, StoredImage, Success, Token
+from independent.server import Server
 from mutants import mutant
 
 FAR_OUT = 10**12  # pages that nobody would turn to
@@ -52,55 +54,57 @@ class HugePageReturns409(FarOut):
 @mutant("huge-page-number-as-string", kills=["GEN-003"])
 class HugePageNumberAsString(FarOut):
     def far_out(self, success: Success) -> Success:
-        assert success.beside is not None
-        success.beside["meta"]["current_page"] = "far out"
+        assert success.extra is not None
+        success.extra["meta"]["current_page"] = "far out"
         return success
 
 
 @mutant("huge-page-returns-plain-text", kills=["GEN-004"])
 class HugePageReturnsPlainText(Server):
-    def after(self, request: Any, response: Response) -> None:
+    def adjust_response(self, request: Any, response: Response) -> None:
         if is_far_out(request):
             response.body = b"nothing here"
 
 
 @mutant("huge-page-without-request-id", kills=["GEN-005"])
 class HugePageWithoutRequestId(Server):
-    def after(self, request: Any, response: Response) -> None:
+    def adjust_response(self, request: Any, response: Response) -> None:
         if is_far_out(request):
             del response.headers["X-Request-Id"]
 
 
 @mutant("page-above-maximum-as-first", kills=["GEN-006"])
 class PageAboveMaximumAsFirst(Server):
-    def paging(self, query: list[tuple[str, str]], statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
+    def parse_paging(
+        self, query: list[tuple[str, str]], statuses: tuple[str, ...]
+    ) -> tuple[int, int, str | None]:
         kept = [(name, "1" if name == "page" and value == str(2**53) else value) for name, value in query]
-        return super().paging(kept, statuses)
+        return super().parse_paging(kept, statuses)
 
 
 @mutant("rejects-narrow-images", kills=["GEN-007"])
 class RejectsNarrowImages(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if film.size[0] < NARROW:
-            raise pictures.Unreadable("The image is too narrow.")
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if decoded.size[0] < NARROW:
+            raise codec.InvalidImage("The image is too narrow.")
+        return decoded
 
 
 @mutant("accepts-twelve-byte-file", kills=["GEN-008"])
 class AcceptsTwelveByteFile(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
         if len(part.content) == 12:
-            return Film("png", [pictures.Image.new("L", (2, 2))])
-        return super().read_picture(part, name, errors)
+            return DecodedImage("png", [Image.new("L", (2, 2))])
+        return super().read_image(part, name, errors)
 
 
 @mutant("batches-wrong-method-returns-404", kills=["GEN-009"])
 class BatchesWrongMethodReturns404(Server):
-    def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
+    def handle_bottle_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
         if error.status_code == 405 and bottle.request.path.startswith("/api/batches"):
             error.status = 404
-        return super().bottles_error(error)
+        return super().handle_bottle_error(error)
 
 
 @mutant("subscription-with-any-credentials", kills=["GEN-010"])
@@ -117,17 +121,17 @@ class SubscriptionWithAnyCredentials(Server):
 
 @mutant("narrow-images-not-deleted", kills=["GEN-011"])
 class NarrowImagesNotDeleted(Server):
-    def forget(self, image: StoredImage) -> None:
+    def remove_image(self, image: StoredImage) -> None:
         if image.original_size[0] >= NARROW:
-            super().forget(image)
+            super().remove_image(image)
 
 
 @mutant("login-restores-revoked-token", kills=["GEN-101"])
 class LoginRestoresRevokedToken(Server):
     last_revoked: Token | None = None
 
-    def revoke(self, token: Token) -> None:
-        super().revoke(token)
+    def revoke_token(self, token: Token) -> None:
+        super().revoke_token(token)
         self.last_revoked = token
 
     def login(self, request: Any, given: dict[str, Any]) -> Success:
@@ -141,8 +145,8 @@ class LoginRestoresRevokedToken(Server):
 class UploadRestoresDeletedImage(Server):
     last_forgotten: StoredImage | None = None
 
-    def forget(self, image: StoredImage) -> None:
-        super().forget(image)
+    def remove_image(self, image: StoredImage) -> None:
+        super().remove_image(image)
         self.last_forgotten = image
 
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:

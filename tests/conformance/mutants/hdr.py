@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from independent.server import Refused, Server
+from independent.envelope import Refused
+from independent.server import Server
 from mutants import mutant
 
 _ERROR = 400
@@ -14,7 +15,7 @@ _LONGEST_NAME = 255  # bytes, of file systems
 
 @mutant("errors-without-request-id", kills=["HDR-001"])
 class ErrorsWithoutRequestId(Server):
-    def after(self, request: Any, response: Any) -> None:
+    def adjust_response(self, request: Any, response: Any) -> None:
         if response.status >= _ERROR:
             del response.headers["X-Request-Id"]
 
@@ -27,34 +28,34 @@ class ConstantRequestId(Server):
 
 @mutant("errors-without-nosniff", kills=["HDR-003"])
 class ErrorsWithoutNosniff(Server):
-    def after(self, request: Any, response: Any) -> None:
+    def adjust_response(self, request: Any, response: Any) -> None:
         if response.status >= _ERROR:
             del response.headers["X-Content-Type-Options"]
 
 
 @mutant("errors-as-problem-json", kills=["HDR-004"])
 class ErrorsAsProblemJson(Server):
-    def after(self, request: Any, response: Any) -> None:
+    def adjust_response(self, request: Any, response: Any) -> None:
         if response.status >= _ERROR:
             response.headers["Content-Type"] = "application/problem+json"
 
 
 @mutant("allow-header-lists-get-only", kills=["HDR-005"])
 class AllowHeaderListsGetOnly(Server):
-    def allowed(self, methods: str) -> str:
+    def allow_header(self, methods: str) -> str:
         return "GET"
 
 
 @mutant("user-response-cacheable", kills=["HDR-006"])
 class UserResponseCacheable(Server):
-    def after(self, request: Any, response: Any) -> None:
+    def adjust_response(self, request: Any, response: Any) -> None:
         if request.path.endswith("/user"):
             response.headers["Cache-Control"] = "private, max-age=60"
 
 
 @mutant("filename-echoed-in-header", kills=["HDR-007"])
 class FilenameEchoedInHeader(Server):
-    def after(self, request: Any, response: Any) -> None:
+    def adjust_response(self, request: Any, response: Any) -> None:
         if response.status == 202 and request.path.endswith("/upscale"):
             name = json.loads(response.body)["data"]["original_filename"]
             response.headers["X-Filename"] = name.encode("ascii", "replace").decode()

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageChops, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from independent.pictures import Film, Unreadable
-from independent.server import FILE_CAP, LARGEST_SIDE, Server
+from independent.codec import DecodedImage, InvalidImage
+from independent.server import Server
+from independent.sizing import MAX_SIDE_PIXELS
+from independent.uploads import MAX_FILE_BYTES
 from mutants import mutant
 
 if TYPE_CHECKING:
+    from independent.envelope import Errors
     from independent.forms import Part
     from independent.records import Sizing, StoredImage
-    from independent.server import Errors
 
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
@@ -25,51 +27,51 @@ _HALF = 127  # of 255
 
 @mutant("scale-factor-always-two", kills=["IMG-001"])
 class ScaleFactorAlwaysTwo(Server):
-    def factor(self, sizing: Sizing) -> int:
+    def scale_factor(self, sizing: Sizing) -> int:
         return 2
 
 
 @mutant("result-always-png", kills=["IMG-002"])
 class ResultAlwaysPng(Server):
-    def encode(self, film: Film) -> bytes:
-        film.format = "png"
-        return super().encode(film)
+    def encode(self, decoded: DecodedImage) -> bytes:
+        decoded.format = "png"
+        return super().encode(decoded)
 
 
 @mutant("result-type-octet-stream", kills=["IMG-003"])
 class ResultTypeOctetStream(Server):
-    def file_type(self, image: StoredImage) -> str:
+    def result_media_type(self, image: StoredImage) -> str:
         return "application/octet-stream"
 
 
 @mutant("result-filename-always-png", kills=["IMG-003"])
 class ResultFilenameAlwaysPng(Server):
-    def result_name(self, image: StoredImage) -> str:
+    def result_filename(self, image: StoredImage) -> str:
         return image.filename.rpartition(".")[0] + ".png"
 
 
 @mutant("result-blank", kills=["IMG-004"])
 class ResultBlank(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return Image.new("RGB", size, (128, 128, 128))
 
 
 @mutant("result-mirrored", kills=["IMG-004"])
 class ResultMirrored(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return ImageOps.mirror(super().enlarge(frame, size))
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return ImageOps.mirror(super().resize_frame(frame, size))
 
 
 @mutant("result-rotated-180", kills=["IMG-004"])
 class ResultRotated180(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return super().enlarge(frame, size).transpose(Image.Transpose.ROTATE_180)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return super().resize_frame(frame, size).transpose(Image.Transpose.ROTATE_180)
 
 
 @mutant("result-swaps-red-and-blue", kills=["IMG-004"])
 class ResultSwapsRedAndBlue(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        red, green, blue = super().enlarge(frame.convert("RGB"), size).split()
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        red, green, blue = super().resize_frame(frame.convert("RGB"), size).split()
         return Image.merge("RGB", (blue, green, red))
 
 
@@ -77,33 +79,33 @@ class ResultSwapsRedAndBlue(Server):
 class ResultShifted(Server):
     """By one pixel of the original."""
 
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return ImageChops.offset(super().enlarge(frame, size), size[0] // frame.width, 0)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return ImageChops.offset(super().resize_frame(frame, size), size[0] // frame.width, 0)
 
 
 @mutant("result-cropped", kills=["IMG-004"])
 class ResultCropped(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         w, h = frame.size
-        return super().enlarge(frame.crop((w // 10, h // 10, w - w // 10, h - h // 10)), size)
+        return super().resize_frame(frame.crop((w // 10, h // 10, w - w // 10, h - h // 10)), size)
 
 
 @mutant("nearest-neighbour-scaling", kills=["IMG-005"])
 class NearestNeighbourScaling(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return frame.resize(size, Image.Resampling.NEAREST)
 
 
 @mutant("alpha-dropped", kills=["IMG-006"])
 class AlphaDropped(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return super().enlarge(frame.convert("RGB"), size)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return super().resize_frame(frame.convert("RGB"), size)
 
 
 @mutant("alpha-thresholded", kills=["IMG-006"])
 class AlphaThresholded(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame, size)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().resize_frame(frame, size)
         if larger.mode == "RGBA":
             larger.putalpha(larger.getchannel("A").point(lambda level: 255 if level > _HALF else 0))
         return larger
@@ -111,84 +113,84 @@ class AlphaThresholded(Server):
 
 @mutant("opaque-image-gains-alpha", kills=["IMG-007"])
 class OpaqueImageGainsAlpha(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame.convert("RGBA"), size)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().resize_frame(frame.convert("RGBA"), size)
         larger.putalpha(200)
         return larger
 
 
 @mutant("gray-tinted", kills=["IMG-008"])
 class GrayTinted(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame, size)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().resize_frame(frame, size)
         return _tinted(larger) if larger.mode == "L" else larger
 
 
 @mutant("rejects-palette-png", kills=["IMG-009"])
 class RejectsPalettePng(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if film.format == "png" and Image.open(io.BytesIO(content)).mode == "P":
-            raise Unreadable("The image has a palette.")
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if decoded.format == "png" and Image.open(io.BytesIO(content)).mode == "P":
+            raise InvalidImage("The image has a palette.")
+        return decoded
 
 
 @mutant("gray16-clipped-to-8-bits", kills=["IMG-010"])
 class Gray16ClippedTo8Bits(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
         if image.mode.startswith("I"):
-            film.frames = [image.convert("I").convert("L")]
-        return film
+            decoded.frames = [image.convert("I").convert("L")]
+        return decoded
 
 
 @mutant("cmyk-inverted", kills=["IMG-011"])
 class CmykInverted(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).mode == "CMYK":
-            film.frames = [ImageOps.invert(frame.convert("RGB")) for frame in film.frames]
-        return film
+            decoded.frames = [ImageOps.invert(frame.convert("RGB")) for frame in decoded.frames]
+        return decoded
 
 
 @mutant("orientation-ignored", kills=["IMG-012", "SIZE-019"])
 class OrientationIgnored(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
         if _ORIENTATION in image.getexif():
-            film.frames = [image.convert("RGB")]
-        return film
+            decoded.frames = [image.convert("RGB")]
+        return decoded
 
 
 @mutant("orientation-tag-kept-after-rotation", kills=["IMG-012"])
 class OrientationTagKeptAfterRotation(Server):
-    def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
+    def complete_image(self, image: StoredImage, decoded: DecodedImage, content: bytes) -> None:
         noted = Image.open(io.BytesIO(image.content)).getexif()
         if _ORIENTATION in noted:
             kept = io.BytesIO()
             Image.open(io.BytesIO(content)).save(kept, "JPEG", exif=noted)
             content = kept.getvalue()
-        super().complete(image, film, content)
+        super().complete_image(image, decoded, content)
 
 
 @mutant("upscales-first-frame-only", kills=["IMG-013", "IMG-014", "IMG-015"])
 class UpscalesFirstFrameOnly(Server):
-    def upscale(self, film: Film, size: tuple[int, int]) -> Film:
-        film.frames = film.frames[:1]
-        return super().upscale(film, size)
+    def upscale_frames(self, decoded: DecodedImage, size: tuple[int, int]) -> DecodedImage:
+        decoded.frames = decoded.frames[:1]
+        return super().upscale_frames(decoded, size)
 
 
 @mutant("frames-not-composited", kills=["IMG-013", "IMG-014"])
 class FramesNotComposited(Server):
     """As they lie in the file, and not as they are shown."""
 
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if not film.pages:
-            film.frames[1:] = map(_what_changed, film.frames, film.frames[1:])
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if not decoded.has_pages:
+            decoded.frames[1:] = map(_what_changed, decoded.frames, decoded.frames[1:])
+        return decoded
 
 
 def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
@@ -202,60 +204,60 @@ def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
 
 @mutant("pages-scaled-to-one-size", kills=["IMG-015"])
 class PagesScaledToOneSize(Server):
-    def upscale(self, film: Film, size: tuple[int, int]) -> Film:
-        film.frames = [self.enlarge(frame, size) for frame in film.frames]
-        return film
+    def upscale_frames(self, decoded: DecodedImage, size: tuple[int, int]) -> DecodedImage:
+        decoded.frames = [self.resize_frame(frame, size) for frame in decoded.frames]
+        return decoded
 
 
 @mutant("trusts-filename-extension", kills=["IMG-016"])
 class TrustsFilenameExtension(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
-        film = super().read_picture(part, name, errors)
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
+        decoded = super().read_image(part, name, errors)
         extension = (part.filename or "").rpartition(".")[2].lower()
-        if film and extension not in {film.format, {"jpeg": "jpg"}.get(film.format)}:
+        if decoded and extension not in {decoded.format, {"jpeg": "jpg"}.get(decoded.format)}:
             errors[name] = ["The image is not what its name says."]
             return None
-        return film
+        return decoded
 
 
 @mutant("filename-extension-not-corrected", kills=["IMG-016"])
 class FilenameExtensionNotCorrected(Server):
-    def result_name(self, image: StoredImage) -> str:
+    def result_filename(self, image: StoredImage) -> str:
         return image.filename
 
 
 @mutant("image-content-not-validated", kills=["IMG-017", "IMG-018"])
 class ImageContentNotValidated(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
         return self.decode(part.content)
 
-    def decode(self, content: bytes) -> Film:
+    def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
-        except Unreadable:
-            return Film("png", [Image.new("RGB", (64, 48))])
+        except InvalidImage:
+            return DecodedImage("png", [Image.new("RGB", (64, 48))])
 
 
 @mutant("validates-image-header-only", kills=["IMG-018"])
 class ValidatesImageHeaderOnly(Server):
-    def decode(self, content: bytes) -> Film:
+    def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
-        except Unreadable:
+        except InvalidImage:
             image = Image.open(io.BytesIO(content))
-            return Film(str(image.format).lower(), [Image.new("RGB", image.size)])
+            return DecodedImage(str(image.format).lower(), [Image.new("RGB", image.size)])
 
 
 @mutant("accepts-too-large-file", kills=["IMG-019"])
 class AcceptsTooLargeFile(Server):
-    def largest_file(self) -> int:
-        return 2 * FILE_CAP
+    def max_file_bytes(self) -> int:
+        return 2 * MAX_FILE_BYTES
 
 
 @mutant("rejects-file-of-10-mib", kills=["IMG-020"])
 class RejectsFileOf10Mib(Server):
-    def largest_file(self) -> int:
-        return FILE_CAP - 1
+    def max_file_bytes(self) -> int:
+        return MAX_FILE_BYTES - 1
 
 
 @mutant("result-sides-rounded-to-even", kills=["IMG-021"])
@@ -267,63 +269,63 @@ class ResultSidesRoundedToEven(Server):
 
 @mutant("orientation-3-not-applied", kills=["IMG-012"])
 class Orientation3NotApplied(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
-            film.frames = [frame.rotate(180) for frame in film.frames]
-        return film
+            decoded.frames = [frame.rotate(180) for frame in decoded.frames]
+        return decoded
 
 
 class _LosingTransparency(Server):
     """Where ``loses`` says so."""
 
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if self.loses(film, Image.open(io.BytesIO(content)).mode):
-            film.frames = [frame.convert("RGB") for frame in film.frames]
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if self.loses(decoded, Image.open(io.BytesIO(content)).mode):
+            decoded.frames = [frame.convert("RGB") for frame in decoded.frames]
+        return decoded
 
-    def loses(self, film: Film, mode: str) -> bool:
+    def loses(self, decoded: DecodedImage, mode: str) -> bool:
         raise NotImplementedError
 
 
 @mutant("gray-loses-alpha", kills=["IMG-006"])
 class GrayLosesAlpha(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
+    def loses(self, decoded: DecodedImage, mode: str) -> bool:
         return mode == "LA"
 
 
 @mutant("palette-loses-alpha", kills=["IMG-006"])
 class PaletteLosesAlpha(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
-        return mode == "P" and film.format == "png"
+    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+        return mode == "P" and decoded.format == "png"
 
 
 @mutant("tiff-loses-alpha", kills=["IMG-006"])
 class TiffLosesAlpha(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
-        return film.format == "tiff"
+    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+        return decoded.format == "tiff"
 
 
 @mutant("animation-loses-alpha", kills=["IMG-006"])
 class AnimationLosesAlpha(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
-        return len(film.frames) > 1
+    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+        return len(decoded.frames) > 1
 
 
 @mutant("gray16-tinted", kills=["IMG-008"])
 class Gray16Tinted(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).mode.startswith("I"):
-            film.frames = [_tinted(frame) for frame in film.frames]
-        return film
+            decoded.frames = [_tinted(frame) for frame in decoded.frames]
+        return decoded
 
 
 @mutant("gray-alpha-tinted", kills=["IMG-008"])
 class GrayAlphaTinted(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame, size)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        larger = super().resize_frame(frame, size)
         if larger.mode != "LA":
             return larger
         light, alpha = larger.split()
@@ -338,80 +340,80 @@ def _tinted(gray: Image.Image) -> Image.Image:
 
 @mutant("rejects-one-bit-image", kills=["IMG-022"])
 class RejectsOneBitImage(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).mode == "1":
-            raise Unreadable("The image has too few colours.")
-        return film
+            raise InvalidImage("The image has too few colours.")
+        return decoded
 
 
 @mutant("white-is-zero-tiff-inverted", kills=["IMG-022"])
 class WhiteIsZeroTiffInverted(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
         if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-            film.frames = [ImageOps.invert(frame) for frame in film.frames]
-        return film
+            decoded.frames = [ImageOps.invert(frame) for frame in decoded.frames]
+        return decoded
 
 
 @mutant("orientation-8-applied-as-6", kills=["IMG-012"])
 class Orientation8AppliedAs6(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:
-            film.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in film.frames]
-        return film
+            decoded.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in decoded.frames]
+        return decoded
 
 
 @mutant("orientation-applied-to-jpeg-only", kills=["IMG-023"])
 class OrientationAppliedToJpegOnly(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
-        if film.format != "jpeg" and _ORIENTATION in image.getexif():
-            film.frames = [image.convert("RGB")]
-        return film
+        if decoded.format != "jpeg" and _ORIENTATION in image.getexif():
+            decoded.frames = [image.convert("RGB")]
+        return decoded
 
 
 @mutant("damage-after-first-frame-ignored", kills=["IMG-018"])
 class DamageAfterFirstFrameIgnored(Server):
     """What comes behind it is taken as far as it goes."""
 
-    def decode(self, content: bytes) -> Film:
+    def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
-        except Unreadable:
+        except InvalidImage:
             with suppress(Exception):  # not even the first one can be read
                 image = Image.open(io.BytesIO(content))
-                return Film(str(image.format).lower(), [image.convert("RGB")])
+                return DecodedImage(str(image.format).lower(), [image.convert("RGB")])
             raise
 
 
 @mutant("accepts-decompression-bomb", kills=["IMG-024"])
 class AcceptsDecompressionBomb(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
         if _is_vast(part.content):
-            return Film("png", [Image.new("L", (64, 48))])
-        return super().read_picture(part, name, errors)
+            return DecodedImage("png", [Image.new("L", (64, 48))])
+        return super().read_image(part, name, errors)
 
 
 @mutant("decompression-bomb-exhausts-memory", kills=["IMG-024"])
 class DecompressionBombExhaustsMemory(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
         if _is_vast(part.content):
             raise MemoryError
-        return super().read_picture(part, name, errors)
+        return super().read_image(part, name, errors)
 
 
 def _is_vast(content: bytes) -> bool:
     """A PNG that is over 16,384 pixels wide."""
-    return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > LARGEST_SIDE
+    return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > MAX_SIDE_PIXELS
 
 
 @mutant("icc-profile-dropped", kills=["IMG-025"])
 class IccProfileDropped(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        film.profile = None
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        decoded.icc_profile = None
+        return decoded

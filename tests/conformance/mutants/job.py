@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from independent.server import Server, Success
+from independent.records import Success
+from independent.server import Server
 from mutants import mutant
 
 if TYPE_CHECKING:
-    from independent.pictures import Film
-    from independent.records import StoredImage
-    from independent.server import Caller
+    from independent.codec import DecodedImage
+    from independent.records import Caller, StoredImage
 
 _LONG_WORK_SECONDS = 0.3  # so that unfinished images are there to be looked at
 
@@ -84,14 +84,14 @@ class ResultSizeIsOriginalSize(Server):
 
 @mutant("dimensions-height-first", kills=["JOB-007"])
 class DimensionsHeightFirst(Server):
-    def dimensions(self, size: tuple[int, int], between: str = "x") -> str:
-        return super().dimensions((size[1], size[0]), between)
+    def format_dimensions(self, size: tuple[int, int], between: str = "x") -> str:
+        return super().format_dimensions((size[1], size[0]), between)
 
 
 @mutant("formatted-dimensions-without-spaces", kills=["JOB-007"])
 class FormattedDimensionsWithoutSpaces(Server):
-    def dimensions(self, size: tuple[int, int], between: str = "x") -> str:
-        return super().dimensions(size, "x")
+    def format_dimensions(self, size: tuple[int, int], between: str = "x") -> str:
+        return super().format_dimensions(size, "x")
 
 
 @mutant("human-size-in-decimal-units", kills=["JOB-008"])
@@ -102,8 +102,8 @@ class HumanSizeInDecimalUnits(Server):
 
 @mutant("processing-time-in-microseconds", kills=["JOB-009"])
 class ProcessingTimeInMicroseconds(Server):
-    def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
-        super().complete(image, film, content)
+    def complete_image(self, image: StoredImage, decoded: DecodedImage, content: bytes) -> None:
+        super().complete_image(image, decoded, content)
         image.processing_time = (image.processing_time or 0) * 1e6
 
 
@@ -116,8 +116,8 @@ class UnfinishedImageShowsLink(_Working):
 @mutant("unfinished-image-download-succeeds", kills=["JOB-011"])
 class UnfinishedImageDownloadSucceeds(_Working):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
-        image = self.owned(self.images, number, caller.account)
-        data = {"download_url": self.link(image), "filename": self.result_name(image)}
+        image = self.find_owned(self.images, number, caller.account)
+        data = {"download_url": self.link(image), "filename": self.result_filename(image)}
         return Success("Download URL generated successfully", data)
 
 
@@ -125,15 +125,15 @@ class UnfinishedImageDownloadSucceeds(_Working):
 class ResultOfFirstImageForAll(Server):
     """Everybody gets the picture that was sent first."""
 
-    def upscaled(self, image: StoredImage) -> Film:
+    def upscale_image(self, image: StoredImage) -> DecodedImage:
         first = next(iter(self.images.values()))
-        return self.upscale(self.decode(first.content), image.wanted_size)
+        return self.upscale_frames(self.decode(first.content), image.target_size)
 
 
 @mutant("same-filename-overwrites-original", kills=["JOB-012"])
 class SameFilenameOverwritesOriginal(_Working):
     """The last one of a name is what is worked on."""
 
-    def upscaled(self, image: StoredImage) -> Film:
+    def upscale_image(self, image: StoredImage) -> DecodedImage:
         last = [other for other in self.images.values() if other.filename == image.filename][-1]
-        return self.upscale(self.decode(last.content), image.wanted_size)
+        return self.upscale_frames(self.decode(last.content), image.target_size)

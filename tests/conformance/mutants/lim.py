@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from independent.envelope import Refused
 from independent.forms import Part
-from independent.records import Account, Response
-from independent.server import Caller, Refused, Server, Success
+from independent.records import Account, Caller, Response, Success
+from independent.server import Server
 from mutants import mutant
 
 REMAINING = "X-RateLimit-Remaining"
@@ -70,14 +71,14 @@ class RejectedUploadCharged(Server):
 
 @mutant("errors-without-quota-header", kills=["LIM-006"])
 class ErrorsWithoutQuotaHeader(Server):
-    def after(self, request: Any, response: Response) -> None:
+    def adjust_response(self, request: Any, response: Response) -> None:
         if response.status >= 400:
             response.headers.pop(REMAINING, None)
 
 
 @mutant("quota-header-before-upload", kills=["LIM-006", "LIM-008"])
 class QuotaHeaderBeforeUpload(Server):
-    def after(self, request: Any, response: Response) -> None:
+    def adjust_response(self, request: Any, response: Response) -> None:
         if response.status == 202:
             response.headers[REMAINING] = str(int(response.headers[REMAINING]) + 1)
 
@@ -90,7 +91,7 @@ class BatchChargedAsOneImage(Server):
 
 @mutant("batches-without-quota-header", kills=["LIM-008"])
 class BatchesWithoutQuotaHeader(Server):
-    def after(self, request: Any, response: Response) -> None:
+    def adjust_response(self, request: Any, response: Response) -> None:
         if request.path.startswith("/api/batches"):
             response.headers.pop(REMAINING, None)
 

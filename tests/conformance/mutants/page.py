@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from independent.records import StoredBatch, StoredImage
-from independent.server import Caller, Server, Success
+from independent.records import Caller, StoredBatch, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 Query = list[tuple[str, str]]
@@ -39,7 +39,7 @@ class OldestFirst(Server):
 
 @mutant("page-clamped-to-range", kills=["PAGE-003", "PAGE-012"])
 class PageClampedToRange(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         nearest = {"page": 1, "per_page": 15}
         kept = [
             (name, str(max(1, min(100, int(value)))) if value.lstrip("-").isdecimal() else str(nearest[name]))
@@ -47,7 +47,7 @@ class PageClampedToRange(Server):
             else (name, value)
             for name, value in query
         ]
-        return super().paging(kept, statuses)
+        return super().parse_paging(kept, statuses)
 
 
 @mutant("per-page-default-10", kills=["PAGE-004"])
@@ -58,7 +58,7 @@ class PerPageDefault10(Server):
 
 @mutant("per-page-maximum-50", kills=["PAGE-004"])
 class PerPageMaximum50(Server):
-    def most_per_page(self) -> int:
+    def max_per_page(self) -> int:
         return 50
 
 
@@ -78,15 +78,15 @@ class PagePastEndShowsLastPage(Server):
 
 @mutant("ignores-status-filter", kills=["PAGE-006", "PAGE-013"])
 class IgnoresStatusFilter(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        number, per_page, _ = super().paging(query, statuses)
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        number, per_page, _ = super().parse_paging(query, statuses)
         return number, per_page, None
 
 
 @mutant("accepts-unknown-status-filter", kills=["PAGE-006"])
 class AcceptsUnknownStatusFilter(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().paging(query, (*statuses, *(value for name, value in query if name == "status")))
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        return super().parse_paging(query, (*statuses, *(value for name, value in query if name == "status")))
 
 
 @mutant("page-links-without-status", kills=["PAGE-007"])
@@ -112,17 +112,17 @@ class LastPageWithNextLink(Server):
 
 @mutant("accepts-repeated-query-parameter", kills=["PAGE-008", "PAGE-012"])
 class AcceptsRepeatedQueryParameter(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().paging(list(dict(query).items()), statuses)
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        return super().parse_paging(list(dict(query).items()), statuses)
 
 
 @mutant("rejects-unknown-query-parameter", kills=["PAGE-009"])
 class RejectsUnknownQueryParameter(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
         unknown = {name for name, _ in query} - {"page", "per_page", "status"}
         if unknown:
             raise self.invalid({name: ["There is no such parameter."] for name in unknown})
-        return super().paging(query, statuses)
+        return super().parse_paging(query, statuses)
 
 
 @mutant("last-page-rounded-down", kills=["PAGE-010", "PAGE-014"])
@@ -169,8 +169,8 @@ class ProcessingFilterIncludesPending(Server):
 
 @mutant("list-omits-oldest-image", kills=["PAGE-017"])
 class ListOmitsOldestImage(Server):
-    def listed(self, things: dict[int, Any], account: Any) -> list[Any]:
-        return super().listed(things, account)[:-1]
+    def list_owned(self, things: dict[int, Any], account: Any) -> list[Any]:
+        return super().list_owned(things, account)[:-1]
 
 
 @mutant("listed-images-without-result-fields", kills=["PAGE-018"])
@@ -210,7 +210,7 @@ class FiltersAfterPagination(Unhurried):
         request.environ["QUERY_STRING"] = urlencode(kept)
         found = super().list_images(request, caller)
         found.data = [image for image in found.data if image["status"] == status]
-        found.beside = right.beside
+        found.extra = right.extra
         return found
 
 
@@ -242,8 +242,8 @@ class CancelledFilterFindsNothing(Unhurried):
 
 @mutant("lenient-page-numbers", kills=["PAGE-023"])
 class LenientPageNumbers(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().paging([(name, self.tidied(value)) for name, value in query], statuses)
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+        return super().parse_paging([(name, self.tidied(value)) for name, value in query], statuses)
 
     def tidied(self, value: str) -> str:
         try:

@@ -6,14 +6,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from independent.server import LARGEST_RESULT, LARGEST_SIDE, Server
+from independent.server import Server
+from independent.sizing import MAX_RESULT_PIXELS, MAX_SIDE_PIXELS
 from mutants import mutant
 
 if TYPE_CHECKING:
+    from independent.codec import DecodedImage
+    from independent.envelope import Errors, Refused
     from independent.forms import Part
-    from independent.pictures import Film
     from independent.records import Sizing, StoredImage
-    from independent.server import Errors, Refused
 
 _SIZES = {"scale_factor", "target_width", "target_height"}
 
@@ -26,8 +27,8 @@ class DefaultScaleFactorFour(Server):
 
 @mutant("accepts-any-scale-factor", kills=["SIZE-002"])
 class AcceptsAnyScaleFactor(Server):
-    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
-        given = super().sizing(parts, errors)
+    def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+        given = super().parse_sizing(parts, errors)
         if errors.pop("scale_factor", None):
             given.scale_factor = 2
         return given
@@ -35,7 +36,7 @@ class AcceptsAnyScaleFactor(Server):
 
 @mutant("lenient-size-numbers", kills=["SIZE-003", "SIZE-011"])
 class LenientSizeNumbers(Server):
-    def whole_number(self, text: str) -> int | None:
+    def parse_integer(self, text: str) -> int | None:
         with suppress(ValueError):
             return int(float(text))
         return None
@@ -43,22 +44,22 @@ class LenientSizeNumbers(Server):
 
 @mutant("target-overrides-scale-factor", kills=["SIZE-004"])
 class TargetOverridesScaleFactor(Server):
-    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+    def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
         names = {part.name for part in parts}
         if names & {"target_width", "target_height"}:
             parts = [part for part in parts if part.name != "scale_factor"]
-        return super().sizing(parts, errors)
+        return super().parse_sizing(parts, errors)
 
 
 @mutant("other-side-rounded-down", kills=["SIZE-005", "SIZE-006"])
 class OtherSideRoundedDown(Server):
-    def following_side(self, side: int, target: int, original: int) -> int:
+    def scaled_side(self, side: int, target: int, original: int) -> int:
         return max(1, side * target // original)
 
 
 @mutant("other-side-half-rounded-to-even", kills=["SIZE-005", "SIZE-006"])
 class OtherSideHalfRoundedToEven(Server):
-    def following_side(self, side: int, target: int, original: int) -> int:
+    def scaled_side(self, side: int, target: int, original: int) -> int:
         return max(1, round(side * target / original))
 
 
@@ -67,16 +68,16 @@ class BothTargetsKeepAspectRatio(Server):
     def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
         width, height = super().result_size(original, sizing)
         if sizing.target_width and sizing.target_height:
-            height = self.following_side(original[1], width, original[0])
+            height = self.scaled_side(original[1], width, original[0])
         return width, height
 
 
 @mutant("requires-both-sides-to-grow", kills=["SIZE-008"])
 class RequiresBothSidesToGrow(Server):
-    def size_errors(self, film: Film, sizing: Sizing) -> Errors:
-        errors = super().size_errors(film, sizing)
-        larger = self.result_size(film.size, sizing)
-        if not errors and (larger[0] <= film.size[0] or larger[1] <= film.size[1]):
+    def size_errors(self, decoded: DecodedImage, sizing: Sizing) -> Errors:
+        errors = super().size_errors(decoded, sizing)
+        larger = self.result_size(decoded.size, sizing)
+        if not errors and (larger[0] <= decoded.size[0] or larger[1] <= decoded.size[1]):
             errors["target_width"] = ["The result would not be larger."]
         return errors
 
@@ -95,7 +96,7 @@ class AcceptsTargetAbovePlanLimit(Server):
 
 @mutant("result-size-unlimited", kills=["SIZE-012"])
 class ResultSizeUnlimited(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
         return True
 
     def process(self, image: StoredImage) -> None:
@@ -105,8 +106,8 @@ class ResultSizeUnlimited(Server):
 
 @mutant("result-height-unlimited", kills=["SIZE-012", "SIZE-014"])
 class ResultHeightUnlimited(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return super().result_fits(film, (size[0], 1))
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return super().result_fits(decoded, (size[0], 1))
 
     def process(self, image: StoredImage) -> None:
         with suppress(Exception):
@@ -115,12 +116,12 @@ class ResultHeightUnlimited(Server):
 
 @mutant("pixel-limit-per-frame", kills=["SIZE-021"])
 class PixelLimitPerFrame(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return super().result_fits(replace(film, frames=film.frames[:1]), size)
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return super().result_fits(replace(decoded, frames=decoded.frames[:1]), size)
 
     def process(self, image: StoredImage) -> None:
-        width, height = image.wanted_size
-        if width * height < LARGEST_RESULT // 4:  # not what would be too much for the machine of a test
+        width, height = image.target_size
+        if width * height < MAX_RESULT_PIXELS // 4:  # not what would be too much for the machine of a test
             super().process(image)
 
 
@@ -132,14 +133,14 @@ class RejectsTargetAtPlanLimit(Server):
 
 @mutant("rejects-result-side-16384", kills=["SIZE-013"])
 class RejectsResultSide16384(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return max(size) < LARGEST_SIDE and super().result_fits(film, size)
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return max(size) < MAX_SIDE_PIXELS and super().result_fits(decoded, size)
 
 
 @mutant("webp-side-limit-ignored", kills=["SIZE-014"])
 class WebpSideLimitIgnored(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return max(size) <= LARGEST_SIDE
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return max(size) <= MAX_SIDE_PIXELS
 
     def process(self, image: StoredImage) -> None:
         with suppress(Exception):  # no such WebP can be written
@@ -148,11 +149,11 @@ class WebpSideLimitIgnored(Server):
 
 @mutant("rejects-empty-size-field", kills=["SIZE-015"])
 class RejectsEmptySizeField(Server):
-    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+    def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
         for part in parts:
             if part.name in _SIZES and not part.content:
                 errors[part.name] = ["It must be a whole number."]
-        return super().sizing(parts, errors)
+        return super().parse_sizing(parts, errors)
 
 
 @mutant("target-with-scale-factor", kills=["SIZE-016"])

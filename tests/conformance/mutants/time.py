@@ -9,7 +9,7 @@ from independent.server import Server
 from mutants import mutant
 
 if TYPE_CHECKING:
-    from independent.pictures import Film
+    from independent.codec import DecodedImage
     from independent.records import StoredBatch, StoredImage
 
 
@@ -35,8 +35,8 @@ class UpdatedAtBeforeCreatedAt(Server):
 
 @mutant("processing-time-in-milliseconds", kills=["TIME-004"])
 class ProcessingTimeInMilliseconds(Server):
-    def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
-        super().complete(image, film, content)
+    def complete_image(self, image: StoredImage, decoded: DecodedImage, content: bytes) -> None:
+        super().complete_image(image, decoded, content)
         image.processing_time = 1000 * max(image.processing_time or 0, 0.01)
 
 

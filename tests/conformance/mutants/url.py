@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from independent.records import Response, StoredImage
-from independent.server import Caller, Refused, Server, Success
+from independent.envelope import Refused
+from independent.records import Caller, Response, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ class DownloadUrlServesOriginal(Server):
     def fetch_result(self, request: Any, number: int) -> Response:
         if request.query_string == "original":
             image = self.images[number]
-            return Response(200, {"Content-Type": self.file_type(image)}, image.content)
+            return Response(200, {"Content-Type": self.result_media_type(image)}, image.content)
         return super().fetch_result(request, number)
 
 
 @mutant("link-type-octet-stream", kills=["URL-002"])
 class LinkTypeOctetStream(Server):
-    def file_type(self, image: StoredImage) -> str:
+    def result_media_type(self, image: StoredImage) -> str:
         return "application/octet-stream"
 
 
@@ -50,14 +51,14 @@ class ResultDispositionInline(Server):
 
 @mutant("result-without-nosniff", kills=["URL-003"])
 class ResultWithoutNosniff(Server):
-    def after(self, request: Any, response: Response) -> None:
+    def adjust_response(self, request: Any, response: Response) -> None:
         if request.path.startswith("/api/results/"):
             del response.headers["X-Content-Type-Options"]
 
 
 @mutant("signature-not-verified", kills=["URL-004"])
 class SignatureNotVerified(Server):
-    def link_is_good(self, number: int, query: dict[str, str]) -> bool:
+    def is_valid_link(self, number: int, query: dict[str, str]) -> bool:
         return set(query) == {"expires", "signature"}
 
 
@@ -75,7 +76,7 @@ class SignatureOmitsImageId(Server):
 
 @mutant("result-filename-always-result", kills=["URL-005"])
 class ResultFilenameAlwaysResult(Server):
-    def result_name(self, image: StoredImage) -> str:
+    def result_filename(self, image: StoredImage) -> str:
         return f"result.{image.format}"
 
 
@@ -93,7 +94,7 @@ class FilenameKeepsDirectories(Server):
 
 @mutant("download-extension-not-corrected", kills=["URL-007"])
 class DownloadExtensionNotCorrected(Server):
-    def result_name(self, image: StoredImage) -> str:
+    def result_filename(self, image: StoredImage) -> str:
         return image.filename
 
 
@@ -103,8 +104,8 @@ class LinkBeforeResultExists(Server):
         super().__init__(**{"work_seconds": 0.2, **given})
 
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
-        image = self.owned(self.images, number, caller.account)
-        data = {"download_url": self.link(image), "filename": self.result_name(image)}
+        image = self.find_owned(self.images, number, caller.account)
+        data = {"download_url": self.link(image), "filename": self.result_filename(image)}
         return Success("Download URL generated successfully", data)
 
 
