@@ -22,30 +22,30 @@ MAX_TEXT_LENGTH, MAX_PASSWORD_LENGTH = 255, 1024
 class Accounts(Lists):
     """The operations below ``/auth`` and ``/user``."""
 
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
         """Create an account on the free plan with its first token. Raise ``Refused`` with 422 for invalid fields."""
         known = {"name", "email", "password", "password_confirmation", "device_name"}
-        errors = self.text_errors(given, known, optional={"device_name"})
-        self.add_account_errors(given, errors)
+        errors = self.text_errors(fields, known, optional={"device_name"})
+        self.add_account_errors(fields, errors)
         if errors:
             raise self.invalid(errors)
-        account = self.new_account(given["name"], given["email"], given["password"], plan="free")
+        account = self.new_account(fields["name"], fields["email"], fields["password"], plan="free")
         return Success(
-            "Registered. Please verify your address.", self.login_data(request, account, given), 201
+            "Registered. Please verify your address.", self.login_data(request, account, fields), 201
         )
 
-    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
         """Validate name, e-mail and password, and add to ``errors``."""
-        if "name" not in errors and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in given["name"]):
+        if "name" not in errors and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in fields["name"]):
             errors["name"] = ["The name must be one line."]
         if "email" not in errors:
-            if not self.is_email(given["email"]):
+            if not self.is_email(fields["email"]):
                 errors["email"] = ["The email must be a valid address."]
-            elif self.find_account(given["email"]):
+            elif self.find_account(fields["email"]):
                 errors["email"] = ["The email has already been taken."]
         if "password" not in errors:
-            found = self.password_errors(given["password"])
-            if given["password"] != given.get("password_confirmation", given["password"]):
+            found = self.password_errors(fields["password"])
+            if fields["password"] != fields.get("password_confirmation", fields["password"]):
                 found.append("The password confirmation does not match.")
             if found:
                 errors["password"] = found
@@ -63,17 +63,17 @@ class Accounts(Lists):
         ]
         return [message for holds, message in rules if not holds]
 
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
         """Issue a token. Raise ``Refused`` with 401 for wrong credentials, 403 for an unverified account."""
-        errors = self.text_errors(given, {"email", "password", "device_name"}, optional={"device_name"})
+        errors = self.text_errors(fields, {"email", "password", "device_name"}, optional={"device_name"})
         if errors:
             raise self.invalid(errors)
-        account = self.find_account(given["email"])
-        if account is None or not self.is_password_correct(account, given["password"]):
+        account = self.find_account(fields["email"])
+        if account is None or not self.is_password_correct(account, fields["password"]):
             raise self.unauthenticated(self.login_failure(account))
         if not self.is_verified(account):
             raise Refused(403, "Your e-mail address is not verified.")
-        return Success("Login successful", self.login_data(request, account, given))
+        return Success("Login successful", self.login_data(request, account, fields))
 
     def login_failure(self, account: Account | None) -> str:
         """Return the message of a failed login. ``account`` is None if the address is unknown."""
@@ -91,11 +91,11 @@ class Accounts(Lists):
         """Return the address in lower case, without surrounding spaces."""
         return email.strip().lower()
 
-    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+    def text_errors(self, fields: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
         """Return the errors of unknown, missing and overlong fields and of fields that are not text."""
-        errors = self.unknown_field_errors(given, known)
+        errors = self.unknown_field_errors(fields, known)
         for name in sorted(known):
-            value = given.get(name)
+            value = fields.get(name)
             longest = MAX_PASSWORD_LENGTH if name.startswith("password") else MAX_TEXT_LENGTH
             if value is None and name in optional:
                 continue
@@ -118,9 +118,11 @@ class Accounts(Lists):
         self.accounts[account.id] = account
         return account
 
-    def login_data(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
+    def login_data(self, request: Any, account: Account, fields: dict[str, Any]) -> dict[str, Any]:
         """Issue a token and return the data of a login. The token has the device's name or the User-Agent."""
-        name = given.get("device_name") or request.get_header("User-Agent", "")[:MAX_TEXT_LENGTH] or "unnamed"
+        name = (
+            fields.get("device_name") or request.get_header("User-Agent", "")[:MAX_TEXT_LENGTH] or "unnamed"
+        )
         token = self.issue_token(account, name)
         return {"user": self.user_data(account), "token": token, "token_type": "Bearer"}
 

@@ -55,23 +55,23 @@ class Lists(Access, RequestParsing, BatchProgress):
     ) -> tuple[int, int, str | None]:
         """Return page number, page size and status. Raise ``Refused`` with 422 for invalid or repeated values."""
         errors: Errors = {}
-        given: dict[str, Any] = {"page": 1, "per_page": self.default_per_page(), "status": None}
+        parsed: dict[str, Any] = {"page": 1, "per_page": self.default_per_page(), "status": None}
         maximum = {"page": 2**53 - 1, "per_page": self.max_per_page()}
         for name in ("page", "per_page", "status"):
             values = [value for key, value in query if key == name]
             if len(values) > 1:
-                errors[name] = [f"The {name} is given twice."]
+                errors[name] = [f"The {name} is repeated."]
             elif values and name == "status":
-                given[name] = values[0]
+                parsed[name] = values[0]
                 if values[0] not in statuses:
                     errors[name] = [f"The status must be one of: {', '.join(statuses)}."]
             elif values:
-                given[name] = self.parse_integer(values[0])
-                if given[name] is None or not 1 <= given[name] <= maximum[name]:
+                parsed[name] = self.parse_integer(values[0])
+                if parsed[name] is None or not 1 <= parsed[name] <= maximum[name]:
                     errors[name] = [f"The {name} must be a whole number between 1 and {maximum[name]}."]
         if errors:
             raise self.invalid(errors)
-        return given["page"], given["per_page"], given["status"]
+        return parsed["page"], parsed["per_page"], parsed["status"]
 
     def default_per_page(self) -> int:
         """Return the page size of a query without one."""

@@ -109,7 +109,7 @@ class Route:
 
     method: str
     path: str
-    handler: Callable[..., Success]
+    handler: Callable[..., Any]
     access: str
     body: str = ""
     max_bytes: int = 0

@@ -60,9 +60,9 @@ class RequestParsing(Envelope):
         except forms.MalformedBody:
             raise self.malformed() from None
 
-    def unknown_field_errors(self, given: Iterable[str], known: set[str]) -> Errors:
+    def unknown_field_errors(self, names: Iterable[str], known: set[str]) -> Errors:
         """Return an error for each field that the operation does not have."""
-        return {name: ["There is no such field."] for name in given if name not in known}
+        return {name: ["There is no such field."] for name in names if name not in known}
 
     def parse_integer(self, text: str) -> int | None:
         """Return the number that the text writes in at most 18 decimal digits, otherwise None."""

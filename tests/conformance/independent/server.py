@@ -17,8 +17,6 @@ from independent.http import ThreadedServer
 from independent.records import Caller, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from independent.records import Success
 
 __all__ = ["Caller", "Refused", "Route", "Server"]
@@ -62,7 +60,7 @@ class Server(Accounts, Batches):
         for thread in self.threads:
             thread.join()
 
-    def application(self) -> Callable[..., Any]:
+    def application(self) -> bottle.Bottle:
         """Return the WSGI application."""
         app = bottle.Bottle()
         app.default_error_handler = self.handle_bottle_error
@@ -121,11 +119,11 @@ class Server(Accounts, Batches):
     def handle(self, route: Route, request: Any, caller: Caller | None, numbers: dict[str, int]) -> Success:
         """Parse the body and call the handler. One handler runs at a time."""
         body = {"json": self.json_body, "form": self.form_body}.get(route.body)
-        given = [body(request, route.max_bytes)] if body else []
+        parsed = [body(request, route.max_bytes)] if body else []
         with self.lock:
             if caller is None:
-                return route.handler(request, *given)
-            return route.handler(request, caller, *given, **numbers)
+                return route.handler(request, *parsed)
+            return route.handler(request, caller, *parsed, **numbers)
 
     def handle_bottle_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
         """Return the envelope for an unknown route, a wrong method or an exception."""

@@ -25,7 +25,7 @@ class SizingRules(RequestParsing):
             "target_width": (1, MAX_SIDE_PIXELS),
             "target_height": (1, MAX_SIDE_PIXELS),
         }
-        given = Sizing()
+        sizing = Sizing()
         for part in parts:
             if part.name in bounds and part.name not in errors and part.content:
                 low, high = bounds[part.name]
@@ -33,12 +33,12 @@ class SizingRules(RequestParsing):
                 if number is None or not low <= number <= high:
                     errors[part.name] = [f"It must be a whole number between {low} and {high}."]
                 else:
-                    setattr(given, part.name, number)
-        if given.scale_factor and (given.target_width or given.target_height):
+                    setattr(sizing, part.name, number)
+        if sizing.scale_factor and (sizing.target_width or sizing.target_height):
             errors["scale_factor"] = self.factor_and_target_errors()
-        if given.target_width is None and given.target_height is None and given.scale_factor is None:
-            given.scale_factor = self.default_factor()
-        return given
+        if sizing.target_width is None and sizing.target_height is None and sizing.scale_factor is None:
+            sizing.scale_factor = self.default_factor()
+        return sizing
 
     def default_factor(self) -> int:
         """Return the scale factor of an upload without size options."""

@@ -53,7 +53,7 @@ class Uploads(Images, Worker):
             found = [part for part in parts if part.name == name]
             shown = name.removesuffix("[]")
             if len(found) > 1 and not name.endswith("[]"):
-                errors[shown] = [f"The {shown} field is given twice."]
+                errors[shown] = [f"The {shown} field is repeated."]
             elif any(part.content and (part.filename is not None) != (name == file_field) for part in found):
                 kind = "a file" if name == file_field else "text"
                 errors[shown] = [f"The {shown} must be {kind}."]

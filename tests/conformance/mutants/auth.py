@@ -1,4 +1,4 @@
-"""Servers that let in whom they should not, or keep out whom they should let in."""
+"""Mutants of the AUTH requirements: authentication, registration, login and tokens."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from independent.records import Route
 
 
-class HasGuests(Server):
-    """A place for those who should not have come in."""
+class GuestAccess(Server):
+    """A server with a guest account, for requests that it wrongly accepts."""
 
-    def guest(self) -> Token:
+    def guest_token(self) -> Token:
         account = Account(
             999, "Guest", "guest@example.com", "", "enterprise", self.now(), self.now(), quota=9
         )
         return Token(999, account, "guest", "", self.now())
 
     def guest_caller(self) -> Caller:
-        token = self.guest()
+        token = self.guest_token()
         return Caller(token.account, token)
 
 
 @mutant("accepts-missing-token", kills=["AUTH-001"])
-class AcceptsMissingToken(HasGuests):
+class AcceptsMissingToken(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         return super().authenticate(request) if request.get_header("Authorization") else self.guest_caller()
 
 
 @mutant("accepts-any-token", kills=["AUTH-002"])
-class AcceptsAnyToken(HasGuests):
+class AcceptsAnyToken(GuestAccess):
     def find_token(self, secret: str) -> Token | None:
-        return super().find_token(secret) or (self.guest() if secret else None)
+        return super().find_token(secret) or (self.guest_token() if secret else None)
 
 
 @mutant("compares-token-prefix-only", kills=["AUTH-002"])
@@ -76,7 +76,7 @@ class ValidatesBeforeAuthenticating(Server):
 
 
 @mutant("subscription-without-authentication", kills=["AUTH-006"])
-class SubscriptionWithoutAuthentication(HasGuests):
+class SubscriptionWithoutAuthentication(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         if request.path.endswith("/subscription") and not request.get_header("Authorization"):
             return self.guest_caller()
@@ -84,7 +84,7 @@ class SubscriptionWithoutAuthentication(HasGuests):
 
 
 @mutant("token-revocation-accepts-any-token", kills=["AUTH-006"])
-class TokenRevocationAcceptsAnyToken(HasGuests):
+class TokenRevocationAcceptsAnyToken(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         try:
             return super().authenticate(request)
@@ -136,31 +136,31 @@ class TokenListOldestFirst(Server):
 
 @mutant("registration-returns-200", kills=["AUTH-011"])
 class RegistrationReturns200(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().register(request, given)
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().register(request, fields)
         success.status = 200
         return success
 
 
 @mutant("registration-token-revoked", kills=["AUTH-012"])
 class RegistrationTokenRevoked(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().register(request, given)
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().register(request, fields)
         self.revoke_token(self.tokens_by_secret[success.data["token"]])
         return success
 
 
 @mutant("ignores-device-name", kills=["AUTH-012"])
 class IgnoresDeviceName(Server):
-    def login_data(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
+    def login_data(self, request: Any, account: Account, fields: dict[str, Any]) -> dict[str, Any]:
         return super().login_data(request, account, {})
 
 
 @mutant("registration-reports-first-error-only", kills=["AUTH-013"])
 class RegistrationReportsFirstErrorOnly(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
         try:
-            return super().register(request, given)
+            return super().register(request, fields)
         except Refused as refused:
             refused.errors = dict(list((refused.errors or {}).items())[:1])
             raise
@@ -168,8 +168,8 @@ class RegistrationReportsFirstErrorOnly(Server):
 
 @mutant("registration-name-optional", kills=["AUTH-013"])
 class RegistrationNameOptional(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        return super().register(request, {"name": "Nameless", **given})
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        return super().register(request, {"name": "Nameless", **fields})
 
 
 @mutant("accepts-invalid-email", kills=["AUTH-014"])
@@ -192,15 +192,15 @@ class AcceptsPasswordWithoutDigit(Server):
 
 @mutant("ignores-password-confirmation", kills=["AUTH-016"])
 class IgnoresPasswordConfirmation(Server):
-    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
-        super().add_account_errors({**given, "password_confirmation": given.get("password")}, errors)
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
+        super().add_account_errors({**fields, "password_confirmation": fields.get("password")}, errors)
 
 
 @mutant("accepts-duplicate-email", kills=["AUTH-017"])
 class AcceptsDuplicateEmail(Server):
-    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
-        address = given.get("email")
-        super().add_account_errors({**given, "email": f"another.{address}"} if address else given, errors)
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
+        address = fields.get("email")
+        super().add_account_errors({**fields, "email": f"unused.{address}"} if address else fields, errors)
 
 
 @mutant("email-case-sensitive", kills=["AUTH-017"])
@@ -218,27 +218,27 @@ class PermitsUnverifiedAccounts(Server):
 
 @mutant("unverified-login-succeeds", kills=["AUTH-019"])
 class UnverifiedLoginSucceeds(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.find_account(str(given.get("email")))
-        if account and not self.is_verified(account) and account.password == given.get("password"):
-            return Success("Login successful", self.login_data(request, account, given))
-        return super().login(request, given)
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        account = self.find_account(str(fields.get("email")))
+        if account and not self.is_verified(account) and account.password == fields.get("password"):
+            return Success("Login successful", self.login_data(request, account, fields))
+        return super().login(request, fields)
 
 
 @mutant("verification-checked-before-password", kills=["AUTH-019"])
 class VerificationCheckedBeforePassword(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.find_account(str(given.get("email")))
-        if account and not self.is_verified(account) and given.get("password"):
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        account = self.find_account(str(fields.get("email")))
+        if account and not self.is_verified(account) and fields.get("password"):
             raise Refused(403, "Your e-mail address is not verified.")
-        return super().login(request, given)
+        return super().login(request, fields)
 
 
 @mutant("login-revokes-previous-login", kills=["AUTH-020"])
 class LoginRevokesPreviousLogin(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().login(request, given)
-        kept = {*self.tokens, success.data["token"]}  # those given out at the start are the caller's
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().login(request, fields)
+        kept = {*self.tokens, success.data["token"]}  # the kit needs its own tokens
         for token in self.account_tokens(self.accounts[success.data["user"]["id"]]):
             if token.secret not in kept:
                 self.revoke_token(token)
@@ -259,10 +259,10 @@ class AcceptsAnyPassword(Server):
 
 @mutant("login-without-password-returns-401", kills=["AUTH-022"])
 class LoginWithoutPasswordReturns401(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        if "password" not in given:
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        if "password" not in fields:
             raise self.unauthenticated(self.login_failure(None))
-        return super().login(request, given)
+        return super().login(request, fields)
 
 
 @mutant("logout-keeps-token", kills=["AUTH-023"])
@@ -280,73 +280,73 @@ class LogoutRevokesAllTokens(Server):
 @mutant("revoked-token-still-valid", kills=["AUTH-025"])
 class RevokedTokenStillValid(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
-        before = dict(self.tokens_by_secret)
+        previous = dict(self.tokens_by_secret)
         success = super().delete_token(request, caller, number)
-        self.ghosts = {**self.ghosts, **before}
+        self.revoked_tokens = {**self.revoked_tokens, **previous}
         return success
 
-    ghosts: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+    revoked_tokens: dict[str, Token] = {}  # noqa: RUF012  # replaced, never mutated
 
     def find_token(self, secret: str) -> Token | None:
-        return super().find_token(secret) or self.ghosts.get(secret)
+        return super().find_token(secret) or self.revoked_tokens.get(secret)
 
 
 @mutant("revoked-token-still-listed", kills=["AUTH-025"])
 class RevokedTokenStillListed(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
-        before = self.account_tokens(caller.account)
+        previous = self.account_tokens(caller.account)
         success = super().delete_token(request, caller, number)
-        self.revoked = [*self.revoked, *(token for token in before if token.id == number)]
+        self.revoked_tokens = [*self.revoked_tokens, *(token for token in previous if token.id == number)]
         return success
 
-    revoked: list[Token] = []  # noqa: RUF012  # replaced, never changed
+    revoked_tokens: list[Token] = []  # noqa: RUF012  # replaced, never mutated
 
     def account_tokens(self, account: Account) -> list[Token]:
-        ghosts = [token for token in self.revoked if token.account is account]
-        return self.newest_first([*super().account_tokens(account), *ghosts])
+        revoked = [token for token in self.revoked_tokens if token.account is account]
+        return self.newest_first([*super().account_tokens(account), *revoked])
 
 
 @mutant("revoked-token-valid-while-cached", kills=["AUTH-025"])
 class RevokedTokenValidWhileCached(Server):
-    """Good tokens are remembered, and forgotten only when they end themselves."""
+    """Valid tokens are cached. Only an operation of the token on itself clears the cache."""
 
-    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+    cached: dict[str, Token] = {}  # noqa: RUF012  # replaced, never mutated
 
     def find_token(self, secret: str) -> Token | None:
         token = super().find_token(secret)
         if token:
-            self.known = {**self.known, secret: token}
-        return self.known.get(secret)
+            self.cached = {**self.cached, secret: token}
+        return self.cached.get(secret)
 
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().delete_token(request, caller, number)
         if number == caller.token.id:
-            self.known = {}
+            self.cached = {}
         return success
 
     def logout(self, request: Any, caller: Caller) -> Success:
-        self.known = {}
+        self.cached = {}
         return super().logout(request, caller)
 
     def revoke_all(self, request: Any, caller: Caller) -> Success:
-        self.known = {}
+        self.cached = {}
         return super().revoke_all(request, caller)
 
 
 @mutant("revoked-token-still-lists-images", kills=["AUTH-025"])
 class RevokedTokenStillListsImages(Server):
-    """What works on images has a list of tokens of its own."""
+    """Only the list of images still accepts a revoked token."""
 
-    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+    revoked_tokens: dict[str, Token] = {}  # noqa: RUF012  # replaced, never mutated
 
     def revoke_token(self, token: Token) -> None:
-        self.known = {**self.known, token.secret: token}
+        self.revoked_tokens = {**self.revoked_tokens, token.secret: token}
         super().revoke_token(token)
 
     def token_of(self, request: Any) -> Token | None:
         token = super().token_of(request)
         if token is None and request.path == "/api/images":
-            return self.known.get(request.get_header("Authorization", "").removeprefix("Bearer "))
+            return self.revoked_tokens.get(request.get_header("Authorization", "").removeprefix("Bearer "))
         return token
 
 
@@ -371,16 +371,16 @@ class RevokeAllKeepsCurrentToken(Server):
 class RevokeAllAffectsOtherAccounts(Server):
     def revoke_all(self, request: Any, caller: Caller) -> Success:
         for token in list(self.tokens_by_secret.values()):
-            if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
+            if token.secret not in self.tokens:  # the kit needs its own tokens
                 self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
 
 class TakesAddressesAsVerified(Server):
-    """No fault: it sends no mail, and who has registered can log in."""
+    """A server without a fault that treats every registered e-mail address as verified."""
 
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().register(request, given)
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().register(request, fields)
         account = self.accounts[success.data["user"]["id"]]
         account.verified_at = account.created_at
         success.data["user"] = self.user_data(account)
@@ -401,12 +401,12 @@ class RevokeAllKeepsCreatedTokens(HandsOutTokens):
                 self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
-    def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
-        success = super().create_token(request, caller, given)
+    def create_token(self, request: Any, caller: Caller, fields: dict[str, Any]) -> Success:
+        success = super().create_token(request, caller, fields)
         self.made = {*self.made, success.data["token"]}
         return success
 
-    made: set[str] = set()  # noqa: RUF012  # replaced, never changed
+    made: set[str] = set()  # noqa: RUF012  # replaced, never mutated
 
 
 @mutant("accepts-token-in-query", kills=["AUTH-028"])
@@ -430,29 +430,29 @@ class PasswordCaseInsensitive(Server):
 
 @mutant("accepts-line-break-in-account-name", kills=["AUTH-029"])
 class AcceptsLineBreakInAccountName(Server):
-    def add_account_errors(self, given: dict[str, Any], errors: Errors) -> None:
-        super().add_account_errors({**given, "name": "one line"} if "name" in given else given, errors)
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
+        super().add_account_errors({**fields, "name": "one line"} if "name" in fields else fields, errors)
 
 
 @mutant("account-name-length-unlimited", kills=["AUTH-029"])
 class AccountNameLengthUnlimited(Server):
-    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
-        name = given.get("name")
-        short = {**given, "name": name[:9]} if isinstance(name, str) else given
+    def text_errors(self, fields: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+        name = fields.get("name")
+        short = {**fields, "name": name[:9]} if isinstance(name, str) else fields
         return super().text_errors(short, known, optional)
 
 
 @mutant("token-name-ignores-user-agent", kills=["AUTH-030"])
 class TokenNameIgnoresUserAgent(Server):
-    def login_data(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
-        return super().login_data(request, account, {"device_name": "unnamed", **given})
+    def login_data(self, request: Any, account: Account, fields: dict[str, Any]) -> dict[str, Any]:
+        return super().login_data(request, account, {"device_name": "unnamed", **fields})
 
 
 @mutant("registration-requires-device-name", kills=["AUTH-030"])
 class RegistrationRequiresDeviceName(Server):
-    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
-        errors = super().text_errors(given, known, optional)
-        if "name" in known and not given.get("device_name"):
+    def text_errors(self, fields: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+        errors = super().text_errors(fields, known, optional)
+        if "name" in known and not fields.get("device_name"):
             errors["device_name"] = ["The device_name field is required."]
         return errors
 

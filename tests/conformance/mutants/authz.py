@@ -1,4 +1,4 @@
-"""Servers that mix up whose things are whose."""
+"""Mutants of the AUTHZ requirements: ownership of records and abilities of tokens."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class DeniedDeletionStillDeletes(Server):
 
 @mutant("image-list-across-accounts", kills=["AUTHZ-005"])
 class ImageListAcrossAccounts(Server):
-    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
-        if things is self.images:
-            return self.newest_first(list(things.values()))
-        return super().list_owned(things, account)
+    def list_owned(self, records: dict[int, Any], account: Account) -> list[Any]:
+        if records is self.images:
+            return self.newest_first(list(records.values()))
+        return super().list_owned(records, account)
 
 
 @mutant("image-total-across-accounts", kills=["AUTHZ-005"])
@@ -95,10 +95,10 @@ class BatchesReadableAcrossAccounts(Server):
 
 @mutant("batch-list-across-accounts", kills=["AUTHZ-006"])
 class BatchListAcrossAccounts(Server):
-    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
-        if things is self.batches:
-            return self.newest_first(list(things.values()))
-        return super().list_owned(things, account)
+    def list_owned(self, records: dict[int, Any], account: Account) -> list[Any]:
+        if records is self.batches:
+            return self.newest_first(list(records.values()))
+        return super().list_owned(records, account)
 
 
 @mutant("batches-deletable-across-accounts", kills=["AUTHZ-007"])
@@ -131,7 +131,7 @@ class UploadsChargedToFirstAccount(Server):
 
 
 class HandsOutTokens(Server):
-    """With the operation of Uprez's that makes tokens of fewer abilities, and abilities that mean nothing."""
+    """A server with Uprez's operation that creates tokens. It does not enforce the abilities of a token."""
 
     def routes(self) -> list[Route]:
         return [
@@ -139,9 +139,9 @@ class HandsOutTokens(Server):
             Route("POST", "/user/tokens", self.create_token, "account", "json", MAX_JSON_BYTES),
         ]
 
-    def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
-        token = self.issue_token(caller.account, given["name"])
-        return Success("Created", {"token": token, "abilities": given.get("abilities", ABILITIES)}, 201)
+    def create_token(self, request: Any, caller: Caller, fields: dict[str, Any]) -> Success:
+        token = self.issue_token(caller.account, fields["name"])
+        return Success("Created", {"token": token, "abilities": fields.get("abilities", ABILITIES)}, 201)
 
 
 @mutant("abilities-not-enforced", kills=["AUTHZ-011"])

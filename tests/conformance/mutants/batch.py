@@ -1,4 +1,4 @@
-"""Servers that count, size, cancel or delete a batch otherwise than it says."""
+"""Mutants of the BATCH requirements: counters, sizes, cancellation and deletion of batches."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from independent.server import Server
 from mutants import mutant
 
 
-class Unhurried(Server):
-    """Slow enough to be seen at work."""
+class SlowWorker(Server):
+    """A server whose work takes long enough to observe unfinished images."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.12, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.12, **options})
 
 
 @mutant("batch-upload-images-without-batch-id", kills=["BATCH-001"])
 class BatchUploadImagesWithoutBatchId(Server):
     def uploaded_data(self, image: StoredImage) -> dict[str, Any]:
-        told = super().uploaded_data(image)
-        told.pop("batch_id", None)
-        return told
+        data = super().uploaded_data(image)
+        data.pop("batch_id", None)
+        return data
 
 
 @mutant("batch-upload-images-reversed", kills=["BATCH-001"])
 class BatchUploadImagesReversed(Server):
     def batch_upload_data(self, batch: StoredBatch) -> dict[str, Any]:
-        told = super().batch_upload_data(batch)
-        return told | {"images": told["images"][::-1]}
+        data = super().batch_upload_data(batch)
+        return data | {"images": data["images"][::-1]}
 
 
 @mutant("batch-completed-count-off-by-one", kills=["BATCH-002"])
@@ -43,7 +43,7 @@ class BatchCompletedCountOffByOne(Server):
 
 
 @mutant("batch-progress-rounded-up", kills=["BATCH-003"])
-class BatchProgressRoundedUp(Unhurried):
+class BatchProgressRoundedUp(SlowWorker):
     def batch_progress(self, batch: StoredBatch) -> int:
         return -(-100 * (batch.completed + batch.failed) // batch.total)
 
@@ -85,8 +85,10 @@ class BatchOptionsApplyToFirstImageOnly(Server):
 
 @mutant("image-list-omits-batch-images", kills=["BATCH-006"])
 class ImageListOmitsBatchImages(Server):
-    def list_owned(self, things: dict[int, Any], account: Account) -> list[Any]:
-        return [thing for thing in super().list_owned(things, account) if not getattr(thing, "batch", None)]
+    def list_owned(self, records: dict[int, Any], account: Account) -> list[Any]:
+        return [
+            record for record in super().list_owned(records, account) if not getattr(record, "batch", None)
+        ]
 
 
 @mutant("batch-name-truncated", kills=["BATCH-007"])
@@ -142,7 +144,7 @@ class RejectedBatchChargesQuota(Server):
 @mutant("batch-file-errors-indexed-from-one", kills=["BATCH-009"])
 class BatchFileErrorsIndexedFromOne(Server):
     def read_images(self, files: list[Part], errors: Errors) -> list[DecodedImage | None]:
-        return [self.read_image(part, f"images.{place}", errors) for place, part in enumerate(files, 1)]
+        return [self.read_image(part, f"images.{index}", errors) for index, part in enumerate(files, 1)]
 
 
 @mutant("batch-size-errors-not-per-image", kills=["BATCH-010"])
@@ -159,28 +161,28 @@ class BatchSizeChecksSkipped(Server):
 
 
 @mutant("cancel-deletes-batch", kills=["BATCH-011"])
-class CancelDeletesBatch(Unhurried):
+class CancelDeletesBatch(SlowWorker):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
         self.remove_batch(self.find_owned(self.batches, number, caller.account))
         return Success("Batch cancelled successfully")
 
 
 @mutant("cancelled-batch-shows-failed", kills=["BATCH-011"])
-class CancelledBatchShowsFailed(Unhurried):
+class CancelledBatchShowsFailed(SlowWorker):
     def batch_status(self, batch: StoredBatch) -> str:
         status = super().batch_status(batch)
         return "failed" if status == "cancelled" else status
 
 
 @mutant("cancel-keeps-processing", kills=["BATCH-011"])
-class CancelKeepsProcessing(Unhurried):
+class CancelKeepsProcessing(SlowWorker):
     def cancel_batch(self, batch: StoredBatch) -> None:
         batch.cancelled = True
         self.record_batch_change(batch)
 
 
 @mutant("cancelled-batch-cannot-be-deleted", kills=["BATCH-012"])
-class CancelledBatchCannotBeDeleted(Unhurried):
+class CancelledBatchCannotBeDeleted(SlowWorker):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
         if self.find_owned(self.batches, number, caller.account).cancelled:
             return Success("Batch cancelled successfully")
@@ -244,7 +246,7 @@ class BatchResultsSizedAsFirstImage(Server):
 
 
 @mutant("batch-waits-for-deleted-image", kills=["BATCH-017"])
-class BatchWaitsForDeletedImage(Unhurried):
+class BatchWaitsForDeletedImage(SlowWorker):
     def remove_image(self, image: StoredImage) -> None:
         del self.images[image.id]
         if image.batch:
@@ -252,7 +254,7 @@ class BatchWaitsForDeletedImage(Unhurried):
 
 
 @mutant("image-deletion-shrinks-batch", kills=["BATCH-017"])
-class ImageDeletionShrinksBatch(Unhurried):
+class ImageDeletionShrinksBatch(SlowWorker):
     def remove_image(self, image: StoredImage) -> None:
         del self.images[image.id]
         if image.batch:
@@ -263,18 +265,18 @@ class ImageDeletionShrinksBatch(Unhurried):
 @mutant("batch-images-without-result-fields", kills=["BATCH-018"])
 class BatchImagesWithoutResultFields(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
-        told = super().batch_data(batch)
-        nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
-        return told | {"images": [image | nothing for image in told["images"]]}
+        data = super().batch_data(batch)
+        empty = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
+        return data | {"images": [image | empty for image in data["images"]]}
 
 
 @mutant("batch-image-links-unsigned", kills=["BATCH-018"])
 class BatchImageLinksUnsigned(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
-        told = super().batch_data(batch)
-        for image in told["images"]:
+        data = super().batch_data(batch)
+        for image in data["images"]:
             image["download_url"] = image["download_url"] and image["download_url"].partition("?")[0]
-        return told
+        return data
 
 
 @mutant("batch-files-share-single-file-limit", kills=["BATCH-019"])
@@ -293,7 +295,7 @@ class BatchFileSizeUnlimited(Server):
 
 
 @mutant("cancel-fails-completed-images", kills=["BATCH-020"])
-class CancelFailsCompletedImages(Unhurried):
+class CancelFailsCompletedImages(SlowWorker):
     def cancel_batch(self, batch: StoredBatch) -> None:
         for image in batch.images:
             image.status = "processing"
@@ -302,7 +304,7 @@ class CancelFailsCompletedImages(Unhurried):
 
 
 @mutant("cancel-removes-completed-results", kills=["BATCH-020"])
-class CancelRemovesCompletedResults(Unhurried):
+class CancelRemovesCompletedResults(SlowWorker):
     def fetch_result(self, request: Any, number: int) -> Response:
         image = self.images.get(number)
         if image and image.batch and image.batch.cancelled:
@@ -314,8 +316,8 @@ class CancelRemovesCompletedResults(Unhurried):
 class BatchReportsFirstInvalidFileOnly(Server):
     def read_images(self, files: list[Part], errors: Errors) -> list[DecodedImage | None]:
         images: list[DecodedImage | None] = []
-        for place, part in enumerate(files):
-            images.append(self.read_image(part, f"images.{place}", errors))
+        for index, part in enumerate(files):
+            images.append(self.read_image(part, f"images.{index}", errors))
             if errors:
                 break
         return images

@@ -1,4 +1,4 @@
-"""The envelope."""
+"""Mutants of the ENV requirements: the envelope, and the parsing of requests."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class ErrorWithSuccessTrue(Server):
 @mutant("errors-as-strings", kills=["ENV-012"])
 class ErrorsAsStrings(Server):
     def invalid(self, errors: Errors) -> Refused:
-        return super().invalid({name: sentences[0] for name, sentences in errors.items()})  # type: ignore[misc]
+        return super().invalid({name: messages[0] for name, messages in errors.items()})  # type: ignore[misc]
 
 
 @mutant("not-found-with-errors-field", kills=["ENV-012"])
@@ -198,7 +198,7 @@ class ReportsFirstQueryErrorOnly(Server):
 
 @mutant("ignores-unknown-fields", kills=["ENV-021"])
 class IgnoresUnknownFields(Server):
-    def unknown_field_errors(self, given: Any, known: set[str]) -> Errors:
+    def unknown_field_errors(self, names: Any, known: set[str]) -> Errors:
         return {}
 
 
@@ -235,10 +235,10 @@ class AcceptsIdWithLeadingZeros(Server):
 
 @mutant("large-id-returns-500", kills=["ENV-025"])
 class LargeIdReturns500(Server):
-    def find_owned(self, things: dict[int, Any], number: int, account: Account) -> Any:
+    def find_owned(self, records: dict[int, Any], number: int, account: Account) -> Any:
         if number >= 2**63:
             raise Refused(500, "Server error")
-        return super().find_owned(things, number, account)
+        return super().find_owned(records, number, account)
 
 
 @mutant("error-exposes-stack-trace", kills=["ENV-026"])
@@ -314,8 +314,8 @@ class RejectsChunkedBody(Server):
 @mutant("image-exposes-absolute-path", kills=["ENV-032"])
 class ImageExposesAbsolutePath(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
-        told = super().image_data(image)
-        return told | {"original_path": f"/var/lib/small/{told['original_path']}"}
+        data = super().image_data(image)
+        return data | {"original_path": f"/var/lib/small/{data['original_path']}"}
 
 
 @mutant("original-path-contains-filename", kills=["ENV-033"])

@@ -1,4 +1,4 @@
-"""Servers whose fault no list of examples has: far out, with tiny pictures, or after three steps in one order."""
+"""Mutants of the GEN requirements: faults on rare values, or after certain sequences of requests."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from independent.records import Caller, Response, StoredImage, Success, Token
 from independent.server import Server
 from mutants import mutant
 
-FAR_OUT = 10**12  # pages that nobody would turn to
-NARROW = 12  # pixels: the pictures of all other requirements are as wide or wider
+HUGE_PAGE = 10**12  # page numbers above this are in no list of examples
+NARROW_PIXELS = 12  # pixels; the images of all other requirements are at least as wide
 
 
-def is_far_out(request: Any) -> bool:
+def is_huge_page(request: Any) -> bool:
     page = request.query.get("page", "")
-    return page.isdecimal() and FAR_OUT < int(page) < 2**53
+    return page.isdecimal() and HUGE_PAGE < int(page) < 2**53
 
 
-class FarOut(Server):
-    """Lists are answered by ``far_out`` for pages far out."""
+class HugePages(Server):
+    """A server that passes lists with a huge page number through ``adjust_huge_page``."""
 
     def page(
         self, request: Any, path: str, found: list[Any], statuses: tuple[str, ...], data: Callable[[Any], Any]
     ) -> Success:
         success = super().page(request, path, found, statuses, data)
-        return self.far_out(success) if is_far_out(request) else success
+        return self.adjust_huge_page(success) if is_huge_page(request) else success
 
-    def far_out(self, success: Success) -> Success:
+    def adjust_huge_page(self, success: Success) -> Success:
         return success
 
 
 @mutant("huge-page-returns-500", kills=["GEN-001"])
-class HugePageReturns500(FarOut):
-    def far_out(self, success: Success) -> Success:
+class HugePageReturns500(HugePages):
+    def adjust_huge_page(self, success: Success) -> Success:
         raise Refused(500, "Server error")
 
 
 @mutant("huge-page-returns-409", kills=["GEN-002"])
-class HugePageReturns409(FarOut):
-    def far_out(self, success: Success) -> Success:
-        raise Refused(409, "Nobody has so many pages.")
+class HugePageReturns409(HugePages):
+    def adjust_huge_page(self, success: Success) -> Success:
+        raise Refused(409, "There are not so many pages.")
 
 
 @mutant("huge-page-number-as-string", kills=["GEN-003"])
-class HugePageNumberAsString(FarOut):
-    def far_out(self, success: Success) -> Success:
+class HugePageNumberAsString(HugePages):
+    def adjust_huge_page(self, success: Success) -> Success:
         assert success.extra is not None
-        success.extra["meta"]["current_page"] = "far out"
+        success.extra["meta"]["current_page"] = "huge"
         return success
 
 
 @mutant("huge-page-returns-plain-text", kills=["GEN-004"])
 class HugePageReturnsPlainText(Server):
     def adjust_response(self, request: Any, response: Response) -> None:
-        if is_far_out(request):
+        if is_huge_page(request):
             response.body = b"nothing here"
 
 
 @mutant("huge-page-without-request-id", kills=["GEN-005"])
 class HugePageWithoutRequestId(Server):
     def adjust_response(self, request: Any, response: Response) -> None:
-        if is_far_out(request):
+        if is_huge_page(request):
             del response.headers["X-Request-Id"]
 
 
@@ -86,7 +86,7 @@ class PageAboveMaximumAsFirst(Server):
 class RejectsNarrowImages(Server):
     def decode(self, content: bytes) -> DecodedImage:
         decoded = super().decode(content)
-        if decoded.size[0] < NARROW:
+        if decoded.size[0] < NARROW_PIXELS:
             raise codec.InvalidImage("The image is too narrow.")
         return decoded
 
@@ -122,7 +122,7 @@ class SubscriptionWithAnyCredentials(Server):
 @mutant("narrow-images-not-deleted", kills=["GEN-011"])
 class NarrowImagesNotDeleted(Server):
     def remove_image(self, image: StoredImage) -> None:
-        if image.original_size[0] >= NARROW:
+        if image.original_size[0] >= NARROW_PIXELS:
             super().remove_image(image)
 
 
@@ -134,8 +134,8 @@ class LoginRestoresRevokedToken(Server):
         super().revoke_token(token)
         self.last_revoked = token
 
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().login(request, given)
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().login(request, fields)
         if self.last_revoked is not None:
             self.tokens_by_secret[self.last_revoked.secret] = self.last_revoked
         return success
@@ -143,16 +143,16 @@ class LoginRestoresRevokedToken(Server):
 
 @mutant("upload-restores-deleted-image", kills=["GEN-102"])
 class UploadRestoresDeletedImage(Server):
-    last_forgotten: StoredImage | None = None
+    last_removed: StoredImage | None = None
 
     def remove_image(self, image: StoredImage) -> None:
         super().remove_image(image)
-        self.last_forgotten = image
+        self.last_removed = image
 
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         success = super().upload_image(request, caller, parts)
-        if self.last_forgotten is not None:
-            self.images[self.last_forgotten.id] = self.last_forgotten
+        if self.last_removed is not None:
+            self.images[self.last_removed.id] = self.last_removed
         return success
 
 
@@ -160,13 +160,13 @@ class UploadRestoresDeletedImage(Server):
 class ThirdReadRevertsImageStatus(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.looks: Counter[int] = Counter()
+        self.reads: Counter[int] = Counter()
 
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_image(request, caller, number)
         if success.data["status"] == "completed":
-            self.looks[number] += 1
-            if self.looks[number] == 3:
+            self.reads[number] += 1
+            if self.reads[number] == 3:
                 success.data["status"] = "processing"
         return success
 
@@ -175,12 +175,12 @@ class ThirdReadRevertsImageStatus(Server):
 class ThirdReadLowersBatchCount(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.looks: Counter[int] = Counter()
+        self.reads: Counter[int] = Counter()
 
     def show_batch(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_batch(request, caller, number)
         if success.data["status"] == "completed":
-            self.looks[number] += 1
-            if self.looks[number] == 3:
+            self.reads[number] += 1
+            if self.reads[number] == 3:
                 success.data["completed_images"] -= 1
         return success

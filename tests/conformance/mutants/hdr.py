@@ -1,22 +1,22 @@
-"""Headers, and file names."""
+"""Mutants of the HDR requirements: headers and filenames."""
 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from independent.envelope import Refused
 from independent.server import Server
 from mutants import mutant
 
-_ERROR = 400
-_LONGEST_NAME = 255  # bytes, of file systems
+_MAX_NAME_BYTES = 255  # the limit of most file systems
 
 
 @mutant("errors-without-request-id", kills=["HDR-001"])
 class ErrorsWithoutRequestId(Server):
     def adjust_response(self, request: Any, response: Any) -> None:
-        if response.status >= _ERROR:
+        if response.status >= HTTPStatus.BAD_REQUEST:
             del response.headers["X-Request-Id"]
 
 
@@ -29,14 +29,14 @@ class ConstantRequestId(Server):
 @mutant("errors-without-nosniff", kills=["HDR-003"])
 class ErrorsWithoutNosniff(Server):
     def adjust_response(self, request: Any, response: Any) -> None:
-        if response.status >= _ERROR:
+        if response.status >= HTTPStatus.BAD_REQUEST:
             del response.headers["X-Content-Type-Options"]
 
 
 @mutant("errors-as-problem-json", kills=["HDR-004"])
 class ErrorsAsProblemJson(Server):
     def adjust_response(self, request: Any, response: Any) -> None:
-        if response.status >= _ERROR:
+        if response.status >= HTTPStatus.BAD_REQUEST:
             response.headers["Content-Type"] = "application/problem+json"
 
 
@@ -70,6 +70,6 @@ class FilenameNotSanitized(Server):
 @mutant("long-filename-returns-500", kills=["HDR-007"])
 class LongFilenameReturns500(Server):
     def clean(self, filename: str) -> str:
-        if len(filename.encode()) > _LONGEST_NAME:
+        if len(filename.encode()) > _MAX_NAME_BYTES:
             raise Refused(500, "Server error")
         return super().clean(filename)

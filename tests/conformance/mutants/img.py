@@ -1,4 +1,4 @@
-"""Servers that hand back another picture than the larger one of what was sent."""
+"""Mutants of the IMG requirements: the content, format and validation of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
-_HALF = 127  # of 255
+_HALF_OPAQUE = 127  # of 255
 
 
 @mutant("scale-factor-always-two", kills=["IMG-001"])
@@ -77,7 +77,7 @@ class ResultSwapsRedAndBlue(Server):
 
 @mutant("result-shifted", kills=["IMG-004"])
 class ResultShifted(Server):
-    """By one pixel of the original."""
+    """The result is shifted by one pixel of the original."""
 
     def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return ImageChops.offset(super().resize_frame(frame, size), size[0] // frame.width, 0)
@@ -105,25 +105,25 @@ class AlphaDropped(Server):
 @mutant("alpha-thresholded", kills=["IMG-006"])
 class AlphaThresholded(Server):
     def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().resize_frame(frame, size)
-        if larger.mode == "RGBA":
-            larger.putalpha(larger.getchannel("A").point(lambda level: 255 if level > _HALF else 0))
-        return larger
+        result = super().resize_frame(frame, size)
+        if result.mode == "RGBA":
+            result.putalpha(result.getchannel("A").point(lambda level: 255 if level > _HALF_OPAQUE else 0))
+        return result
 
 
 @mutant("opaque-image-gains-alpha", kills=["IMG-007"])
 class OpaqueImageGainsAlpha(Server):
     def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().resize_frame(frame.convert("RGBA"), size)
-        larger.putalpha(200)
-        return larger
+        result = super().resize_frame(frame.convert("RGBA"), size)
+        result.putalpha(200)
+        return result
 
 
 @mutant("gray-tinted", kills=["IMG-008"])
 class GrayTinted(Server):
     def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().resize_frame(frame, size)
-        return _tinted(larger) if larger.mode == "L" else larger
+        result = super().resize_frame(frame, size)
+        return _tinted(result) if result.mode == "L" else result
 
 
 @mutant("rejects-palette-png", kills=["IMG-009"])
@@ -167,10 +167,10 @@ class OrientationIgnored(Server):
 @mutant("orientation-tag-kept-after-rotation", kills=["IMG-012"])
 class OrientationTagKeptAfterRotation(Server):
     def complete_image(self, image: StoredImage, decoded: DecodedImage, content: bytes) -> None:
-        noted = Image.open(io.BytesIO(image.content)).getexif()
-        if _ORIENTATION in noted:
+        exif = Image.open(io.BytesIO(image.content)).getexif()
+        if _ORIENTATION in exif:
             kept = io.BytesIO()
-            Image.open(io.BytesIO(content)).save(kept, "JPEG", exif=noted)
+            Image.open(io.BytesIO(content)).save(kept, "JPEG", exif=exif)
             content = kept.getvalue()
         super().complete_image(image, decoded, content)
 
@@ -184,22 +184,22 @@ class UpscalesFirstFrameOnly(Server):
 
 @mutant("frames-not-composited", kills=["IMG-013", "IMG-014"])
 class FramesNotComposited(Server):
-    """As they lie in the file, and not as they are shown."""
+    """Frames contain the changes stored in the file, not the composited image."""
 
     def decode(self, content: bytes) -> DecodedImage:
         decoded = super().decode(content)
         if not decoded.has_pages:
-            decoded.frames[1:] = map(_what_changed, decoded.frames, decoded.frames[1:])
+            decoded.frames[1:] = map(_changed_rectangle, decoded.frames, decoded.frames[1:])
         return decoded
 
 
-def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
-    """On black."""
+def _changed_rectangle(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Return the changed rectangle of a frame on black."""
     box = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox()
-    alone = Image.new("RGB", after.size)
+    changed = Image.new("RGB", after.size)
     if box:
-        alone.paste(after.crop(box), box[:2])
-    return alone
+        changed.paste(after.crop(box), box[:2])
+    return changed
 
 
 @mutant("pages-scaled-to-one-size", kills=["IMG-015"])
@@ -215,7 +215,7 @@ class TrustsFilenameExtension(Server):
         decoded = super().read_image(part, name, errors)
         extension = (part.filename or "").rpartition(".")[2].lower()
         if decoded and extension not in {decoded.format, {"jpeg": "jpg"}.get(decoded.format)}:
-            errors[name] = ["The image is not what its name says."]
+            errors[name] = ["The image does not match its filename extension."]
             return None
         return decoded
 
@@ -271,45 +271,45 @@ class ResultSidesRoundedToEven(Server):
 class Orientation3NotApplied(Server):
     def decode(self, content: bytes) -> DecodedImage:
         decoded = super().decode(content)
-        if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
+        if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 3:
             decoded.frames = [frame.rotate(180) for frame in decoded.frames]
         return decoded
 
 
 class _LosingTransparency(Server):
-    """Where ``loses`` says so."""
+    """A server that drops the alpha channel of the images that ``loses_alpha`` selects."""
 
     def decode(self, content: bytes) -> DecodedImage:
         decoded = super().decode(content)
-        if self.loses(decoded, Image.open(io.BytesIO(content)).mode):
+        if self.loses_alpha(decoded, Image.open(io.BytesIO(content)).mode):
             decoded.frames = [frame.convert("RGB") for frame in decoded.frames]
         return decoded
 
-    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         raise NotImplementedError
 
 
 @mutant("gray-loses-alpha", kills=["IMG-006"])
 class GrayLosesAlpha(_LosingTransparency):
-    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         return mode == "LA"
 
 
 @mutant("palette-loses-alpha", kills=["IMG-006"])
 class PaletteLosesAlpha(_LosingTransparency):
-    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         return mode == "P" and decoded.format == "png"
 
 
 @mutant("tiff-loses-alpha", kills=["IMG-006"])
 class TiffLosesAlpha(_LosingTransparency):
-    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         return decoded.format == "tiff"
 
 
 @mutant("animation-loses-alpha", kills=["IMG-006"])
 class AnimationLosesAlpha(_LosingTransparency):
-    def loses(self, decoded: DecodedImage, mode: str) -> bool:
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         return len(decoded.frames) > 1
 
 
@@ -325,13 +325,13 @@ class Gray16Tinted(Server):
 @mutant("gray-alpha-tinted", kills=["IMG-008"])
 class GrayAlphaTinted(Server):
     def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().resize_frame(frame, size)
-        if larger.mode != "LA":
-            return larger
-        light, alpha = larger.split()
-        larger = _tinted(light)
-        larger.putalpha(alpha)
-        return larger
+        result = super().resize_frame(frame, size)
+        if result.mode != "LA":
+            return result
+        light, alpha = result.split()
+        result = _tinted(light)
+        result.putalpha(alpha)
+        return result
 
 
 def _tinted(gray: Image.Image) -> Image.Image:
@@ -378,13 +378,13 @@ class OrientationAppliedToJpegOnly(Server):
 
 @mutant("damage-after-first-frame-ignored", kills=["IMG-018"])
 class DamageAfterFirstFrameIgnored(Server):
-    """What comes behind it is taken as far as it goes."""
+    """Damage after the first frame is ignored."""
 
     def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
         except InvalidImage:
-            with suppress(Exception):  # not even the first one can be read
+            with suppress(Exception):  # the first frame is damaged too
                 image = Image.open(io.BytesIO(content))
                 return DecodedImage(str(image.format).lower(), [image.convert("RGB")])
             raise
@@ -393,7 +393,7 @@ class DamageAfterFirstFrameIgnored(Server):
 @mutant("accepts-decompression-bomb", kills=["IMG-024"])
 class AcceptsDecompressionBomb(Server):
     def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
-        if _is_vast(part.content):
+        if _is_too_wide(part.content):
             return DecodedImage("png", [Image.new("L", (64, 48))])
         return super().read_image(part, name, errors)
 
@@ -401,13 +401,13 @@ class AcceptsDecompressionBomb(Server):
 @mutant("decompression-bomb-exhausts-memory", kills=["IMG-024"])
 class DecompressionBombExhaustsMemory(Server):
     def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
-        if _is_vast(part.content):
+        if _is_too_wide(part.content):
             raise MemoryError
         return super().read_image(part, name, errors)
 
 
-def _is_vast(content: bytes) -> bool:
-    """A PNG that is over 16,384 pixels wide."""
+def _is_too_wide(content: bytes) -> bool:
+    """Return True for a PNG wider than 16,384 pixels."""
     return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > MAX_SIDE_PIXELS
 
 

@@ -1,4 +1,4 @@
-"""Servers that tell of an image what is not so."""
+"""Mutants of the JOB requirements: status, links and sizes of an image."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from independent.codec import DecodedImage
     from independent.records import Caller, StoredImage
 
-_LONG_WORK_SECONDS = 0.3  # so that unfinished images are there to be looked at
+_LONG_WORK_SECONDS = 0.3  # long enough to observe unfinished images
 
 
-class _Counting(Server):
-    """Knows how often each image was asked for."""
+class _CountsReads(Server):
+    """A server that counts how often each image is shown."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.asked: Counter[int] = Counter()
+        self.reads: Counter[int] = Counter()
 
 
-class _Working(Server):
+class _SlowWorker(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "work_seconds": _LONG_WORK_SECONDS})
 
@@ -50,21 +50,21 @@ class UploadReturnsCompleted(Server):
 
 
 @mutant("status-goes-backwards", kills=["JOB-003"])
-class StatusGoesBackwards(_Counting):
+class StatusGoesBackwards(_CountsReads):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_image(request, caller, number)
-        self.asked[number] += 1
-        told = {1: "processing", 2: "pending"}.get(self.asked[number])
-        return success if told is None else Success(success.message, success.data | {"status": told})
+        self.reads[number] += 1
+        status = {1: "processing", 2: "pending"}.get(self.reads[number])
+        return success if status is None else Success(success.message, success.data | {"status": status})
 
 
 @mutant("completed-image-processes-again", kills=["JOB-004"])
-class CompletedImageProcessesAgain(_Counting):
+class CompletedImageProcessesAgain(_CountsReads):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_image(request, caller, number)
         if success.data["status"] == "completed":
-            self.asked[number] += 1
-        if self.asked[number] > 1:
+            self.reads[number] += 1
+        if self.reads[number] > 1:
             success.data["status"] = "processing"
         return success
 
@@ -84,13 +84,13 @@ class ResultSizeIsOriginalSize(Server):
 
 @mutant("dimensions-height-first", kills=["JOB-007"])
 class DimensionsHeightFirst(Server):
-    def format_dimensions(self, size: tuple[int, int], between: str = "x") -> str:
-        return super().format_dimensions((size[1], size[0]), between)
+    def format_dimensions(self, size: tuple[int, int], separator: str = "x") -> str:
+        return super().format_dimensions((size[1], size[0]), separator)
 
 
 @mutant("formatted-dimensions-without-spaces", kills=["JOB-007"])
 class FormattedDimensionsWithoutSpaces(Server):
-    def format_dimensions(self, size: tuple[int, int], between: str = "x") -> str:
+    def format_dimensions(self, size: tuple[int, int], separator: str = "x") -> str:
         return super().format_dimensions(size, "x")
 
 
@@ -108,13 +108,13 @@ class ProcessingTimeInMicroseconds(Server):
 
 
 @mutant("unfinished-image-shows-link", kills=["JOB-010"])
-class UnfinishedImageShowsLink(_Working):
+class UnfinishedImageShowsLink(_SlowWorker):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         return super().image_data(image) | {"download_url": self.link(image)}
 
 
 @mutant("unfinished-image-download-succeeds", kills=["JOB-011"])
-class UnfinishedImageDownloadSucceeds(_Working):
+class UnfinishedImageDownloadSucceeds(_SlowWorker):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.find_owned(self.images, number, caller.account)
         data = {"download_url": self.link(image), "filename": self.result_filename(image)}
@@ -123,7 +123,7 @@ class UnfinishedImageDownloadSucceeds(_Working):
 
 @mutant("result-of-first-image-for-all", kills=["JOB-012"])
 class ResultOfFirstImageForAll(Server):
-    """Everybody gets the picture that was sent first."""
+    """Every result is made from the first upload."""
 
     def upscale_image(self, image: StoredImage) -> DecodedImage:
         first = next(iter(self.images.values()))
@@ -131,8 +131,8 @@ class ResultOfFirstImageForAll(Server):
 
 
 @mutant("same-filename-overwrites-original", kills=["JOB-012"])
-class SameFilenameOverwritesOriginal(_Working):
-    """The last one of a name is what is worked on."""
+class SameFilenameOverwritesOriginal(_SlowWorker):
+    """Images with the same filename are all made from the last upload."""
 
     def upscale_image(self, image: StoredImage) -> DecodedImage:
         last = [other for other in self.images.values() if other.filename == image.filename][-1]

@@ -1,8 +1,9 @@
-"""Servers that count the quota otherwise than they tell."""
+"""Mutants of the LIM requirements: quota and rate limit."""
 
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import Any
 
 from independent.envelope import Refused
@@ -11,14 +12,14 @@ from independent.records import Account, Caller, Response, Success
 from independent.server import Server
 from mutants import mutant
 
-REMAINING = "X-RateLimit-Remaining"
+REMAINING_HEADER = "X-RateLimit-Remaining"
 
 
 class PartlyUsed(Server):
-    """A third of a small quota is used up."""
+    """A server whose accounts have used a third of a small quota."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"quota": 300, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"quota": 300, **options})
         for account in self.accounts.values():
             account.used = 100
 
@@ -72,15 +73,15 @@ class RejectedUploadCharged(Server):
 @mutant("errors-without-quota-header", kills=["LIM-006"])
 class ErrorsWithoutQuotaHeader(Server):
     def adjust_response(self, request: Any, response: Response) -> None:
-        if response.status >= 400:
-            response.headers.pop(REMAINING, None)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            response.headers.pop(REMAINING_HEADER, None)
 
 
 @mutant("quota-header-before-upload", kills=["LIM-006", "LIM-008"])
 class QuotaHeaderBeforeUpload(Server):
     def adjust_response(self, request: Any, response: Response) -> None:
         if response.status == 202:
-            response.headers[REMAINING] = str(int(response.headers[REMAINING]) + 1)
+            response.headers[REMAINING_HEADER] = str(int(response.headers[REMAINING_HEADER]) + 1)
 
 
 @mutant("batch-charged-as-one-image", kills=["LIM-007"])
@@ -93,7 +94,7 @@ class BatchChargedAsOneImage(Server):
 class BatchesWithoutQuotaHeader(Server):
     def adjust_response(self, request: Any, response: Response) -> None:
         if request.path.startswith("/api/batches"):
-            response.headers.pop(REMAINING, None)
+            response.headers.pop(REMAINING_HEADER, None)
 
 
 @mutant("missing-retry-after", kills=["LIM-009"])
@@ -102,61 +103,63 @@ class MissingRetryAfter(Server):
         raise Refused(429, "Too many requests.")
 
 
-class LittleLeft(Server):
-    """Accounts that have two images left."""
+class TwoImagesLeft(Server):
+    """A server whose accounts have two images left."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"quota": 2, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"quota": 2, **options})
 
 
-class NothingLeft(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"quota": 0, **given})
+class NoQuota(Server):
+    """A server whose accounts have no quota."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"quota": 0, **options})
 
 
 @mutant("quota-not-enforced", kills=["LIM-010", "LIM-011"])
-class QuotaNotEnforced(NothingLeft):
+class QuotaNotEnforced(NoQuota):
     def take(self, account: Account, count: int) -> None:
         account.used += count
 
 
 @mutant("quota-checked-before-validation", kills=["LIM-010"])
-class QuotaCheckedBeforeValidation(NothingLeft):
+class QuotaCheckedBeforeValidation(NoQuota):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         self.take(caller.account, 1)
         return super().upload_image(request, caller, parts)
 
 
 @mutant("batch-truncated-to-quota", kills=["LIM-011"])
-class BatchTruncatedToQuota(LittleLeft):
+class BatchTruncatedToQuota(TwoImagesLeft):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
-        pictures = [part for part in parts if part.filename]
+        files = [part for part in parts if part.filename]
         others = [part for part in parts if not part.filename]
-        return super().upload_batch(request, caller, others + pictures[: self.remaining(caller.account)])
+        return super().upload_batch(request, caller, others + files[: self.remaining(caller.account)])
 
 
-class Crossing(Server):
-    """Between reading a number and writing it, it lets others in."""
+class RaceCondition(Server):
+    """A server that releases its lock between a read and the write that depends on it."""
 
-    def let_others_in(self) -> None:
+    def release_lock(self) -> None:
         self.lock.release()
         time.sleep(0.05)
         self.lock.acquire()
 
 
 @mutant("concurrent-uploads-counted-once", kills=["LIM-012"])
-class ConcurrentUploadsCountedOnce(Crossing):
+class ConcurrentUploadsCountedOnce(RaceCondition):
     def take(self, account: Account, count: int) -> None:
         used = account.used
-        self.let_others_in()
+        self.release_lock()
         account.used = used + count
 
 
 @mutant("concurrent-uploads-share-id", kills=["LIM-012"])
-class ConcurrentUploadsShareId(Crossing):
+class ConcurrentUploadsShareId(RaceCondition):
     def new_id(self, kind: str) -> int:
         number = self.last_ids.get(kind, 0) + 1
         if kind == "image":
-            self.let_others_in()
+            self.release_lock()
         self.last_ids[kind] = number
         return number

@@ -1,4 +1,4 @@
-"""Servers whose lists miss, repeat or mislead."""
+"""Mutants of the PAGE requirements: lists, pages, links and filters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from independent.server import Server
 from mutants import mutant
 
 Query = list[tuple[str, str]]
-Asked = tuple[int, int, str | None]
+Paging = tuple[int, int, str | None]
 
 
 @mutant("pages-overlap", kills=["PAGE-001", "PAGE-011"])
@@ -33,13 +33,13 @@ class TotalCountsPageOnly(Server):
 
 @mutant("oldest-first", kills=["PAGE-002", "PAGE-011"])
 class OldestFirst(Server):
-    def newest_first(self, things: list[Any]) -> list[Any]:
-        return super().newest_first(things)[::-1]
+    def newest_first(self, records: list[Any]) -> list[Any]:
+        return super().newest_first(records)[::-1]
 
 
 @mutant("page-clamped-to-range", kills=["PAGE-003", "PAGE-012"])
 class PageClampedToRange(Server):
-    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         nearest = {"page": 1, "per_page": 15}
         kept = [
             (name, str(max(1, min(100, int(value)))) if value.lstrip("-").isdecimal() else str(nearest[name]))
@@ -78,14 +78,14 @@ class PagePastEndShowsLastPage(Server):
 
 @mutant("ignores-status-filter", kills=["PAGE-006", "PAGE-013"])
 class IgnoresStatusFilter(Server):
-    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         number, per_page, _ = super().parse_paging(query, statuses)
         return number, per_page, None
 
 
 @mutant("accepts-unknown-status-filter", kills=["PAGE-006"])
 class AcceptsUnknownStatusFilter(Server):
-    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         return super().parse_paging(query, (*statuses, *(value for name, value in query if name == "status")))
 
 
@@ -98,27 +98,27 @@ class PageLinksWithoutStatus(Server):
 @mutant("next-link-to-same-page", kills=["PAGE-007"])
 class NextLinkToSamePage(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
-        made = super().links(path, query, number, last)
-        following = made["next"]
-        return made | {"next": following and following.replace(f"&page={number + 1}", f"&page={number}")}
+        links = super().links(path, query, number, last)
+        following = links["next"]
+        return links | {"next": following and following.replace(f"&page={number + 1}", f"&page={number}")}
 
 
 @mutant("last-page-with-next-link", kills=["PAGE-007"])
 class LastPageWithNextLink(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
-        made = super().links(path, query, number, last)
-        return made | {"next": made["next"] or made["last"]}
+        links = super().links(path, query, number, last)
+        return links | {"next": links["next"] or links["last"]}
 
 
 @mutant("accepts-repeated-query-parameter", kills=["PAGE-008", "PAGE-012"])
 class AcceptsRepeatedQueryParameter(Server):
-    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         return super().parse_paging(list(dict(query).items()), statuses)
 
 
 @mutant("rejects-unknown-query-parameter", kills=["PAGE-009"])
 class RejectsUnknownQueryParameter(Server):
-    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         unknown = {name for name, _ in query} - {"page", "per_page", "status"}
         if unknown:
             raise self.invalid({name: ["There is no such parameter."] for name in unknown})
@@ -145,40 +145,40 @@ class BatchPageLinksToImages(Server):
 
 @mutant("ties-not-ordered-by-id", kills=["PAGE-015"])
 class TiesNotOrderedById(Server):
-    def newest_first(self, things: list[Any]) -> list[Any]:
-        def moment(thing: StoredImage | StoredBatch) -> Any:
-            batch = thing.batch if isinstance(thing, StoredImage) else None
-            return batch.created_at if batch else thing.created_at
+    def newest_first(self, records: list[Any]) -> list[Any]:
+        def moment(record: StoredImage | StoredBatch) -> Any:
+            batch = record.batch if isinstance(record, StoredImage) else None
+            return batch.created_at if batch else record.created_at
 
-        return sorted(things, key=moment, reverse=True)
+        return sorted(records, key=moment, reverse=True)
 
     def image_data(self, image: StoredImage) -> dict[str, Any]:
-        told = super().image_data(image)
-        return told | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})
+        data = super().image_data(image)
+        return data | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})
 
 
 @mutant("processing-filter-includes-pending", kills=["PAGE-016"])
 class ProcessingFilterIncludesPending(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.3, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **options})
 
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        status = super().status_of(thing)
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        status = super().status_of(record)
         return "processing" if status == "pending" else status
 
 
 @mutant("list-omits-oldest-image", kills=["PAGE-017"])
 class ListOmitsOldestImage(Server):
-    def list_owned(self, things: dict[int, Any], account: Any) -> list[Any]:
-        return super().list_owned(things, account)[:-1]
+    def list_owned(self, records: dict[int, Any], account: Any) -> list[Any]:
+        return super().list_owned(records, account)[:-1]
 
 
 @mutant("listed-images-without-result-fields", kills=["PAGE-018"])
 class ListedImagesWithoutResultFields(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         found = super().list_images(request, caller)
-        nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
-        found.data = [image | nothing for image in found.data]
+        empty = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
+        found.data = [image | empty for image in found.data]
         return found
 
 
@@ -191,61 +191,61 @@ class ListedImageLinksUnsigned(Server):
         return found
 
 
-class Unhurried(Server):
-    """Slow enough to be seen at work."""
+class SlowWorker(Server):
+    """A server whose work takes long enough to observe unfinished images."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.3, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **options})
 
 
 @mutant("filters-after-pagination", kills=["PAGE-019"])
-class FiltersAfterPagination(Unhurried):
+class FiltersAfterPagination(SlowWorker):
     def list_images(self, request: Any, caller: Caller) -> Success:
         query = parse_qsl(request.query_string)
         kept = [pair for pair in query if pair[0] != "status"]
-        right = super().list_images(request, caller)
+        expected = super().list_images(request, caller)
         status = dict(query).get("status")
         if status is None:
-            return right
+            return expected
         request.environ["QUERY_STRING"] = urlencode(kept)
         found = super().list_images(request, caller)
         found.data = [image for image in found.data if image["status"] == status]
-        found.extra = right.extra
+        found.extra = expected.extra
         return found
 
 
 @mutant("next-and-prev-without-status", kills=["PAGE-019", "PAGE-020"])
 class NextAndPrevWithoutStatus(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
-        forgotten = super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
-        made = super().links(path, query, number, last)
-        return made | {"next": forgotten["next"], "prev": forgotten["prev"]}
+        without_status = super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
+        links = super().links(path, query, number, last)
+        return links | {"next": without_status["next"], "prev": without_status["prev"]}
 
 
 @mutant("processing-filter-finds-nothing", kills=["PAGE-021"])
-class ProcessingFilterFindsNothing(Unhurried):
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        return super().status_of(thing).replace("processing", "running")
+class ProcessingFilterFindsNothing(SlowWorker):
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        return super().status_of(record).replace("processing", "running")
 
 
 @mutant("pending-filter-finds-nothing", kills=["PAGE-021"])
-class PendingFilterFindsNothing(Unhurried):
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        return super().status_of(thing).replace("pending", "queued")
+class PendingFilterFindsNothing(SlowWorker):
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        return super().status_of(record).replace("pending", "queued")
 
 
 @mutant("cancelled-filter-finds-nothing", kills=["PAGE-022"])
-class CancelledFilterFindsNothing(Unhurried):
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        return super().status_of(thing).replace("cancelled", "canceled")
+class CancelledFilterFindsNothing(SlowWorker):
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        return super().status_of(record).replace("cancelled", "canceled")
 
 
 @mutant("lenient-page-numbers", kills=["PAGE-023"])
 class LenientPageNumbers(Server):
-    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().parse_paging([(name, self.tidied(value)) for name, value in query], statuses)
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        return super().parse_paging([(name, self.normalized(value)) for name, value in query], statuses)
 
-    def tidied(self, value: str) -> str:
+    def normalized(self, value: str) -> str:
         try:
             return str(int(value))
         except ValueError:

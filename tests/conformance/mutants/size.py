@@ -1,4 +1,4 @@
-"""Servers that take other wishes than those of the contract, or understand them otherwise."""
+"""Mutants of the SIZE requirements: size options and sizes of results."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class DefaultScaleFactorFour(Server):
 @mutant("accepts-any-scale-factor", kills=["SIZE-002"])
 class AcceptsAnyScaleFactor(Server):
     def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
-        given = super().parse_sizing(parts, errors)
+        sizing = super().parse_sizing(parts, errors)
         if errors.pop("scale_factor", None):
-            given.scale_factor = 2
-        return given
+            sizing.scale_factor = 2
+        return sizing
 
 
 @mutant("lenient-size-numbers", kills=["SIZE-003", "SIZE-011"])
@@ -76,8 +76,8 @@ class BothTargetsKeepAspectRatio(Server):
 class RequiresBothSidesToGrow(Server):
     def size_errors(self, decoded: DecodedImage, sizing: Sizing) -> Errors:
         errors = super().size_errors(decoded, sizing)
-        larger = self.result_size(decoded.size, sizing)
-        if not errors and (larger[0] <= decoded.size[0] or larger[1] <= decoded.size[1]):
+        result = self.result_size(decoded.size, sizing)
+        if not errors and (result[0] <= decoded.size[0] or result[1] <= decoded.size[1]):
             errors["target_width"] = ["The result would not be larger."]
         return errors
 
@@ -100,7 +100,7 @@ class ResultSizeUnlimited(Server):
         return True
 
     def process(self, image: StoredImage) -> None:
-        with suppress(Exception):  # formats have bounds of their own
+        with suppress(Exception):  # formats have their own limits
             super().process(image)
 
 
@@ -121,7 +121,7 @@ class PixelLimitPerFrame(Server):
 
     def process(self, image: StoredImage) -> None:
         width, height = image.target_size
-        if width * height < MAX_RESULT_PIXELS // 4:  # not what would be too much for the machine of a test
+        if width * height < MAX_RESULT_PIXELS // 4:  # larger results need too much memory for a test
             super().process(image)
 
 
@@ -143,7 +143,7 @@ class WebpSideLimitIgnored(Server):
         return max(size) <= MAX_SIDE_PIXELS
 
     def process(self, image: StoredImage) -> None:
-        with suppress(Exception):  # no such WebP can be written
+        with suppress(Exception):  # WebP cannot store it
             super().process(image)
 
 

@@ -1,4 +1,4 @@
-"""Times."""
+"""Mutants of the TIME requirements: timestamps."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class TimestampsWithoutFraction(Server):
 @mutant("updated-at-before-created-at", kills=["TIME-003"])
 class UpdatedAtBeforeCreatedAt(Server):
     def uploaded_data(self, image: StoredImage) -> dict[str, Any]:
-        before = self.time_text(image.created_at - timedelta(milliseconds=1))
-        return super().uploaded_data(image) | {"updated_at": before}
+        earlier = self.time_text(image.created_at - timedelta(milliseconds=1))
+        return super().uploaded_data(image) | {"updated_at": earlier}
 
 
 @mutant("processing-time-in-milliseconds", kills=["TIME-004"])
@@ -50,5 +50,5 @@ class LocalTimeLabelledUtc(Server):
 class CompletedAtBeforeCreatedAt(Server):
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         data = super().batch_data(batch)
-        ended = batch.completed_at and self.time_text(batch.created_at - timedelta(hours=1))
-        return data | {"completed_at": ended}
+        completed_at = batch.completed_at and self.time_text(batch.created_at - timedelta(hours=1))
+        return data | {"completed_at": completed_at}

@@ -1,4 +1,4 @@
-"""Servers whose links give too much, too little or something harmful."""
+"""Mutants of the URL requirements: links to results and filenames of downloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mutants import mutant
 if TYPE_CHECKING:
     from independent.forms import Part
 
-_LAST_OF_THREE_BYTES = 0xFFFF  # all that some databases take of UTF-8
+_MAX_THREE_BYTE_CODE_POINT = 0xFFFF  # some databases store at most three bytes of UTF-8
 
 
 @mutant("result-link-requires-token", kills=["URL-001"])
@@ -25,9 +25,9 @@ class ResultLinkRequiresToken(Server):
 @mutant("download-url-serves-original", kills=["URL-001"])
 class DownloadUrlServesOriginal(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
-        told = super().image_data(image)
-        return told | {
-            "download_url": told["download_url"] and f"{self.base_url}/results/{image.id}?original"
+        data = super().image_data(image)
+        return data | {
+            "download_url": data["download_url"] and f"{self.base_url}/results/{image.id}?original"
         }
 
     def fetch_result(self, request: Any, number: int) -> Response:
@@ -100,8 +100,8 @@ class DownloadExtensionNotCorrected(Server):
 
 @mutant("link-before-result-exists", kills=["URL-008"])
 class LinkBeforeResultExists(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.2, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.2, **options})
 
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.find_owned(self.images, number, caller.account)
@@ -139,7 +139,7 @@ class RejectsNonAsciiFilename(Server):
 @mutant("emoji-in-filename-returns-500", kills=["URL-010"])
 class EmojiInFilenameReturns500(Server):
     def clean(self, filename: str) -> str:
-        if any(ord(letter) > _LAST_OF_THREE_BYTES for letter in filename):
+        if any(ord(letter) > _MAX_THREE_BYTE_CODE_POINT for letter in filename):
             raise Refused(500, "Server error")
         return super().clean(filename)
 
