@@ -43,13 +43,13 @@ class Envelope(State):
             body["data"] = self.add_extra_fields(success.data)
         return self.json_response(success.status, body | (success.extra or {}))
 
-    def error(self, refused: Refused) -> Response:
+    def error(self, error: Refused) -> Response:
         """Return the response for an error."""
-        body = self.envelope(success=False, message=refused.message)
-        if refused.errors is not None:
-            body["errors"] = refused.errors
-        response = self.json_response(refused.status, body)
-        response.headers.update(refused.headers)
+        body = self.envelope(success=False, message=error.message)
+        if error.errors is not None:
+            body["errors"] = error.errors
+        response = self.json_response(error.status, body)
+        response.headers.update(error.headers)
         return response
 
     def envelope(self, *, success: bool, message: str) -> dict[str, Any]:

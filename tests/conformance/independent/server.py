@@ -19,7 +19,7 @@ from independent.records import Caller, Route
 if TYPE_CHECKING:
     from independent.records import Success
 
-__all__ = ["Caller", "Refused", "Route", "Server"]
+__all__ = ["Caller", "Route", "Server"]
 
 KIB, MIB = 1024, 1024 * 1024
 MAX_JSON_BYTES, MAX_UPLOAD_BYTES, MAX_BATCH_BYTES = 64 * KIB, 11 * MIB, 205 * MIB
@@ -110,8 +110,8 @@ class Server(Accounts, Batches):
                 self.count_with_token(caller)
                 self.permit(route, caller)
                 response = self.success(self.handle(route, request, caller, numbers))
-        except Refused as refused:
-            response = self.error(refused)
+        except Refused as error:
+            response = self.error(error)
         if caller and route.access in {"images", "batches"}:
             response.headers.update(self.quota_headers(caller.account))
         return self.send(request, response)
@@ -133,10 +133,10 @@ class Server(Accounts, Batches):
             HTTPStatus.BAD_REQUEST: "The request is malformed.",
         }
         status = error.status_code
-        refused = Refused(status, messages.get(status, "Server error"))
+        api_error = Refused(status, messages.get(status, "Server error"))
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            refused.headers["Allow"] = self.allow_header(error.headers["Allow"])
-        sent = self.send(bottle.request, self.error(refused))
+            api_error.headers["Allow"] = self.allow_header(error.headers["Allow"])
+        sent = self.send(bottle.request, self.error(api_error))
         bottle.response.status = sent.status
         bottle.response.headers.clear()
         for name, value in sent.headers.items():

@@ -161,8 +161,8 @@ class RegistrationReportsFirstErrorOnly(Server):
     def register(self, request: Any, fields: dict[str, Any]) -> Success:
         try:
             return super().register(request, fields)
-        except Refused as refused:
-            refused.errors = dict(list((refused.errors or {}).items())[:1])
+        except Refused as error:
+            error.errors = dict(list((error.errors or {}).items())[:1])
             raise
 
 

@@ -192,8 +192,8 @@ class ReportsFirstQueryErrorOnly(Server):
     def parse_paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
         try:
             return super().parse_paging(query, statuses)
-        except Refused as refused:
-            raise self.invalid(dict(list((refused.errors or {}).items())[:1])) from None
+        except Refused as error:
+            raise self.invalid(dict(list((error.errors or {}).items())[:1])) from None
 
 
 @mutant("ignores-unknown-fields", kills=["ENV-021"])
