@@ -333,7 +333,7 @@ def test_a_requirement_is_explained() -> None:
 
     assert call.returncode == 0
     assert "both sides are multiplied by it" in call.stdout
-    assert "the-factor-is-always-two" in call.stdout
+    assert "scale-factor-always-two" in call.stdout
 
 
 def test_an_unknown_requirement_cannot_be_explained() -> None:

@@ -1,4 +1,4 @@
-"""A second server that keeps the contract: small, in memory, and with nothing of Uprez in it.
+"""A second implementation of the contract: small, in memory, and independent of Uprez.
 
-The kit asks for the contract and not for Uprez: this server shows that. Each of its mutants breaks one thing.
+It proves that the kit tests the contract and not Uprez. Each mutant is this server with one fault.
 """

@@ -1,4 +1,4 @@
-"""What clients send: JSON objects and forms, read by the letter."""
+"""Strict parsers for the request bodies: JSON and ``multipart/form-data``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import unquote
 _PARAMETER = re.compile(r';\s*([\w-]+\*?)=(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
 
 
-class Malformed(Exception):
-    """It cannot be read at all."""
+class MalformedBody(Exception):
+    """The body cannot be parsed."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One field of a form. ``filename`` is None for a field that is no file."""
+    """One field of a form. ``filename`` is None for a text field."""
 
     name: str
     filename: str | None
@@ -25,52 +25,60 @@ class Part:
 
     @property
     def text(self) -> str:
-        return _text(self.content)
+        """Return the content decoded as UTF-8. Raise MalformedBody if it is not UTF-8."""
+        return _decode_text(self.content)
 
 
 def media_type(content_type: str) -> str:
+    """Return the media type of a header value in lower case, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
-def form(content_type: str, body: bytes) -> list[Part]:
-    """The fields of a ``multipart/form-data`` body, in order. Raises Malformed."""
+def parse_multipart(content_type: str, body: bytes) -> list[Part]:
+    """Return the fields of a ``multipart/form-data`` body in order. Raise MalformedBody if it is invalid."""
     boundary = _parameters(content_type).get("boundary", "").encode("latin-1", "replace")
     if not boundary:
-        raise Malformed
+        raise MalformedBody
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary)
     if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        raise Malformed
-    return [_part(piece) for piece in pieces[1:-1]]
+        raise MalformedBody
+    return [_parse_part(piece) for piece in pieces[1:-1]]
 
 
-def json_value(body: bytes) -> Any:
-    """Raises Malformed for more than the contract allows JSON to be."""
+def parse_json(body: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raise MalformedBody for invalid JSON and for what the contract excludes: duplicate names, NaN and
+    Infinity, unpaired surrogates, and NUL characters.
+    """
     try:
-        value = json.loads(_text(body), object_pairs_hook=_object, parse_constant=_constant)
-        told = json.dumps(value, ensure_ascii=False)
-        told.encode()  # an unpaired surrogate cannot be
+        value = json.loads(
+            _decode_text(body), object_pairs_hook=_unique_names, parse_constant=_reject_constant
+        )
+        serialized = json.dumps(value, ensure_ascii=False)
+        serialized.encode()  # fails for an unpaired surrogate
     except (ValueError, RecursionError):
-        raise Malformed from None
-    if "\\u0000" in told:
-        raise Malformed
+        raise MalformedBody from None
+    if "\\u0000" in serialized:
+        raise MalformedBody
     return value
 
 
-def _part(piece: bytes) -> Part:
+def _parse_part(piece: bytes) -> Part:
     head, separator, content = piece.partition(b"\r\n\r\n")
     if not separator or not head.startswith(b"\r\n"):
-        raise Malformed
-    for line in _text(head).split("\r\n"):
+        raise MalformedBody
+    for line in _decode_text(head).split("\r\n"):
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
             parameters = _parameters(value)
             if media_type(value) != "form-data" or "name" not in parameters:
-                raise Malformed
+                raise MalformedBody
             part = Part(parameters["name"], _filename(parameters), content)
             if part.filename is None:
-                _ = part.text  # badly encoded text is malformed, whatever field it is in
+                _ = part.text  # invalid UTF-8 is malformed in any text field, known or not
             return part
-    raise Malformed
+    raise MalformedBody
 
 
 def _parameters(header: str) -> dict[str, str]:
@@ -86,19 +94,19 @@ def _filename(parameters: dict[str, str]) -> str | None:
     return parameters.get("filename")
 
 
-def _text(content: bytes) -> str:
+def _decode_text(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise Malformed from None
+        raise MalformedBody from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("duplicate name")
     return found
 
 
-def _constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(name)

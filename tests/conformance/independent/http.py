@@ -1,4 +1,4 @@
-"""WSGI over the standard library: a thread for each connection, and the envelope for what is no HTTP at all."""
+"""A threaded WSGI server of the standard library. Errors below the application use the envelope too."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 2
 
 
-class Connections(ThreadingMixIn, WSGIServer):
-    """On a free port of this machine."""
+class ThreadedServer(ThreadingMixIn, WSGIServer):
+    """A server on a free port of 127.0.0.1, with one thread per connection."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
     def __init__(self, application: Callable[..., Any]) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
+        super().__init__(("127.0.0.1", 0), _RequestHandler)
         self.set_app(application)
 
     def server_bind(self) -> None:
-        super(WSGIServer, self).server_bind()  # without asking a name server who 127.0.0.1 is
+        """Bind without the reverse DNS lookup that HTTPServer does."""
+        super(WSGIServer, self).server_bind()
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever hung up does not wait for an answer."""
+        """Ignore the error: the client closed the connection."""
 
 
-class _Connection(WSGIRequestHandler):
+class _RequestHandler(WSGIRequestHandler):
     server_version, sys_version = "small", ""
 
     def address_string(self) -> str:
         return str(self.client_address[0])
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # named so by the library
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name in the library
         pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        sentence = message or HTTPStatus(code).phrase
-        body = json.dumps({"success": False, "message": sentence}).encode()
+        """Send the envelope of an error, for a request that is not valid HTTP."""
+        body = json.dumps({"success": False, "message": message or HTTPStatus(code).phrase}).encode()
         self.send_response(code)
         for name, value in {
             "Content-Type": "application/json",
@@ -60,7 +61,10 @@ class _Connection(WSGIRequestHandler):
         self.wfile.write(body)
 
     def finish(self) -> None:
-        """Closing while a body is still arriving would take the answer from the client again."""
+        """Read the rest of the request body before closing.
+
+        Closing earlier resets the connection, and the client loses the response.
+        """
         with contextlib.suppress(OSError):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_WR)

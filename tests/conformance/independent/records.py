@@ -1,14 +1,20 @@
-"""What the server remembers."""
+"""The records that the independent server stores and passes on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
 
 
 @dataclass
 class Account:
+    """A user with a plan. ``used`` and ``quota`` count images."""
+
     id: int
     name: str
     email: str
@@ -22,6 +28,8 @@ class Account:
 
 @dataclass
 class Token:
+    """An API token. ``secret`` is its plain text."""
+
     id: int
     account: Account
     name: str
@@ -31,8 +39,16 @@ class Token:
 
 
 @dataclass
+class Caller:
+    """The account and the token of an authenticated request."""
+
+    account: Account
+    token: Token
+
+
+@dataclass
 class Sizing:
-    """As it was asked for."""
+    """The size options as the client sent them. The targets are pixels."""
 
     scale_factor: int | None = None
     target_width: int | None = None
@@ -41,13 +57,18 @@ class Sizing:
 
 @dataclass
 class StoredImage:
+    """An uploaded image and, once it is completed, its result. Sizes are pixels, ``processing_time`` is seconds.
+
+    ``started`` is a reading of the monotonic clock.
+    """
+
     id: int
     account: Account
     filename: str
     format: str
     content: bytes
     original_size: tuple[int, int]
-    wanted_size: tuple[int, int]
+    target_size: tuple[int, int]
     sizing: Sizing
     created_at: datetime
     updated_at: datetime
@@ -55,13 +76,15 @@ class StoredImage:
     status: str = "pending"
     result: bytes = b""
     result_size: tuple[int, int] = (0, 0)
-    began: float = 0.0
+    started: float = 0.0
     processing_time: float | None = None
     stored_name: str = field(default_factory=lambda: token_hex(8))
 
 
 @dataclass
 class StoredBatch:
+    """A batch. ``images`` are those not deleted; the counters include deleted ones."""
+
     id: int
     account: Account
     name: str | None
@@ -72,14 +95,39 @@ class StoredBatch:
     images: list[StoredImage] = field(default_factory=list)
     completed: int = 0
     failed: int = 0
-    begun: bool = False
+    has_started: bool = False
     cancelled: bool = False
     completed_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Route:
+    """One operation. ``access``: public, account, images, batches or link. ``body``: json, form or empty.
+
+    ``max_bytes`` limits the body.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    access: str
+    body: str = ""
+    max_bytes: int = 0
+
+
+@dataclass
+class Success:
+    """The result of a handler. ``extra`` holds the envelope's further fields: ``meta`` and ``links`` of a list."""
+
+    message: str
+    data: Any = None
+    status: int = 200
+    extra: dict[str, Any] | None = None
+
+
 @dataclass
 class Response:
-    """An answer on its way out: ``Server.after`` may still change it."""
+    """A response before it is sent. ``adjust_response`` may still change it."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""Servers with one fault each, and the requirements that must find it."""
+"""Mutants: servers with one fault each, and the requirements that must fail on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _registered: dict[str, Mutant] = {}
 
 @dataclass(frozen=True)
 class Mutant:
-    """``kills`` are the ids of the requirements that each have to fail on it."""
+    """A server with one fault. Each requirement in ``kills`` must fail on it; ``module`` is where it is defined."""
 
     name: str
     kills: tuple[str, ...]
@@ -27,20 +27,20 @@ class Mutant:
 
 
 def mutant(name: str, kills: Sequence[str]) -> Callable[[type[Server]], type[Server]]:
-    """Marks a subclass of the independent server that breaks one thing."""
+    """Return a decorator that registers a server as a mutant. Raise ValueError if the name is in use."""
 
-    def mark(server: type[Server]) -> type[Server]:
+    def register(server: type[Server]) -> type[Server]:
         if name in _registered:
-            raise ValueError(f"Two mutants are called {name}.")
+            raise ValueError(f"The mutant name {name} is in use. Choose another name.")
         _registered[name] = Mutant(name, tuple(kills), server, server.__module__.rpartition(".")[2])
         return server
 
-    return mark
+    return register
 
 
 @cache
 def every_mutant() -> tuple[Mutant, ...]:
-    """Those of all modules beside this one, in the order of their names."""
+    """Return the mutants of all modules of this package, sorted by requirement and name."""
     for module in sorted(module.name for module in iter_modules(__path__)):
         import_module(f"{__name__}.{module}")
-    return tuple(sorted(_registered.values(), key=lambda one: (one.kills, one.name)))
+    return tuple(sorted(_registered.values(), key=lambda found: (found.kills, found.name)))

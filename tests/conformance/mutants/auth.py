@@ -1,60 +1,61 @@
-"""Servers that let in whom they should not, or keep out whom they should let in."""
+"""Mutants of the AUTH requirements: authentication, registration, login and tokens."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from independent.records import Account, Token
-from independent.server import JSON_CAP, Caller, Errors, Refused, Server, Success
+from independent.envelope import Errors, Refused
+from independent.records import Account, Caller, Success, Token
+from independent.server import MAX_JSON_BYTES, Server
 from mutants import mutant
 from mutants.authz import HandsOutTokens
 
 if TYPE_CHECKING:
-    from independent.server import Route
+    from independent.records import Route
 
 
-class HasGuests(Server):
-    """A place for those who should not have come in."""
+class GuestAccess(Server):
+    """A server with a guest account, for requests that it wrongly accepts."""
 
-    def guest(self) -> Token:
+    def guest_token(self) -> Token:
         account = Account(
             999, "Guest", "guest@example.com", "", "enterprise", self.now(), self.now(), quota=9
         )
         return Token(999, account, "guest", "", self.now())
 
     def guest_caller(self) -> Caller:
-        token = self.guest()
+        token = self.guest_token()
         return Caller(token.account, token)
 
 
-@mutant("everybody-may-come-in", kills=["AUTH-001"])
-class EverybodyMayComeIn(HasGuests):
+@mutant("accepts-missing-token", kills=["AUTH-001"])
+class AcceptsMissingToken(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         return super().authenticate(request) if request.get_header("Authorization") else self.guest_caller()
 
 
-@mutant("any-token-will-do", kills=["AUTH-002"])
-class AnyTokenWillDo(HasGuests):
+@mutant("accepts-any-token", kills=["AUTH-002"])
+class AcceptsAnyToken(GuestAccess):
     def find_token(self, secret: str) -> Token | None:
-        return super().find_token(secret) or (self.guest() if secret else None)
+        return super().find_token(secret) or (self.guest_token() if secret else None)
 
 
-@mutant("the-end-of-a-token-is-not-read", kills=["AUTH-002"])
-class EndOfTokenIsNotRead(Server):
+@mutant("compares-token-prefix-only", kills=["AUTH-002"])
+class ComparesTokenPrefixOnly(Server):
     def find_token(self, secret: str) -> Token | None:
         tokens = self.tokens_by_secret.values()
         return next((token for token in tokens if token.secret[:12] == secret[:12]), None)
 
 
-@mutant("a-refusal-says-not-how-to-go-on", kills=["AUTH-003"])
-class RefusalSaysNotHow(Server):
+@mutant("wrong-www-authenticate-scheme", kills=["AUTH-003"])
+class WrongWwwAuthenticateScheme(Server):
     def challenge(self) -> str:
         return 'Basic realm="somewhere"'
 
 
-@mutant("a-header-of-another-scheme-crashes", kills=["AUTH-004"])
-class AnotherSchemeCrashes(Server):
+@mutant("other-auth-scheme-returns-500", kills=["AUTH-004"])
+class OtherAuthSchemeReturns500(Server):
     def authenticate(self, request: Any) -> Caller:
         header = request.get_header("Authorization", "Bearer x")
         if not header.startswith("Bearer "):
@@ -62,28 +63,28 @@ class AnotherSchemeCrashes(Server):
         return super().authenticate(request)
 
 
-@mutant("the-token-is-looked-at-last", kills=["AUTH-005"])
-class TokenIsLookedAtLast(Server):
+@mutant("validates-before-authenticating", kills=["AUTH-005"])
+class ValidatesBeforeAuthenticating(Server):
     def authenticate(self, request: Any) -> Caller:
         if not request.get_header("Authorization"):
             if request.path.rpartition("/")[2] in {"upscale", "batches"} and request.method == "POST":
                 raise self.invalid({"image": ["The image field is required."]})
             if request.path.endswith("/download"):
                 raise self.not_found()
-            self.paging(parse_qsl(request.query_string), ())
+            self.parse_paging(parse_qsl(request.query_string), ())
         return super().authenticate(request)
 
 
-@mutant("the-subscription-is-for-everybody", kills=["AUTH-006"])
-class SubscriptionIsForEverybody(HasGuests):
+@mutant("subscription-without-authentication", kills=["AUTH-006"])
+class SubscriptionWithoutAuthentication(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         if request.path.endswith("/subscription") and not request.get_header("Authorization"):
             return self.guest_caller()
         return super().authenticate(request)
 
 
-@mutant("any-token-may-revoke", kills=["AUTH-006"])
-class AnyTokenMayRevoke(HasGuests):
+@mutant("token-revocation-accepts-any-token", kills=["AUTH-006"])
+class TokenRevocationAcceptsAnyToken(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         try:
             return super().authenticate(request)
@@ -97,403 +98,403 @@ class AnyTokenMayRevoke(HasGuests):
             raise
 
 
-@mutant("the-user-has-no-plan", kills=["AUTH-007"])
-class UserHasNoPlan(Server):
+@mutant("auth-user-without-plan", kills=["AUTH-007"])
+class AuthUserWithoutPlan(Server):
     def show_user(self, request: Any, caller: Caller) -> Success:
         success = super().show_user(request, caller)
         del success.data["pricing_plan"]
         return success
 
 
-@mutant("one-token-more-is-counted", kills=["AUTH-008"])
-class OneTokenMoreIsCounted(Server):
+@mutant("auth-token-count-off-by-one", kills=["AUTH-008"])
+class AuthTokenCountOffByOne(Server):
     def list_tokens(self, request: Any, caller: Caller) -> Success:
         success = super().list_tokens(request, caller)
         success.data["count"] += 1
         return success
 
 
-@mutant("tokens-have-no-abilities", kills=["AUTH-008"])
-class TokensHaveNoAbilities(Server):
+@mutant("auth-token-without-abilities", kills=["AUTH-008"])
+class AuthTokenWithoutAbilities(Server):
     def token_data(self, token: Token) -> dict[str, Any]:
         data = super().token_data(token)
         del data["abilities"]
         return data
 
 
-@mutant("the-list-shows-the-tokens", kills=["AUTH-009"])
-class ListShowsTheTokens(Server):
+@mutant("token-list-exposes-plain-text", kills=["AUTH-009"])
+class TokenListExposesPlainText(Server):
     def token_data(self, token: Token) -> dict[str, Any]:
         return super().token_data(token) | {"plain_text": token.secret}
 
 
-@mutant("the-oldest-token-comes-first", kills=["AUTH-010"])
-class OldestTokenComesFirst(Server):
-    def tokens_of(self, account: Account) -> list[Token]:
-        return super().tokens_of(account)[::-1]
+@mutant("token-list-oldest-first", kills=["AUTH-010"])
+class TokenListOldestFirst(Server):
+    def account_tokens(self, account: Account) -> list[Token]:
+        return super().account_tokens(account)[::-1]
 
 
-@mutant("registering-is-answered-as-ok", kills=["AUTH-011"])
-class RegisteringIsAnsweredAsOk(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().register(request, given)
+@mutant("registration-returns-200", kills=["AUTH-011"])
+class RegistrationReturns200(Server):
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().register(request, fields)
         success.status = 200
         return success
 
 
-@mutant("the-first-token-does-not-work", kills=["AUTH-012"])
-class FirstTokenDoesNotWork(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().register(request, given)
-        self.revoke(self.tokens_by_secret[success.data["token"]])
+@mutant("registration-token-revoked", kills=["AUTH-012"])
+class RegistrationTokenRevoked(Server):
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().register(request, fields)
+        self.revoke_token(self.tokens_by_secret[success.data["token"]])
         return success
 
 
-@mutant("the-label-of-a-token-is-lost", kills=["AUTH-012"])
-class LabelIsLost(Server):
-    def issued(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
-        return super().issued(request, account, {})
+@mutant("ignores-device-name", kills=["AUTH-012"])
+class IgnoresDeviceName(Server):
+    def login_data(self, request: Any, account: Account, fields: dict[str, Any]) -> dict[str, Any]:
+        return super().login_data(request, account, {})
 
 
-@mutant("only-the-first-field-is-named", kills=["AUTH-013"])
-class OnlyTheFirstFieldIsNamed(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
+@mutant("registration-reports-first-error-only", kills=["AUTH-013"])
+class RegistrationReportsFirstErrorOnly(Server):
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
         try:
-            return super().register(request, given)
-        except Refused as refused:
-            refused.errors = dict(list((refused.errors or {}).items())[:1])
+            return super().register(request, fields)
+        except Refused as error:
+            error.errors = dict(list((error.errors or {}).items())[:1])
             raise
 
 
-@mutant("a-name-is-not-needed", kills=["AUTH-013"])
-class NameIsNotNeeded(Server):
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        return super().register(request, {"name": "Nameless", **given})
+@mutant("registration-name-optional", kills=["AUTH-013"])
+class RegistrationNameOptional(Server):
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        return super().register(request, {"name": "Nameless", **fields})
 
 
-@mutant("anything-is-an-address", kills=["AUTH-014"])
-class AnythingIsAnAddress(Server):
-    def is_address(self, email: str) -> bool:
+@mutant("accepts-invalid-email", kills=["AUTH-014"])
+class AcceptsInvalidEmail(Server):
+    def is_email(self, email: str) -> bool:
         return True
 
 
-@mutant("seven-characters-will-do", kills=["AUTH-015"])
-class SevenCharactersWillDo(Server):
-    def weaknesses(self, password: str) -> list[str]:
-        return super().weaknesses(password + "-" * (len(password) == 7))
+@mutant("accepts-seven-character-password", kills=["AUTH-015"])
+class AcceptsSevenCharacterPassword(Server):
+    def password_errors(self, password: str) -> list[str]:
+        return super().password_errors(password + "-" * (len(password) == 7))
 
 
-@mutant("a-password-needs-no-digit", kills=["AUTH-015"])
-class PasswordNeedsNoDigit(Server):
-    def weaknesses(self, password: str) -> list[str]:
-        return [weakness for weakness in super().weaknesses(password) if "number" not in weakness]
+@mutant("accepts-password-without-digit", kills=["AUTH-015"])
+class AcceptsPasswordWithoutDigit(Server):
+    def password_errors(self, password: str) -> list[str]:
+        return [weakness for weakness in super().password_errors(password) if "number" not in weakness]
 
 
-@mutant("the-repetition-is-not-read", kills=["AUTH-016"])
-class RepetitionIsNotRead(Server):
-    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
-        super().check_new_account({**given, "password_confirmation": given.get("password")}, errors)
+@mutant("ignores-password-confirmation", kills=["AUTH-016"])
+class IgnoresPasswordConfirmation(Server):
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
+        super().add_account_errors({**fields, "password_confirmation": fields.get("password")}, errors)
 
 
-@mutant("an-address-may-be-taken-twice", kills=["AUTH-017"])
-class AddressMayBeTakenTwice(Server):
-    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
-        address = given.get("email")
-        super().check_new_account({**given, "email": f"another.{address}"} if address else given, errors)
+@mutant("accepts-duplicate-email", kills=["AUTH-017"])
+class AcceptsDuplicateEmail(Server):
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
+        address = fields.get("email")
+        super().add_account_errors({**fields, "email": f"unused.{address}"} if address else fields, errors)
 
 
-@mutant("upper-case-is-another-address", kills=["AUTH-017"])
-class UpperCaseIsAnotherAddress(Server):
-    def normal(self, email: str) -> str:
+@mutant("email-case-sensitive", kills=["AUTH-017"])
+class EmailCaseSensitive(Server):
+    def normalize_email(self, email: str) -> str:
         return email
 
 
-@mutant("unverified-accounts-may-do-all", kills=["AUTH-018"])
-class UnverifiedAccountsMayDoAll(Server):
+@mutant("permits-unverified-accounts", kills=["AUTH-018"])
+class PermitsUnverifiedAccounts(Server):
     def permit(self, route: Route, caller: Caller) -> None:
         if self.is_verified(caller.account):
             super().permit(route, caller)
 
 
-@mutant("unverified-accounts-may-log-in", kills=["AUTH-019"])
-class UnverifiedAccountsMayLogIn(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(str(given.get("email")))
-        if account and not self.is_verified(account) and account.password == given.get("password"):
-            return Success("Login successful", self.issued(request, account, given))
-        return super().login(request, given)
+@mutant("unverified-login-succeeds", kills=["AUTH-019"])
+class UnverifiedLoginSucceeds(Server):
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        account = self.find_account(str(fields.get("email")))
+        if account and not self.is_verified(account) and account.password == fields.get("password"):
+            return Success("Login successful", self.login_data(request, account, fields))
+        return super().login(request, fields)
 
 
-@mutant("verification-is-looked-at-before-the-password", kills=["AUTH-019"])
-class VerificationBeforePassword(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        account = self.account_of(str(given.get("email")))
-        if account and not self.is_verified(account) and given.get("password"):
+@mutant("verification-checked-before-password", kills=["AUTH-019"])
+class VerificationCheckedBeforePassword(Server):
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        account = self.find_account(str(fields.get("email")))
+        if account and not self.is_verified(account) and fields.get("password"):
             raise Refused(403, "Your e-mail address is not verified.")
-        return super().login(request, given)
+        return super().login(request, fields)
 
 
-@mutant("a-login-ends-the-login-before", kills=["AUTH-020"])
-class LoginEndsTheLoginBefore(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().login(request, given)
-        kept = {*self.tokens, success.data["token"]}  # those given out at the start are the caller's
-        for token in self.tokens_of(self.accounts[success.data["user"]["id"]]):
+@mutant("login-revokes-previous-login", kills=["AUTH-020"])
+class LoginRevokesPreviousLogin(Server):
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().login(request, fields)
+        kept = {*self.tokens, success.data["token"]}  # the kit needs its own tokens
+        for token in self.account_tokens(self.accounts[success.data["user"]["id"]]):
             if token.secret not in kept:
-                self.revoke(token)
+                self.revoke_token(token)
         return success
 
 
-@mutant("an-unknown-address-is-told", kills=["AUTH-021"])
-class UnknownAddressIsTold(Server):
-    def login_refusal(self, account: Account | None) -> str:
+@mutant("login-reveals-unknown-email", kills=["AUTH-021"])
+class LoginRevealsUnknownEmail(Server):
+    def login_failure(self, account: Account | None) -> str:
         return "The password is wrong." if account else "There is no such account."
 
 
-@mutant("the-password-is-not-looked-at", kills=["AUTH-021"])
-class PasswordIsNotLookedAt(Server):
-    def password_is_right(self, account: Account, password: str) -> bool:
+@mutant("accepts-any-password", kills=["AUTH-021"])
+class AcceptsAnyPassword(Server):
+    def is_password_correct(self, account: Account, password: str) -> bool:
         return True
 
 
-@mutant("a-login-without-a-password-is-only-wrong", kills=["AUTH-022"])
-class LoginWithoutPasswordIsOnlyWrong(Server):
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        if "password" not in given:
-            raise self.unauthenticated(self.login_refusal(None))
-        return super().login(request, given)
+@mutant("login-without-password-returns-401", kills=["AUTH-022"])
+class LoginWithoutPasswordReturns401(Server):
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        if "password" not in fields:
+            raise self.unauthenticated(self.login_failure(None))
+        return super().login(request, fields)
 
 
-@mutant("a-logout-ends-nothing", kills=["AUTH-023"])
-class LogoutEndsNothing(Server):
+@mutant("logout-keeps-token", kills=["AUTH-023"])
+class LogoutKeepsToken(Server):
     def logout(self, request: Any, caller: Caller) -> Success:
         return Success("Logout successful")
 
 
-@mutant("a-logout-ends-all-tokens", kills=["AUTH-024"])
-class LogoutEndsAllTokens(Server):
+@mutant("logout-revokes-all-tokens", kills=["AUTH-024"])
+class LogoutRevokesAllTokens(Server):
     def logout(self, request: Any, caller: Caller) -> Success:
-        return super().log_out_everywhere(request, caller)
+        return super().revoke_all(request, caller)
 
 
-@mutant("a-revoked-token-stays-good", kills=["AUTH-025"])
-class RevokedTokenStaysGood(Server):
+@mutant("revoked-token-still-valid", kills=["AUTH-025"])
+class RevokedTokenStillValid(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
-        before = dict(self.tokens_by_secret)
+        previous = dict(self.tokens_by_secret)
         success = super().delete_token(request, caller, number)
-        self.ghosts = {**self.ghosts, **before}
+        self.revoked_tokens = {**self.revoked_tokens, **previous}
         return success
 
-    ghosts: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+    revoked_tokens: dict[str, Token] = {}  # noqa: RUF012  # replaced, never mutated
 
     def find_token(self, secret: str) -> Token | None:
-        return super().find_token(secret) or self.ghosts.get(secret)
+        return super().find_token(secret) or self.revoked_tokens.get(secret)
 
 
-@mutant("revoked-tokens-stay-listed", kills=["AUTH-025"])
-class RevokedTokensStayListed(Server):
+@mutant("revoked-token-still-listed", kills=["AUTH-025"])
+class RevokedTokenStillListed(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
-        before = self.tokens_of(caller.account)
+        previous = self.account_tokens(caller.account)
         success = super().delete_token(request, caller, number)
-        self.revoked = [*self.revoked, *(token for token in before if token.id == number)]
+        self.revoked_tokens = [*self.revoked_tokens, *(token for token in previous if token.id == number)]
         return success
 
-    revoked: list[Token] = []  # noqa: RUF012  # replaced, never changed
+    revoked_tokens: list[Token] = []  # noqa: RUF012  # replaced, never mutated
 
-    def tokens_of(self, account: Account) -> list[Token]:
-        ghosts = [token for token in self.revoked if token.account is account]
-        return self.newest_first([*super().tokens_of(account), *ghosts])
+    def account_tokens(self, account: Account) -> list[Token]:
+        revoked = [token for token in self.revoked_tokens if token.account is account]
+        return self.newest_first([*super().account_tokens(account), *revoked])
 
 
-@mutant("a-token-that-was-used-stays-good", kills=["AUTH-025"])
-class TokenThatWasUsedStaysGood(Server):
-    """Good tokens are remembered, and forgotten only when they end themselves."""
+@mutant("revoked-token-valid-while-cached", kills=["AUTH-025"])
+class RevokedTokenValidWhileCached(Server):
+    """Valid tokens are cached. Only an operation of the token on itself clears the cache."""
 
-    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+    cached: dict[str, Token] = {}  # noqa: RUF012  # replaced, never mutated
 
     def find_token(self, secret: str) -> Token | None:
         token = super().find_token(secret)
         if token:
-            self.known = {**self.known, secret: token}
-        return self.known.get(secret)
+            self.cached = {**self.cached, secret: token}
+        return self.cached.get(secret)
 
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().delete_token(request, caller, number)
         if number == caller.token.id:
-            self.known = {}
+            self.cached = {}
         return success
 
     def logout(self, request: Any, caller: Caller) -> Success:
-        self.known = {}
+        self.cached = {}
         return super().logout(request, caller)
 
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        self.known = {}
-        return super().log_out_everywhere(request, caller)
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        self.cached = {}
+        return super().revoke_all(request, caller)
 
 
-@mutant("a-revoked-token-still-opens-images", kills=["AUTH-025"])
-class RevokedTokenStillOpensImages(Server):
-    """What works on images has a list of tokens of its own."""
+@mutant("revoked-token-still-lists-images", kills=["AUTH-025"])
+class RevokedTokenStillListsImages(Server):
+    """Only the list of images still accepts a revoked token."""
 
-    known: dict[str, Token] = {}  # noqa: RUF012  # replaced, never changed
+    revoked_tokens: dict[str, Token] = {}  # noqa: RUF012  # replaced, never mutated
 
-    def revoke(self, token: Token) -> None:
-        self.known = {**self.known, token.secret: token}
-        super().revoke(token)
+    def revoke_token(self, token: Token) -> None:
+        self.revoked_tokens = {**self.revoked_tokens, token.secret: token}
+        super().revoke_token(token)
 
     def token_of(self, request: Any) -> Token | None:
         token = super().token_of(request)
         if token is None and request.path == "/api/images":
-            return self.known.get(request.get_header("Authorization", "").removeprefix("Bearer "))
+            return self.revoked_tokens.get(request.get_header("Authorization", "").removeprefix("Bearer "))
         return token
 
 
-@mutant("a-token-may-not-revoke-itself", kills=["AUTH-026"])
-class TokenMayNotRevokeItself(Server):
+@mutant("token-cannot-revoke-itself", kills=["AUTH-026"])
+class TokenCannotRevokeItself(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
         if number == caller.token.id:
             raise Refused(403, "This token is in use.")
         return super().delete_token(request, caller, number)
 
 
-@mutant("revoke-all-spares-the-token-that-asks", kills=["AUTH-027"])
-class RevokeAllSparesTheTokenThatAsks(Server):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        for token in self.tokens_of(caller.account):
+@mutant("revoke-all-keeps-current-token", kills=["AUTH-027"])
+class RevokeAllKeepsCurrentToken(Server):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        for token in self.account_tokens(caller.account):
             if token is not caller.token:
-                self.revoke(token)
+                self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
 
-@mutant("revoke-all-ends-everybodys-tokens", kills=["AUTH-027"])
-class RevokeAllEndsEverybodysTokens(Server):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+@mutant("revoke-all-affects-other-accounts", kills=["AUTH-027"])
+class RevokeAllAffectsOtherAccounts(Server):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
         for token in list(self.tokens_by_secret.values()):
-            if token.secret not in self.tokens:  # the caller's: without them nothing more could be asked
-                self.revoke(token)
+            if token.secret not in self.tokens:  # the kit needs its own tokens
+                self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
 
 class TakesAddressesAsVerified(Server):
-    """No fault: it sends no mail, and who has registered can log in."""
+    """A server without a fault that treats every registered e-mail address as verified."""
 
-    def register(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().register(request, given)
+    def register(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().register(request, fields)
         account = self.accounts[success.data["user"]["id"]]
         account.verified_at = account.created_at
         success.data["user"] = self.user_data(account)
         return success
 
 
-@mutant("revoke-all-is-a-logout", kills=["AUTH-027"])
-class RevokeAllIsALogout(TakesAddressesAsVerified):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
+@mutant("revoke-all-revokes-current-token-only", kills=["AUTH-027"])
+class RevokeAllRevokesCurrentTokenOnly(TakesAddressesAsVerified):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
         return super().logout(request, caller)
 
 
-@mutant("revoke-all-ends-tokens-of-logins-only", kills=["AUTH-027"])
-class RevokeAllEndsTokensOfLoginsOnly(HandsOutTokens):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        for token in self.tokens_of(caller.account):
+@mutant("revoke-all-keeps-created-tokens", kills=["AUTH-027"])
+class RevokeAllKeepsCreatedTokens(HandsOutTokens):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        for token in self.account_tokens(caller.account):
             if token.secret not in self.made:
-                self.revoke(token)
+                self.revoke_token(token)
         return Success("All tokens revoked successfully")
 
-    def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
-        success = super().create_token(request, caller, given)
+    def create_token(self, request: Any, caller: Caller, fields: dict[str, Any]) -> Success:
+        success = super().create_token(request, caller, fields)
         self.made = {*self.made, success.data["token"]}
         return success
 
-    made: set[str] = set()  # noqa: RUF012  # replaced, never changed
+    made: set[str] = set()  # noqa: RUF012  # replaced, never mutated
 
 
-@mutant("a-token-in-the-address-will-do", kills=["AUTH-028"])
-class TokenInTheAddressWillDo(Server):
+@mutant("accepts-token-in-query", kills=["AUTH-028"])
+class AcceptsTokenInQuery(Server):
     def authenticate(self, request: Any) -> Caller:
         token = self.find_token(dict(parse_qsl(request.query_string)).get("access_token", ""))
         return Caller(token.account, token) if token else super().authenticate(request)
 
 
-@mutant("eight-characters-are-too-few", kills=["AUTH-015"])
-class EightCharactersAreTooFew(Server):
-    def weaknesses(self, password: str) -> list[str]:
-        return super().weaknesses(password[:-1])
+@mutant("rejects-eight-character-password", kills=["AUTH-015"])
+class RejectsEightCharacterPassword(Server):
+    def password_errors(self, password: str) -> list[str]:
+        return super().password_errors(password[:-1])
 
 
-@mutant("passwords-have-no-case", kills=["AUTH-019"])
-class PasswordsHaveNoCase(Server):
-    def password_is_right(self, account: Account, password: str) -> bool:
+@mutant("password-case-insensitive", kills=["AUTH-019"])
+class PasswordCaseInsensitive(Server):
+    def is_password_correct(self, account: Account, password: str) -> bool:
         return account.password.lower() == password.lower()
 
 
-@mutant("a-name-may-have-two-lines", kills=["AUTH-029"])
-class NameMayHaveTwoLines(Server):
-    def check_new_account(self, given: dict[str, Any], errors: Errors) -> None:
-        super().check_new_account({**given, "name": "one line"} if "name" in given else given, errors)
+@mutant("accepts-line-break-in-account-name", kills=["AUTH-029"])
+class AcceptsLineBreakInAccountName(Server):
+    def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
+        super().add_account_errors({**fields, "name": "one line"} if "name" in fields else fields, errors)
 
 
-@mutant("names-are-endless", kills=["AUTH-029"])
-class NamesAreEndless(Server):
-    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
-        name = given.get("name")
-        short = {**given, "name": name[:9]} if isinstance(name, str) else given
+@mutant("account-name-length-unlimited", kills=["AUTH-029"])
+class AccountNameLengthUnlimited(Server):
+    def text_errors(self, fields: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+        name = fields.get("name")
+        short = {**fields, "name": name[:9]} if isinstance(name, str) else fields
         return super().text_errors(short, known, optional)
 
 
-@mutant("a-token-without-a-label-is-unnamed", kills=["AUTH-030"])
-class TokenWithoutLabelIsUnnamed(Server):
-    def issued(self, request: Any, account: Account, given: dict[str, Any]) -> dict[str, Any]:
-        return super().issued(request, account, {"device_name": "unnamed", **given})
+@mutant("token-name-ignores-user-agent", kills=["AUTH-030"])
+class TokenNameIgnoresUserAgent(Server):
+    def login_data(self, request: Any, account: Account, fields: dict[str, Any]) -> dict[str, Any]:
+        return super().login_data(request, account, {"device_name": "unnamed", **fields})
 
 
-@mutant("a-label-is-needed", kills=["AUTH-030"])
-class LabelIsNeeded(Server):
-    def text_errors(self, given: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
-        errors = super().text_errors(given, known, optional)
-        if "name" in known and not given.get("device_name"):
+@mutant("registration-requires-device-name", kills=["AUTH-030"])
+class RegistrationRequiresDeviceName(Server):
+    def text_errors(self, fields: dict[str, Any], known: set[str], optional: set[str]) -> Errors:
+        errors = super().text_errors(fields, known, optional)
+        if "name" in known and not fields.get("device_name"):
             errors["device_name"] = ["The device_name field is required."]
         return errors
 
 
-@mutant("a-logout-reads-its-body", kills=["AUTH-031"])
-class LogoutReadsItsBody(Server):
+@mutant("logout-parses-body", kills=["AUTH-031"])
+class LogoutParsesBody(Server):
     def logout(self, request: Any, caller: Caller) -> Success:
         if request.content_length > 0:
-            self.json_body(request, JSON_CAP)
+            self.json_body(request, MAX_JSON_BYTES)
         return super().logout(request, caller)
 
 
-@mutant("a-logout-has-no-type", kills=["AUTH-031"])
-class LogoutHasNoType(Server):
-    def log_out_everywhere(self, request: Any, caller: Caller) -> Success:
-        if request.content_length > 0 and not self.is_of_type(request.content_type, "application/json"):
+@mutant("revoke-all-checks-content-type", kills=["AUTH-031"])
+class RevokeAllChecksContentType(Server):
+    def revoke_all(self, request: Any, caller: Caller) -> Success:
+        if request.content_length > 0 and not self.has_media_type(request.content_type, "application/json"):
             raise Refused(415, "Unsupported media type.")
-        return super().log_out_everywhere(request, caller)
+        return super().revoke_all(request, caller)
 
 
-@mutant("passwords-end-after-72-bytes", kills=["AUTH-032"])
-class PasswordsEndAfter72Bytes(Server):
-    def password_is_right(self, account: Account, password: str) -> bool:
+@mutant("password-truncated-to-72-bytes", kills=["AUTH-032"])
+class PasswordTruncatedTo72Bytes(Server):
+    def is_password_correct(self, account: Account, password: str) -> bool:
         return account.password.encode()[:72] == password.encode()[:72]
 
 
-@mutant("tokens-of-a-registration-may-do-nothing-with-images", kills=["AUTH-033"])
-class TokensOfARegistrationMayDoNothingWithImages(Server):
+@mutant("registration-token-without-image-abilities", kills=["AUTH-033"])
+class RegistrationTokenWithoutImageAbilities(Server):
     def token_data(self, token: Token) -> dict[str, Any]:
         data = super().token_data(token)
         return data if self.is_verified(token.account) else data | {"abilities": ["user:read"]}
 
 
-@mutant("tokens-of-a-login-may-not-delete", kills=["AUTH-033"])
-class TokensOfALoginMayNotDelete(Server):
+@mutant("login-token-without-delete-ability", kills=["AUTH-033"])
+class LoginTokenWithoutDeleteAbility(Server):
     def token_data(self, token: Token) -> dict[str, Any]:
         data = super().token_data(token)
         first = token.secret in self.tokens or not self.is_verified(token.account)
         return data if first else data | {"abilities": ["images:read", "images:write", "user:read"]}
 
 
-@mutant("the-use-of-a-token-is-not-noted", kills=["AUTH-034"])
-class UseOfATokenIsNotNoted(Server):
-    def touch(self, token: Token) -> None:
+@mutant("last-used-at-never-set", kills=["AUTH-034"])
+class LastUsedAtNeverSet(Server):
+    def record_use(self, token: Token) -> None:
         pass

@@ -1,22 +1,24 @@
-"""Servers that mix up whose things are whose."""
+"""Mutants of the AUTHZ requirements: ownership of records and abilities of tokens."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from independent.records import Account
-from independent.server import ABILITIES, JSON_CAP, Caller, Refused, Route, Server, Success
+from independent.accounts import ABILITIES
+from independent.envelope import Refused
+from independent.records import Account, Caller, Route, Success
+from independent.server import MAX_JSON_BYTES, Server
 from mutants import mutant
 
 
-@mutant("everybody-is-the-first-account", kills=["AUTHZ-001"])
-class EverybodyIsTheFirstAccount(Server):
+@mutant("user-shows-first-account", kills=["AUTHZ-001"])
+class UserShowsFirstAccount(Server):
     def show_user(self, request: Any, caller: Caller) -> Success:
         return Success("User retrieved successfully", self.user_data(self.accounts[1]))
 
 
-@mutant("images-are-everybodys", kills=["AUTHZ-002"])
-class ImagesAreEverybodys(Server):
+@mutant("images-readable-across-accounts", kills=["AUTHZ-002"])
+class ImagesReadableAcrossAccounts(Server):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is None:
@@ -24,8 +26,8 @@ class ImagesAreEverybodys(Server):
         return Success("Image retrieved successfully", self.image_data(image))
 
 
-@mutant("somebody-elses-image-is-forbidden", kills=["AUTHZ-002"])
-class SomebodyElsesImageIsForbidden(Server):
+@mutant("foreign-image-returns-403", kills=["AUTHZ-002"])
+class ForeignImageReturns403(Server):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is not None and image.account is not caller.account:
@@ -33,8 +35,8 @@ class SomebodyElsesImageIsForbidden(Server):
         return super().show_image(request, caller, number)
 
 
-@mutant("somebody-elses-image-is-told-apart", kills=["AUTHZ-002"])
-class SomebodyElsesImageIsToldApart(Server):
+@mutant("foreign-image-has-distinct-message", kills=["AUTHZ-002"])
+class ForeignImageHasDistinctMessage(Server):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is not None and image.account is not caller.account:
@@ -42,8 +44,8 @@ class SomebodyElsesImageIsToldApart(Server):
         return super().show_image(request, caller, number)
 
 
-@mutant("downloads-are-everybodys", kills=["AUTHZ-003"])
-class DownloadsAreEverybodys(Server):
+@mutant("downloads-readable-across-accounts", kills=["AUTHZ-003"])
+class DownloadsReadableAcrossAccounts(Server):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         return super().show_download(
@@ -51,102 +53,102 @@ class DownloadsAreEverybodys(Server):
         )
 
 
-@mutant("deletions-are-everybodys", kills=["AUTHZ-004"])
-class DeletionsAreEverybodys(Server):
+@mutant("images-deletable-across-accounts", kills=["AUTHZ-004"])
+class ImagesDeletableAcrossAccounts(Server):
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         return super().delete_image(request, Caller(image.account, caller.token) if image else caller, number)
 
 
-@mutant("a-refused-deletion-deletes", kills=["AUTHZ-004"])
-class RefusedDeletionDeletes(Server):
+@mutant("denied-deletion-still-deletes", kills=["AUTHZ-004"])
+class DeniedDeletionStillDeletes(Server):
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is not None and image.account is not caller.account:
-            self.forget(image)
+            self.remove_image(image)
         return super().delete_image(request, caller, number)
 
 
-@mutant("the-list-of-images-is-everybodys", kills=["AUTHZ-005"])
-class ListOfImagesIsEverybodys(Server):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
-        if things is self.images:
-            return self.newest_first(list(things.values()))
-        return super().listed(things, account)
+@mutant("image-list-across-accounts", kills=["AUTHZ-005"])
+class ImageListAcrossAccounts(Server):
+    def list_owned(self, records: dict[int, Any], account: Account) -> list[Any]:
+        if records is self.images:
+            return self.newest_first(list(records.values()))
+        return super().list_owned(records, account)
 
 
-@mutant("the-total-counts-everybodys-images", kills=["AUTHZ-005"])
-class TotalCountsEverybodysImages(Server):
+@mutant("image-total-across-accounts", kills=["AUTHZ-005"])
+class ImageTotalAcrossAccounts(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         success = super().list_images(request, caller)
-        assert success.beside
-        success.beside["meta"]["total"] = len(self.images)
+        assert success.extra
+        success.extra["meta"]["total"] = len(self.images)
         return success
 
 
-@mutant("batches-are-everybodys", kills=["AUTHZ-006"])
-class BatchesAreEverybodys(Server):
+@mutant("batches-readable-across-accounts", kills=["AUTHZ-006"])
+class BatchesReadableAcrossAccounts(Server):
     def show_batch(self, request: Any, caller: Caller, number: int) -> Success:
         batch = self.batches.get(number)
         return super().show_batch(request, Caller(batch.account, caller.token) if batch else caller, number)
 
 
-@mutant("the-list-of-batches-is-everybodys", kills=["AUTHZ-006"])
-class ListOfBatchesIsEverybodys(Server):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
-        if things is self.batches:
-            return self.newest_first(list(things.values()))
-        return super().listed(things, account)
+@mutant("batch-list-across-accounts", kills=["AUTHZ-006"])
+class BatchListAcrossAccounts(Server):
+    def list_owned(self, records: dict[int, Any], account: Account) -> list[Any]:
+        if records is self.batches:
+            return self.newest_first(list(records.values()))
+        return super().list_owned(records, account)
 
 
-@mutant("batches-are-deleted-by-everybody", kills=["AUTHZ-007"])
-class BatchesAreDeletedByEverybody(Server):
+@mutant("batches-deletable-across-accounts", kills=["AUTHZ-007"])
+class BatchesDeletableAcrossAccounts(Server):
     def delete_batch(self, request: Any, caller: Caller, number: int) -> Success:
         batch = self.batches.get(number)
         return super().delete_batch(request, Caller(batch.account, caller.token) if batch else caller, number)
 
 
-@mutant("tokens-are-revoked-by-everybody", kills=["AUTHZ-008"])
-class TokensAreRevokedByEverybody(Server):
+@mutant("tokens-revocable-across-accounts", kills=["AUTHZ-008"])
+class TokensRevocableAcrossAccounts(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
         owners = {token.id: token.account for token in self.tokens_by_secret.values()}
         owner = owners.get(number, caller.account)
         return super().delete_token(request, Caller(owner, caller.token), number)
 
 
-@mutant("the-list-of-tokens-is-everybodys", kills=["AUTHZ-009"])
-class ListOfTokensIsEverybodys(Server):
+@mutant("token-list-across-accounts", kills=["AUTHZ-009"])
+class TokenListAcrossAccounts(Server):
     def list_tokens(self, request: Any, caller: Caller) -> Success:
         tokens = self.newest_first(list(self.tokens_by_secret.values()))
         data = {"tokens": [self.token_data(token) for token in tokens], "count": len(tokens)}
         return Success("API tokens retrieved successfully", data)
 
 
-@mutant("uploads-are-paid-by-the-first-account", kills=["AUTHZ-010"])
-class UploadsArePaidByTheFirstAccount(Server):
+@mutant("uploads-charged-to-first-account", kills=["AUTHZ-010"])
+class UploadsChargedToFirstAccount(Server):
     def take(self, account: Account, count: int) -> None:
         super().take(self.accounts[1], count)
 
 
 class HandsOutTokens(Server):
-    """With the operation of Uprez's that makes tokens of fewer abilities, and abilities that mean nothing."""
+    """A server with Uprez's operation that creates tokens. It does not enforce the abilities of a token."""
 
     def routes(self) -> list[Route]:
         return [
             *super().routes(),
-            Route("POST", "/user/tokens", self.create_token, "account", "json", JSON_CAP),
+            Route("POST", "/user/tokens", self.create_token, "account", "json", MAX_JSON_BYTES),
         ]
 
-    def create_token(self, request: Any, caller: Caller, given: dict[str, Any]) -> Success:
-        token = self.issue_token(caller.account, given["name"])
-        return Success("Created", {"token": token, "abilities": given.get("abilities", ABILITIES)}, 201)
+    def create_token(self, request: Any, caller: Caller, fields: dict[str, Any]) -> Success:
+        token = self.issue_token(caller.account, fields["name"])
+        return Success("Created", {"token": token, "abilities": fields.get("abilities", ABILITIES)}, 201)
 
 
-@mutant("abilities-are-words-only", kills=["AUTHZ-011"])
-class AbilitiesAreWordsOnly(HandsOutTokens):
+@mutant("abilities-not-enforced", kills=["AUTHZ-011"])
+class AbilitiesNotEnforced(HandsOutTokens):
     pass
 
 
-@mutant("abilities-grow", kills=["AUTHZ-012"])
-class AbilitiesGrow(HandsOutTokens):
+@mutant("abilities-can-be-escalated", kills=["AUTHZ-012"])
+class AbilitiesCanBeEscalated(HandsOutTokens):
     pass

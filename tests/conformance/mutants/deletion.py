@@ -1,87 +1,90 @@
-"""Servers that keep what was deleted."""
+"""Mutants of the DEL requirements: deletion of images."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from independent.records import Account, Response, StoredImage
-from independent.server import Caller, Refused, Server, Success
+from independent.envelope import Refused
+from independent.records import Account, Caller, Response, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 
-class Keeping(Server):
-    """``kept``: what was deleted."""
+class KeepsDeletedImages(Server):
+    """A server that keeps deleted images in ``deleted``."""
 
-    def __init__(self, **given: Any) -> None:
-        self.kept: dict[int, StoredImage] = {}
-        super().__init__(**given)
+    def __init__(self, **options: Any) -> None:
+        self.deleted: dict[int, StoredImage] = {}
+        super().__init__(**options)
 
-    def forget(self, image: StoredImage) -> None:
-        super().forget(image)
-        self.kept[image.id] = image
+    def remove_image(self, image: StoredImage) -> None:
+        super().remove_image(image)
+        self.deleted[image.id] = image
 
 
-@mutant("deleting-does-nothing", kills=["DEL-001"])
-class DeletingDoesNothing(Server):
-    def forget(self, image: StoredImage) -> None:
+@mutant("image-deletion-has-no-effect", kills=["DEL-001"])
+class ImageDeletionHasNoEffect(Server):
+    def remove_image(self, image: StoredImage) -> None:
         pass
 
 
-@mutant("a-deleted-image-can-be-downloaded", kills=["DEL-001"])
-class DeletedImageCanBeDownloaded(Keeping):
+@mutant("deleted-image-still-downloadable", kills=["DEL-001"])
+class DeletedImageStillDownloadable(KeepsDeletedImages):
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
-        if number in self.kept:
-            image = self.kept[number]
-            return Success("", {"download_url": self.link(image), "filename": self.result_name(image)})
+        if number in self.deleted:
+            image = self.deleted[number]
+            return Success("", {"download_url": self.link(image), "filename": self.result_filename(image)})
         return super().show_download(request, caller, number)
 
 
-@mutant("a-second-deletion-succeeds", kills=["DEL-002"])
-class SecondDeletionSucceeds(Keeping):
+@mutant("second-image-deletion-succeeds", kills=["DEL-002"])
+class SecondImageDeletionSucceeds(KeepsDeletedImages):
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
         return (
-            Success("Image deleted") if number in self.kept else super().delete_image(request, caller, number)
+            Success("Image deleted")
+            if number in self.deleted
+            else super().delete_image(request, caller, number)
         )
 
 
-@mutant("the-list-keeps-what-was-deleted", kills=["DEL-003"])
-class ListKeepsWhatWasDeleted(Keeping):
-    def listed(self, things: dict[int, Any], account: Account) -> list[Any]:
-        return super().listed({**self.kept, **things} if things is self.images else things, account)
+@mutant("image-list-includes-deleted-images", kills=["DEL-003"])
+class ImageListIncludesDeletedImages(KeepsDeletedImages):
+    def list_owned(self, records: dict[int, Any], account: Account) -> list[Any]:
+        return super().list_owned({**self.deleted, **records} if records is self.images else records, account)
 
 
-@mutant("links-outlive-the-image", kills=["DEL-004"])
-class LinksOutliveTheImage(Keeping):
+@mutant("result-link-survives-deletion", kills=["DEL-004"])
+class ResultLinkSurvivesDeletion(KeepsDeletedImages):
     def fetch_result(self, request: Any, number: int) -> Response:
-        if number in self.kept:
-            return self.file_response(self.kept[number])
+        if number in self.deleted:
+            return self.file_response(self.deleted[number])
         return super().fetch_result(request, number)
 
 
-@mutant("only-what-is-finished-can-be-deleted", kills=["DEL-005"])
-class OnlyWhatIsFinishedCanBeDeleted(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.2, **given})
+@mutant("unfinished-image-cannot-be-deleted", kills=["DEL-005"])
+class UnfinishedImageCannotBeDeleted(Server):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.2, **options})
 
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
-        if self.owned(self.images, number, caller.account).status in {"pending", "processing"}:
-            raise Refused(400, "The image is at work.")
+        if self.find_owned(self.images, number, caller.account).status in {"pending", "processing"}:
+            raise Refused(400, "The image is being processed.")
         return super().delete_image(request, caller, number)
 
 
-@mutant("the-end-of-work-brings-back-the-image", kills=["DEL-006"])
-class EndOfWorkBringsBackTheImage(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.3, **given})
+@mutant("worker-restores-deleted-image", kills=["DEL-006"])
+class WorkerRestoresDeletedImage(Server):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **options})
 
     def process(self, image: StoredImage) -> None:
         super().process(image)
         if image.status == "processing":
-            self.complete(image, self.upscaled(image), image.content)
+            self.complete_image(image, self.upscale_image(image), image.content)
             self.images[image.id] = image
 
 
-@mutant("the-next-id-is-one-more-than-the-largest", kills=["DEL-007"])
-class NextIdIsOneMoreThanTheLargest(Server):
+@mutant("reuses-deleted-image-id", kills=["DEL-007"])
+class ReusesDeletedImageId(Server):
     def new_id(self, kind: str) -> int:
         return max(self.images, default=0) + 1 if kind == "image" else super().new_id(kind)

@@ -1,4 +1,4 @@
-"""Servers whose fault no list of examples has: far out, with tiny pictures, or after three steps in one order."""
+"""Mutants of the GEN requirements: faults on rare values, or after certain sequences of requests."""
 
 from __future__ import annotations
 
@@ -7,104 +7,108 @@ from collections.abc import Callable
 from typing import Any
 
 import bottle
+from PIL import Image
 
-from independent import pictures
+from independent import codec
+from independent.codec import DecodedImage
+from independent.envelope import Errors, Refused
 from independent.forms import Part
-from independent.pictures import Film
-from independent.records import Response, StoredImage, Token
-from independent.server import Caller, Errors, Refused, Server, Success
+from independent.records import Caller, Response, StoredImage, Success, Token
+from independent.server import Server
 from mutants import mutant
 
-FAR_OUT = 10**12  # pages that nobody would turn to
-NARROW = 12  # pixels: the pictures of all other requirements are as wide or wider
+HUGE_PAGE = 10**12  # page numbers above this are in no list of examples
+NARROW_PIXELS = 12  # pixels; the images of all other requirements are at least as wide
 
 
-def is_far_out(request: Any) -> bool:
+def is_huge_page(request: Any) -> bool:
     page = request.query.get("page", "")
-    return page.isdecimal() and FAR_OUT < int(page) < 2**53
+    return page.isdecimal() and HUGE_PAGE < int(page) < 2**53
 
 
-class FarOut(Server):
-    """Lists are answered by ``far_out`` for pages far out."""
+class HugePages(Server):
+    """A server that passes lists with a huge page number through ``adjust_huge_page``."""
 
     def page(
         self, request: Any, path: str, found: list[Any], statuses: tuple[str, ...], data: Callable[[Any], Any]
     ) -> Success:
         success = super().page(request, path, found, statuses, data)
-        return self.far_out(success) if is_far_out(request) else success
+        return self.adjust_huge_page(success) if is_huge_page(request) else success
 
-    def far_out(self, success: Success) -> Success:
+    def adjust_huge_page(self, success: Success) -> Success:
         return success
 
 
-@mutant("a-page-far-out-crashes", kills=["GEN-001"])
-class PageFarOutCrashes(FarOut):
-    def far_out(self, success: Success) -> Success:
+@mutant("huge-page-returns-500", kills=["GEN-001"])
+class HugePageReturns500(HugePages):
+    def adjust_huge_page(self, success: Success) -> Success:
         raise Refused(500, "Server error")
 
 
-@mutant("a-page-far-out-is-a-conflict", kills=["GEN-002"])
-class PageFarOutIsAConflict(FarOut):
-    def far_out(self, success: Success) -> Success:
-        raise Refused(409, "Nobody has so many pages.")
+@mutant("huge-page-returns-409", kills=["GEN-002"])
+class HugePageReturns409(HugePages):
+    def adjust_huge_page(self, success: Success) -> Success:
+        raise Refused(409, "There are not so many pages.")
 
 
-@mutant("a-page-far-out-is-numbered-in-words", kills=["GEN-003"])
-class PageFarOutIsNumberedInWords(FarOut):
-    def far_out(self, success: Success) -> Success:
-        assert success.beside is not None
-        success.beside["meta"]["current_page"] = "far out"
+@mutant("huge-page-number-as-string", kills=["GEN-003"])
+class HugePageNumberAsString(HugePages):
+    def adjust_huge_page(self, success: Success) -> Success:
+        assert success.extra is not None
+        success.extra["meta"]["current_page"] = "huge"
         return success
 
 
-@mutant("a-page-far-out-is-answered-in-plain-text", kills=["GEN-004"])
-class PageFarOutIsPlainText(Server):
-    def after(self, request: Any, response: Response) -> None:
-        if is_far_out(request):
+@mutant("huge-page-returns-plain-text", kills=["GEN-004"])
+class HugePageReturnsPlainText(Server):
+    def adjust_response(self, request: Any, response: Response) -> None:
+        if is_huge_page(request):
             response.body = b"nothing here"
 
 
-@mutant("a-page-far-out-has-no-request-id", kills=["GEN-005"])
-class PageFarOutHasNoRequestId(Server):
-    def after(self, request: Any, response: Response) -> None:
-        if is_far_out(request):
+@mutant("huge-page-without-request-id", kills=["GEN-005"])
+class HugePageWithoutRequestId(Server):
+    def adjust_response(self, request: Any, response: Response) -> None:
+        if is_huge_page(request):
             del response.headers["X-Request-Id"]
 
 
-@mutant("a-page-beyond-all-numbers-is-the-first", kills=["GEN-006"])
-class PageBeyondAllNumbersIsTheFirst(Server):
-    def paging(self, query: list[tuple[str, str]], statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
+@mutant("page-above-maximum-as-first", kills=["GEN-006"])
+class PageAboveMaximumAsFirst(Server):
+    def parse_paging(
+        self, query: list[tuple[str, str]], statuses: tuple[str, ...]
+    ) -> tuple[int, int, str | None]:
         kept = [(name, "1" if name == "page" and value == str(2**53) else value) for name, value in query]
-        return super().paging(kept, statuses)
+        return super().parse_paging(kept, statuses)
 
 
-@mutant("narrow-pictures-are-refused", kills=["GEN-007"])
-class NarrowPicturesAreRefused(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if film.size[0] < NARROW:
-            raise pictures.Unreadable("The image is too narrow.")
-        return film
+@mutant("rejects-narrow-images", kills=["GEN-007"])
+class RejectsNarrowImages(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if decoded.size[0] < NARROW_PIXELS:
+            raise codec.InvalidImage("The image is too narrow.")
+        return decoded
 
 
-@mutant("a-dozen-bytes-are-a-picture", kills=["GEN-008"])
-class ADozenBytesAreAPicture(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+@mutant("accepts-twelve-byte-file", kills=["GEN-008"])
+class AcceptsTwelveByteFile(Server):
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
         if len(part.content) == 12:
-            return Film("png", [pictures.Image.new("L", (2, 2))])
-        return super().read_picture(part, name, errors)
+            return DecodedImage("png", [Image.new("L", (2, 2))])
+        return super().read_image(part, name, errors)
 
 
-@mutant("batches-do-not-know-what-cannot-be-patched", kills=["GEN-009"])
-class BatchesDoNotKnowWhatCannotBePatched(Server):
-    def bottles_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
+@mutant("batches-wrong-method-returns-404", kills=["GEN-009"])
+class BatchesWrongMethodReturns404(Server):
+    def handle_bottle_error(self, error: bottle.HTTPError) -> bottle.HTTPResponse:
         if error.status_code == 405 and bottle.request.path.startswith("/api/batches"):
             error.status = 404
-        return super().bottles_error(error)
+        return super().handle_bottle_error(error)
 
 
-@mutant("subscriptions-are-for-everybody", kills=["GEN-010"])
-class SubscriptionsAreForEverybody(Server):
+@mutant("subscription-with-any-credentials", kills=["GEN-010"])
+class SubscriptionWithAnyCredentials(Server):
     def authenticate(self, request: Any) -> Caller:
         try:
             return super().authenticate(request)
@@ -115,68 +119,68 @@ class SubscriptionsAreForEverybody(Server):
             return Caller(token.account, token)
 
 
-@mutant("narrow-pictures-stay-after-their-deletion", kills=["GEN-011"])
-class NarrowPicturesStay(Server):
-    def forget(self, image: StoredImage) -> None:
-        if image.original_size[0] >= NARROW:
-            super().forget(image)
+@mutant("narrow-images-not-deleted", kills=["GEN-011"])
+class NarrowImagesNotDeleted(Server):
+    def remove_image(self, image: StoredImage) -> None:
+        if image.original_size[0] >= NARROW_PIXELS:
+            super().remove_image(image)
 
 
-@mutant("a-login-revives-the-last-revoked-token", kills=["GEN-101"])
-class LoginRevivesTheLastRevokedToken(Server):
+@mutant("login-restores-revoked-token", kills=["GEN-101"])
+class LoginRestoresRevokedToken(Server):
     last_revoked: Token | None = None
 
-    def revoke(self, token: Token) -> None:
-        super().revoke(token)
+    def revoke_token(self, token: Token) -> None:
+        super().revoke_token(token)
         self.last_revoked = token
 
-    def login(self, request: Any, given: dict[str, Any]) -> Success:
-        success = super().login(request, given)
+    def login(self, request: Any, fields: dict[str, Any]) -> Success:
+        success = super().login(request, fields)
         if self.last_revoked is not None:
             self.tokens_by_secret[self.last_revoked.secret] = self.last_revoked
         return success
 
 
-@mutant("an-upload-brings-the-last-deleted-image-back", kills=["GEN-102"])
-class UploadBringsTheLastDeletedImageBack(Server):
-    last_forgotten: StoredImage | None = None
+@mutant("upload-restores-deleted-image", kills=["GEN-102"])
+class UploadRestoresDeletedImage(Server):
+    last_removed: StoredImage | None = None
 
-    def forget(self, image: StoredImage) -> None:
-        super().forget(image)
-        self.last_forgotten = image
+    def remove_image(self, image: StoredImage) -> None:
+        super().remove_image(image)
+        self.last_removed = image
 
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         success = super().upload_image(request, caller, parts)
-        if self.last_forgotten is not None:
-            self.images[self.last_forgotten.id] = self.last_forgotten
+        if self.last_removed is not None:
+            self.images[self.last_removed.id] = self.last_removed
         return success
 
 
-@mutant("the-third-look-goes-back", kills=["GEN-102"])
-class ThirdLookGoesBack(Server):
+@mutant("third-read-reverts-image-status", kills=["GEN-102"])
+class ThirdReadRevertsImageStatus(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.looks: Counter[int] = Counter()
+        self.reads: Counter[int] = Counter()
 
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_image(request, caller, number)
         if success.data["status"] == "completed":
-            self.looks[number] += 1
-            if self.looks[number] == 3:
+            self.reads[number] += 1
+            if self.reads[number] == 3:
                 success.data["status"] = "processing"
         return success
 
 
-@mutant("the-third-look-at-a-batch-forgets-an-image", kills=["GEN-103"])
-class ThirdLookAtABatchForgetsAnImage(Server):
+@mutant("third-read-lowers-batch-count", kills=["GEN-103"])
+class ThirdReadLowersBatchCount(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.looks: Counter[int] = Counter()
+        self.reads: Counter[int] = Counter()
 
     def show_batch(self, request: Any, caller: Caller, number: int) -> Success:
         success = super().show_batch(request, caller, number)
         if success.data["status"] == "completed":
-            self.looks[number] += 1
-            if self.looks[number] == 3:
+            self.reads[number] += 1
+            if self.reads[number] == 3:
                 success.data["completed_images"] -= 1
         return success

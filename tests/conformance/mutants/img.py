@@ -1,4 +1,4 @@
-"""Servers that hand back another picture than the larger one of what was sent."""
+"""Mutants of the IMG requirements: the content, format and validation of images."""
 
 from __future__ import annotations
 
@@ -9,409 +9,411 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageChops, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from independent.pictures import Film, Unreadable
-from independent.server import FILE_CAP, LARGEST_SIDE, Server
+from independent.codec import DecodedImage, InvalidImage
+from independent.server import Server
+from independent.sizing import MAX_SIDE_PIXELS
+from independent.uploads import MAX_FILE_BYTES
 from mutants import mutant
 
 if TYPE_CHECKING:
+    from independent.envelope import Errors
     from independent.forms import Part
     from independent.records import Sizing, StoredImage
-    from independent.server import Errors
 
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
-_HALF = 127  # of 255
+_HALF_OPAQUE = 127  # of 255
 
 
-@mutant("the-factor-is-always-two", kills=["IMG-001"])
-class FactorIsAlwaysTwo(Server):
-    def factor(self, sizing: Sizing) -> int:
+@mutant("scale-factor-always-two", kills=["IMG-001"])
+class ScaleFactorAlwaysTwo(Server):
+    def scale_factor(self, sizing: Sizing) -> int:
         return 2
 
 
-@mutant("every-result-is-a-png", kills=["IMG-002"])
-class EveryResultIsAPng(Server):
-    def encode(self, film: Film) -> bytes:
-        film.format = "png"
-        return super().encode(film)
+@mutant("result-always-png", kills=["IMG-002"])
+class ResultAlwaysPng(Server):
+    def encode(self, decoded: DecodedImage) -> bytes:
+        decoded.format = "png"
+        return super().encode(decoded)
 
 
-@mutant("files-are-served-as-bytes", kills=["IMG-003"])
-class FilesAreServedAsBytes(Server):
-    def file_type(self, image: StoredImage) -> str:
+@mutant("result-type-octet-stream", kills=["IMG-003"])
+class ResultTypeOctetStream(Server):
+    def result_media_type(self, image: StoredImage) -> str:
         return "application/octet-stream"
 
 
-@mutant("every-filename-ends-in-png", kills=["IMG-003"])
-class EveryFilenameEndsInPng(Server):
-    def result_name(self, image: StoredImage) -> str:
+@mutant("result-filename-always-png", kills=["IMG-003"])
+class ResultFilenameAlwaysPng(Server):
+    def result_filename(self, image: StoredImage) -> str:
         return image.filename.rpartition(".")[0] + ".png"
 
 
-@mutant("results-are-blank", kills=["IMG-004"])
-class ResultsAreBlank(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+@mutant("result-blank", kills=["IMG-004"])
+class ResultBlank(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return Image.new("RGB", size, (128, 128, 128))
 
 
-@mutant("results-are-mirrored", kills=["IMG-004"])
-class ResultsAreMirrored(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return ImageOps.mirror(super().enlarge(frame, size))
+@mutant("result-mirrored", kills=["IMG-004"])
+class ResultMirrored(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return ImageOps.mirror(super().resize_frame(frame, size))
 
 
-@mutant("results-are-turned", kills=["IMG-004"])
-class ResultsAreTurned(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return super().enlarge(frame, size).transpose(Image.Transpose.ROTATE_180)
+@mutant("result-rotated-180", kills=["IMG-004"])
+class ResultRotated180(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return super().resize_frame(frame, size).transpose(Image.Transpose.ROTATE_180)
 
 
-@mutant("results-swap-red-and-blue", kills=["IMG-004"])
-class ResultsSwapRedAndBlue(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        red, green, blue = super().enlarge(frame.convert("RGB"), size).split()
+@mutant("result-swaps-red-and-blue", kills=["IMG-004"])
+class ResultSwapsRedAndBlue(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        red, green, blue = super().resize_frame(frame.convert("RGB"), size).split()
         return Image.merge("RGB", (blue, green, red))
 
 
-@mutant("results-are-shifted", kills=["IMG-004"])
-class ResultsAreShifted(Server):
-    """By one pixel of the original."""
+@mutant("result-shifted", kills=["IMG-004"])
+class ResultShifted(Server):
+    """The result is shifted by one pixel of the original."""
 
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return ImageChops.offset(super().enlarge(frame, size), size[0] // frame.width, 0)
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return ImageChops.offset(super().resize_frame(frame, size), size[0] // frame.width, 0)
 
 
-@mutant("results-are-cropped", kills=["IMG-004"])
-class ResultsAreCropped(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+@mutant("result-cropped", kills=["IMG-004"])
+class ResultCropped(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         w, h = frame.size
-        return super().enlarge(frame.crop((w // 10, h // 10, w - w // 10, h - h // 10)), size)
+        return super().resize_frame(frame.crop((w // 10, h // 10, w - w // 10, h - h // 10)), size)
 
 
-@mutant("pixels-are-repeated", kills=["IMG-005"])
-class PixelsAreRepeated(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+@mutant("nearest-neighbour-scaling", kills=["IMG-005"])
+class NearestNeighbourScaling(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
         return frame.resize(size, Image.Resampling.NEAREST)
 
 
-@mutant("transparency-is-dropped", kills=["IMG-006"])
-class TransparencyIsDropped(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return super().enlarge(frame.convert("RGB"), size)
+@mutant("alpha-dropped", kills=["IMG-006"])
+class AlphaDropped(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return super().resize_frame(frame.convert("RGB"), size)
 
 
-@mutant("transparency-is-all-or-nothing", kills=["IMG-006"])
-class TransparencyIsAllOrNothing(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame, size)
-        if larger.mode == "RGBA":
-            larger.putalpha(larger.getchannel("A").point(lambda level: 255 if level > _HALF else 0))
-        return larger
+@mutant("alpha-thresholded", kills=["IMG-006"])
+class AlphaThresholded(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        result = super().resize_frame(frame, size)
+        if result.mode == "RGBA":
+            result.putalpha(result.getchannel("A").point(lambda level: 255 if level > _HALF_OPAQUE else 0))
+        return result
 
 
-@mutant("results-are-half-transparent", kills=["IMG-007"])
-class ResultsAreHalfTransparent(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame.convert("RGBA"), size)
-        larger.putalpha(200)
-        return larger
+@mutant("opaque-image-gains-alpha", kills=["IMG-007"])
+class OpaqueImageGainsAlpha(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        result = super().resize_frame(frame.convert("RGBA"), size)
+        result.putalpha(200)
+        return result
 
 
-@mutant("gray-gets-a-tint", kills=["IMG-008"])
-class GrayGetsATint(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame, size)
-        return _tinted(larger) if larger.mode == "L" else larger
+@mutant("gray-tinted", kills=["IMG-008"])
+class GrayTinted(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        result = super().resize_frame(frame, size)
+        return _tinted(result) if result.mode == "L" else result
 
 
-@mutant("palettes-are-refused", kills=["IMG-009"])
-class PalettesAreRefused(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if film.format == "png" and Image.open(io.BytesIO(content)).mode == "P":
-            raise Unreadable("The image has a palette.")
-        return film
+@mutant("rejects-palette-png", kills=["IMG-009"])
+class RejectsPalettePng(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if decoded.format == "png" and Image.open(io.BytesIO(content)).mode == "P":
+            raise InvalidImage("The image has a palette.")
+        return decoded
 
 
-@mutant("sixteen-bits-are-clipped", kills=["IMG-010"])
-class SixteenBitsAreClipped(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("gray16-clipped-to-8-bits", kills=["IMG-010"])
+class Gray16ClippedTo8Bits(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
         if image.mode.startswith("I"):
-            film.frames = [image.convert("I").convert("L")]
-        return film
+            decoded.frames = [image.convert("I").convert("L")]
+        return decoded
 
 
-@mutant("cmyk-comes-back-negative", kills=["IMG-011"])
-class CmykComesBackNegative(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("cmyk-inverted", kills=["IMG-011"])
+class CmykInverted(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).mode == "CMYK":
-            film.frames = [ImageOps.invert(frame.convert("RGB")) for frame in film.frames]
-        return film
+            decoded.frames = [ImageOps.invert(frame.convert("RGB")) for frame in decoded.frames]
+        return decoded
 
 
-@mutant("the-orientation-is-ignored", kills=["IMG-012", "SIZE-019"])
-class OrientationIsIgnored(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("orientation-ignored", kills=["IMG-012", "SIZE-019"])
+class OrientationIgnored(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
         if _ORIENTATION in image.getexif():
-            film.frames = [image.convert("RGB")]
-        return film
+            decoded.frames = [image.convert("RGB")]
+        return decoded
 
 
-@mutant("the-orientation-is-applied-and-kept", kills=["IMG-012"])
-class OrientationIsAppliedAndKept(Server):
-    def complete(self, image: StoredImage, film: Film, content: bytes) -> None:
-        noted = Image.open(io.BytesIO(image.content)).getexif()
-        if _ORIENTATION in noted:
+@mutant("orientation-tag-kept-after-rotation", kills=["IMG-012"])
+class OrientationTagKeptAfterRotation(Server):
+    def complete_image(self, image: StoredImage, decoded: DecodedImage, content: bytes) -> None:
+        exif = Image.open(io.BytesIO(image.content)).getexif()
+        if _ORIENTATION in exif:
             kept = io.BytesIO()
-            Image.open(io.BytesIO(content)).save(kept, "JPEG", exif=noted)
+            Image.open(io.BytesIO(content)).save(kept, "JPEG", exif=exif)
             content = kept.getvalue()
-        super().complete(image, film, content)
+        super().complete_image(image, decoded, content)
 
 
-@mutant("only-the-first-frame", kills=["IMG-013", "IMG-014", "IMG-015"])
-class OnlyTheFirstFrame(Server):
-    def upscale(self, film: Film, size: tuple[int, int]) -> Film:
-        film.frames = film.frames[:1]
-        return super().upscale(film, size)
+@mutant("upscales-first-frame-only", kills=["IMG-013", "IMG-014", "IMG-015"])
+class UpscalesFirstFrameOnly(Server):
+    def upscale_frames(self, decoded: DecodedImage, size: tuple[int, int]) -> DecodedImage:
+        decoded.frames = decoded.frames[:1]
+        return super().upscale_frames(decoded, size)
 
 
-@mutant("frames-are-only-what-changed", kills=["IMG-013", "IMG-014"])
-class FramesAreOnlyWhatChanged(Server):
-    """As they lie in the file, and not as they are shown."""
+@mutant("frames-not-composited", kills=["IMG-013", "IMG-014"])
+class FramesNotComposited(Server):
+    """Frames contain the changes stored in the file, not the composited image."""
 
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if not film.pages:
-            film.frames[1:] = map(_what_changed, film.frames, film.frames[1:])
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if not decoded.has_pages:
+            decoded.frames[1:] = map(_changed_rectangle, decoded.frames, decoded.frames[1:])
+        return decoded
 
 
-def _what_changed(before: Image.Image, after: Image.Image) -> Image.Image:
-    """On black."""
+def _changed_rectangle(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Return the changed rectangle of a frame on black."""
     box = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox()
-    alone = Image.new("RGB", after.size)
+    changed = Image.new("RGB", after.size)
     if box:
-        alone.paste(after.crop(box), box[:2])
-    return alone
+        changed.paste(after.crop(box), box[:2])
+    return changed
 
 
-@mutant("all-pages-are-of-one-size", kills=["IMG-015"])
-class AllPagesAreOfOneSize(Server):
-    def upscale(self, film: Film, size: tuple[int, int]) -> Film:
-        film.frames = [self.enlarge(frame, size) for frame in film.frames]
-        return film
+@mutant("pages-scaled-to-one-size", kills=["IMG-015"])
+class PagesScaledToOneSize(Server):
+    def upscale_frames(self, decoded: DecodedImage, size: tuple[int, int]) -> DecodedImage:
+        decoded.frames = [self.resize_frame(frame, size) for frame in decoded.frames]
+        return decoded
 
 
-@mutant("the-name-decides", kills=["IMG-016"])
-class NameDecides(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
-        film = super().read_picture(part, name, errors)
+@mutant("trusts-filename-extension", kills=["IMG-016"])
+class TrustsFilenameExtension(Server):
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
+        decoded = super().read_image(part, name, errors)
         extension = (part.filename or "").rpartition(".")[2].lower()
-        if film and extension not in {film.format, {"jpeg": "jpg"}.get(film.format)}:
-            errors[name] = ["The image is not what its name says."]
+        if decoded and extension not in {decoded.format, {"jpeg": "jpg"}.get(decoded.format)}:
+            errors[name] = ["The image does not match its filename extension."]
             return None
-        return film
+        return decoded
 
 
-@mutant("the-filename-is-never-put-right", kills=["IMG-016"])
-class FilenameIsNeverPutRight(Server):
-    def result_name(self, image: StoredImage) -> str:
+@mutant("filename-extension-not-corrected", kills=["IMG-016"])
+class FilenameExtensionNotCorrected(Server):
+    def result_filename(self, image: StoredImage) -> str:
         return image.filename
 
 
-@mutant("the-file-is-not-looked-at", kills=["IMG-017", "IMG-018"])
-class FileIsNotLookedAt(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
+@mutant("image-content-not-validated", kills=["IMG-017", "IMG-018"])
+class ImageContentNotValidated(Server):
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
         return self.decode(part.content)
 
-    def decode(self, content: bytes) -> Film:
+    def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
-        except Unreadable:
-            return Film("png", [Image.new("RGB", (64, 48))])
+        except InvalidImage:
+            return DecodedImage("png", [Image.new("RGB", (64, 48))])
 
 
-@mutant("only-the-header-is-read", kills=["IMG-018"])
-class OnlyTheHeaderIsRead(Server):
-    def decode(self, content: bytes) -> Film:
+@mutant("validates-image-header-only", kills=["IMG-018"])
+class ValidatesImageHeaderOnly(Server):
+    def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
-        except Unreadable:
+        except InvalidImage:
             image = Image.open(io.BytesIO(content))
-            return Film(str(image.format).lower(), [Image.new("RGB", image.size)])
+            return DecodedImage(str(image.format).lower(), [Image.new("RGB", image.size)])
 
 
-@mutant("no-file-is-too-large", kills=["IMG-019"])
-class NoFileIsTooLarge(Server):
-    def largest_file(self) -> int:
-        return 2 * FILE_CAP
+@mutant("accepts-too-large-file", kills=["IMG-019"])
+class AcceptsTooLargeFile(Server):
+    def max_file_bytes(self) -> int:
+        return 2 * MAX_FILE_BYTES
 
 
-@mutant("ten-mebibytes-are-too-many", kills=["IMG-020"])
-class TenMebibytesAreTooMany(Server):
-    def largest_file(self) -> int:
-        return FILE_CAP - 1
+@mutant("rejects-file-of-10-mib", kills=["IMG-020"])
+class RejectsFileOf10Mib(Server):
+    def max_file_bytes(self) -> int:
+        return MAX_FILE_BYTES - 1
 
 
-@mutant("sides-are-rounded-to-even", kills=["IMG-021"])
-class SidesAreRoundedToEven(Server):
+@mutant("result-sides-rounded-to-even", kills=["IMG-021"])
+class ResultSidesRoundedToEven(Server):
     def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
         width, height = super().result_size(original, sizing)
         return width + width % 2, height + height % 2
 
 
-@mutant("only-quarter-turns-are-applied", kills=["IMG-012"])
-class OnlyQuarterTurnsAreApplied(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if Image.open(io.BytesIO(content)).getexif().get(0x0112) == 3:
-            film.frames = [frame.rotate(180) for frame in film.frames]
-        return film
+@mutant("orientation-3-not-applied", kills=["IMG-012"])
+class Orientation3NotApplied(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 3:
+            decoded.frames = [frame.rotate(180) for frame in decoded.frames]
+        return decoded
 
 
 class _LosingTransparency(Server):
-    """Where ``loses`` says so."""
+    """A server that drops the alpha channel of the images that ``loses_alpha`` selects."""
 
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        if self.loses(film, Image.open(io.BytesIO(content)).mode):
-            film.frames = [frame.convert("RGB") for frame in film.frames]
-        return film
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        if self.loses_alpha(decoded, Image.open(io.BytesIO(content)).mode):
+            decoded.frames = [frame.convert("RGB") for frame in decoded.frames]
+        return decoded
 
-    def loses(self, film: Film, mode: str) -> bool:
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         raise NotImplementedError
 
 
-@mutant("gray-loses-its-transparency", kills=["IMG-006"])
-class GrayLosesItsTransparency(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
+@mutant("gray-loses-alpha", kills=["IMG-006"])
+class GrayLosesAlpha(_LosingTransparency):
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
         return mode == "LA"
 
 
-@mutant("palettes-lose-their-transparency", kills=["IMG-006"])
-class PalettesLoseTheirTransparency(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
-        return mode == "P" and film.format == "png"
+@mutant("palette-loses-alpha", kills=["IMG-006"])
+class PaletteLosesAlpha(_LosingTransparency):
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
+        return mode == "P" and decoded.format == "png"
 
 
-@mutant("tiffs-lose-their-transparency", kills=["IMG-006"])
-class TiffsLoseTheirTransparency(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
-        return film.format == "tiff"
+@mutant("tiff-loses-alpha", kills=["IMG-006"])
+class TiffLosesAlpha(_LosingTransparency):
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
+        return decoded.format == "tiff"
 
 
-@mutant("animations-lose-their-transparency", kills=["IMG-006"])
-class AnimationsLoseTheirTransparency(_LosingTransparency):
-    def loses(self, film: Film, mode: str) -> bool:
-        return len(film.frames) > 1
+@mutant("animation-loses-alpha", kills=["IMG-006"])
+class AnimationLosesAlpha(_LosingTransparency):
+    def loses_alpha(self, decoded: DecodedImage, mode: str) -> bool:
+        return len(decoded.frames) > 1
 
 
-@mutant("deep-gray-gets-a-tint", kills=["IMG-008"])
-class DeepGrayGetsATint(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("gray16-tinted", kills=["IMG-008"])
+class Gray16Tinted(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).mode.startswith("I"):
-            film.frames = [_tinted(frame) for frame in film.frames]
-        return film
+            decoded.frames = [_tinted(frame) for frame in decoded.frames]
+        return decoded
 
 
-@mutant("gray-with-transparency-gets-a-tint", kills=["IMG-008"])
-class GrayWithTransparencyGetsATint(Server):
-    def enlarge(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
-        larger = super().enlarge(frame, size)
-        if larger.mode != "LA":
-            return larger
-        light, alpha = larger.split()
-        larger = _tinted(light)
-        larger.putalpha(alpha)
-        return larger
+@mutant("gray-alpha-tinted", kills=["IMG-008"])
+class GrayAlphaTinted(Server):
+    def resize_frame(self, frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+        result = super().resize_frame(frame, size)
+        if result.mode != "LA":
+            return result
+        light, alpha = result.split()
+        result = _tinted(light)
+        result.putalpha(alpha)
+        return result
 
 
 def _tinted(gray: Image.Image) -> Image.Image:
     return Image.merge("RGB", (gray.point(lambda level: level * 9 // 10), gray, gray))
 
 
-@mutant("one-bit-is-refused", kills=["IMG-022"])
-class OneBitIsRefused(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("rejects-one-bit-image", kills=["IMG-022"])
+class RejectsOneBitImage(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).mode == "1":
-            raise Unreadable("The image has too few colours.")
-        return film
+            raise InvalidImage("The image has too few colours.")
+        return decoded
 
 
-@mutant("faxes-come-back-negative", kills=["IMG-022"])
-class FaxesComeBackNegative(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("white-is-zero-tiff-inverted", kills=["IMG-022"])
+class WhiteIsZeroTiffInverted(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
         if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-            film.frames = [ImageOps.invert(frame) for frame in film.frames]
-        return film
+            decoded.frames = [ImageOps.invert(frame) for frame in decoded.frames]
+        return decoded
 
 
-@mutant("eight-is-taken-for-six", kills=["IMG-012"])
-class EightIsTakenForSix(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("orientation-8-applied-as-6", kills=["IMG-012"])
+class Orientation8AppliedAs6(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         if Image.open(io.BytesIO(content)).getexif().get(_ORIENTATION) == 8:
-            film.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in film.frames]
-        return film
+            decoded.frames = [frame.transpose(Image.Transpose.ROTATE_180) for frame in decoded.frames]
+        return decoded
 
 
-@mutant("only-jpegs-are-turned", kills=["IMG-023"])
-class OnlyJpegsAreTurned(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
+@mutant("orientation-applied-to-jpeg-only", kills=["IMG-023"])
+class OrientationAppliedToJpegOnly(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
         image = Image.open(io.BytesIO(content))
-        if film.format != "jpeg" and _ORIENTATION in image.getexif():
-            film.frames = [image.convert("RGB")]
-        return film
+        if decoded.format != "jpeg" and _ORIENTATION in image.getexif():
+            decoded.frames = [image.convert("RGB")]
+        return decoded
 
 
-@mutant("only-the-first-frame-is-read", kills=["IMG-018"])
-class OnlyTheFirstFrameIsRead(Server):
-    """What comes behind it is taken as far as it goes."""
+@mutant("damage-after-first-frame-ignored", kills=["IMG-018"])
+class DamageAfterFirstFrameIgnored(Server):
+    """Damage after the first frame is ignored."""
 
-    def decode(self, content: bytes) -> Film:
+    def decode(self, content: bytes) -> DecodedImage:
         try:
             return super().decode(content)
-        except Unreadable:
-            with suppress(Exception):  # not even the first one can be read
+        except InvalidImage:
+            with suppress(Exception):  # the first frame is damaged too
                 image = Image.open(io.BytesIO(content))
-                return Film(str(image.format).lower(), [image.convert("RGB")])
+                return DecodedImage(str(image.format).lower(), [image.convert("RGB")])
             raise
 
 
-@mutant("vast-pictures-are-taken", kills=["IMG-024"])
-class VastPicturesAreTaken(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
-        if _is_vast(part.content):
-            return Film("png", [Image.new("L", (64, 48))])
-        return super().read_picture(part, name, errors)
+@mutant("accepts-decompression-bomb", kills=["IMG-024"])
+class AcceptsDecompressionBomb(Server):
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
+        if _is_too_wide(part.content):
+            return DecodedImage("png", [Image.new("L", (64, 48))])
+        return super().read_image(part, name, errors)
 
 
-@mutant("vast-pictures-fill-the-memory", kills=["IMG-024"])
-class VastPicturesFillTheMemory(Server):
-    def read_picture(self, part: Part, name: str, errors: Errors) -> Film | None:
-        if _is_vast(part.content):
+@mutant("decompression-bomb-exhausts-memory", kills=["IMG-024"])
+class DecompressionBombExhaustsMemory(Server):
+    def read_image(self, part: Part, name: str, errors: Errors) -> DecodedImage | None:
+        if _is_too_wide(part.content):
             raise MemoryError
-        return super().read_picture(part, name, errors)
+        return super().read_image(part, name, errors)
 
 
-def _is_vast(content: bytes) -> bool:
-    """A PNG that is over 16,384 pixels wide."""
-    return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > LARGEST_SIDE
+def _is_too_wide(content: bytes) -> bool:
+    """Return True for a PNG wider than 16,384 pixels."""
+    return content.startswith(b"\x89PNG") and int.from_bytes(content[16:20], "big") > MAX_SIDE_PIXELS
 
 
-@mutant("profiles-are-dropped", kills=["IMG-025"])
-class ProfilesAreDropped(Server):
-    def decode(self, content: bytes) -> Film:
-        film = super().decode(content)
-        film.profile = None
-        return film
+@mutant("icc-profile-dropped", kills=["IMG-025"])
+class IccProfileDropped(Server):
+    def decode(self, content: bytes) -> DecodedImage:
+        decoded = super().decode(content)
+        decoded.icc_profile = None
+        return decoded

@@ -1,65 +1,67 @@
-"""Servers that count the quota otherwise than they tell."""
+"""Mutants of the LIM requirements: quota and rate limit."""
 
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import Any
 
+from independent.envelope import Refused
 from independent.forms import Part
-from independent.records import Account, Response
-from independent.server import Caller, Refused, Server, Success
+from independent.records import Account, Caller, Response, Success
+from independent.server import Server
 from mutants import mutant
 
-REMAINING = "X-RateLimit-Remaining"
+REMAINING_HEADER = "X-RateLimit-Remaining"
 
 
 class PartlyUsed(Server):
-    """A third of a small quota is used up."""
+    """A server whose accounts have used a third of a small quota."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"quota": 300, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"quota": 300, **options})
         for account in self.accounts.values():
             account.used = 100
 
 
-@mutant("one-too-many-remains", kills=["LIM-001"])
-class OneTooManyRemains(Server):
+@mutant("remaining-off-by-one", kills=["LIM-001"])
+class RemainingOffByOne(Server):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"remaining": self.remaining(account) + 1}
 
 
-@mutant("the-percentage-is-a-fraction", kills=["LIM-002"])
-class PercentageIsAFraction(PartlyUsed):
+@mutant("percentage-as-fraction", kills=["LIM-002"])
+class PercentageAsFraction(PartlyUsed):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"percentage": round(account.used / account.quota, 1)}
 
 
-@mutant("the-percentage-is-not-rounded", kills=["LIM-002"])
-class PercentageIsNotRounded(PartlyUsed):
+@mutant("percentage-not-rounded", kills=["LIM-002"])
+class PercentageNotRounded(PartlyUsed):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"percentage": 100 * account.used / account.quota}
 
 
-@mutant("the-quota-is-always-exceeded", kills=["LIM-003"])
-class QuotaIsAlwaysExceeded(Server):
+@mutant("quota-always-exceeded", kills=["LIM-003"])
+class QuotaAlwaysExceeded(Server):
     def usage_data(self, account: Account) -> dict[str, Any]:
         return super().usage_data(account) | {"exceeded": True}
 
 
-@mutant("an-upload-costs-nothing", kills=["LIM-004"])
-class UploadCostsNothing(Server):
+@mutant("upload-not-charged", kills=["LIM-004"])
+class UploadNotCharged(Server):
     def take(self, account: Account, count: int) -> None:
         pass
 
 
-@mutant("an-upload-costs-two", kills=["LIM-004"])
-class UploadCostsTwo(Server):
+@mutant("upload-charged-twice", kills=["LIM-004"])
+class UploadChargedTwice(Server):
     def take(self, account: Account, count: int) -> None:
         super().take(account, 2 * count)
 
 
-@mutant("a-refusal-costs-one", kills=["LIM-005"])
-class RefusalCostsOne(Server):
+@mutant("rejected-upload-charged", kills=["LIM-005"])
+class RejectedUploadCharged(Server):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_image(request, caller, parts)
@@ -68,94 +70,96 @@ class RefusalCostsOne(Server):
             raise
 
 
-@mutant("errors-do-not-tell-the-quota", kills=["LIM-006"])
-class ErrorsDoNotTellTheQuota(Server):
-    def after(self, request: Any, response: Response) -> None:
-        if response.status >= 400:
-            response.headers.pop(REMAINING, None)
+@mutant("errors-without-quota-header", kills=["LIM-006"])
+class ErrorsWithoutQuotaHeader(Server):
+    def adjust_response(self, request: Any, response: Response) -> None:
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            response.headers.pop(REMAINING_HEADER, None)
 
 
-@mutant("the-header-counts-before-the-upload", kills=["LIM-006", "LIM-008"])
-class HeaderCountsBeforeTheUpload(Server):
-    def after(self, request: Any, response: Response) -> None:
+@mutant("quota-header-before-upload", kills=["LIM-006", "LIM-008"])
+class QuotaHeaderBeforeUpload(Server):
+    def adjust_response(self, request: Any, response: Response) -> None:
         if response.status == 202:
-            response.headers[REMAINING] = str(int(response.headers[REMAINING]) + 1)
+            response.headers[REMAINING_HEADER] = str(int(response.headers[REMAINING_HEADER]) + 1)
 
 
-@mutant("a-batch-costs-one", kills=["LIM-007"])
-class BatchCostsOne(Server):
+@mutant("batch-charged-as-one-image", kills=["LIM-007"])
+class BatchChargedAsOneImage(Server):
     def take(self, account: Account, count: int) -> None:
         super().take(account, 1)
 
 
-@mutant("batches-do-not-tell-the-quota", kills=["LIM-008"])
-class BatchesDoNotTellTheQuota(Server):
-    def after(self, request: Any, response: Response) -> None:
+@mutant("batches-without-quota-header", kills=["LIM-008"])
+class BatchesWithoutQuotaHeader(Server):
+    def adjust_response(self, request: Any, response: Response) -> None:
         if request.path.startswith("/api/batches"):
-            response.headers.pop(REMAINING, None)
+            response.headers.pop(REMAINING_HEADER, None)
 
 
-@mutant("a-429-does-not-say-for-how-long", kills=["LIM-009"])
-class TooManyDoesNotSayForHowLong(Server):
+@mutant("missing-retry-after", kills=["LIM-009"])
+class MissingRetryAfter(Server):
     def show_usage(self, request: Any, caller: Caller) -> Success:
         raise Refused(429, "Too many requests.")
 
 
-class LittleLeft(Server):
-    """Accounts that have two images left."""
+class TwoImagesLeft(Server):
+    """A server whose accounts have two images left."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"quota": 2, **given})
-
-
-class NothingLeft(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"quota": 0, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"quota": 2, **options})
 
 
-@mutant("the-quota-is-counted-and-no-more", kills=["LIM-010", "LIM-011"])
-class QuotaIsCountedAndNoMore(NothingLeft):
+class NoQuota(Server):
+    """A server whose accounts have no quota."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"quota": 0, **options})
+
+
+@mutant("quota-not-enforced", kills=["LIM-010", "LIM-011"])
+class QuotaNotEnforced(NoQuota):
     def take(self, account: Account, count: int) -> None:
         account.used += count
 
 
-@mutant("the-quota-is-looked-at-before-the-form", kills=["LIM-010"])
-class QuotaIsLookedAtBeforeTheForm(NothingLeft):
+@mutant("quota-checked-before-validation", kills=["LIM-010"])
+class QuotaCheckedBeforeValidation(NoQuota):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         self.take(caller.account, 1)
         return super().upload_image(request, caller, parts)
 
 
-@mutant("a-batch-is-cut-to-the-quota", kills=["LIM-011"])
-class BatchIsCutToTheQuota(LittleLeft):
+@mutant("batch-truncated-to-quota", kills=["LIM-011"])
+class BatchTruncatedToQuota(TwoImagesLeft):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
-        pictures = [part for part in parts if part.filename]
+        files = [part for part in parts if part.filename]
         others = [part for part in parts if not part.filename]
-        return super().upload_batch(request, caller, others + pictures[: self.remaining(caller.account)])
+        return super().upload_batch(request, caller, others + files[: self.remaining(caller.account)])
 
 
-class Crossing(Server):
-    """Between reading a number and writing it, it lets others in."""
+class RaceCondition(Server):
+    """A server that releases its lock between a read and the write that depends on it."""
 
-    def let_others_in(self) -> None:
+    def release_lock(self) -> None:
         self.lock.release()
         time.sleep(0.05)
         self.lock.acquire()
 
 
-@mutant("uploads-at-the-same-time-are-counted-once", kills=["LIM-012"])
-class UploadsAtTheSameTimeAreCountedOnce(Crossing):
+@mutant("concurrent-uploads-counted-once", kills=["LIM-012"])
+class ConcurrentUploadsCountedOnce(RaceCondition):
     def take(self, account: Account, count: int) -> None:
         used = account.used
-        self.let_others_in()
+        self.release_lock()
         account.used = used + count
 
 
-@mutant("uploads-at-the-same-time-share-an-id", kills=["LIM-012"])
-class UploadsAtTheSameTimeShareAnId(Crossing):
+@mutant("concurrent-uploads-share-id", kills=["LIM-012"])
+class ConcurrentUploadsShareId(RaceCondition):
     def new_id(self, kind: str) -> int:
         number = self.last_ids.get(kind, 0) + 1
         if kind == "image":
-            self.let_others_in()
+            self.release_lock()
         self.last_ids[kind] = number
         return number

@@ -1,16 +1,16 @@
-"""Servers whose lists miss, repeat or mislead."""
+"""Mutants of the PAGE requirements: lists, pages, links and filters."""
 
 from __future__ import annotations
 
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from independent.records import StoredBatch, StoredImage
-from independent.server import Caller, Server, Success
+from independent.records import Caller, StoredBatch, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 Query = list[tuple[str, str]]
-Asked = tuple[int, int, str | None]
+Paging = tuple[int, int, str | None]
 
 
 @mutant("pages-overlap", kills=["PAGE-001", "PAGE-011"])
@@ -19,27 +19,27 @@ class PagesOverlap(Server):
         return found[max(0, (number - 1) * per_page - 1) : number * per_page]
 
 
-@mutant("the-last-item-of-a-page-is-lost", kills=["PAGE-001"])
-class LastItemOfAPageIsLost(Server):
+@mutant("page-omits-last-item", kills=["PAGE-001"])
+class PageOmitsLastItem(Server):
     def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
         return super().page_slice(found, number, per_page)[: max(1, per_page - 1)]
 
 
-@mutant("the-total-counts-the-page", kills=["PAGE-001"])
-class TotalCountsThePage(Server):
+@mutant("total-counts-page-only", kills=["PAGE-001"])
+class TotalCountsPageOnly(Server):
     def meta(self, number: int, last: int, per_page: int, total: int) -> dict[str, Any]:
         return super().meta(number, last, per_page, min(per_page, total))
 
 
-@mutant("the-oldest-comes-first", kills=["PAGE-002", "PAGE-011"])
-class OldestComesFirst(Server):
-    def newest_first(self, things: list[Any]) -> list[Any]:
-        return super().newest_first(things)[::-1]
+@mutant("oldest-first", kills=["PAGE-002", "PAGE-011"])
+class OldestFirst(Server):
+    def newest_first(self, records: list[Any]) -> list[Any]:
+        return super().newest_first(records)[::-1]
 
 
-@mutant("a-page-out-of-range-is-the-nearest", kills=["PAGE-003", "PAGE-012"])
-class PageOutOfRangeIsTheNearest(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+@mutant("page-clamped-to-range", kills=["PAGE-003", "PAGE-012"])
+class PageClampedToRange(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         nearest = {"page": 1, "per_page": 15}
         kept = [
             (name, str(max(1, min(100, int(value)))) if value.lstrip("-").isdecimal() else str(nearest[name]))
@@ -47,143 +47,143 @@ class PageOutOfRangeIsTheNearest(Server):
             else (name, value)
             for name, value in query
         ]
-        return super().paging(kept, statuses)
+        return super().parse_paging(kept, statuses)
 
 
-@mutant("a-page-has-ten-items", kills=["PAGE-004"])
-class PageHasTenItems(Server):
+@mutant("per-page-default-10", kills=["PAGE-004"])
+class PerPageDefault10(Server):
     def default_per_page(self) -> int:
         return 10
 
 
-@mutant("a-page-has-fifty-items-at-most", kills=["PAGE-004"])
-class PageHasFiftyItemsAtMost(Server):
-    def most_per_page(self) -> int:
+@mutant("per-page-maximum-50", kills=["PAGE-004"])
+class PerPageMaximum50(Server):
+    def max_per_page(self) -> int:
         return 50
 
 
-@mutant("past-the-end-is-not-found", kills=["PAGE-005"])
-class PastTheEndIsNotFound(Server):
+@mutant("page-past-end-returns-404", kills=["PAGE-005"])
+class PagePastEndReturns404(Server):
     def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
         if number > self.last_page(len(found), per_page):
             raise self.not_found()
         return super().page_slice(found, number, per_page)
 
 
-@mutant("past-the-end-is-the-last-page", kills=["PAGE-005"])
-class PastTheEndIsTheLastPage(Server):
+@mutant("page-past-end-shows-last-page", kills=["PAGE-005"])
+class PagePastEndShowsLastPage(Server):
     def page_slice(self, found: list[Any], number: int, per_page: int) -> list[Any]:
         return super().page_slice(found, min(number, self.last_page(len(found), per_page)), per_page)
 
 
-@mutant("the-status-is-not-looked-at", kills=["PAGE-006", "PAGE-013"])
-class StatusIsNotLookedAt(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        number, per_page, _ = super().paging(query, statuses)
+@mutant("ignores-status-filter", kills=["PAGE-006", "PAGE-013"])
+class IgnoresStatusFilter(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        number, per_page, _ = super().parse_paging(query, statuses)
         return number, per_page, None
 
 
-@mutant("an-unknown-status-chooses-nothing", kills=["PAGE-006"])
-class UnknownStatusChoosesNothing(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().paging(query, (*statuses, *(value for name, value in query if name == "status")))
+@mutant("accepts-unknown-status-filter", kills=["PAGE-006"])
+class AcceptsUnknownStatusFilter(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        return super().parse_paging(query, (*statuses, *(value for name, value in query if name == "status")))
 
 
-@mutant("links-forget-the-status", kills=["PAGE-007"])
-class LinksForgetTheStatus(Server):
+@mutant("page-links-without-status", kills=["PAGE-007"])
+class PageLinksWithoutStatus(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         return super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
 
 
-@mutant("next-leads-to-itself", kills=["PAGE-007"])
-class NextLeadsToItself(Server):
+@mutant("next-link-to-same-page", kills=["PAGE-007"])
+class NextLinkToSamePage(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
-        made = super().links(path, query, number, last)
-        following = made["next"]
-        return made | {"next": following and following.replace(f"&page={number + 1}", f"&page={number}")}
+        links = super().links(path, query, number, last)
+        following = links["next"]
+        return links | {"next": following and following.replace(f"&page={number + 1}", f"&page={number}")}
 
 
-@mutant("the-last-page-has-a-next", kills=["PAGE-007"])
-class LastPageHasANext(Server):
+@mutant("last-page-with-next-link", kills=["PAGE-007"])
+class LastPageWithNextLink(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
-        made = super().links(path, query, number, last)
-        return made | {"next": made["next"] or made["last"]}
+        links = super().links(path, query, number, last)
+        return links | {"next": links["next"] or links["last"]}
 
 
-@mutant("the-last-of-two-values-counts", kills=["PAGE-008", "PAGE-012"])
-class LastOfTwoValuesCounts(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().paging(list(dict(query).items()), statuses)
+@mutant("accepts-repeated-query-parameter", kills=["PAGE-008", "PAGE-012"])
+class AcceptsRepeatedQueryParameter(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        return super().parse_paging(list(dict(query).items()), statuses)
 
 
-@mutant("an-unknown-parameter-is-refused", kills=["PAGE-009"])
-class UnknownParameterIsRefused(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
+@mutant("rejects-unknown-query-parameter", kills=["PAGE-009"])
+class RejectsUnknownQueryParameter(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
         unknown = {name for name, _ in query} - {"page", "per_page", "status"}
         if unknown:
             raise self.invalid({name: ["There is no such parameter."] for name in unknown})
-        return super().paging(query, statuses)
+        return super().parse_paging(query, statuses)
 
 
-@mutant("the-last-page-is-rounded-down", kills=["PAGE-010", "PAGE-014"])
-class LastPageIsRoundedDown(Server):
+@mutant("last-page-rounded-down", kills=["PAGE-010", "PAGE-014"])
+class LastPageRoundedDown(Server):
     def last_page(self, total: int, per_page: int) -> int:
         return max(1, total // per_page)
 
 
-@mutant("an-empty-list-has-no-page", kills=["PAGE-010"])
-class EmptyListHasNoPage(Server):
+@mutant("empty-list-last-page-zero", kills=["PAGE-010"])
+class EmptyListLastPageZero(Server):
     def meta(self, number: int, last: int, per_page: int, total: int) -> dict[str, Any]:
         return super().meta(number, last if total else 0, per_page, total)
 
 
-@mutant("links-of-batches-lead-to-images", kills=["PAGE-014"])
-class LinksOfBatchesLeadToImages(Server):
+@mutant("batch-page-links-to-images", kills=["PAGE-014"])
+class BatchPageLinksToImages(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
         return super().links("/images", query, number, last)
 
 
-@mutant("ties-are-in-the-order-of-sending", kills=["PAGE-015"])
-class TiesAreInTheOrderOfSending(Server):
-    def newest_first(self, things: list[Any]) -> list[Any]:
-        def moment(thing: StoredImage | StoredBatch) -> Any:
-            batch = thing.batch if isinstance(thing, StoredImage) else None
-            return batch.created_at if batch else thing.created_at
+@mutant("ties-not-ordered-by-id", kills=["PAGE-015"])
+class TiesNotOrderedById(Server):
+    def newest_first(self, records: list[Any]) -> list[Any]:
+        def moment(record: StoredImage | StoredBatch) -> Any:
+            batch = record.batch if isinstance(record, StoredImage) else None
+            return batch.created_at if batch else record.created_at
 
-        return sorted(things, key=moment, reverse=True)
+        return sorted(records, key=moment, reverse=True)
 
     def image_data(self, image: StoredImage) -> dict[str, Any]:
-        told = super().image_data(image)
-        return told | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})
+        data = super().image_data(image)
+        return data | ({"created_at": self.time_text(image.batch.created_at)} if image.batch else {})
 
 
-@mutant("the-filter-takes-pending-for-processing", kills=["PAGE-016"])
-class FilterTakesPendingForProcessing(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.3, **given})
+@mutant("processing-filter-includes-pending", kills=["PAGE-016"])
+class ProcessingFilterIncludesPending(Server):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **options})
 
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        status = super().status_of(thing)
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        status = super().status_of(record)
         return "processing" if status == "pending" else status
 
 
-@mutant("the-list-forgets-the-first-image", kills=["PAGE-017"])
-class ListForgetsTheFirstImage(Server):
-    def listed(self, things: dict[int, Any], account: Any) -> list[Any]:
-        return super().listed(things, account)[:-1]
+@mutant("list-omits-oldest-image", kills=["PAGE-017"])
+class ListOmitsOldestImage(Server):
+    def list_owned(self, records: dict[int, Any], account: Any) -> list[Any]:
+        return super().list_owned(records, account)[:-1]
 
 
-@mutant("the-list-tells-nothing-of-results", kills=["PAGE-018"])
-class ListTellsNothingOfResults(Server):
+@mutant("listed-images-without-result-fields", kills=["PAGE-018"])
+class ListedImagesWithoutResultFields(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         found = super().list_images(request, caller)
-        nothing = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
-        found.data = [image | nothing for image in found.data]
+        empty = {"upscaled_size": None, "upscaled_dimensions": None, "processing_time": None}
+        found.data = [image | empty for image in found.data]
         return found
 
 
-@mutant("links-in-the-list-are-not-signed", kills=["PAGE-018"])
-class LinksInTheListAreNotSigned(Server):
+@mutant("listed-image-links-unsigned", kills=["PAGE-018"])
+class ListedImageLinksUnsigned(Server):
     def list_images(self, request: Any, caller: Caller) -> Success:
         found = super().list_images(request, caller)
         for image in found.data:
@@ -191,61 +191,61 @@ class LinksInTheListAreNotSigned(Server):
         return found
 
 
-class Unhurried(Server):
-    """Slow enough to be seen at work."""
+class SlowWorker(Server):
+    """A server whose work takes long enough to observe unfinished images."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.3, **given})
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.3, **options})
 
 
-@mutant("a-status-is-chosen-after-the-page", kills=["PAGE-019"])
-class StatusIsChosenAfterThePage(Unhurried):
+@mutant("filters-after-pagination", kills=["PAGE-019"])
+class FiltersAfterPagination(SlowWorker):
     def list_images(self, request: Any, caller: Caller) -> Success:
         query = parse_qsl(request.query_string)
         kept = [pair for pair in query if pair[0] != "status"]
-        right = super().list_images(request, caller)
+        expected = super().list_images(request, caller)
         status = dict(query).get("status")
         if status is None:
-            return right
+            return expected
         request.environ["QUERY_STRING"] = urlencode(kept)
         found = super().list_images(request, caller)
         found.data = [image for image in found.data if image["status"] == status]
-        found.beside = right.beside
+        found.extra = expected.extra
         return found
 
 
-@mutant("next-and-prev-forget-the-status", kills=["PAGE-019", "PAGE-020"])
-class NextAndPrevForgetTheStatus(Server):
+@mutant("next-and-prev-without-status", kills=["PAGE-019", "PAGE-020"])
+class NextAndPrevWithoutStatus(Server):
     def links(self, path: str, query: Query, number: int, last: int) -> dict[str, Any]:
-        forgotten = super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
-        made = super().links(path, query, number, last)
-        return made | {"next": forgotten["next"], "prev": forgotten["prev"]}
+        without_status = super().links(path, [pair for pair in query if pair[0] != "status"], number, last)
+        links = super().links(path, query, number, last)
+        return links | {"next": without_status["next"], "prev": without_status["prev"]}
 
 
-@mutant("no-image-is-found-at-work", kills=["PAGE-021"])
-class NoImageIsFoundAtWork(Unhurried):
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        return super().status_of(thing).replace("processing", "running")
+@mutant("processing-filter-finds-nothing", kills=["PAGE-021"])
+class ProcessingFilterFindsNothing(SlowWorker):
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        return super().status_of(record).replace("processing", "running")
 
 
-@mutant("no-image-is-found-waiting", kills=["PAGE-021"])
-class NoImageIsFoundWaiting(Unhurried):
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        return super().status_of(thing).replace("pending", "queued")
+@mutant("pending-filter-finds-nothing", kills=["PAGE-021"])
+class PendingFilterFindsNothing(SlowWorker):
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        return super().status_of(record).replace("pending", "queued")
 
 
-@mutant("no-batch-is-found-cancelled", kills=["PAGE-022"])
-class NoBatchIsFoundCancelled(Unhurried):
-    def status_of(self, thing: StoredImage | StoredBatch) -> str:
-        return super().status_of(thing).replace("cancelled", "canceled")
+@mutant("cancelled-filter-finds-nothing", kills=["PAGE-022"])
+class CancelledFilterFindsNothing(SlowWorker):
+    def status_of(self, record: StoredImage | StoredBatch) -> str:
+        return super().status_of(record).replace("cancelled", "canceled")
 
 
-@mutant("pages-are-counted-in-sloppy-numbers", kills=["PAGE-023"])
-class PagesAreCountedInSloppyNumbers(Server):
-    def paging(self, query: Query, statuses: tuple[str, ...]) -> Asked:
-        return super().paging([(name, self.tidied(value)) for name, value in query], statuses)
+@mutant("lenient-page-numbers", kills=["PAGE-023"])
+class LenientPageNumbers(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        return super().parse_paging([(name, self.normalized(value)) for name, value in query], statuses)
 
-    def tidied(self, value: str) -> str:
+    def normalized(self, value: str) -> str:
         try:
             return str(int(value))
         except ValueError:

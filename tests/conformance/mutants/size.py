@@ -1,4 +1,4 @@
-"""Servers that take other wishes than those of the contract, or understand them otherwise."""
+"""Mutants of the SIZE requirements: size options and sizes of results."""
 
 from __future__ import annotations
 
@@ -6,168 +6,169 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from independent.server import LARGEST_RESULT, LARGEST_SIDE, Server
+from independent.server import Server
+from independent.sizing import MAX_RESULT_PIXELS, MAX_SIDE_PIXELS
 from mutants import mutant
 
 if TYPE_CHECKING:
+    from independent.codec import DecodedImage
+    from independent.envelope import Errors, Refused
     from independent.forms import Part
-    from independent.pictures import Film
     from independent.records import Sizing, StoredImage
-    from independent.server import Errors, Refused
 
 _SIZES = {"scale_factor", "target_width", "target_height"}
 
 
-@mutant("the-default-factor-is-four", kills=["SIZE-001"])
-class DefaultFactorIsFour(Server):
+@mutant("default-scale-factor-four", kills=["SIZE-001"])
+class DefaultScaleFactorFour(Server):
     def default_factor(self) -> int:
         return 4
 
 
-@mutant("any-factor-is-taken", kills=["SIZE-002"])
-class AnyFactorIsTaken(Server):
-    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
-        given = super().sizing(parts, errors)
+@mutant("accepts-any-scale-factor", kills=["SIZE-002"])
+class AcceptsAnyScaleFactor(Server):
+    def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+        sizing = super().parse_sizing(parts, errors)
         if errors.pop("scale_factor", None):
-            given.scale_factor = 2
-        return given
+            sizing.scale_factor = 2
+        return sizing
 
 
-@mutant("sloppy-numbers-are-taken", kills=["SIZE-003", "SIZE-011"])
-class SloppyNumbersAreTaken(Server):
-    def whole_number(self, text: str) -> int | None:
+@mutant("lenient-size-numbers", kills=["SIZE-003", "SIZE-011"])
+class LenientSizeNumbers(Server):
+    def parse_integer(self, text: str) -> int | None:
         with suppress(ValueError):
             return int(float(text))
         return None
 
 
-@mutant("a-factor-gives-way-to-a-target", kills=["SIZE-004"])
-class FactorGivesWayToATarget(Server):
-    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+@mutant("target-overrides-scale-factor", kills=["SIZE-004"])
+class TargetOverridesScaleFactor(Server):
+    def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
         names = {part.name for part in parts}
         if names & {"target_width", "target_height"}:
             parts = [part for part in parts if part.name != "scale_factor"]
-        return super().sizing(parts, errors)
+        return super().parse_sizing(parts, errors)
 
 
-@mutant("the-other-side-is-rounded-down", kills=["SIZE-005", "SIZE-006"])
-class OtherSideIsRoundedDown(Server):
-    def following_side(self, side: int, target: int, original: int) -> int:
+@mutant("other-side-rounded-down", kills=["SIZE-005", "SIZE-006"])
+class OtherSideRoundedDown(Server):
+    def scaled_side(self, side: int, target: int, original: int) -> int:
         return max(1, side * target // original)
 
 
-@mutant("halves-are-rounded-to-even", kills=["SIZE-005", "SIZE-006"])
-class HalvesAreRoundedToEven(Server):
-    def following_side(self, side: int, target: int, original: int) -> int:
+@mutant("other-side-half-rounded-to-even", kills=["SIZE-005", "SIZE-006"])
+class OtherSideHalfRoundedToEven(Server):
+    def scaled_side(self, side: int, target: int, original: int) -> int:
         return max(1, round(side * target / original))
 
 
-@mutant("proportions-are-always-kept", kills=["SIZE-007"])
-class ProportionsAreAlwaysKept(Server):
+@mutant("both-targets-keep-aspect-ratio", kills=["SIZE-007"])
+class BothTargetsKeepAspectRatio(Server):
     def result_size(self, original: tuple[int, int], sizing: Sizing) -> tuple[int, int]:
         width, height = super().result_size(original, sizing)
         if sizing.target_width and sizing.target_height:
-            height = self.following_side(original[1], width, original[0])
+            height = self.scaled_side(original[1], width, original[0])
         return width, height
 
 
-@mutant("both-sides-have-to-grow", kills=["SIZE-008"])
-class BothSidesHaveToGrow(Server):
-    def size_errors(self, film: Film, sizing: Sizing) -> Errors:
-        errors = super().size_errors(film, sizing)
-        larger = self.result_size(film.size, sizing)
-        if not errors and (larger[0] <= film.size[0] or larger[1] <= film.size[1]):
+@mutant("requires-both-sides-to-grow", kills=["SIZE-008"])
+class RequiresBothSidesToGrow(Server):
+    def size_errors(self, decoded: DecodedImage, sizing: Sizing) -> Errors:
+        errors = super().size_errors(decoded, sizing)
+        result = self.result_size(decoded.size, sizing)
+        if not errors and (result[0] <= decoded.size[0] or result[1] <= decoded.size[1]):
             errors["target_width"] = ["The result would not be larger."]
         return errors
 
 
-@mutant("a-target-may-be-the-original-size", kills=["SIZE-009"])
-class TargetMayBeTheOriginalSize(Server):
+@mutant("accepts-target-of-original-size", kills=["SIZE-009"])
+class AcceptsTargetOfOriginalSize(Server):
     def target_fits(self, side: int, target: int) -> bool:
         return target == side or super().target_fits(side, target)
 
 
-@mutant("targets-go-beyond-the-plan", kills=["SIZE-010"])
-class TargetsGoBeyondThePlan(Server):
+@mutant("accepts-target-above-plan-limit", kills=["SIZE-010"])
+class AcceptsTargetAbovePlanLimit(Server):
     def target_fits(self, side: int, target: int) -> bool:
         return side < target
 
 
-@mutant("no-side-is-too-long", kills=["SIZE-012"])
-class NoSideIsTooLong(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
+@mutant("result-size-unlimited", kills=["SIZE-012"])
+class ResultSizeUnlimited(Server):
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
         return True
 
     def process(self, image: StoredImage) -> None:
-        with suppress(Exception):  # formats have bounds of their own
+        with suppress(Exception):  # formats have their own limits
             super().process(image)
 
 
-@mutant("only-the-width-is-capped", kills=["SIZE-012", "SIZE-014"])
-class OnlyTheWidthIsCapped(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return super().result_fits(film, (size[0], 1))
+@mutant("result-height-unlimited", kills=["SIZE-012", "SIZE-014"])
+class ResultHeightUnlimited(Server):
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return super().result_fits(decoded, (size[0], 1))
 
     def process(self, image: StoredImage) -> None:
         with suppress(Exception):
             super().process(image)
 
 
-@mutant("frames-count-one-by-one", kills=["SIZE-021"])
-class FramesCountOneByOne(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return super().result_fits(replace(film, frames=film.frames[:1]), size)
+@mutant("pixel-limit-per-frame", kills=["SIZE-021"])
+class PixelLimitPerFrame(Server):
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return super().result_fits(replace(decoded, frames=decoded.frames[:1]), size)
 
     def process(self, image: StoredImage) -> None:
-        width, height = image.wanted_size
-        if width * height < LARGEST_RESULT // 4:  # not what would be too much for the machine of a test
+        width, height = image.target_size
+        if width * height < MAX_RESULT_PIXELS // 4:  # larger results need too much memory for a test
             super().process(image)
 
 
-@mutant("targets-end-below-the-plan", kills=["SIZE-020"])
-class TargetsEndBelowThePlan(Server):
+@mutant("rejects-target-at-plan-limit", kills=["SIZE-020"])
+class RejectsTargetAtPlanLimit(Server):
     def target_fits(self, side: int, target: int) -> bool:
         return side < target < self.largest_factor * side
 
 
-@mutant("sides-end-below-16384", kills=["SIZE-013"])
-class SidesEndBelow16384(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return max(size) < LARGEST_SIDE and super().result_fits(film, size)
+@mutant("rejects-result-side-16384", kills=["SIZE-013"])
+class RejectsResultSide16384(Server):
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return max(size) < MAX_SIDE_PIXELS and super().result_fits(decoded, size)
 
 
-@mutant("a-webp-is-like-any-other", kills=["SIZE-014"])
-class WebpIsLikeAnyOther(Server):
-    def result_fits(self, film: Film, size: tuple[int, int]) -> bool:
-        return max(size) <= LARGEST_SIDE
+@mutant("webp-side-limit-ignored", kills=["SIZE-014"])
+class WebpSideLimitIgnored(Server):
+    def result_fits(self, decoded: DecodedImage, size: tuple[int, int]) -> bool:
+        return max(size) <= MAX_SIDE_PIXELS
 
     def process(self, image: StoredImage) -> None:
-        with suppress(Exception):  # no such WebP can be written
+        with suppress(Exception):  # WebP cannot store it
             super().process(image)
 
 
-@mutant("an-empty-value-is-no-number", kills=["SIZE-015"])
-class EmptyValueIsNoNumber(Server):
-    def sizing(self, parts: list[Part], errors: Errors) -> Sizing:
+@mutant("rejects-empty-size-field", kills=["SIZE-015"])
+class RejectsEmptySizeField(Server):
+    def parse_sizing(self, parts: list[Part], errors: Errors) -> Sizing:
         for part in parts:
             if part.name in _SIZES and not part.content:
                 errors[part.name] = ["It must be a whole number."]
-        return super().sizing(parts, errors)
+        return super().parse_sizing(parts, errors)
 
 
-@mutant("a-target-has-a-factor-too", kills=["SIZE-016"])
-class TargetHasAFactorToo(Server):
+@mutant("target-with-scale-factor", kills=["SIZE-016"])
+class TargetWithScaleFactor(Server):
     def sizing_data(self, sizing: Sizing) -> dict[str, Any]:
         return super().sizing_data(sizing) | {"scale_factor": sizing.scale_factor or 2}
 
 
-@mutant("the-last-of-two-sizes-counts", kills=["SIZE-017"])
-class LastOfTwoSizesCounts(Server):
+@mutant("accepts-repeated-size-field", kills=["SIZE-017"])
+class AcceptsRepeatedSizeField(Server):
     def form_errors(self, parts: list[Part], known: set[str], file_field: str) -> Errors:
         return super().form_errors(list({part.name: part for part in parts}.values()), known, file_field)
 
 
-@mutant("only-the-first-error-is-named", kills=["SIZE-018"])
-class OnlyTheFirstErrorIsNamed(Server):
+@mutant("reports-first-error-only", kills=["SIZE-018"])
+class ReportsFirstErrorOnly(Server):
     def invalid(self, errors: Errors) -> Refused:
         return super().invalid(dict(list(errors.items())[:1]))

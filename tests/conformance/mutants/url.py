@@ -1,149 +1,150 @@
-"""Servers whose links give too much, too little or something harmful."""
+"""Mutants of the URL requirements: links to results and filenames of downloads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from independent.records import Response, StoredImage
-from independent.server import Caller, Refused, Server, Success
+from independent.envelope import Refused
+from independent.records import Caller, Response, StoredImage, Success
+from independent.server import Server
 from mutants import mutant
 
 if TYPE_CHECKING:
     from independent.forms import Part
 
-_LAST_OF_THREE_BYTES = 0xFFFF  # all that some databases take of UTF-8
+_MAX_THREE_BYTE_CODE_POINT = 0xFFFF  # some databases store at most three bytes of UTF-8
 
 
-@mutant("the-link-needs-a-token", kills=["URL-001"])
-class LinkNeedsAToken(Server):
+@mutant("result-link-requires-token", kills=["URL-001"])
+class ResultLinkRequiresToken(Server):
     def fetch_result(self, request: Any, number: int) -> Response:
         self.authenticate(request)
         return super().fetch_result(request, number)
 
 
-@mutant("the-image-links-to-its-original", kills=["URL-001"])
-class ImageLinksToItsOriginal(Server):
+@mutant("download-url-serves-original", kills=["URL-001"])
+class DownloadUrlServesOriginal(Server):
     def image_data(self, image: StoredImage) -> dict[str, Any]:
-        told = super().image_data(image)
-        return told | {
-            "download_url": told["download_url"] and f"{self.base_url}/results/{image.id}?original"
+        data = super().image_data(image)
+        return data | {
+            "download_url": data["download_url"] and f"{self.base_url}/results/{image.id}?original"
         }
 
     def fetch_result(self, request: Any, number: int) -> Response:
         if request.query_string == "original":
             image = self.images[number]
-            return Response(200, {"Content-Type": self.file_type(image)}, image.content)
+            return Response(200, {"Content-Type": self.result_media_type(image)}, image.content)
         return super().fetch_result(request, number)
 
 
-@mutant("every-file-is-an-octet-stream", kills=["URL-002"])
-class EveryFileIsAnOctetStream(Server):
-    def file_type(self, image: StoredImage) -> str:
+@mutant("link-type-octet-stream", kills=["URL-002"])
+class LinkTypeOctetStream(Server):
+    def result_media_type(self, image: StoredImage) -> str:
         return "application/octet-stream"
 
 
-@mutant("files-are-sent-inline", kills=["URL-003"])
-class FilesAreSentInline(Server):
+@mutant("result-disposition-inline", kills=["URL-003"])
+class ResultDispositionInline(Server):
     def disposition(self, filename: str) -> str:
         return super().disposition(filename).replace("attachment", "inline", 1)
 
 
-@mutant("files-may-be-sniffed", kills=["URL-003"])
-class FilesMayBeSniffed(Server):
-    def after(self, request: Any, response: Response) -> None:
+@mutant("result-without-nosniff", kills=["URL-003"])
+class ResultWithoutNosniff(Server):
+    def adjust_response(self, request: Any, response: Response) -> None:
         if request.path.startswith("/api/results/"):
             del response.headers["X-Content-Type-Options"]
 
 
-@mutant("signatures-are-not-checked", kills=["URL-004"])
-class SignaturesAreNotChecked(Server):
-    def link_is_good(self, number: int, query: dict[str, str]) -> bool:
+@mutant("signature-not-verified", kills=["URL-004"])
+class SignatureNotVerified(Server):
+    def is_valid_link(self, number: int, query: dict[str, str]) -> bool:
         return set(query) == {"expires", "signature"}
 
 
-@mutant("the-expiry-is-not-signed", kills=["URL-004"])
-class ExpiryIsNotSigned(Server):
+@mutant("signature-omits-expiry", kills=["URL-004"])
+class SignatureOmitsExpiry(Server):
     def signature(self, number: int, expires: int) -> str:
         return super().signature(number, 0)
 
 
-@mutant("the-image-is-not-signed", kills=["URL-004"])
-class ImageIsNotSigned(Server):
+@mutant("signature-omits-image-id", kills=["URL-004"])
+class SignatureOmitsImageId(Server):
     def signature(self, number: int, expires: int) -> str:
         return super().signature(0, expires)
 
 
-@mutant("every-file-is-named-result", kills=["URL-005"])
-class EveryFileIsNamedResult(Server):
-    def result_name(self, image: StoredImage) -> str:
+@mutant("result-filename-always-result", kills=["URL-005"])
+class ResultFilenameAlwaysResult(Server):
+    def result_filename(self, image: StoredImage) -> str:
         return f"result.{image.format}"
 
 
-@mutant("names-are-put-into-the-header-as-they-are", kills=["URL-006"])
-class NamesArePutIntoTheHeaderAsTheyAre(Server):
+@mutant("disposition-filename-not-escaped", kills=["URL-006"])
+class DispositionFilenameNotEscaped(Server):
     def disposition(self, filename: str) -> str:
         return f'attachment; filename="{filename}"'
 
 
-@mutant("names-keep-their-folders", kills=["URL-006"])
-class NamesKeepTheirFolders(Server):
+@mutant("filename-keeps-directories", kills=["URL-006"])
+class FilenameKeepsDirectories(Server):
     def clean(self, filename: str) -> str:
         return filename.replace("\r", "").replace("\n", "").replace("\0", "")
 
 
-@mutant("the-extension-stays-as-it-was", kills=["URL-007"])
-class ExtensionStaysAsItWas(Server):
-    def result_name(self, image: StoredImage) -> str:
+@mutant("download-extension-not-corrected", kills=["URL-007"])
+class DownloadExtensionNotCorrected(Server):
+    def result_filename(self, image: StoredImage) -> str:
         return image.filename
 
 
-@mutant("a-link-is-given-before-there-is-a-file", kills=["URL-008"])
-class LinkIsGivenBeforeThereIsAFile(Server):
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"work_seconds": 0.2, **given})
+@mutant("link-before-result-exists", kills=["URL-008"])
+class LinkBeforeResultExists(Server):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"work_seconds": 0.2, **options})
 
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
-        image = self.owned(self.images, number, caller.account)
-        data = {"download_url": self.link(image), "filename": self.result_name(image)}
+        image = self.find_owned(self.images, number, caller.account)
+        data = {"download_url": self.link(image), "filename": self.result_filename(image)}
         return Success("Download URL generated successfully", data)
 
 
-@mutant("a-signature-is-good-for-any-image", kills=["URL-004"])
-class SignatureIsGoodForAnyImage(Server):
+@mutant("signature-valid-for-any-image", kills=["URL-004"])
+class SignatureValidForAnyImage(Server):
     def signature(self, number: int, expires: int) -> str:
         return super().signature(0, expires)
 
 
-@mutant("names-are-read-as-latin-1", kills=["URL-009"])
-class NamesAreReadAsLatin1(Server):
+@mutant("filename-decoded-as-latin-1", kills=["URL-009"])
+class FilenameDecodedAsLatin1(Server):
     def clean(self, filename: str) -> str:
         return super().clean(filename.encode().decode("latin-1"))
 
 
-@mutant("names-end-at-the-first-dot", kills=["URL-009"])
-class NamesEndAtTheFirstDot(Server):
+@mutant("filename-cut-at-first-dot", kills=["URL-009"])
+class FilenameCutAtFirstDot(Server):
     def clean(self, filename: str) -> str:
         stem, *rest = super().clean(filename).split(".")
         return ".".join([stem, *rest[-1:]])
 
 
-@mutant("names-beyond-ascii-are-refused", kills=["URL-010"])
-class NamesBeyondAsciiAreRefused(Server):
+@mutant("rejects-non-ascii-filename", kills=["URL-010"])
+class RejectsNonAsciiFilename(Server):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         if not all((part.filename or "").isascii() for part in parts):
             raise self.invalid({"image": ["The name of the file is not allowed."]})
         return super().upload_image(request, caller, parts)
 
 
-@mutant("an-emoji-in-a-name-crashes-it", kills=["URL-010"])
-class EmojiInANameCrashesIt(Server):
+@mutant("emoji-in-filename-returns-500", kills=["URL-010"])
+class EmojiInFilenameReturns500(Server):
     def clean(self, filename: str) -> str:
-        if any(ord(letter) > _LAST_OF_THREE_BYTES for letter in filename):
+        if any(ord(letter) > _MAX_THREE_BYTE_CODE_POINT for letter in filename):
             raise Refused(500, "Server error")
         return super().clean(filename)
 
 
-@mutant("download-names-are-encoded-twice", kills=["URL-009"])
-class DownloadNamesAreEncodedTwice(Server):
+@mutant("disposition-filename-double-encoded", kills=["URL-009"])
+class DispositionFilenameDoubleEncoded(Server):
     def disposition(self, filename: str) -> str:
         return super().disposition(filename.encode().decode("latin-1"))
