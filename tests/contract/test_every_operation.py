@@ -25,8 +25,14 @@ from project_root import ROOT
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
-EXAMPLES = os.environ.get("UPREZ_TEST_CONTRACT_EXAMPLES", "200")
-SEEDS = os.environ.get("UPREZ_TEST_CONTRACT_SEEDS", "20261122 1 2").split()
+# The default run has one seed and few examples; the slow runs have three seeds and many.
+RUNS = [
+    pytest.param(20261122, 25, id="seed 20261122, 25 examples"),
+    *(
+        pytest.param(seed, 200, id=f"seed {seed}, 200 examples", marks=pytest.mark.slow)
+        for seed in (20261122, 1, 2)
+    ),
+]
 PASSWORD = "Correct1Horse"
 PLANS = """
 [[plans]]
@@ -104,8 +110,10 @@ def facts(service: Service) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_every_response_conforms_to_the_contract(facts: dict[str, Any], tmp_path: Path, seed: str) -> None:
+@pytest.mark.parametrize(("seed", "examples"), RUNS)
+def test_every_response_conforms_to_the_contract(
+    facts: dict[str, Any], tmp_path: Path, seed: int, examples: int
+) -> None:
     (tmp_path / "facts.json").write_text(json.dumps(facts))
     (tmp_path / "users.json").write_text(json.dumps({"auth": _users(facts)}))
     reached = tmp_path / "reached.json"
@@ -120,7 +128,7 @@ def test_every_response_conforms_to_the_contract(facts: dict[str, Any], tmp_path
                 "run",
                 str(ROOT / "openapi.yaml"),
             ),
-            *("--checks", "all", "--url", facts["api"], "--max-examples", EXAMPLES, "--seed", seed),
+            *("--checks", "all", "--url", facts["api"], "--max-examples", str(examples), "--seed", str(seed)),
         ],
         env={
             **os.environ,

@@ -162,6 +162,7 @@ def test_cpu_speed_ratio_is_the_measured_one() -> None:
     assert int(stated) == pytest.approx(deep / shallow, rel=0.2)
 
 
+@pytest.mark.system
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_upload_with_curl_is_accepted(folder: Path, service: Service, token: str) -> None:
     code = code_for("upload", service).replace("curl ", "curl -w '\\n%{http_code}' ")
@@ -180,6 +181,7 @@ def test_python_sample_downloads_the_result(folder: Path, service: Service, toke
         assert result.size == (180, 150)
 
 
+@pytest.mark.system
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_batch_with_curl_is_completed(folder: Path, service: Service, token: str) -> None:
     batch = json.loads(shell(code_for("batch", service), folder, UPREZ_TOKEN=token).stdout)["data"]
@@ -251,6 +253,7 @@ def test_upscale_and_doctor_need_no_server(folder: Path) -> None:
 
 
 # The quick start of the API's documentation, with only host and token changed.
+@pytest.mark.system
 @pytest.mark.skipif(
     shutil.which("curl") is None or shutil.which("jq") is None, reason="curl or jq is not installed"
 )
