@@ -16,7 +16,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.database.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
+from domain.database.account_repository import Accounts, Subscriptions, Tokens
+from domain.database.batch_repository import Batches
+from domain.database.image_repository import Images
+from domain.database.quota_repository import QuotaUsage
 from domain.errors import CommitUncertain, Unavailable, UprezError
 
 if TYPE_CHECKING:

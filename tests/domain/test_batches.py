@@ -9,7 +9,9 @@ from sqlalchemy import event
 
 from domain import batches, images, jobs
 from domain.batch_states import BatchState, BatchStatus
-from domain.database.repositories import Batches, Images, QuotaUsage
+from domain.database.batch_repository import Batches
+from domain.database.image_repository import Images
+from domain.database.quota_repository import QuotaUsage
 from domain.errors import FieldProblem, InvalidFields, NotFound, QuotaExceeded, Unavailable
 from domain.formats import ImageFormat
 from domain.job_states import NotClaimable, Status

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from domain import images, jobs, quota, uploads
-from domain.database.repositories import Images
+from domain.database.image_repository import Images
 from domain.job_states import NotClaimable, Status
 from domain.services import Policy
 
