@@ -11,6 +11,7 @@ import typer
 
 from domain import accounts, quota, subscriptions
 from domain.database import schema
+from domain.email_addresses import normalize_email
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED
@@ -74,7 +75,7 @@ def create(
     services = _services(settings)
     made = None if password else _make_password()
     chosen = password or made or ""
-    known_as = accounts.normalize_email(email)
+    known_as = normalize_email(email)
     problems = [*accounts.name_problems(name), *password_problems(chosen, None)]
     if known_as is None:
         problems.append(FieldProblem("email", "email"))
