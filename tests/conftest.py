@@ -175,7 +175,7 @@ class FakeMailer:
         return link
 
 
-def picture_bytes(image_format: ImageFormat, width: int, height: int, padding: int = 0) -> bytes:
+def image_bytes(image_format: ImageFormat, width: int, height: int, padding: int = 0) -> bytes:
     """A picture in the made-up format that ``fake_probe`` reads, longer by ``padding`` bytes."""
     return f"PICTURE {image_format.value} {width} {height}\n".encode() + bytes(padding)
 
@@ -321,7 +321,7 @@ def database(new_database: Callable[[], Database]) -> Database:
 
 
 @pytest.fixture
-def open_again(database: Database) -> Iterator[Callable[..., Database]]:
+def reopen_database(database: Database) -> Iterator[Callable[..., Database]]:
     """Another ``Database`` on what ``database`` is on, as another process would have it."""
     made: list[Database] = []
 
@@ -466,26 +466,26 @@ def make_upload() -> MakeUpload:
         size: tuple[int, int] = (8, 6),
         padding: int = 0,
     ) -> uploads.Upload:
-        content = picture_bytes(image_format, *size, padding)
+        content = image_bytes(image_format, *size, padding)
         return uploads.Upload(filename, io.BytesIO(content), len(content))
 
     return make
 
 
 @pytest.fixture
-def submitted(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
+def submit_image(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
     """Submits one more picture of ``account``."""
     return lambda: images.submit(services, account, make_upload(), uploads.UpscaleOptions())
 
 
 @pytest.fixture
-def result_of(services: Services) -> Callable[[Image], Result]:
+def make_result(services: Services) -> Callable[[Image], Result]:
     """What a worker would come back with from its attempt at an image, its file in the store."""
 
     def make(image: Image) -> Result:
         key = f"results/{services.random_source.token(32)}-{image.job.attempt}{image.image_format.extension}"
         size = image.sizing.result(image.original_size)
-        content = picture_bytes(image.image_format, *size)
+        content = image_bytes(image.image_format, *size)
         written = services.store.put(key, io.BytesIO(content))
         return Result(key=key, bytes=written, size=size, seconds=1.25, model="a-model", device="cpu")
 

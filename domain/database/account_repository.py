@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 class Accounts:
+    """The accounts table, with the subscription of each account, within one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -41,7 +43,7 @@ class Accounts:
         verified_at: datetime | None,
         now: datetime,
     ) -> Account:
-        """Raise EmailTaken when another account has the address."""
+        """Insert an account. Raise EmailTaken if another account has the address."""
         try:
             row = self._connection.execute(
                 insert(tables.accounts)
@@ -61,24 +63,29 @@ class Accounts:
         return account_from(row, None)
 
     def get(self, account_id: int) -> Account | None:
+        """Return the account with its subscription, or None."""
         return self._one(tables.accounts.c.id == account_id)
 
     def lock(self, account_id: int) -> None:
-        """Whoever else gives out or ends tokens of this account waits until this transaction ends.
+        """Lock the account's row until the end of the transaction.
 
-        SQLite has only one writer, and needs no more than its BEGIN IMMEDIATE.
+        Every transaction that creates or revokes tokens of the account locks it first. SQLite ignores the lock: it has
+        only one writer, which BEGIN IMMEDIATE selects.
         """
         self._connection.execute(
             select(tables.accounts.c.id).where(tables.accounts.c.id == account_id).with_for_update()
         )
 
     def by_email(self, email: str) -> Account | None:
+        """Return the account of a normalized address with its subscription, or None."""
         return self._one(tables.accounts.c.email == email)
 
     def count(self) -> int:
+        """Return the number of all accounts."""
         return self._connection.execute(select(func.count()).select_from(tables.accounts)).scalar_one()
 
     def verify_email(self, account_id: int, now: datetime) -> None:
+        """Mark the account's address as verified now, unless it already is."""
         self._connection.execute(
             update(tables.accounts)
             .where(tables.accounts.c.id == account_id, tables.accounts.c.email_verified_at.is_(None))
@@ -86,16 +93,19 @@ class Accounts:
         )
 
     def set_password(self, account_id: int, password_hash: str, now: datetime) -> None:
+        """Replace the account's password hash."""
         self._set(account_id, password_hash=password_hash, updated_at=now)
 
     def set_plan(self, account_id: int, plan: str, now: datetime) -> None:
+        """Set the slug of the account's plan."""
         self._set(account_id, plan=plan, updated_at=now)
 
     def set_images_per_month(self, account_id: int, images: int | None, now: datetime) -> None:
+        """Set the account's own monthly limit; None removes it."""
         self._set(account_id, images_per_month=images, updated_at=now)
 
     def count_by_plan(self) -> dict[str, int]:
-        """How many accounts each plan has that anybody is on."""
+        """Return the number of accounts for the slug of each plan that has any."""
         plan = tables.accounts.c.plan
         rows = self._connection.execute(select(plan, func.count()).group_by(plan).order_by(plan))
         return {row[0]: row[1] for row in rows}
@@ -118,6 +128,8 @@ class Accounts:
 
 
 class Subscriptions:
+    """The subscriptions table within one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -130,16 +142,18 @@ class Subscriptions:
         ends_at: datetime | None = None,
         now: datetime,
     ) -> Subscription:
-        """The account's one subscription: made if there is none, otherwise changed."""
-        says = {"status": status.value, "trial_ends_at": trial_ends_at, "ends_at": ends_at}
+        """Insert or update the account's only subscription and return it."""
+        values = {"status": status.value, "trial_ends_at": trial_ends_at, "ends_at": ends_at}
         row = upsert_into(self._connection, tables.subscriptions).values(
-            account_id=account_id, created_at=now, **says
+            account_id=account_id, created_at=now, **values
         )
-        put = row.on_conflict_do_update(index_elements=["account_id"], set_=says)
+        put = row.on_conflict_do_update(index_elements=["account_id"], set_=values)
         return subscription_from(self._connection.execute(put.returning(*tables.subscriptions.c)).one())
 
 
 class Tokens:
+    """The tokens table within one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -160,7 +174,7 @@ class Tokens:
         return token_from(row)
 
     def with_account(self, token_id: int, month: str = "") -> tuple[Token, Account, int] | None:
-        """And how much of the quota of ``month`` the account has used."""
+        """Return the token, its account and the account's used quota of ``month``, or None, in one query."""
         row = self._connection.execute(TOKEN_WITH_ACCOUNT, {"token": token_id, "month": month}).one_or_none()
         if row is None:
             return None
@@ -171,7 +185,7 @@ class Tokens:
         return token_from(token), account_from(account, subscription), used or 0
 
     def of_account(self, account_id: int) -> list[Token]:
-        """The newest first."""
+        """Return the account's tokens, the newest first."""
         rows = self._connection.execute(
             select(tables.tokens)
             .where(tables.tokens.c.account_id == account_id)
@@ -180,15 +194,17 @@ class Tokens:
         return [token_from(row) for row in rows]
 
     def touch(self, token_id: int, now: datetime) -> None:
+        """Set the time at which the token was last used."""
         self._connection.execute(
             update(tables.tokens).where(tables.tokens.c.id == token_id).values(last_used_at=now)
         )
 
     def delete(self, token_id: int) -> None:
+        """Delete the token if it exists."""
         self._connection.execute(delete(tables.tokens).where(tables.tokens.c.id == token_id))
 
     def delete_of(self, account_id: int, token_id: int) -> bool:
-        """False if the account has no such token."""
+        """Delete the account's token and return whether it existed."""
         deleted = self._connection.execute(
             delete(tables.tokens)
             .where(tables.tokens.c.id == token_id, tables.tokens.c.account_id == account_id)
@@ -197,4 +213,5 @@ class Tokens:
         return deleted.one_or_none() is not None
 
     def delete_all(self, account_id: int) -> None:
+        """Delete every token of the account."""
         self._connection.execute(delete(tables.tokens).where(tables.tokens.c.account_id == account_id))

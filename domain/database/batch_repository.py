@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 
 class Batches:
+    """The batches table within one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(
         self, *, account_id: int, name: str | None, sizing: Sizing, state: BatchState, now: datetime
     ) -> Batch:
+        """Insert a batch without images."""
         row = self._connection.execute(
             insert(tables.batches)
             .values(
@@ -46,13 +49,14 @@ class Batches:
         return batch_from(row)
 
     def get(self, batch_id: int) -> WholeBatch | None:
+        """Return the batch with its images, or None."""
         found = self._with_images(select(tables.batches).where(tables.batches.c.id == batch_id))
         return found[0] if found else None
 
     def locked(self, batch_id: int | None) -> Batch | None:
-        """Held until this transaction ends, as ``Images.locked``; no batch for an image that is in none.
+        """Return the batch and lock its row until the end of the transaction; return None for None.
 
-        Whoever changes an image so that its batch counts it takes the batch first, then the image.
+        A transaction that changes an image and its batch's counters locks the batch first, then the image.
         """
         if batch_id is None:
             return None
@@ -64,7 +68,7 @@ class Batches:
     def page(
         self, account_id: int, status: BatchStatus | None, *, limit: int, offset: int
     ) -> tuple[list[WholeBatch], int]:
-        """The newest first, and how many there are in all."""
+        """Return a page of the account's batches, the newest first, and the number on all pages."""
         condition = [tables.batches.c.account_id == account_id]
         if status is not None:
             condition.append(tables.batches.c.status == status.value)
@@ -79,7 +83,7 @@ class Batches:
         return self._with_images(chosen), total
 
     def step(self, batch: Batch, state: BatchState, now: datetime) -> None:
-        """For a batch that is held."""
+        """Change the state of a locked batch."""
         if state == batch.state:
             return
         self._connection.execute(
@@ -91,10 +95,14 @@ class Batches:
         )
 
     def delete(self, batch_id: int) -> None:
+        """Delete the batch, but not its images."""
         self._connection.execute(delete(tables.batches).where(tables.batches.c.id == batch_id))
 
     def _with_images(self, chosen: Select[Any]) -> list[WholeBatch]:
-        """One statement, so that counters and images are of the same moment."""
+        """Return the selected batches with their images.
+
+        One statement reads both, so that the batch's counters and its images are consistent.
+        """
         batches = chosen.subquery()
         rows = self._connection.execute(
             select(batches, tables.images)
@@ -104,7 +112,7 @@ class Batches:
         found: dict[int, WholeBatch] = {}
         for row in rows:
             batch, image = split_row(row, batches, tables.images)
-            whole = found.setdefault(batch.id, WholeBatch(batch_from(batch), []))
+            entry = found.setdefault(batch.id, WholeBatch(batch_from(batch), []))
             if image.id is not None:
-                whole.images.append(image_from(image))
+                entry.images.append(image_from(image))
         return list(found.values())

@@ -22,24 +22,27 @@ if TYPE_CHECKING:
 
 
 class Images:
+    """The images and image_counts tables within one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._moved: Counter[tuple[int, str]] = Counter()
+        self._count_changes: Counter[tuple[int, str]] = Counter()
 
     def flush_counts(self) -> None:
-        """Counts what has come, moved and gone; the last word of a transaction.
+        """Write the changes of the image counts; call it immediately before the commit.
 
-        Many need the same few rows, so that they are held for a moment only, and taken in one order.
+        Many transactions change the same few rows. Writing them last keeps their locks short, and writing them in a
+        fixed order prevents deadlocks.
         """
-        moved = [
+        changes = [
             {"account_id": account_id, "status": status, "images": images}
-            for (account_id, status), images in sorted(self._moved.items())
+            for (account_id, status), images in sorted(self._count_changes.items())
             if images
         ]
-        self._moved.clear()
-        if not moved:
+        self._count_changes.clear()
+        if not changes:
             return
-        new = upsert_into(self._connection, tables.image_counts).values(moved)
+        new = upsert_into(self._connection, tables.image_counts).values(changes)
         columns = tables.image_counts.c
         self._connection.execute(
             new.on_conflict_do_update(
@@ -49,6 +52,7 @@ class Images:
         )
 
     def add(self, new: NewImage, now: datetime) -> Image:
+        """Insert a pending image."""
         row = self._connection.execute(
             insert(tables.images)
             .values(
@@ -74,22 +78,23 @@ class Images:
             )
             .returning(*tables.images.c)
         ).one()
-        self._moved[new.account_id, Status.PENDING.value] += 1
+        self._count_changes[new.account_id, Status.PENDING.value] += 1
         return image_from(row)
 
     def get(self, image_id: int) -> Image | None:
+        """Return the image, or None."""
         row = self._connection.execute(IMAGE_BY_ID, {"image": image_id}).one_or_none()
         return None if row is None else image_from(row)
 
     def locked(self, image_id: int) -> Image | None:
-        """As ``get``, and nobody else changes it before this transaction ends.
+        """Return the image and lock its row until the end of the transaction.
 
-        SQLite has only one writer, and needs no more than its BEGIN IMMEDIATE.
+        SQLite ignores the lock: it has only one writer, which BEGIN IMMEDIATE selects.
         """
         return self._one(select(tables.images).where(tables.images.c.id == image_id).with_for_update())
 
     def locked_of(self, batch_id: int) -> list[Image]:
-        """As ``locked``, all that are left of a batch."""
+        """Return the images of the batch and lock their rows until the end of the transaction."""
         rows = self._connection.execute(
             select(tables.images)
             .where(tables.images.c.batch_id == batch_id)
@@ -98,17 +103,17 @@ class Images:
         )
         return [image_from(row) for row in rows]
 
-    def waiting(self, most: int) -> int:
-        """How many are pending; nobody counts beyond ``most``."""
-        pending = select(tables.images.c.id).where(text(tables.WAITING))
+    def count_pending(self, limit: int) -> int:
+        """Return the number of pending images, at most ``limit``: counting stops there."""
+        pending = select(tables.images.c.id).where(text(tables.PENDING))
         return self._connection.execute(
-            select(func.count()).select_from(pending.limit(most).subquery())
+            select(func.count()).select_from(pending.limit(limit).subquery())
         ).scalar_one()
 
     def page(
         self, account_id: int, status: Status | None, *, limit: int, offset: int
     ) -> tuple[list[Image], int]:
-        """The newest first, and how many there are in all."""
+        """Return a page of the account's images, the newest first, and the number on all pages."""
         counts, columns = tables.image_counts.c, tables.images.c
         condition, counted = [columns.account_id == account_id], [counts.account_id == account_id]
         if status is not None:
@@ -136,9 +141,9 @@ class Images:
         result: Result | None = None,
         error: str | None = None,
     ) -> bool:
-        """Takes the row from ``image.job`` to ``job``; False if it is no longer where it was.
+        """Change the row's job from ``image.job`` to ``job``; return False if the row has another job now.
 
-        ``updated_at`` speaks of what a client sees, so renewing a lease leaves it alone.
+        ``updated_at`` is the time of the last change that a client can see, so that renewing a lease keeps it.
         """
         values: dict[str, Any] = job_columns(job)
         if job.status is not image.status:
@@ -173,32 +178,26 @@ class Images:
         )
         if changed.rowcount != 1:
             return False
-        self._moved[image.account_id, image.status.value] -= 1
-        self._moved[image.account_id, job.status.value] += 1
+        self._count_changes[image.account_id, image.status.value] -= 1
+        self._count_changes[image.account_id, job.status.value] += 1
         return True
 
     def delete(self, image_id: int) -> None:
+        """Delete the image if it exists."""
         self._delete(tables.images.c.id == image_id)
 
-    def delete_of(self, batch_id: int) -> None:
+    def delete_of_batch(self, batch_id: int) -> None:
+        """Delete every image of the batch."""
         self._delete(tables.images.c.batch_id == batch_id)
 
-    def _delete(self, condition: Any) -> None:
-        columns = tables.images.c
-        gone = self._connection.execute(
-            delete(tables.images).where(condition).returning(columns.account_id, columns.status)
-        )
-        for account_id, status in gone:
-            self._moved[account_id, status] -= 1
-
     def stale_ids(self, *, now: datetime, notified_before: datetime, limit: int) -> list[int]:
-        """Ids of images nobody was told of lately, among the ``limit`` that have waited longest.
+        """Return, of the ``limit`` oldest claimable images, the ids of those with no notification since a time.
 
-        Only the head of the line: the others' messages are in the queue behind these, and a second one
-        for each, every time, would be all that the queue is busy with.
+        Only the oldest are read: the messages of the others are in the queue behind these, and repeating all of them
+        in every period would fill the queue.
         """
         columns = tables.images.c
-        head = (
+        oldest = (
             select(columns.id, columns.notified_at)
             .where(*claimable(now))
             .order_by(columns.id)
@@ -207,12 +206,12 @@ class Images:
         )
         return list(
             self._connection.execute(
-                select(head.c.id).where(head.c.notified_at <= notified_before).order_by(head.c.id)
+                select(oldest.c.id).where(oldest.c.notified_at <= notified_before).order_by(oldest.c.id)
             ).scalars()
         )
 
-    def singles(self, *, now: datetime) -> list[int]:
-        """The ids of the images outside of batches that wait, the longest first."""
+    def claimable_single_ids(self, *, now: datetime) -> list[int]:
+        """Return the ids of the claimable images that are in no batch, the oldest first."""
         columns = tables.images.c
         return list(
             self._connection.execute(
@@ -223,10 +222,13 @@ class Images:
     def mark_notified(
         self, image_ids: Sequence[int], now: datetime, *, notified_before: datetime
     ) -> set[int]:
-        """Notes it for those that still had not been told lately; their ids."""
+        """Set the time of the last notification and return the ids of the images that were changed.
+
+        An image that was notified meanwhile, or that another transaction has locked, is skipped.
+        """
         columns = tables.images.c
-        # One that is held needs no waking; who waited for it with others in hand would be in a deadlock.
-        asleep = (
+        # A locked image needs no notification, and waiting for it while holding others could be a deadlock.
+        stale = (
             select(columns.id)
             .where(columns.id.in_(image_ids), columns.notified_at <= notified_before)
             .order_by(columns.id)
@@ -235,11 +237,19 @@ class Images:
         return set(
             self._connection.execute(
                 update(tables.images)
-                .where(columns.id.in_(asleep))
+                .where(columns.id.in_(stale))
                 .values(notified_at=now)
                 .returning(columns.id)
             ).scalars()
         )
+
+    def _delete(self, condition: Any) -> None:
+        columns = tables.images.c
+        deleted = self._connection.execute(
+            delete(tables.images).where(condition).returning(columns.account_id, columns.status)
+        )
+        for account_id, status in deleted:
+            self._count_changes[account_id, status] -= 1
 
     def _one(self, statement: Select[Any]) -> Image | None:
         row = self._connection.execute(statement).one_or_none()

@@ -14,34 +14,41 @@ if TYPE_CHECKING:
 
 
 class QuotaUsage:
+    """The quota_usage table within one transaction; a month has the form ``2026-11``."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def used(self, account_id: int, month: str) -> int:
+        """Return the number of images that the account has used in the month."""
         columns = tables.quota_usage.c
         used = self._connection.execute(
             select(columns.used).where(columns.account_id == account_id, columns.month == month)
         ).scalar_one_or_none()
         return used or 0
 
-    def take(self, account_id: int, month: str, images: int, limit: int | None) -> bool:
-        """One conditional upsert, so that no two requests can both have the last image."""
+    def reserve(self, account_id: int, month: str, images: int, limit: int | None) -> bool:
+        """Reserve ``images`` images and return True, or return False if the limit would be exceeded.
+
+        It is one conditional upsert, so that two concurrent requests cannot both reserve the last image.
+        """
         if limit is not None and images > limit:
-            return False  # the condition below guards the update only, not the first insert
+            return False  # the condition of the upsert applies to an update only, not to the first insert
         row = upsert_into(self._connection, tables.quota_usage).values(
             account_id=account_id, month=month, used=images
         )
         used = tables.quota_usage.c.used
-        taken = self._connection.execute(
+        reserved = self._connection.execute(
             row.on_conflict_do_update(
                 index_elements=["account_id", "month"],
                 set_={"used": used + images},
                 where=None if limit is None else used + images <= limit,
             ).returning(used)
         )
-        return taken.one_or_none() is not None
+        return reserved.one_or_none() is not None
 
-    def give_back(self, account_id: int, month: str, images: int) -> None:
+    def release(self, account_id: int, month: str, images: int) -> None:
+        """Release ``images`` reserved images of the month."""
         columns = tables.quota_usage.c
         self._connection.execute(
             update(tables.quota_usage)

@@ -40,29 +40,19 @@ IMAGE_BY_ID = select(tables.images).where(tables.images.c.id == bindparam("image
 
 
 def upsert_into(connection: Connection, table: Table) -> Any:
-    """An insert that can say what happens to a row that is there already, in the dialect of the database."""
+    """Return an INSERT of the connection's dialect, which supports ON CONFLICT."""
     dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
 
-class _Columns:
-    """One table's share of a joined row, by column name."""
-
-    def __init__(self, table: FromClause, values: Sequence[Any]) -> None:
-        self.__dict__.update(zip(table.c.keys(), values, strict=True))
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
-
 def split_row(row: Sequence[Any], *joined: FromClause) -> list[_Columns]:
-    """A joined row by table, in the order in which they were selected."""
+    """Split a joined row into the columns of each table, in the order in which the tables were selected."""
     values = iter(row)
     return [_Columns(table, list(islice(values, len(table.c)))) for table in joined]
 
 
 def account_from(row: Row[Any] | _Columns, subscription: _Columns | None) -> Account:
+    """Return the account of a row and of the columns of its outer-joined subscription."""
     return Account(
         id=row.id,
         name=row.name,
@@ -71,7 +61,7 @@ def account_from(row: Row[Any] | _Columns, subscription: _Columns | None) -> Acc
         email_verified_at=row.email_verified_at,
         plan=row.plan,
         images_per_month=row.images_per_month,
-        # All of its columns are null where the outer join found none.
+        # If the outer join found no subscription, all of its columns are null.
         subscription=None
         if subscription is None or subscription.id is None
         else subscription_from(subscription),
@@ -81,6 +71,7 @@ def account_from(row: Row[Any] | _Columns, subscription: _Columns | None) -> Acc
 
 
 def subscription_from(row: Row[Any] | _Columns) -> Subscription:
+    """Return the subscription of a row."""
     return Subscription(
         id=row.id,
         status=SubscriptionStatus(row.status),
@@ -91,6 +82,7 @@ def subscription_from(row: Row[Any] | _Columns) -> Subscription:
 
 
 def token_from(row: Row[Any] | _Columns) -> Token:
+    """Return the token of a row."""
     return Token(
         id=row.id,
         account_id=row.account_id,
@@ -103,6 +95,7 @@ def token_from(row: Row[Any] | _Columns) -> Token:
 
 
 def image_from(row: Row[Any] | _Columns) -> Image:
+    """Return the image with its job and result of a row."""
     result = None
     if row.result_key is not None:
         size = Size(row.result_width, row.result_height)
@@ -130,6 +123,7 @@ def image_from(row: Row[Any] | _Columns) -> Image:
 
 
 def batch_from(row: Row[Any] | _Columns) -> Batch:
+    """Return the batch of a row."""
     return Batch(
         id=row.id,
         account_id=row.account_id,
@@ -143,6 +137,7 @@ def batch_from(row: Row[Any] | _Columns) -> Batch:
 
 
 def batch_columns(state: BatchState) -> dict[str, Any]:
+    """Return the values of the columns that store a batch's state, except the total."""
     return {
         "status": state.status.value,
         "completed_images": state.completed,
@@ -151,6 +146,7 @@ def batch_columns(state: BatchState) -> dict[str, Any]:
 
 
 def job_columns(job: Job) -> dict[str, Any]:
+    """Return the values of the columns that store a job."""
     return {
         "status": job.status.value,
         "attempt": job.attempt,
@@ -160,9 +156,20 @@ def job_columns(job: Job) -> dict[str, Any]:
 
 
 def claimable(now: datetime) -> tuple[ColumnElement[bool] | TextClause, ...]:
-    """As ``job_states.is_claimable`` has it."""
+    """Return the condition of ``job_states.is_claimable`` in SQL."""
     columns = tables.images.c
     return (
         text(tables.UNFINISHED),
         or_(columns.lease_until.is_(None), columns.lease_until <= now),
     )
+
+
+class _Columns:
+    """The columns of one table in a joined row, as attributes."""
+
+    def __init__(self, table: FromClause, values: Sequence[Any]) -> None:
+        self.__dict__.update(zip(table.c.keys(), values, strict=True))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...

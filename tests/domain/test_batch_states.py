@@ -15,16 +15,16 @@ ENDS = [status for status in Status if status.terminal]
 
 
 def test_the_first_claim_begins_a_batch_and_the_next_changes_nothing() -> None:
-    begun = batch_states.image_moved(NEW, Status.PROCESSING)
+    begun = batch_states.count_image(NEW, Status.PROCESSING)
     assert begun == replace(NEW, status=BatchStatus.PROCESSING)
-    assert batch_states.image_moved(begun, Status.PROCESSING) == begun
+    assert batch_states.count_image(begun, Status.PROCESSING) == begun
 
 
 def test_images_that_end_are_counted() -> None:
     state = replace(NEW, status=BatchStatus.PROCESSING)
-    state = batch_states.image_moved(state, Status.COMPLETED)
+    state = batch_states.count_image(state, Status.COMPLETED)
     assert state == BatchState(3, BatchStatus.PROCESSING, completed=1)
-    state = batch_states.image_moved(state, Status.FAILED)
+    state = batch_states.count_image(state, Status.FAILED)
     assert state == BatchState(3, BatchStatus.PROCESSING, completed=1, failed=1)
 
 
@@ -38,11 +38,11 @@ def test_images_that_end_are_counted() -> None:
     ],
 )
 def test_the_last_image_to_end_ends_the_batch(ends: list[Status], status: BatchStatus) -> None:
-    state = batch_states.image_moved(NEW, Status.PROCESSING)
+    state = batch_states.count_image(NEW, Status.PROCESSING)
     for end in ends[:-1]:
-        state = batch_states.image_moved(state, end)
+        state = batch_states.count_image(state, end)
         assert state.status is BatchStatus.PROCESSING
-    assert batch_states.image_moved(state, ends[-1]).status is status
+    assert batch_states.count_image(state, ends[-1]).status is status
 
 
 # All of them were deleted before anybody began: nothing is left to wait for.
@@ -50,7 +50,7 @@ def test_a_batch_can_end_before_it_was_begun() -> None:
     state = NEW
     for _ in range(3):
         assert state.status is BatchStatus.PENDING
-        state = batch_states.image_moved(state, Status.FAILED)
+        state = batch_states.count_image(state, Status.FAILED)
     assert state.status is BatchStatus.FAILED
 
 
@@ -71,7 +71,7 @@ def test_progress_is_rounded_down(total: int, finished: int, percent: int) -> No
 @pytest.mark.parametrize("status", [status for status in BatchStatus if status.terminal])
 def test_nothing_moves_after_the_end(status: BatchStatus) -> None:
     with pytest.raises(AssertionError):
-        batch_states.image_moved(BatchState(1, status, completed=1), Status.COMPLETED)
+        batch_states.count_image(BatchState(1, status, completed=1), Status.COMPLETED)
 
 
 def test_the_states_at_the_end_are_the_last_four() -> None:
@@ -89,7 +89,7 @@ def test_counters_and_progress_only_grow_and_never_pass_the_total(moves: list[St
     for move in moves:
         if state.status.terminal:
             break
-        after = batch_states.image_moved(state, move)
+        after = batch_states.count_image(state, move)
         assert after.completed >= state.completed
         assert after.failed >= state.failed
         assert after.progress >= state.progress

@@ -306,22 +306,22 @@ def test_a_cancelled_batch_stops_its_workers_and_costs_what_was_begun(
     services: Services,
     account: Account,
     batch_of: Any,
-    result_of: Any,
+    make_result: Any,
     clock: Any,
     used: Callable[[Account], int],
     read_image: Callable[[int], Image],
 ) -> None:
     batch, (first, second, third) = batch_of(3)
     done, at_work = jobs.claim(services, first.id), jobs.claim(services, second.id)
-    assert jobs.complete(services, done, result_of(done))
+    assert jobs.complete(services, done, make_result(done))
     cancelled_at = clock.advance(timedelta(seconds=3))
 
     assert batches.remove(services, account, batch.id) is False
 
     assert not jobs.renew(services, at_work, 50)
-    assert not jobs.complete(services, at_work, result_of(at_work))
+    assert not jobs.complete(services, at_work, make_result(at_work))
     for image in (second, third):
-        assert read_image(image.id).error == batches.CANCELLED_SENTENCE
+        assert read_image(image.id).error == batches._CANCELLED_MESSAGE
         with pytest.raises(NotClaimable):
             jobs.claim(services, image.id)
     assert read_image(first.id).status is Status.COMPLETED
@@ -357,7 +357,7 @@ def test_who_cancels_a_batch_that_comes_to_its_end_meanwhile_deletes_nothing(
     services: Services,
     account: Account,
     batch_of: Any,
-    result_of: Any,
+    make_result: Any,
     read_image: Callable[[int], Image],
     stored_keys: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -365,8 +365,8 @@ def test_who_cancels_a_batch_that_comes_to_its_end_meanwhile_deletes_nothing(
 ) -> None:
     batch, (first, second) = batch_of(2)
     done, at_work = jobs.claim(services, first.id), jobs.claim(services, second.id)
-    jobs.complete(services, done, result_of(done))
-    result = result_of(at_work)
+    jobs.complete(services, done, make_result(done))
+    result = make_result(at_work)
     look = batches.get
 
     def look_before_it_ends(*arguments: Any) -> WholeBatch:
@@ -393,7 +393,7 @@ def test_the_batch_is_held_before_its_images_and_these_before_the_quota(
     services: Services,
     account: Account,
     batch_of: Any,
-    result_of: Any,
+    make_result: Any,
     operation: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -413,8 +413,8 @@ def test_the_batch_is_held_before_its_images_and_these_before_the_quota(
     note(Batches, "locked", "batch")
     for method in ("locked", "locked_of", "step"):
         note(Images, method, "image")
-    note(QuotaUsage, "give_back", "quota")
-    result = result_of(claimed)
+    note(QuotaUsage, "release", "quota")
+    result = make_result(claimed)
     steps: dict[str, Callable[[], object]] = {
         "claim": lambda: jobs.claim(services, claimed.id),
         "lose": lambda: jobs.lose(services, claimed),
@@ -462,11 +462,11 @@ def test_single_images_go_before_those_of_batches_the_longest_waiting_first(
 
 
 def test_only_what_waits_goes_before(
-    services: Services, batch_of: Any, single: Callable[[], Image], result_of: Any, clock: Any
+    services: Services, batch_of: Any, single: Callable[[], Image], make_result: Any, clock: Any
 ) -> None:
     (first,) = batch_of(1).images
     at_work, done = (jobs.claim(services, single().id) for _ in range(2))
-    jobs.complete(services, done, result_of(done))
+    jobs.complete(services, done, make_result(done))
     assert jobs.pending_singles_ahead_of(services, first.id) == []
     clock.advance(services.policy.lease)
     assert jobs.pending_singles_ahead_of(services, first.id) == [at_work.id]

@@ -104,13 +104,13 @@ def test_no_name_is_ever_unclean(name: str) -> None:
     ],
 )
 def test_a_downloads_extension_says_what_the_content_is(
-    submitted: Any, filename: str, image_format: ImageFormat, downloaded: str
+    submit_image: Any, filename: str, image_format: ImageFormat, downloaded: str
 ) -> None:
-    image = replace(submitted(), filename=filename, image_format=image_format)
+    image = replace(submit_image(), filename=filename, image_format=image_format)
     assert download_filename(image) == downloaded
 
 
 # Most file systems hold 255: a name that filled the table must leave room for the extension it gets.
-def test_a_downloads_name_with_its_new_extension_is_still_short_enough(submitted: Any) -> None:
-    image = replace(submitted(), filename="a" * 255, image_format=ImageFormat.TIFF)
+def test_a_downloads_name_with_its_new_extension_is_still_short_enough(submit_image: Any) -> None:
+    image = replace(submit_image(), filename="a" * 255, image_format=ImageFormat.TIFF)
     assert download_filename(image) == "a" * 250 + ".tiff"

@@ -231,7 +231,7 @@ def test_files_whose_rows_may_have_been_committed_stay(
     ((image,), total) = images.list_page(services, account, None, 1, 15)
     assert total == 1
     assert stored_keys() == [image.original_key]
-    assert f"may be nobody's: {image.original_key}" in caplog.text
+    assert f"commit_uncertain possibly_unused_keys={image.original_key}" in caplog.text
 
 
 # The store fails too, just when the file is to be taken back: the client still hears what was the matter.
@@ -254,7 +254,7 @@ def test_a_file_that_cannot_be_taken_back_does_not_hide_the_reason(
         images.submit(services, account, make_upload(), UpscaleOptions())
     with pytest.raises(QuotaExceeded):
         images.submit(services, account, make_upload(), UpscaleOptions())
-    assert "could not be deleted" in caplog.text
+    assert "file_not_deleted" in caplog.text
 
 
 # --- what is wrong with a submission
@@ -464,17 +464,21 @@ def test_the_plan_decides_how_far_a_picture_is_enlarged(
 # --- looking
 
 
-def test_an_image_is_read_by_its_owner(services: Services, account: Account, submitted: Any) -> None:
-    image = submitted()
+def test_an_image_is_read_by_its_owner(services: Services, account: Account, submit_image: Any) -> None:
+    image = submit_image()
     assert images.get(services, account, image.id) == image
 
 
 # Told apart by nothing: whoever tries ids learns nothing of other people.
 @pytest.mark.parametrize("operation", [images.get, images.download, images.delete])
 def test_somebody_elses_image_is_as_unknown_as_one_that_does_not_exist(
-    operation: Any, services: Services, make_account: Any, submitted: Any, read_image: Callable[[int], Image]
+    operation: Any,
+    services: Services,
+    make_account: Any,
+    submit_image: Any,
+    read_image: Callable[[int], Image],
 ) -> None:
-    image, stranger = submitted(), make_account()
+    image, stranger = submit_image(), make_account()
     refusals = []
     for image_id in (image.id, 4711):
         with pytest.raises(NotFound) as caught:
@@ -485,12 +489,12 @@ def test_somebody_elses_image_is_as_unknown_as_one_that_does_not_exist(
 
 
 def test_a_list_has_the_newest_first_and_the_higher_id_first_among_equals(
-    services: Services, account: Account, submitted: Any, clock: Any
+    services: Services, account: Account, submit_image: Any, clock: Any
 ) -> None:
     made = []
     for step in (0, 1, 0, 0, -3, 2):
         clock.advance(timedelta(seconds=step))
-        made.append(submitted())
+        made.append(submit_image())
     listed = images.list_page(services, account, None, 1, 100)
     expected = sorted(made, key=lambda image: (image.created_at, image.id), reverse=True)
     assert [image.id for image in listed.images] == [image.id for image in expected]
@@ -498,9 +502,9 @@ def test_a_list_has_the_newest_first_and_the_higher_id_first_among_equals(
 
 
 def test_pages_follow_each_other_without_gap_or_overlap(
-    services: Services, account: Account, submitted: Any
+    services: Services, account: Account, submit_image: Any
 ) -> None:
-    newest_first = [submitted().id for _ in range(7)][::-1]
+    newest_first = [submit_image().id for _ in range(7)][::-1]
     pages = [images.list_page(services, account, None, page, 3) for page in (1, 2, 3)]
     assert [[image.id for image in page.images] for page in pages] == [
         newest_first[:3], newest_first[3:6], newest_first[6:],
@@ -511,18 +515,18 @@ def test_pages_follow_each_other_without_gap_or_overlap(
 # The last is the largest that the contract lets through: its offset must be one that a database takes.
 @pytest.mark.parametrize("page", [2, 3, 10**6, 2**53 - 1])
 def test_past_the_end_a_page_is_empty_and_still_counts_all(
-    services: Services, account: Account, submitted: Any, page: int
+    services: Services, account: Account, submit_image: Any, page: int
 ) -> None:
-    submitted()
+    submit_image()
     assert images.list_page(services, account, None, page, 100) == ([], 1)
 
 
 def test_a_list_shows_only_the_accounts_own_and_only_the_wanted_status(
-    services: Services, account: Account, make_account: Any, submitted: Any, result_of: Any
+    services: Services, account: Account, make_account: Any, submit_image: Any, make_result: Any
 ) -> None:
-    pending, processing, completed, failed = (submitted() for _ in range(4))
+    pending, processing, completed, failed = (submit_image() for _ in range(4))
     jobs.claim(services, processing.id)
-    jobs.complete(services, claimed := jobs.claim(services, completed.id), result_of(claimed))
+    jobs.complete(services, claimed := jobs.claim(services, completed.id), make_result(claimed))
     jobs.fail(services, jobs.claim(services, failed.id), "No.", refund=False)
 
     def listed(status: Status | None, account: Account = account) -> list[int]:
@@ -542,10 +546,10 @@ def test_a_list_shows_only_the_accounts_own_and_only_the_wanted_status(
 
 
 def test_a_completed_image_downloads_its_result_under_the_clients_name_for_an_hour(
-    services: Services, account: Account, submitted: Any, result_of: Any, store: LocalFiles, clock: Any
+    services: Services, account: Account, submit_image: Any, make_result: Any, store: LocalFiles, clock: Any
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
-    result: Result = result_of(claimed)
+    claimed = jobs.claim(services, submit_image().id)
+    result: Result = make_result(claimed)
     jobs.complete(services, claimed, result)
     url, filename = images.download(services, account, claimed.id)
     assert filename == "photo.png"
@@ -559,9 +563,9 @@ def test_a_completed_image_downloads_its_result_under_the_clients_name_for_an_ho
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING, Status.FAILED])
 def test_what_is_not_completed_says_in_which_state_it_is(
-    services: Services, account: Account, submitted: Any, status: Status
+    services: Services, account: Account, submit_image: Any, status: Status
 ) -> None:
-    image = submitted()
+    image = submit_image()
     if status is not Status.PENDING:
         claimed = jobs.claim(services, image.id)
         if status is Status.FAILED:
@@ -577,12 +581,12 @@ def test_what_is_not_completed_says_in_which_state_it_is(
 def test_deleting_a_pending_image_gives_its_quota_back(
     services: Services,
     account: Account,
-    submitted: Any,
+    submit_image: Any,
     stored_keys: Callable[[], list[str]],
     used: Callable[[Account], int],
     read_image: Callable[[int], Image | None],
 ) -> None:
-    image = submitted()
+    image = submit_image()
     images.delete(services, account, image.id)
     assert read_image(image.id) is None
     assert stored_keys() == []
@@ -596,15 +600,15 @@ def test_deleting_a_pending_image_gives_its_quota_back(
 def test_deleting_an_image_that_was_begun_gives_nothing_back(
     services: Services,
     account: Account,
-    submitted: Any,
-    result_of: Any,
+    submit_image: Any,
+    make_result: Any,
     status: Status,
     stored_keys: Callable[[], list[str]],
     used: Callable[[Account], int],
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
+    claimed = jobs.claim(services, submit_image().id)
     if status is Status.COMPLETED:
-        jobs.complete(services, claimed, result_of(claimed))
+        jobs.complete(services, claimed, make_result(claimed))
     if status is Status.FAILED:
         jobs.fail(services, claimed, "No.", refund=False)
     images.delete(services, account, claimed.id)
@@ -616,40 +620,40 @@ def test_deleting_an_image_that_was_begun_gives_nothing_back(
 
 # Handed back it waits like a pending one, but it was begun, and status never goes back.
 def test_deleting_an_image_that_was_handed_back_gives_nothing_back(
-    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+    services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
+    claimed = jobs.claim(services, submit_image().id)
     jobs.hand_back(services, claimed)
     images.delete(services, account, claimed.id)
     assert used(account) == 1
 
 
 def test_a_failed_image_with_its_quota_back_gives_no_more(
-    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+    services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
-    submitted()
+    claimed = jobs.claim(services, submit_image().id)
+    submit_image()
     jobs.fail(services, claimed, "No.", refund=True)
     images.delete(services, account, claimed.id)
     assert used(account) == 1
 
 
 def test_the_worker_of_a_deleted_image_cannot_bring_it_back(
-    services: Services, account: Account, submitted: Any, result_of: Any, used: Callable[[Account], int]
+    services: Services, account: Account, submit_image: Any, make_result: Any, used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
+    claimed = jobs.claim(services, submit_image().id)
     images.delete(services, account, claimed.id)
-    assert not jobs.complete(services, claimed, result_of(claimed))
+    assert not jobs.complete(services, claimed, make_result(claimed))
     assert not jobs.fail(services, claimed, "No.", refund=True)
     assert not jobs.lose(services, claimed)
     assert used(account) == 1
 
 
 def test_an_image_is_deleted_once(
-    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+    services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
-    image = submitted()
-    submitted()
+    image = submit_image()
+    submit_image()
     images.delete(services, account, image.id)
     with pytest.raises(NotFound):
         images.delete(services, account, image.id)
@@ -658,13 +662,13 @@ def test_an_image_is_deleted_once(
 
 # The account sees it gone, which is what counts; the file is a matter of the sweep.
 def test_an_image_is_gone_even_if_its_file_cannot_be_deleted(
-    make_services: Any, account: Account, submitted: Any, caplog: pytest.LogCaptureFixture
+    make_services: Any, account: Account, submit_image: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     class StuckStore:
         def delete(self, key: str) -> None:
             raise Unavailable("The store is gone.")
 
-    image = submitted()
+    image = submit_image()
     services = make_services(store=StuckStore())
     images.delete(services, account, image.id)
     with pytest.raises(NotFound):

@@ -22,8 +22,8 @@ FINISHED = [Job(Status.COMPLETED, attempt=1), Job(Status.FAILED, attempt=1)]
 
 STEPS: list[Callable[[Job, int], Job]] = [
     lambda job, attempt: job_states.renew(job, attempt, NOW, LEASE),
-    job_states.hand_back,
-    job_states.lose,
+    job_states.release,
+    job_states.record_lost_attempt,
     job_states.complete,
     job_states.fail,
 ]
@@ -85,20 +85,20 @@ def test_completing_and_failing_are_final_and_free_the_lease(job: Job) -> None:
 
 
 def test_handing_back_makes_it_claimable_at_once() -> None:
-    handed_back = job_states.hand_back(AT_WORK, 1)
+    handed_back = job_states.release(AT_WORK, 1)
     assert handed_back == HANDED_BACK
     assert job_states.is_claimable(handed_back, NOW)
 
 
 def test_losing_makes_it_claimable_at_once_and_counts() -> None:
-    lost = job_states.lose(AT_WORK, 1)
+    lost = job_states.record_lost_attempt(AT_WORK, 1)
     assert lost == replace(HANDED_BACK, lost=1)
     assert job_states.is_claimable(lost, NOW)
 
 
 def test_losing_the_last_attempt_fails_the_job() -> None:
     job = replace(AT_WORK, lost=MAX_LOST_ATTEMPTS - 1)
-    assert job_states.lose(job, 1) == Job(Status.FAILED, attempt=1, lost=MAX_LOST_ATTEMPTS)
+    assert job_states.record_lost_attempt(job, 1) == Job(Status.FAILED, attempt=1, lost=MAX_LOST_ATTEMPTS)
 
 
 # --- the fence

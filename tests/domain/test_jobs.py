@@ -25,8 +25,8 @@ pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
-def image(submitted: Callable[[], Image]) -> Image:
-    return submitted()
+def image(submit_image: Callable[[], Image]) -> Image:
+    return submit_image()
 
 
 def vanish(services: Services, clock: Any, image_id: int) -> Image:
@@ -70,9 +70,9 @@ def test_the_second_message_for_an_image_at_work_is_done_at_once(services: Servi
 
 # Processes do not share a Database, so what decides is the file alone.
 def test_of_many_workers_at_once_exactly_one_gets_the_image(
-    make_services: Any, open_again: Callable[[], Database], image: Image
+    make_services: Any, reopen_database: Callable[[], Database], image: Image
 ) -> None:
-    workers = [make_services(database=open_again()) for _ in range(8)]
+    workers = [make_services(database=reopen_database()) for _ in range(8)]
     start = Barrier(len(workers))
 
     def claim(worker: Services) -> int:
@@ -152,11 +152,11 @@ def test_a_completed_image_shows_its_result(
     services: Services,
     image: Image,
     clock: Any,
-    result_of: Callable[[Image], Result],
+    make_result: Callable[[Image], Result],
     read_image: Callable[[int], Image],
 ) -> None:
     claimed = jobs.claim(services, image.id)
-    result = result_of(claimed)
+    result = make_result(claimed)
     finished_at = clock.advance(timedelta(seconds=4))
     assert jobs.complete(services, claimed, result)
     row = read_image(image.id)
@@ -169,24 +169,24 @@ def test_a_completed_image_shows_its_result(
 
 # Work is never thrown away for a slow clock alone: without an heir, the late result is as good.
 def test_a_worker_whose_lease_ran_out_may_still_finish_if_nobody_else_came(
-    services: Services, image: Image, clock: Any, result_of: Callable[[Image], Result]
+    services: Services, image: Image, clock: Any, make_result: Callable[[Image], Result]
 ) -> None:
     late = vanish(services, clock, image.id)
-    assert jobs.complete(services, late, result_of(late))
+    assert jobs.complete(services, late, make_result(late))
 
 
 def test_a_zombie_never_overwrites_the_result_of_its_heir(
     services: Services,
     image: Image,
     clock: Any,
-    result_of: Callable[[Image], Result],
+    make_result: Callable[[Image], Result],
     read_image: Callable[[int], Image],
 ) -> None:
     zombie = vanish(services, clock, image.id)
     heir = jobs.claim(services, image.id)
-    result = result_of(heir)
+    result = make_result(heir)
     assert jobs.complete(services, heir, result)
-    assert not jobs.complete(services, zombie, result_of(zombie))
+    assert not jobs.complete(services, zombie, make_result(zombie))
     assert not jobs.fail(services, zombie, "No.", refund=True)
     assert not jobs.lose(services, zombie)
     assert not jobs.hand_back(services, zombie)
@@ -196,12 +196,15 @@ def test_a_zombie_never_overwrites_the_result_of_its_heir(
 
 
 def test_an_image_completes_once(
-    services: Services, image: Image, result_of: Callable[[Image], Result], read_image: Callable[[int], Image]
+    services: Services,
+    image: Image,
+    make_result: Callable[[Image], Result],
+    read_image: Callable[[int], Image],
 ) -> None:
     claimed = jobs.claim(services, image.id)
-    result = result_of(claimed)
+    result = make_result(claimed)
     assert jobs.complete(services, claimed, result)
-    assert not jobs.complete(services, claimed, result_of(claimed))
+    assert not jobs.complete(services, claimed, make_result(claimed))
     assert read_image(image.id).result == result
 
 
@@ -225,10 +228,10 @@ def test_a_failed_image_has_its_sentence_and_costs_what_it_should(
 
 
 def test_a_refund_is_given_once(
-    services: Services, account: Account, submitted: Callable[[], Image], used: Callable[[Account], int]
+    services: Services, account: Account, submit_image: Callable[[], Image], used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
-    submitted()
+    claimed = jobs.claim(services, submit_image().id)
+    submit_image()
     assert jobs.fail(services, claimed, "No.", refund=True)
     assert not jobs.fail(services, claimed, "No.", refund=True)
     assert used(account) == 1
@@ -291,14 +294,14 @@ def test_before_the_third_a_lost_attempt_says_nothing_to_the_client(
 def test_two_claims_that_find_the_image_lost_give_its_quota_back_once(
     services: Services,
     account: Account,
-    submitted: Callable[[], Image],
+    submit_image: Callable[[], Image],
     clock: Any,
     read_image: Callable[[int], Image],
     used: Callable[[Account], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    image = submitted()
-    submitted()
+    image = submit_image()
+    submit_image()
     for _ in range(3):
         vanish(services, clock, image.id)
     as_both_read_it = read_image(image.id)
@@ -321,7 +324,7 @@ def test_whoever_fails_an_image_takes_its_row_before_its_quota(
             work.images.locked(image.id)
             late = thread.submit(jobs.fail, services, claimed, "No.", refund=True)
             await_somebody_who_waits(services.database)
-            quota.give_back(work, image)
+            quota.release(work, image)
             work.images.delete(image.id)
             work.commit()
         assert late.result() is False
@@ -345,10 +348,10 @@ def await_somebody_who_waits(database: Database) -> None:
 
 
 def test_an_image_whose_message_was_lost_is_woken(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
     queue.broken = True
-    image = submitted()
+    image = submit_image()
     queue.broken = False
     clock.advance(services.policy.requeue_after)
     assert jobs.requeue_stale_images(services) == 1
@@ -410,13 +413,13 @@ def test_an_image_that_was_handed_back_is_woken(
 
 def test_what_is_finished_is_left_asleep(
     services: Services,
-    submitted: Callable[[], Image],
-    result_of: Callable[[Image], Result],
+    submit_image: Callable[[], Image],
+    make_result: Callable[[Image], Result],
     queue: Any,
     clock: Any,
 ) -> None:
-    completed, failed = (jobs.claim(services, submitted().id) for _ in range(2))
-    jobs.complete(services, completed, result_of(completed))
+    completed, failed = (jobs.claim(services, submit_image().id) for _ in range(2))
+    jobs.complete(services, completed, make_result(completed))
     jobs.fail(services, failed, "No.", refund=False)
     queue.take()
     clock.advance(timedelta(days=30))
@@ -483,9 +486,9 @@ def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
 # Who cancels a batch holds its images one after the other: waiting for them with some in hand is a deadlock.
 @pytest.mark.postgresql
 def test_an_image_that_somebody_holds_is_not_waited_for_and_not_woken(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
-    first, held, last = (submitted().id for _ in range(3))
+    first, held, last = (submit_image().id for _ in range(3))
     queue.take()
     clock.advance(services.policy.requeue_after)
     with services.database.writing() as work:
@@ -498,9 +501,9 @@ def test_an_image_that_somebody_holds_is_not_waited_for_and_not_woken(
 
 # A message for every waiting image, every time, would soon be all that the queue is busy with.
 def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
-    ids = [submitted().id for _ in range(20)]
+    ids = [submit_image().id for _ in range(20)]
     queue.take()
 
     told = []
@@ -514,10 +517,10 @@ def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
 
 
 def test_a_broker_that_is_down_is_asked_once(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
     for _ in range(5):
-        submitted()
+        submit_image()
     clock.advance(services.policy.requeue_after)
     queue.broken = True
     queue.asked = 0

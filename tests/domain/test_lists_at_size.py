@@ -116,7 +116,7 @@ def test_the_first_page_is_read_off_an_index_and_its_total_off_a_few_rows(
 
 
 def test_those_that_wait_are_counted_off_an_index(explained: Callable[..., list[str]]) -> None:
-    (plan,) = explained(lambda work: work.images.waiting(1000))
+    (plan,) = explained(lambda work: work.images.count_pending(1000))
     assert "ix_images_waiting" in plan
 
 
@@ -124,7 +124,7 @@ def test_the_reconciler_and_a_worker_read_the_line_off_an_index(
     explained: Callable[..., list[str]],
 ) -> None:
     (line,) = explained(lambda work: work.images.stale_ids(now=NOW, notified_before=NOW, limit=10))
-    (single,) = explained(lambda work: work.images.singles(now=NOW))
+    (single,) = explained(lambda work: work.images.claimable_single_ids(now=NOW))
     for plan in (line, single):
         assert_reads_what_it_needs(plan, "ix_images_line")
 
@@ -132,7 +132,7 @@ def test_the_reconciler_and_a_worker_read_the_line_off_an_index(
 def test_the_head_of_the_line_is_a_few_rows_and_the_total_is_right(many: Database) -> None:
     with many.reading() as work:
         head = work.images.stale_ids(now=NOW, notified_before=NOW, limit=10)
-        assert work.images.singles(now=NOW)[0] in head
+        assert work.images.claimable_single_ids(now=NOW)[0] in head
         pages = [work.images.page(account, None, limit=15, offset=0) for account in (1, 2)]
         failed = work.images.page(1, Status.FAILED, limit=15, offset=0)
 

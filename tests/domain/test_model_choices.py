@@ -25,9 +25,9 @@ def test_each_word_stands_for_the_model_that_the_operator_named(text: str, choic
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("auto=realesrgan-x4plus", "the word one of photo, anime, fast"),
-        ("best=realesrgan-x4plus", "the word one of photo, anime, fast"),
-        ("Photo=realesrgan-x4plus", "the word one of photo, anime, fast"),
+        ("auto=realesrgan-x4plus", "where WORD is one of photo, anime, fast"),
+        ("best=realesrgan-x4plus", "where WORD is one of photo, anime, fast"),
+        ("Photo=realesrgan-x4plus", "where WORD is one of photo, anime, fast"),
         ("realesrgan-x4plus", "each choice is WORD=MODEL"),
         ("photo=a,", "each choice is WORD=MODEL"),
         (",", "each choice is WORD=MODEL"),

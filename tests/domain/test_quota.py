@@ -146,12 +146,12 @@ def test_what_is_given_back_goes_to_the_month_it_was_taken_from(
 
 
 def test_nothing_is_ever_given_back_below_zero(
-    services: Services, account: Account, submitted: Callable[[], Image], used: Callable[[Account], int]
+    services: Services, account: Account, submit_image: Callable[[], Image], used: Callable[[Account], int]
 ) -> None:
-    image = submitted()
+    image = submit_image()
     for _ in range(3):
         with services.database.writing() as work:
-            quota.give_back(work, image)
+            quota.release(work, image)
             work.commit()
         assert used(account) == 0
 
@@ -220,11 +220,11 @@ def test_several_processes_share_one_quota(
     make_services: Any,
     make_account: Any,
     make_upload: Any,
-    open_again: Callable[[], Database],
+    reopen_database: Callable[[], Database],
     used: Callable[[Account], int],
 ) -> None:
     account = make_account("free")
-    processes = [make_services(database=open_again()) for _ in range(6)]
+    processes = [make_services(database=reopen_database()) for _ in range(6)]
     accepted, refused = all_at_once(processes, account, make_upload, 24)
     assert (len(accepted), refused) == (2, 22)
     assert used(account) == 2
@@ -304,10 +304,10 @@ def test_the_quota_is_exceeded_when_nothing_remains(used: int, limit: int | None
 
 
 def test_the_usage_is_that_of_this_month_and_this_account(
-    services: Services, account: Account, submitted: Any, make_account: Any, clock: Any
+    services: Services, account: Account, submit_image: Any, make_account: Any, clock: Any
 ) -> None:
     for _ in range(2):
-        submitted()
+        submit_image()
     assert quota.this_month(services, account) == Usage(2, 25)
     assert quota.this_month(services, make_account("enterprise")) == Usage(0, 1000)
     clock.set(datetime(2026, 12, 1, tzinfo=UTC))

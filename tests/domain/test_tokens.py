@@ -120,9 +120,9 @@ def test_a_revoked_token_is_refused_at_once(issue: Any, services: Services) -> N
 
 # As on another API process, which has no cache that would have to hear of it.
 def test_a_revoked_token_is_refused_at_once_on_every_process(
-    issue: Any, services: Services, open_again: Callable[[], Database]
+    issue: Any, services: Services, reopen_database: Callable[[], Database]
 ) -> None:
-    plain, elsewhere, now = issue(), open_again(), services.clock.now()
+    plain, elsewhere, now = issue(), reopen_database(), services.clock.now()
     principal = tokens.authenticate(elsewhere, plain, now)
     accounts.log_out(services, principal)
     with pytest.raises(Unauthenticated):
@@ -130,9 +130,17 @@ def test_a_revoked_token_is_refused_at_once_on_every_process(
 
 
 def test_revoking_all_ends_every_token_of_the_account_and_nobody_elses(
-    issue: Any, services: Services, account: Account, make_account: Any, open_again: Callable[[], Database]
+    issue: Any,
+    services: Services,
+    account: Account,
+    make_account: Any,
+    reopen_database: Callable[[], Database],
 ) -> None:
-    mine, now, elsewhere = [issue(), issue(abilities=["images:read"])], services.clock.now(), open_again()
+    mine, now, elsewhere = (
+        [issue(), issue(abilities=["images:read"])],
+        services.clock.now(),
+        reopen_database(),
+    )
     other = make_account()
     with services.database.writing() as work:
         others = tokens.issue(work, services.random_source, other, "a phone", now)
@@ -328,9 +336,9 @@ def test_tokens_are_listed_newest_first_and_of_one_account_only(
 
 
 def test_revoking_one_token_leaves_the_others(
-    issue: Any, services: Services, account: Account, open_again: Callable[[], Database]
+    issue: Any, services: Services, account: Account, reopen_database: Callable[[], Database]
 ) -> None:
-    lost, kept, elsewhere, now = issue(), issue(), open_again(), services.clock.now()
+    lost, kept, elsewhere, now = issue(), issue(), reopen_database(), services.clock.now()
     tokens.revoke(services, account, int(lost.partition("|")[0]))
     for database in (services.database, elsewhere):
         with pytest.raises(Unauthenticated):

@@ -33,6 +33,6 @@ def test_single_images_query_uses_the_index_of_unfinished(database: Database) ->
             "before_cursor_execute",
             lambda _connection, _cursor, statement, *_: statements.append(statement),
         )
-        Images(connection).singles(now=datetime(2026, 11, 22, tzinfo=UTC))
+        Images(connection).claimable_single_ids(now=datetime(2026, 11, 22, tzinfo=UTC))
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[-1]}", ("2026-11-22",))
         assert "USING INDEX ix_images_line" in str(plan.all())

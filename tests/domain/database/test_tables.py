@@ -57,7 +57,7 @@ def test_no_time_stays_none(connection: Connection) -> None:
 
 # 12:30, but where? It would be kept as something that nobody meant.
 def test_a_time_without_its_zone_is_refused(connection: Connection) -> None:
-    with pytest.raises(StatementError, match="without its zone"):
+    with pytest.raises(StatementError, match="no time zone"):
         kept(connection, INSTANT.replace(tzinfo=None))
 
 

@@ -47,12 +47,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.both_databases
-def test_what_is_committed_stays(database: Database, open_again: Callable[[], Database]) -> None:
+def test_what_is_committed_stays(database: Database, reopen_database: Callable[[], Database]) -> None:
     with database.writing() as work:
         add(work)
         work.commit()
     assert count(database) == 1
-    assert count(open_again()) == 1
+    assert count(reopen_database()) == 1
 
 
 @pytest.mark.both_databases
@@ -113,11 +113,11 @@ def test_a_broken_rule_of_the_tables_is_no_outage(database: Database) -> None:
 
 @pytest.mark.both_databases
 def test_readers_are_not_blocked_by_a_writer_and_see_nothing_half_done(
-    database: Database, open_again: Callable[[], Database], impatient: None
+    database: Database, reopen_database: Callable[[], Database], impatient: None
 ) -> None:
     with database.writing() as writer:
         add(writer)
-        assert count(open_again()) == 0
+        assert count(reopen_database()) == 0
         assert count(database) == 0
         writer.commit()
     assert count(database) == 1
@@ -135,14 +135,16 @@ def test_a_writer_is_not_blocked_by_readers_who_keep_what_they_saw(
     assert count(database) == 1
 
 
-def test_a_writer_waits_for_another_to_finish(database: Database, open_again: Callable[[], Database]) -> None:
+def test_a_writer_waits_for_another_to_finish(
+    database: Database, reopen_database: Callable[[], Database]
+) -> None:
     def add_john() -> int:
         with other.writing() as work:
             add(work, "john@example.com")
             work.commit()
             return work.accounts.count()
 
-    other = open_again()
+    other = reopen_database()
     with ThreadPoolExecutor(1) as thread:
         with database.writing() as work:
             add(work)
@@ -154,7 +156,7 @@ def test_a_writer_waits_for_another_to_finish(database: Database, open_again: Ca
 # With the BEGIN that drivers use by themselves, all but one of these would be «database is locked» at
 # their first write, however long they were ready to wait.
 def test_who_reads_before_writing_is_never_locked_out(
-    database: Database, open_again: Callable[[], Database]
+    database: Database, reopen_database: Callable[[], Database]
 ) -> None:
     with database.writing() as work:
         account = add(work)
@@ -166,11 +168,11 @@ def test_who_reads_before_writing_is_never_locked_out(
         for _ in range(10):
             with mine.writing() as work:
                 used = work.quota.used(account.id, "2026-11")
-                assert work.quota.take(account.id, "2026-11", 1, limit=used + 1)
+                assert work.quota.reserve(account.id, "2026-11", 1, limit=used + 1)
                 work.commit()
 
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(count_up, [open_again() for _ in range(8)]))
+        list(threads.map(count_up, [reopen_database() for _ in range(8)]))
     with database.reading() as work:
         assert work.quota.used(account.id, "2026-11") == 80
 
@@ -179,9 +181,9 @@ def test_who_reads_before_writing_is_never_locked_out(
 
 
 def test_a_database_that_stays_locked_is_an_outage(
-    database: Database, open_again: Callable[[], Database], impatient: None
+    database: Database, reopen_database: Callable[[], Database], impatient: None
 ) -> None:
-    other = open_again()
+    other = reopen_database()
     with database.writing() as work:
         for _ in range(3):
             with pytest.raises(Unavailable), other.writing():
@@ -202,9 +204,9 @@ def test_a_lock_is_waited_for_less_than_five_seconds(database: Database) -> None
 
 
 def test_what_is_not_worth_waiting_for_does_not_wait(
-    database: Database, open_again: Callable[[], Database]
+    database: Database, reopen_database: Callable[[], Database]
 ) -> None:
-    other = open_again()
+    other = reopen_database()
     with database.writing():
         began = time.monotonic()
         with pytest.raises(Unavailable), other.writing(wait=False):
@@ -217,8 +219,8 @@ def test_what_is_not_worth_waiting_for_does_not_wait(
 
 
 # The same connection comes back from the pool for somebody who has the time.
-def test_impatience_is_not_inherited(open_again: Callable[..., Database], impatient: None) -> None:
-    database = open_again(pool_size=1, max_overflow=0)
+def test_impatience_is_not_inherited(reopen_database: Callable[..., Database], impatient: None) -> None:
+    database = reopen_database(pool_size=1, max_overflow=0)
     with database.writing(wait=False):
         pass
     with database.reading() as work:
@@ -256,9 +258,9 @@ def test_a_ping_is_answered(database: Database, tmp_path: Path) -> None:
 
 # A leak of one connection for each refusal would stop the service after fifteen of them.
 def test_a_refusal_keeps_no_connection(
-    database: Database, open_again: Callable[..., Database], impatient: None
+    database: Database, reopen_database: Callable[..., Database], impatient: None
 ) -> None:
-    other = open_again(pool_size=1, max_overflow=0, pool_timeout=0.05)
+    other = reopen_database(pool_size=1, max_overflow=0, pool_timeout=0.05)
     with database.writing():
         for _ in range(3):
             with pytest.raises(Unavailable), other.writing():
@@ -269,8 +271,8 @@ def test_a_refusal_keeps_no_connection(
 
 
 @pytest.mark.both_databases
-def test_a_pool_with_no_connection_left_is_an_outage(open_again: Callable[..., Database]) -> None:
-    database = open_again(pool_size=1, max_overflow=0, pool_timeout=0.05)
+def test_a_pool_with_no_connection_left_is_an_outage(reopen_database: Callable[..., Database]) -> None:
+    database = reopen_database(pool_size=1, max_overflow=0, pool_timeout=0.05)
     with database.reading():
         for begin in (database.reading, database.writing):
             with pytest.raises(Unavailable), begin():
@@ -319,12 +321,12 @@ def hold(work: UnitOfWork, account: Account) -> None:
 
 @pytest.mark.postgresql
 def test_a_row_that_another_holds_is_waited_for_no_longer_than_a_client_would(
-    database: Database, open_again: Callable[[], Database], impatient: None
+    database: Database, reopen_database: Callable[[], Database], impatient: None
 ) -> None:
     with database.writing() as work:
         account = add(work)
         work.commit()
-    other = open_again()
+    other = reopen_database()
     with database.writing() as holder:
         hold(holder, account)
         began = time.monotonic()
@@ -361,8 +363,10 @@ def test_no_answer_is_waited_for_longer_than_a_client_would(database: Database) 
 
 
 @pytest.mark.postgresql
-def test_an_answer_that_never_comes_is_an_outage(open_again: Callable[[], Database], impatient: None) -> None:
-    database = open_again()
+def test_an_answer_that_never_comes_is_an_outage(
+    reopen_database: Callable[[], Database], impatient: None
+) -> None:
+    database = reopen_database()
     with pytest.raises(Unavailable), database.reading() as work:
         work._connection.execute(text("SELECT pg_sleep(60)"))
     assert count(database) == 0
