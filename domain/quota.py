@@ -85,7 +85,7 @@ def usage(work: UnitOfWork, account: Account, plan: Plan, now: datetime) -> Usag
     return Usage(work.quota.used(account.id, month_of(now)), limit_of(account, plan))
 
 
-def take(work: UnitOfWork, account: Account, plan: Plan, now: datetime, images: int = 1) -> None:
+def reserve(work: UnitOfWork, account: Account, plan: Plan, now: datetime, images: int = 1) -> None:
     """Reserve quota for ``images`` images. Raise QuotaExceeded, without reserving any, if it does not suffice."""
     if not work.quota.reserve(account.id, month_of(now), images, limit_of(account, plan)):
         raise QuotaExceeded

@@ -138,7 +138,7 @@ def add_images(
     Raise QuotaExceeded, and Unavailable if too many images are pending already.
     """
     now, policy = services.clock.now(), services.policy
-    quota.take(work, account, services.plans[account.plan], now, len(files))
+    quota.reserve(work, account, services.plans[account.plan], now, len(files))
     if work.images.count_pending(policy.max_waiting_images) + len(files) > policy.max_waiting_images:
         raise Unavailable(f"{policy.max_waiting_images} images are pending already.")
     return [
