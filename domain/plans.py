@@ -96,6 +96,7 @@ class _Row(BaseModel):
     features: list[str]
 
     def to_plan(self) -> Plan:
+        """Return the validated row as a plan."""
         unlimited = self.images_per_month == UNLIMITED
         return Plan(
             id=self.id,

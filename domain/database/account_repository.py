@@ -160,6 +160,7 @@ class Tokens:
     def add(
         self, *, account_id: int, name: str, secret_sha256: str, abilities: Sequence[str], now: datetime
     ) -> Token:
+        """Insert a token; ``secret_sha256`` is the digest of its secret in hexadecimal."""
         row = self._connection.execute(
             insert(tables.tokens)
             .values(
