@@ -1,1 +1,1 @@
-"""The rules of the service: accounts, tokens, plans, quota, images and the states of their jobs."""
+"""The domain of the service, without HTTP: accounts, tokens, plans, quota, images and the states of their jobs."""

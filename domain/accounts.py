@@ -1,4 +1,4 @@
-"""Accounts: registering, proving an address, logging in and out, and what an account may do."""
+"""Accounts: registration, e-mail verification, login and logout."""
 
 from __future__ import annotations
 
@@ -7,46 +7,30 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from email_validator import EmailNotValidError, validate_email
-
 from domain import login_attempts, mail_requests, tokens
+from domain.email_addresses import normalize_email
 from domain.errors import (
-    AbilityMissing,
-    ApiAccessMissing,
-    BatchesMissing,
-    Denied,
     EmailNotVerified,
     EmailTaken,
     FieldProblem,
     InvalidFields,
     InvalidLink,
     NotFound,
-    SubscriptionLapsed,
     WrongCredentials,
 )
+from domain.mail_texts import verification_mail
 from domain.passwords import password_problems
-from domain.plans import API_ACCESS, BATCHES, PlansError
-from domain.ports import Mail
 from domain.records import SubscriptionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from domain.database.unit_of_work import Database
-    from domain.plans import Plans
     from domain.records import Account, Principal
     from domain.services import Services
 
 _VERIFY_EMAIL = "verify-email"
-_NOT_IN_A_LINE = {"Cc", "Zl", "Zp"}
-"""Categories of control characters and line breaks; `Registration.name` in the contract has them one by one."""
-_REFUSALS: Mapping[str, type[Denied]] = {
-    "account:verified": EmailNotVerified,
-    "subscription:current": SubscriptionLapsed,
-    f"plan:{API_ACCESS}": ApiAccessMissing,
-    f"plan:{BATCHES}": BatchesMissing,
-}
-"""What an operation can require besides abilities, and what somebody without it is told."""
+_FORBIDDEN_IN_NAME = {"Cc", "Zl", "Zp"}
+"""Unicode categories of control characters and line breaks; `Registration.name` in the contract lists them."""
 
 
 def register(
@@ -54,16 +38,16 @@ def register(
     fields: Mapping[str, Any],
     device_name: str,
     client: str,
-    known: Sequence[FieldProblem] = (),
+    schema_problems: Sequence[FieldProblem] = (),
 ) -> tuple[Account, str]:
-    """The new account and its first token; a verification mail is on its way, if mail can leave at all and this
-    client has not asked for too many.
+    """Create an account on the default plan and return it with its first token in plain text.
 
-    ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
-    Raises InvalidFields with all of them and ours.
+    ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
+    ``client`` is the client's address. A background task sends the verification mail, unless this client or this
+    address has requested too many. Raise InvalidFields with all errors of all fields.
     """
     email = normalize_email(fields.get("email"))
-    problems = [*known, *_registration_problems(services, fields, email)]
+    problems = [*schema_problems, *_registration_problems(services, fields, email)]
     if problems or email is None:
         raise InvalidFields(problems)
     password_hash = services.passwords.hash(fields["password"])
@@ -76,9 +60,8 @@ def register(
         plan=plan,
         device_name=device_name,
     )
-    # The account is there, whatever becomes of the mail: an error would make its owner try again, and hear that
-    # the address is taken.
-    if mail_requests.admitted(services, _VERIFY_EMAIL, email, client):
+    # A failed mail must not fail the request: the account exists, so a second attempt would find the address taken.
+    if mail_requests.admit(services, _VERIFY_EMAIL, email, client):
         services.background(partial(send_verification, services, account))
     return account, token
 
@@ -94,9 +77,10 @@ def create(
     verified: bool = False,
     subscribed: bool = False,
 ) -> tuple[Account, str]:
-    """``subscribed`` gives it an active subscription, if its plan costs something.
+    """Create an account and return it with its first token in plain text.
 
-    Raises InvalidFields when somebody else was quicker with the same address.
+    ``subscribed`` adds an active subscription if the plan is not free.
+    Raise InvalidFields if the address has an account.
     """
     now = services.clock.now()
     try:
@@ -122,27 +106,28 @@ def create(
 def log_in(
     services: Services, email: str, password: str, device_name: str, address: str
 ) -> tuple[Account, str]:
-    """Raises WrongCredentials, EmailNotVerified to whoever knows the password, and TooManyFailedLogins.
+    """Check the credentials and return the account with a new token in plain text.
 
-    ``address`` is the client's.
+    ``address`` is the client's. Raise WrongCredentials, EmailNotVerified if the password is correct but the address
+    is not verified, and TooManyFailedLogins.
     """
-    known_as = normalize_email(email)
-    guessed = known_as or email.strip().lower()  # or the spellings of one address would have a bound each
-    login_attempts.require_patience(services, address, guessed)
+    normalized = normalize_email(email)
+    counted_email = normalized or email.strip().lower()  # all spellings of one address share one limit
+    login_attempts.require_below_limit(services, address, counted_email)
     with services.database.reading() as work:
-        account = None if known_as is None else work.accounts.by_email(known_as)
+        account = None if normalized is None else work.accounts.by_email(normalized)
     if not services.passwords.matches(password, account.password_hash if account else None):
-        login_attempts.note_failure(services, address, guessed)
+        login_attempts.record_failure(services, address, counted_email)
         raise WrongCredentials
     assert account is not None
-    login_attempts.require_patience(services, address, guessed)
+    login_attempts.require_below_limit(services, address, counted_email)
     if account.email_verified_at is None:
         raise EmailNotVerified
     now = services.clock.now()
     with services.database.writing() as work:
         work.accounts.lock(account.id)
         current = work.accounts.get(account.id)
-        # Or a login with the old password could outlive the reset that ended it a moment ago.
+        # A login with the old password must not outlive a password reset that was committed in between.
         if current is None or current.password_hash != account.password_hash:
             raise WrongCredentials
         token = tokens.issue(work, services.random_source, account, device_name, now)
@@ -151,15 +136,16 @@ def log_in(
 
 
 def log_out(services: Services, principal: Principal) -> None:
-    """Ends the token, which gives out no other one from then on."""
+    """Revoke the token of this request."""
     with services.database.writing() as work:
+        # With the account locked, no concurrent request creates another token from this one.
         work.accounts.lock(principal.account.id)
         work.tokens.delete(principal.token.id)
         work.commit()
 
 
 def revoke_all(services: Services, account: Account) -> None:
-    """Ends every token of the account, also one that another request is giving out right now."""
+    """Revoke every token of the account, including one that a concurrent request creates."""
     with services.database.writing() as work:
         work.accounts.lock(account.id)
         work.tokens.delete_all(account.id)
@@ -167,36 +153,28 @@ def revoke_all(services: Services, account: Account) -> None:
 
 
 def request_verification(services: Services, email: str, client: str) -> None:
-    """A new link is on its way if the address waits to be verified; nothing here tells, neither result nor time."""
-    known_as = normalize_email(email)
-    if known_as is not None and mail_requests.admitted(services, _VERIFY_EMAIL, known_as, client):
-        services.background(partial(_send_another_verification, services, known_as))
+    """Send a new verification link in the background if the address has an unverified account.
+
+    Neither the result nor the response time reveals whether it has one.
+    """
+    normalized = normalize_email(email)
+    if normalized is not None and mail_requests.admit(services, _VERIFY_EMAIL, normalized, client):
+        services.background(partial(_send_another_verification, services, normalized))
 
 
 def send_verification(services: Services, account: Account) -> None:
-    """Raises Unavailable.
-
-    Whoever registers may name anybody's address: nothing of what he wrote besides goes there in our name.
-    """
+    """Send the mail with the link that verifies the account's address. Raise Unavailable when it cannot be sent."""
     expires_at = services.clock.now() + services.policy.verification_link_lifetime
     signed = services.links.sign(_VERIFY_EMAIL, {"id": account.id, "email": account.email}, expires_at)
     link = f"{services.policy.origin}/api/auth/verify-email/{account.id}/{signed}"
-    services.mailer.send(
-        Mail(
-            to=account.email,
-            subject="Please verify your e-mail address",
-            text=(
-                "Hello,\n\n"
-                f"open this link to verify your e-mail address for Uprez:\n\n{link}\n\n"
-                f"It is good until {expires_at:%Y-%m-%d %H:%M} UTC. "
-                "If you did not ask for an account, ignore this mail.\n"
-            ),
-        )
-    )
+    services.mailer.send(verification_mail(account, link, expires_at))
 
 
 def verify_email(services: Services, account_id: int, signed: str) -> None:
-    """Raises LinkRefused; verifying twice is no error."""
+    """Mark the account's address as verified; nothing changes if it is already. Raise InvalidLink.
+
+    ``signed`` is the last part of the link's path.
+    """
     now = services.clock.now()
     claim = services.links.read(_VERIFY_EMAIL, signed, now)
     with services.database.writing() as work:
@@ -207,62 +185,19 @@ def verify_email(services: Services, account_id: int, signed: str) -> None:
         work.commit()
 
 
-def granted_scopes(services: Services, principal: Principal) -> list[str]:
-    """Everything the contract's security requirements can ask of this principal, where it is given."""
-    account = principal.account
-    plan, subscription = services.plans[account.plan], account.subscription
-    given = list(principal.token.abilities)
-    if account.email_verified_at is not None:
-        given.append("account:verified")
-    # A plan that costs nothing, or that the operator gave without a subscription, cannot lapse.
-    if plan.is_free or subscription is None or subscription.is_active(services.clock.now()):
-        given.append("subscription:current")
-    given += [f"plan:{feature}" for feature in plan.features]
-    return given
-
-
 def named(services: Services, email: str) -> Account:
-    """The account of this address. Raises NotFound."""
-    known_as = normalize_email(email)
+    """Return the account of this address. Raise NotFound."""
+    normalized = normalize_email(email)
     with services.database.reading() as work:
-        account = None if known_as is None else work.accounts.by_email(known_as)
+        account = None if normalized is None else work.accounts.by_email(normalized)
     if account is None:
         raise NotFound(f"There is no account for {email}.")
     return account
 
 
-def require_plans(database: Database, plans: Plans) -> None:
-    """Raises PlansError when accounts are on a plan that there is not: each of their requests would crash."""
-    with database.reading() as work:
-        held = work.accounts.count_by_plan()
-    missing = [f"{slug!r} (accounts: {count})" for slug, count in held.items() if slug not in plans]
-    if missing:
-        raise PlansError(
-            f"The plans file lacks what accounts are on: {', '.join(missing)}. Put it back, or move each of them "
-            "with: uprez user plan EMAIL PLAN"
-        )
-
-
-def denial_for(required: Iterable[str], given: Iterable[str]) -> Denied:
-    """What to say to somebody who lacks something: the first missing requirement decides."""
-    held = set(given)
-    missing = next(requirement for requirement in required if requirement not in held)
-    return _REFUSALS.get(missing, AbilityMissing)()
-
-
-def normalize_email(email: str | None) -> str | None:
-    """The one form in which an address is stored and compared; None if it is not an address."""
-    if email is None:
-        return None
-    try:
-        checked = validate_email(email, check_deliverability=False)
-    except EmailNotValidError:
-        return None
-    return f"{checked.local_part}@{checked.ascii_domain}".lower()
-
-
 def name_problems(name: str) -> Iterable[FieldProblem]:
-    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in name):
+    """Yield an error if the name contains a control character or a line break."""
+    if any(unicodedata.category(character) in _FORBIDDEN_IN_NAME for character in name):
         yield FieldProblem("name", "characters")
 
 

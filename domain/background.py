@@ -1,4 +1,4 @@
-"""Work that no answer waits for: finding out whom to write to, and sending the mail."""
+"""Background tasks: work that runs after the response, such as finding an account and sending it a mail."""
 
 from __future__ import annotations
 
@@ -15,66 +15,72 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _THREADS = 4
-_AFTER_SECONDS = 0.25
-"""By then the answer has left, also on a loaded machine: a handler without work takes milliseconds."""
-_MOST_WAITING = 1000
+_DELAY_SECONDS = 0.25
+"""Long enough for the response to be sent, also on a loaded machine: a handler without work takes milliseconds."""
+_MAX_WAITING = 1000
 
 
-def run_now(work: Callable[[], None]) -> None:
-    """For commands and workers, where nobody's waiting tells anything. What fails is logged, never raised."""
+def run_now(task: Callable[[], None]) -> None:
+    """Run the task on this thread and log its errors instead of raising them.
+
+    Commands and workers use it: their duration reveals nothing to a client.
+    """
     try:
-        work()
+        task()
     except Unavailable as reason:
-        _log.error("What was left for later could not be done: %r", reason)  # an outage, no crash
-    except Exception:  # noqa: BLE001  # nobody is there to hear of it
-        _log.exception("What was left for later failed.")
+        _log.error("background_task_failed reason=%r", reason)  # an outage needs no traceback
+    except Exception:  # noqa: BLE001  # there is no caller that could handle it
+        _log.exception("background_task_failed")
 
 
 class BackgroundTasks:
-    """Does the work on threads of its own, a moment after it was handed over.
+    """A BackgroundRunner that runs tasks on its own threads, shortly after they are submitted.
 
-    How long an answer takes must not tell whether an address has an account. So a request does the same for
-    every address and hands the rest over. The moment matters: looking up, signing and writing a mail on another
-    thread would slow the very request down that is being answered, by milliseconds that can be measured.
+    The duration of a request must not reveal whether an address has an account. A request therefore does the same
+    work for every address and submits the rest. The delay is needed because finding the account, signing and writing
+    a mail on another thread would slow down the request itself by milliseconds that a client can measure.
 
-    What waits when the service stops is done before ``close`` returns, if it is given the time. What is cut off,
-    or killed, is asked for again by whoever misses it.
+    ``close`` waits for the submitted tasks. A task that is lost is not repeated: the user requests the mail again.
     """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="background")
-        self._waiting: set[object] = set()  # a ticket for each, until it is done
+        self._waiting: set[object] = set()  # one ticket for each unfinished task
         self._changed = Condition()
 
-    def __call__(self, work: Callable[[], None]) -> None:
+    def __call__(self, task: Callable[[], None]) -> None:
+        """Submit the task, or drop it with a log line if too many are waiting or ``close`` was called."""
         ticket = object()
         with self._changed:
-            if len(self._waiting) >= _MOST_WAITING:
-                _log.error("A mail is not sent: %d wait already.", _MOST_WAITING)
+            if len(self._waiting) >= _MAX_WAITING:
+                _log.error("background_task_dropped reason=too_many_waiting waiting=%d", _MAX_WAITING)
                 return
             self._waiting.add(ticket)
         try:
-            self._pool.submit(self._run, ticket, work, time.monotonic() + _AFTER_SECONDS)
-        except RuntimeError as reason:  # closed, or no thread can be started
+            self._pool.submit(self._run, ticket, task, time.monotonic() + _DELAY_SECONDS)
+        except RuntimeError as reason:  # the pool is closed, or no thread can be started
             self._forget(ticket)
-            _log.error("A mail is not sent: %s", reason)
+            _log.error("background_task_dropped reason=%r", str(reason))
 
-    def close(self, seconds: float) -> None:
-        """Waits so long for what is left to do, and gives the rest up with a log line; nothing is taken any more."""
+    def close(self, timeout_seconds: float) -> None:
+        """Wait for the submitted tasks up to the timeout, then drop the rest with a log line.
+
+        Tasks submitted after this call are dropped.
+        """
         self._pool.shutdown(wait=False)
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting, seconds)
-            left = len(self._waiting)
+            self._changed.wait_for(lambda: not self._waiting, timeout_seconds)
+            dropped = len(self._waiting)
             self._waiting.clear()
-        if left:
-            _log.error("Mails not sent, because the service stops: %d", left)
+        if dropped:
+            _log.error("background_tasks_dropped reason=shutdown count=%d", dropped)
 
-    def _run(self, ticket: object, work: Callable[[], None], due: float) -> None:
+    def _run(self, ticket: object, task: Callable[[], None], due: float) -> None:
         time.sleep(max(0.0, due - time.monotonic()))
         if ticket not in self._waiting:
-            return  # given up, and said so
+            return  # ``close`` has dropped and logged it
         try:
-            run_now(work)
+            run_now(task)
         finally:
             self._forget(ticket)
 

@@ -1,9 +1,9 @@
-"""The life of one batch, told by its images: pure functions from one state to the next.
+"""The states of one batch, as pure functions from one state to the next.
 
-    pending ──first claim──▶ processing ──the last image ends──▶ completed | partially_failed | failed
+    pending ──first claim──▶ processing ──last image finishes──▶ completed | partially_failed | failed
        └──────────────────────────┴─────────────cancel─────────▶ cancelled
 
-Counters tell what happened and only grow; an image that is deleted before its end counts as failed.
+The counters never decrease; an image that is deleted before it is finished counts as failed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from domain.job_states import Status
 
 
 class BatchStatus(StrEnum):
+    """The status of a batch."""
+
     PENDING = "pending"
     PROCESSING = "processing"
     COMPLETED = "completed"
@@ -24,12 +26,13 @@ class BatchStatus(StrEnum):
 
     @property
     def terminal(self) -> bool:
+        """Return whether no further step is possible."""
         return self not in {BatchStatus.PENDING, BatchStatus.PROCESSING}
 
 
 @dataclass(frozen=True)
 class BatchState:
-    """``total`` is how many images were uploaded, those deleted since included."""
+    """The status and counters of a batch; ``total`` is the number of uploaded images, deleted ones included."""
 
     total: int
     status: BatchStatus = BatchStatus.PENDING
@@ -38,28 +41,28 @@ class BatchState:
 
     @property
     def progress(self) -> int:
-        """Finished images among all, in whole percent, rounded down."""
+        """Return the share of finished images in whole percent, rounded down."""
         return 100 * (self.completed + self.failed) // self.total
 
 
-def image_moved(state: BatchState, status: Status) -> BatchState:
-    """One image of an unfinished batch was claimed or has ended: ``status`` is what it is now."""
+def count_image(state: BatchState, status: Status) -> BatchState:
+    """Return the state of an unfinished batch after one of its images has changed to ``status``."""
     assert not state.status.terminal, state
     match status:
         case Status.COMPLETED:
-            return _ended(replace(state, completed=state.completed + 1))
+            return _finish_if_last(replace(state, completed=state.completed + 1))
         case Status.FAILED:
-            return _ended(replace(state, failed=state.failed + 1))
+            return _finish_if_last(replace(state, failed=state.failed + 1))
         case _:
             return replace(state, status=BatchStatus.PROCESSING)
 
 
 def cancel(state: BatchState) -> BatchState:
-    """Whatever had not ended has failed."""
+    """Return the cancelled batch: every unfinished image counts as failed."""
     return replace(state, status=BatchStatus.CANCELLED, failed=state.total - state.completed)
 
 
-def _ended(state: BatchState) -> BatchState:
+def _finish_if_last(state: BatchState) -> BatchState:
     if state.completed + state.failed < state.total:
         return state
     if state.failed == 0:

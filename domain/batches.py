@@ -1,4 +1,4 @@
-"""Batches from the client's side: submit many images at once, follow them, cancel or delete them."""
+"""The client's operations on batches: submit many images together, read, list, cancel and delete."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.uploads import Upload, UpscaleOptions
 
-CANCELLED_SENTENCE = "The batch was cancelled before this picture was finished."
+_CANCELLED_MESSAGE = "The batch was cancelled before this picture was finished."  # the contract's text
 
 
 class Page(NamedTuple):
+    """One page of batches; ``total`` counts the batches of all pages."""
+
     batches: list[WholeBatch]
     total: int
 
@@ -35,13 +37,18 @@ def submit(
     files: Sequence[Upload],
     options: UpscaleOptions,
     name: str | None = None,
-    known: Sequence[FieldProblem] = (),
+    schema_problems: Sequence[FieldProblem] = (),
 ) -> WholeBatch:
-    """As ``images.submit`` for each file, all of them or none; problems of one are under ``images.N``."""
+    """Store the files as one batch of pending images and notify a worker of each; store all of them or none.
+
+    ``schema_problems`` are errors that were found before. Raise InvalidFields with them and all other errors, where
+    an error of one file has the field ``images.<index>``. Raise QuotaExceeded, and Unavailable if too many images
+    are pending.
+    """
     plan = services.plans[account.plan]
-    sent = {f"images.{number}": file for number, file in enumerate(files)}
-    sizing, originals = uploads.check(services, plan, sent, options, known)
-    with uploads.stored(services, originals) as stored, services.database.writing() as work:
+    fields = {f"images.{number}": file for number, file in enumerate(files)}
+    sizing, originals = uploads.validate(services, plan, fields, options, schema_problems)
+    with uploads.store(services, originals) as stored, services.database.writing() as work:
         batch = work.batches.add(
             account_id=account.id,
             name=name,
@@ -49,7 +56,7 @@ def submit(
             state=BatchState(total=len(originals)),
             now=services.clock.now(),
         )
-        images = uploads.admit(services, work, account, stored, sizing, options.model, batch)
+        images = uploads.add_images(services, work, account, stored, sizing, options.model, batch)
         work.commit()
     for image in images:
         services.queue.notify(image.id)
@@ -57,50 +64,55 @@ def submit(
 
 
 def get(services: Services, account: Account, batch_id: int) -> WholeBatch:
-    """Raises NotFound, whether there is no such batch or it is somebody else's."""
+    """Return the batch with its images. Raise NotFound, also if it belongs to another account."""
     with services.database.reading() as work:
-        whole = work.batches.get(batch_id)
-    if whole is None or whole.batch.account_id != account.id:
+        found = work.batches.get(batch_id)
+    if found is None or found.batch.account_id != account.id:
         raise NotFound
-    return whole
+    return found
 
 
 def list_page(
     services: Services, account: Account, status: BatchStatus | None, page: int, per_page: int
 ) -> Page:
+    """Return a page of the account's batches, the newest first; ``page`` starts at 1, ``status`` None means all."""
     with services.database.reading() as work:
         return Page(*work.batches.page(account.id, status, limit=per_page, offset=(page - 1) * per_page))
 
 
 def remove(services: Services, account: Account, batch_id: int) -> bool:
-    """True: it was at its end and is gone, images and files included. False: it was not, and is at its end now.
+    """Delete a finished batch with its images and files, or cancel an unfinished one.
 
-    Raises NotFound.
+    Return True if the batch was deleted, False if it was cancelled. Raise NotFound.
     """
-    # Whoever asks to cancel, even twice at once, or as the last image ends, is not to lose what is finished.
-    gone = get(services, account, batch_id).batch.status.terminal
+    # Decided before the lock: a request to cancel must not delete results, even if it is sent twice at once or if the
+    # last image finishes at the same moment.
+    is_deletion = get(services, account, batch_id).batch.status.terminal
     with services.database.writing() as work:
         batch = work.batches.locked(batch_id)
         if batch is None:
             raise NotFound
         images = work.images.locked_of(batch_id)
-        if gone:
-            work.images.delete_of(batch_id)
+        if is_deletion:
+            work.images.delete_of_batch(batch_id)
             work.batches.delete(batch_id)
         elif not batch.status.terminal:
             cancel(work, batch, images, services.clock.now())
         work.commit()
-    if gone:
+    if is_deletion:
         uploads.delete_files(services, [key for image in images for key in image.keys])
-    return gone
+    return is_deletion
 
 
 def cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetime) -> None:
-    """Ends a batch that is not at its end. A worker at work on one of its images stops when it next looks at the row."""
+    """Cancel an unfinished, locked batch: its unfinished images fail, and the quota of pending ones is released.
+
+    A worker that processes one of the images stops when it next renews the lease.
+    """
     for image in images:
         if image.status.terminal:
             continue
-        work.images.step(image, job_states.cancel(image.job), now, error=CANCELLED_SENTENCE)
+        work.images.step(image, job_states.cancel(image.job), now, error=_CANCELLED_MESSAGE)
         if image.status is Status.PENDING:
-            quota.give_back(work, image)
+            quota.release(work, image)
     work.batches.step(batch, batch_states.cancel(batch.state), now)

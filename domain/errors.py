@@ -1,11 +1,11 @@
-"""Everything the rules can refuse, as codes; what a client reads is decided in ``handlers/transport/envelope.py``.
+"""The domain's errors, each with a stable code; ``handlers/transport/envelope.py`` maps them to HTTP responses.
 
 UprezError
 ├── InvalidFields               one or more fields are wrong; carries a FieldProblem for each
 ├── Unauthenticated             no token, or one that is unknown, revoked or expired
-├── WrongCredentials            the e-mail address or the password is wrong; nothing says which
+├── WrongCredentials            the e-mail address or the password is wrong; the error does not say which
 ├── EmailTaken                  another account has the address
-├── Denied                      the client is known and not allowed
+├── Denied                      the client is authenticated and lacks a permission
 │   ├── AbilityMissing
 │   ├── EmailNotVerified
 │   ├── SubscriptionLapsed
@@ -13,12 +13,12 @@ UprezError
 │   ├── BatchesMissing          the plan does not include batches
 │   ├── QuotaExceeded
 │   └── InvalidLink             a signed link that was changed or has expired
-├── TooManyRequests             the hourly limit is reached; carries the seconds until it is not
+├── TooManyRequests             a rate limit is reached; carries the seconds until it resets
 │   └── TooManyFailedLogins
-├── NotFound                    nothing there, or nothing of this account's
+├── NotFound                    the object does not exist, or belongs to another account
 ├── NotDownloadable             the image exists and has no result (yet)
-├── Unavailable                 something we need is not there at the moment
-│   └── CommitUncertain         whether the transaction was committed is unknown
+├── Unavailable                 a service that Uprez needs cannot be reached at the moment
+│   └── CommitUncertain         the connection was lost during COMMIT, so its outcome is unknown
 └── InvalidImage                the worker cannot read or write this image
 """
 
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 
 
 class UprezError(Exception):
+    """The root of the domain's errors."""
+
     code: ClassVar[str] = "error"
 
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """``field`` broke ``rule``; ``facts`` fill the rule's sentence, e.g. ``{"minimum": 2, "maximum": 4}``."""
+    """A field that violates a rule; ``facts`` fill in the rule's message, e.g. ``{"minimum": 2, "maximum": 4}``."""
 
     field: str
     rule: str
@@ -130,6 +132,6 @@ class CommitUncertain(Unavailable):
 
 
 class InvalidImage(UprezError):
-    """The sentence is for the owner of the picture: no paths, no library names."""
+    """The image cannot be read or written; the message is for its owner, without paths or library names."""
 
     code = "invalid_image"

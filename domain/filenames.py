@@ -1,4 +1,4 @@
-"""Names of files: what we keep of a client's, and what a result is downloaded under."""
+"""File names: clean those of uploads, and make those of downloads."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ if TYPE_CHECKING:
     from domain.records import Image
 
 MAX_FILENAME = 255
+_MAX_EXTENSION = 7  # characters; a longer part after the last dot is not treated as an extension
 
 
 def clean_filename(name: str) -> str:
-    """A name to show and to download under, never a path: the last part, without control characters."""
+    """Return the last part of an uploaded file's name without control characters, at most MAX_FILENAME long."""
     last = re.split(r"[/\\]", name)[-1]
-    printable = "".join(letter for letter in last if not _is_control(letter))
+    printable = "".join(character for character in last if not _is_control(character))
     cleaned = unicodedata.normalize("NFC", printable).strip(" .") or "image"
     stem, dot, extension = cleaned.rpartition(".")
-    if len(cleaned) > MAX_FILENAME and dot and len(extension) < 8:  # noqa: PLR2004  # the longest extension worth keeping
+    if len(cleaned) > MAX_FILENAME and dot and len(extension) <= _MAX_EXTENSION:
         return f"{stem[: MAX_FILENAME - len(extension) - 1]}.{extension}"
     return cleaned[:MAX_FILENAME].rstrip(" .")
 
 
 def download_filename(image: Image) -> str:
-    """The client's own name; its extension put right where the content says otherwise."""
+    """Return the uploaded name, with its extension replaced if it does not match the image's format."""
     name = PurePosixPath(image.filename)
-    named = format_named(image.filename)
-    if named is image.image_format:
+    claimed_format = format_named(image.filename)
+    if claimed_format is image.image_format:
         return image.filename
-    stem = image.filename if named is None else name.stem
+    stem = image.filename if claimed_format is None else name.stem
     extension = image.image_format.extension
     return f"{stem[: MAX_FILENAME - len(extension)]}{extension}"
 
 
-def _is_control(letter: str) -> bool:
-    """Also what only steers how text is shown, as right-to-left does, and breaks of lines and paragraphs."""
-    category = unicodedata.category(letter)
+def _is_control(character: str) -> bool:
+    """Return whether it is a control or format character (such as right-to-left), or a line or paragraph break."""
+    category = unicodedata.category(character)
     return category[0] == "C" or category in {"Zl", "Zp"}

@@ -1,4 +1,4 @@
-"""The six picture formats of the contract."""
+"""The image formats of the contract."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import PurePath
 
 
 class ImageFormat(StrEnum):
+    """A format that is accepted, and in which the result is written."""
+
     JPEG = "jpeg"
     PNG = "png"
     WEBP = "webp"
@@ -16,12 +18,12 @@ class ImageFormat(StrEnum):
 
     @property
     def extension(self) -> str:
-        """The usual extension of a file name, with its dot."""
+        """Return the usual file name extension, with its dot."""
         return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """Every extension under which people know the format, lower case."""
+        """Return every common file name extension of the format, in lower case, with the dot."""
         more = {ImageFormat.JPEG: (".jpeg", ".jpe", ".jfif"), ImageFormat.TIFF: (".tif",)}
         return (self.extension, *more.get(self, ()))
 
@@ -31,7 +33,7 @@ class ImageFormat(StrEnum):
 
     @property
     def max_frames(self) -> int:
-        """How many pictures of one file are upscaled: frames of an animation, or pages."""
+        """Return the most frames (of an animation) or pages that one file may have."""
         return _MAX_FRAMES.get(self, 1)
 
 
@@ -43,18 +45,18 @@ _MAX_FRAMES = {
 }
 
 MAX_TIFF_DIRECTORIES = 1000
-"""Pages with smaller copies of them; Pillow compares each with all before it."""
+"""Pages and their reduced copies; Pillow compares each directory with all earlier ones, so the time is quadratic."""
 TIFF_SUBFILE_TYPE = 254
-"""The number of the tag that says what a directory of a TIFF holds."""
-_SMALLER_COPY_OR_MASK = 0b101
+"""The number of the tag NewSubfileType: the kind of image in a directory of a TIFF."""
+_REDUCED_COPY_OR_MASK = 0b101
 
 
 def is_tiff_page(subfile_type: int) -> bool:
-    """Rather than a smaller copy of a page, or the mask of one (TIFF 6.0, section 8, tag 254)."""
-    return not subfile_type & _SMALLER_COPY_OR_MASK
+    """Return whether it is a page, not a reduced copy or the mask of a page (TIFF 6.0, section 8, tag 254)."""
+    return not subfile_type & _REDUCED_COPY_OR_MASK
 
 
 def format_named(filename: str) -> ImageFormat | None:
-    """The format that a file's name speaks of; None for a name that speaks of none."""
+    """Return the format that the extension of the file name stands for, or None."""
     suffix = PurePath(filename).suffix.lower()
-    return next((picture for picture in ImageFormat if suffix in picture.extensions), None)
+    return next((image_format for image_format in ImageFormat if suffix in image_format.extensions), None)

@@ -1,4 +1,4 @@
-"""Requests per hour: by account as its plan says, by address for callers without a valid token."""
+"""The hourly request limit: per account according to its plan, per address for requests without a valid token."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ HOUR_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Allowance:
-    """What this request is counted against: ``key`` names the bucket, ``limit`` is its size in requests."""
+    """The bucket that counts a request; ``limit`` is its size in requests."""
 
     key: str
     limit: int
 
 
 def allowance(services: Services, principal: Principal | None, address: str) -> Allowance:
+    """Return the bucket of the principal's account, or of the client's address if there is no principal."""
     if principal is None:
         return Allowance(f"address:{address}", services.policy.unauthenticated_per_hour)
     plan = services.plans[principal.account.plan]
@@ -31,11 +32,11 @@ def allowance(services: Services, principal: Principal | None, address: str) -> 
 
 
 def count(services: Services, allowance: Allowance) -> Window | None:
-    """Counts one request; None when the counters are out of reach, which refuses nobody."""
+    """Count one request and return the bucket's window, or None if the counters are unavailable."""
     return services.counter.hit(f"hour:{allowance.key}", allowance.limit, HOUR_SECONDS)
 
 
 def admit(window: Window | None) -> None:
-    """Raises TooManyRequests for a request that was one too many."""
+    """Raise TooManyRequests if the counted request exceeds the limit; without a window, the request is admitted."""
     if window is not None and window.exceeded:
         raise TooManyRequests(window.resets_in_seconds)

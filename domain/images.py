@@ -1,4 +1,4 @@
-"""Images from the client's side: submit, look, list, download, delete."""
+"""The client's operations on images: submit, read, list, download and delete."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 class Page(NamedTuple):
+    """One page of images; ``total`` counts the images of all pages."""
+
     images: list[Image]
     total: int
 
 
 class Download(NamedTuple):
+    """A signed URL, and the name under which the file is saved."""
+
     url: str
     filename: str
 
@@ -33,25 +37,25 @@ def submit(
     account: Account,
     upload: Upload | None,
     options: UpscaleOptions,
-    known: Sequence[FieldProblem] = (),
+    schema_problems: Sequence[FieldProblem] = (),
 ) -> Image:
-    """The pending image: its file stored, its quota taken, its row committed, a worker told.
+    """Store the file as a pending image, reserve its quota and notify a worker; return the image.
 
-    ``known`` are problems found before; InvalidFields carries them and everything else that is wrong.
-    Raises QuotaExceeded for a request that is otherwise right.
+    ``schema_problems`` are errors that were found before. Raise InvalidFields with them and all other errors. Raise
+    QuotaExceeded, and Unavailable if too many images are pending.
     """
     plan = services.plans[account.plan]
-    sent = {} if upload is None else {"image": upload}
-    sizing, originals = uploads.check(services, plan, sent, options, known)
-    with uploads.stored(services, originals) as files, services.database.writing() as work:
-        (image,) = uploads.admit(services, work, account, files, sizing, options.model)
+    fields = {} if upload is None else {"image": upload}
+    sizing, originals = uploads.validate(services, plan, fields, options, schema_problems)
+    with uploads.store(services, originals) as files, services.database.writing() as work:
+        (image,) = uploads.add_images(services, work, account, files, sizing, options.model)
         work.commit()
     services.queue.notify(image.id)
     return image
 
 
 def get(services: Services, account: Account, image_id: int) -> Image:
-    """Raises NotFound, whether there is no such image or it is somebody else's."""
+    """Return the image. Raise NotFound, also if it belongs to another account."""
     with services.database.reading() as work:
         image = work.images.get(image_id)
     if image is None or image.account_id != account.id:
@@ -60,12 +64,13 @@ def get(services: Services, account: Account, image_id: int) -> Image:
 
 
 def list_page(services: Services, account: Account, status: Status | None, page: int, per_page: int) -> Page:
+    """Return a page of the account's images, the newest first; ``page`` starts at 1, ``status`` None means all."""
     with services.database.reading() as work:
         return Page(*work.images.page(account.id, status, limit=per_page, offset=(page - 1) * per_page))
 
 
 def download(services: Services, account: Account, image_id: int) -> Download:
-    """Raises NotFound and NotDownloadable."""
+    """Return where the result can be downloaded. Raise NotFound, and NotDownloadable if there is no result."""
     image = get(services, account, image_id)
     if image.result is None:
         raise NotDownloadable(image.status.value)
@@ -73,25 +78,29 @@ def download(services: Services, account: Account, image_id: int) -> Download:
 
 
 def download_url(services: Services, image: Image) -> str:
+    """Return a signed URL of the image's result, valid for the configured time; the image must have a result."""
     assert image.result is not None
     expires_at = services.clock.now() + services.policy.download_link_lifetime
     return services.store.signed_url(image.result.key, download_filename(image), expires_at)
 
 
 def delete(services: Services, account: Account, image_id: int) -> None:
-    """Gone everywhere; a worker at work on it stops when it next looks at the row. Raises NotFound."""
+    """Delete the image and its files; the quota of a pending image is released. Raise NotFound.
+
+    A worker that processes the image stops when it next renews the lease.
+    """
     image = get(services, account, image_id)
     with services.database.writing() as work:
         batch = work.batches.locked(image.batch_id)
-        # Read again: the worker may have claimed or finished it since, or another request deleted it.
+        # Read again: a worker may have claimed or finished the image since, or another request may have deleted it.
         current = work.images.locked(image.id)
         if current is None:
             raise NotFound
         work.images.delete(image.id)
         if batch is not None and not current.status.terminal:
-            state = batch_states.image_moved(batch.state, Status.FAILED)
+            state = batch_states.count_image(batch.state, Status.FAILED)
             work.batches.step(batch, state, services.clock.now())
         if current.status is Status.PENDING:
-            quota.give_back(work, current)
+            quota.release(work, current)
         work.commit()
     uploads.delete_files(services, current.keys)

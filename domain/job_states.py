@@ -1,13 +1,13 @@
-"""The life of one image's job, as pure functions from one state to the next.
+"""The states of one image's job, as pure functions from one state to the next.
 
     pending ──claim──▶ processing ──complete──▶ completed
-       ▲ never back        │  ▲
-                           │  └─claim again: the lease ran out, or the job was handed back
+       ▲ never again       │  ▲
+                           │  └─claim again: the lease has expired, or the job was released
                            └──fail, or too many lost attempts──▶ failed
        └───────────┴──cancel──▶ failed
 
-The attempt number is the fence: whoever was thought dead holds an old number, and nothing it says
-counts any more. The database takes a step only if the row still is what the step started from.
+The attempt number is a fencing token: a worker that lost its claim has an old number, and its steps are rejected. The
+database applies a step only if the row is still in the state that the step started from.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
 MAX_LOST_ATTEMPTS = 3
-"""A picture that took three workers with it would take the fourth as well."""
+"""An image that ended three workers would very likely end the fourth too."""
 
 
 class Status(StrEnum):
+    """The status of an image."""
+
     PENDING = "pending"
     PROCESSING = "processing"
     COMPLETED = "completed"
@@ -33,26 +35,27 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
+        """Return whether no further step is possible."""
         return self in {Status.COMPLETED, Status.FAILED}
 
 
 class NotClaimable(UprezError):
-    """Finished, or at work elsewhere: the message that asked was late."""
+    """The job is finished, or another worker has claimed it: the message in the queue is outdated."""
 
     code = "not_claimable"
 
 
 class StaleAttempt(UprezError):
-    """Another attempt has the job, or it is over: this worker's result must not be seen."""
+    """The job is finished, or another attempt has claimed it: the result of this attempt is discarded."""
 
     code = "stale_attempt"
 
 
 @dataclass(frozen=True)
 class Job:
-    """``attempt`` counts claims, ``lost`` the claims that ended without a word.
+    """``attempt`` counts the claims, ``lost`` counts the claims that ended without a result.
 
-    While processing, ``lease_until`` None means that nobody works on it and anybody may claim it.
+    A job that is processing with ``lease_until`` None was released: any worker may claim it.
     """
 
     status: Status = Status.PENDING
@@ -61,66 +64,73 @@ class Job:
     lease_until: datetime | None = None
 
     @property
-    def given_up(self) -> bool:
+    def is_exhausted(self) -> bool:
+        """Return whether too many attempts were lost to try again."""
         return self.lost >= MAX_LOST_ATTEMPTS
 
 
 def is_claimable(job: Job, now: datetime) -> bool:
+    """Return whether the job is pending, released, or has an expired lease."""
     if job.status is Status.PROCESSING:
         return job.lease_until is None or job.lease_until <= now
     return job.status is Status.PENDING
 
 
 def claim(job: Job, now: datetime, lease: timedelta) -> Job:
-    """The next attempt; or the failed job, when the attempt that just ran out was one too many.
+    """Return the job with its next attempt, or the failed job if the expired attempt was the last one.
 
-    Raises NotClaimable.
+    Raise NotClaimable.
     """
     if not is_claimable(job, now):
         raise NotClaimable
     if job.lease_until is not None:
-        job = _lost(job)
+        job = _count_lost_attempt(job)
     if job.status is Status.FAILED:
         return job
     return replace(job, status=Status.PROCESSING, attempt=job.attempt + 1, lease_until=now + lease)
 
 
 def renew(job: Job, attempt: int, now: datetime, lease: timedelta) -> Job:
-    """Raises StaleAttempt, as do the functions below."""
-    return replace(_held(job, attempt), lease_until=now + lease)
+    """Return the job with a lease that starts now. Raise StaleAttempt."""
+    return replace(_require_current(job, attempt), lease_until=now + lease)
 
 
-def hand_back(job: Job, attempt: int) -> Job:
-    """Unfinished through nobody's fault (a shutdown): claimable at once, and no attempt lost."""
-    return replace(_held(job, attempt), lease_until=None)
+def release(job: Job, attempt: int) -> Job:
+    """Return the job claimable again, with no attempt lost, for example at a shutdown. Raise StaleAttempt."""
+    return replace(_require_current(job, attempt), lease_until=None)
 
 
-def lose(job: Job, attempt: int) -> Job:
-    """The engine died or hung on it: claimable at once, or failed if that was once too often."""
-    return _lost(_held(job, attempt))
+def record_lost_attempt(job: Job, attempt: int) -> Job:
+    """Return the job claimable again with one more attempt lost, or failed after the last one.
+
+    Use it after the engine crashed or hung. Raise StaleAttempt.
+    """
+    return _count_lost_attempt(_require_current(job, attempt))
 
 
 def complete(job: Job, attempt: int) -> Job:
-    return replace(_held(job, attempt), status=Status.COMPLETED, lease_until=None)
+    """Return the completed job. Raise StaleAttempt."""
+    return replace(_require_current(job, attempt), status=Status.COMPLETED, lease_until=None)
 
 
 def fail(job: Job, attempt: int) -> Job:
-    return replace(_held(job, attempt), status=Status.FAILED, lease_until=None)
+    """Return the failed job. Raise StaleAttempt."""
+    return replace(_require_current(job, attempt), status=Status.FAILED, lease_until=None)
 
 
 def cancel(job: Job) -> Job:
-    """Whoever is at work on it holds nothing any more."""
+    """Return the failed job, whichever attempt is current; a worker's claim on it ends."""
     return replace(job, status=Status.FAILED, lease_until=None)
 
 
-def _held(job: Job, attempt: int) -> Job:
-    # An expired lease alone is no reason to refuse: as long as nobody else has claimed the job,
-    # the work that was done is good work.
+def _require_current(job: Job, attempt: int) -> Job:
+    """Return the job if this attempt is its current one. Raise StaleAttempt."""
+    # An expired lease alone is no reason to reject: if no other worker has claimed the job, the result is valid.
     if job.status is not Status.PROCESSING or job.attempt != attempt:
         raise StaleAttempt
     return job
 
 
-def _lost(job: Job) -> Job:
+def _count_lost_attempt(job: Job) -> Job:
     job = replace(job, lost=job.lost + 1, lease_until=None)
-    return replace(job, status=Status.FAILED) if job.given_up else job
+    return replace(job, status=Status.FAILED) if job.is_exhausted else job

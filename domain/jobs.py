@@ -1,4 +1,4 @@
-"""Images from the worker's side: claim, keep, finish, hand back; and waking those that wait."""
+"""The worker's operations on images: claim, renew, complete, fail, release, and requeue."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from domain.records import Image, Result
     from domain.services import Services
 
-LOST_SENTENCE = "The picture could not be processed: the engine stopped on it several times."
-_HEAD_OF_THE_LINE = 10
+LOST_SENTENCE = "The image could not be processed: the engine stopped on it several times."
+_MAX_REQUEUED = 10
 
 
 def claim(services: Services, image_id: int) -> Image:
-    """The image, ours for as long as the lease is renewed.
+    """Claim the image for this worker and return it. The claim holds while its lease is renewed.
 
-    Raises NotClaimable when there is nothing to do: finished, deleted, at work elsewhere, or failed
-    just now because too many attempts at it were lost.
+    Raise NotClaimable if the image is deleted, finished or claimed by another worker, and if this call has failed it
+    because too many attempts at it were lost.
     """
     now = services.clock.now()
     with services.database.writing() as work:
@@ -35,9 +35,9 @@ def claim(services: Services, image_id: int) -> Image:
         if not work.images.step(image, job, now, error=LOST_SENTENCE if failed else None):
             raise NotClaimable
         if batch is not None:
-            work.batches.step(batch, batch_states.image_moved(batch.state, job.status), now)
+            work.batches.step(batch, batch_states.count_image(batch.state, job.status), now)
         if failed:
-            quota.give_back(work, image)
+            quota.release(work, image)
             work.commit()
             raise NotClaimable
         claimed = work.images.get(image_id)
@@ -47,79 +47,94 @@ def claim(services: Services, image_id: int) -> Image:
 
 
 def pending_singles_ahead_of(services: Services, image_id: int) -> list[int]:
-    """The single images whose turn it is before this one's, which is of a batch; none before a single one.
+    """Return the ids of the single images to process before this one, in order; empty if it is in no batch.
 
-    However many a batch has, nobody waits for more than one of them on each worker.
+    Single images go before images of batches, so that a single image waits for at most one batch image per worker.
     """
     with services.database.reading() as work:
         image = work.images.get(image_id)
         if image is None or image.batch_id is None:
             return []
-        return work.images.singles(now=services.clock.now())
+        return work.images.claimable_single_ids(now=services.clock.now())
 
 
 def renew(services: Services, image: Image, progress: int) -> bool:
-    """``progress`` in whole percent. False when the work is in vain: deleted, cancelled, or another's."""
+    """Extend the lease and store the progress in whole percent.
+
+    Return False if the attempt is no longer current: the image is deleted, cancelled or claimed by another worker.
+    """
     now = services.clock.now()
     return _step(
         services,
         image,
         lambda job: job_states.renew(job, image.job.attempt, now, services.policy.lease),
         progress=progress,
-        may_end=False,
+        can_finish=False,
     )
 
 
 def hand_back(services: Services, image: Image) -> bool:
-    return _step(services, image, lambda job: job_states.hand_back(job, image.job.attempt), may_end=False)
+    """Release the claim without counting a lost attempt. Return False if the attempt is no longer current."""
+    return _step(services, image, lambda job: job_states.release(job, image.job.attempt), can_finish=False)
 
 
 def lose(services: Services, image: Image) -> bool:
-    """After an attempt without a result: waits for the next one, or fails after the last."""
+    """Count an attempt without a result: the image is claimable again, or has failed after the last attempt.
+
+    A failed image's quota is released. Return False if the attempt is no longer current.
+    """
     return _step(
-        services, image, lambda job: job_states.lose(job, image.job.attempt), error=LOST_SENTENCE, refund=True
+        services,
+        image,
+        lambda job: job_states.record_lost_attempt(job, image.job.attempt),
+        error=LOST_SENTENCE,
+        refund=True,
     )
 
 
 def complete(services: Services, image: Image, result: Result) -> bool:
+    """Store the result and complete the image. Return False if the attempt is no longer current."""
     return _step(services, image, lambda job: job_states.complete(job, image.job.attempt), result=result)
 
 
 def has_result(services: Services, image: Image, result: Result) -> bool:
-    """Whether the row names this very result, which a COMMIT may have put there whose answer was lost."""
+    """Return whether this result is stored, for example by a COMMIT whose response was lost."""
     with services.database.writing() as work:
-        # Held, and so waited for: where writers are many, that COMMIT may still be under way.
+        # The row lock waits for that COMMIT, which may still be running on PostgreSQL.
         current = work.images.locked(image.id)
     return current is not None and current.result is not None and current.result.key == result.key
 
 
-def fail(services: Services, image: Image, sentence: str, *, refund: bool) -> bool:
-    """``refund`` when the file was not to blame."""
+def fail(services: Services, image: Image, message: str, *, refund: bool) -> bool:
+    """Fail the image with a message for its owner. Return False if the attempt is no longer current.
+
+    ``refund`` releases the quota: set it when the file did not cause the failure.
+    """
     return _step(
-        services, image, lambda job: job_states.fail(job, image.job.attempt), error=sentence, refund=refund
+        services, image, lambda job: job_states.fail(job, image.job.attempt), error=message, refund=refund
     )
 
 
 def requeue_stale_images(services: Services) -> int:
-    """Tells the workers of images that wait without anybody knowing; how many."""
+    """Notify the workers again of images that have waited too long, and return the number of notifications sent."""
     now = services.clock.now()
-    lately = now - services.policy.requeue_after
+    notified_before = now - services.policy.requeue_after
     with services.database.reading() as work:
-        asleep = work.images.stale_ids(now=now, notified_before=lately, limit=_HEAD_OF_THE_LINE)
-    if not asleep:
+        stale = work.images.stale_ids(now=now, notified_before=notified_before, limit=_MAX_REQUEUED)
+    if not stale:
         return 0
-    # Noted before they are told, and only if nobody else has: every worker has a reconciler.
+    # Every worker has a reconciler: marking first ensures that only one of them notifies.
     with services.database.writing() as work:
-        ours = work.images.mark_notified(asleep, now, notified_before=lately)
+        marked = work.images.mark_notified(stale, now, notified_before=notified_before)
         work.commit()
-    told = 0
-    for image_id in asleep:
-        if image_id not in ours:
+    count = 0
+    for image_id in stale:
+        if image_id not in marked:
             continue
         if not services.queue.notify(image_id):
-            break  # the broker is down: the others would only wait for the same answer
-        told += 1
-    return told
+            break  # the broker is down, so the other notifications would fail too
+        count += 1
+    return count
 
 
 def _step(
@@ -131,13 +146,17 @@ def _step(
     result: Result | None = None,
     error: str | None = None,
     refund: bool = False,
-    may_end: bool = True,
+    can_finish: bool = True,
 ) -> bool:
-    """False, and nothing changed, when this attempt no longer counts."""
+    """Apply ``step`` to the image's job and update its row, its batch and its quota in one transaction.
+
+    ``error`` is stored only if the job has failed. Return False, without a change, if the attempt is no longer
+    current. ``can_finish`` is whether the step can finish the image.
+    """
     now = services.clock.now()
     with services.database.writing() as work:
-        # The batch before its image, as everybody, where the step may be one that it counts.
-        batch = work.batches.locked(image.batch_id) if may_end else None
+        # Lock order: batch, image, quota. The batch is needed only if its counters can change.
+        batch = work.batches.locked(image.batch_id) if can_finish else None
         current = work.images.get(image.id)
         if current is None:
             return False
@@ -151,9 +170,9 @@ def _step(
         )
         if stepped:
             if batch is not None:
-                work.batches.step(batch, batch_states.image_moved(batch.state, job.status), now)
-            # First the image, then the quota, as everybody: who took them crosswise would wait for each other.
+                work.batches.step(batch, batch_states.count_image(batch.state, job.status), now)
+            # The image's row is locked before the quota's everywhere, which prevents a deadlock.
             if failed and refund:
-                quota.give_back(work, current)
+                quota.release(work, current)
             work.commit()
         return stepped

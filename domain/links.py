@@ -1,4 +1,4 @@
-"""Signed links: a payload nobody can change, with its purpose and its end inside."""
+"""Signed links: a payload with a signature over its content, its purpose and its expiry time."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 
 
 class LinkSigner:
+    """Signs and verifies the payloads of links with the installation's secret key (HMAC-SHA256)."""
+
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key
 
     def sign(self, purpose: str, payload: dict[str, Any], expires_at: datetime) -> str:
-        """URL-safe text: letters, digits, ``-``, ``_`` and ``.``."""
+        """Return the signed payload as URL-safe text: letters, digits, ``-``, ``_`` and ``.``."""
         text = self._serializer(purpose).dumps({**payload, "exp": int(expires_at.timestamp())})
         assert isinstance(text, str)
         return text
 
     def read(self, purpose: str, text: str, now: datetime) -> dict[str, Any]:
-        """Raises LinkRefused for text that was changed, is for something else, or has expired."""
+        """Return the payload of a signed text. Raise InvalidLink if it was changed, has another purpose or expired."""
         serializer = self._serializer(purpose)
         try:
             payload = serializer.loads(text)
         except (BadData, UnicodeEncodeError) as reason:
             raise InvalidLink from reason
-        # Base64 has spare bits in its last letter: text that differs there would verify as well.
+        # The last Base64 character has unused bits: without this check, text that differs there would be valid too.
         if serializer.dumps(payload) != text or payload.pop("exp") < now.timestamp():
             raise InvalidLink
         return dict(payload)

@@ -1,4 +1,4 @@
-"""Anybody can ask for a mail to anybody: so many, and no more, to one address and from one client."""
+"""Rate limits on mails that anonymous clients request: for each address, and for each client."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WINDOW_SECONDS = 3600
-_MOST_TO_ADDRESS = 5
-"""Of one kind: whoever uses up one kind for somebody leaves him the other."""
-_MOST_FROM_CLIENT = 50
+_MAX_PER_ADDRESS = 5
+"""For each kind of mail: exhausting the limit of one kind does not block the other kind."""
+_MAX_PER_CLIENT = 50
 
 
-def admitted(services: Services, kind: str, email: str, client: str) -> bool:
-    """Counts one request for a mail; False if it was one too many, which is not to be told."""
-    # The client first: one that is over its bound does not use up that of the address.
-    for key, most in ((f"mail:{client}", _MOST_FROM_CLIENT), (f"mail:{kind}:{email}", _MOST_TO_ADDRESS)):
-        hit = (key, most, _WINDOW_SECONDS)
-        # Who gets the mail never asked for it: an outage of ours is no reason to send him any number.
+def admit(services: Services, kind: str, email: str, client: str) -> bool:
+    """Count one request for a mail and return False if it exceeds a limit.
+
+    The response to the client must not reveal the result.
+    """
+    # The client's limit is first, so that a client over its limit does not use up the limit of the address.
+    for key, limit in ((f"mail:{client}", _MAX_PER_CLIENT), (f"mail:{kind}:{email}", _MAX_PER_ADDRESS)):
+        hit = (key, limit, _WINDOW_SECONDS)
+        # The recipient did not request the mail, so the limit also holds during an outage of the shared counters.
         window = services.counter.hit(*hit) or services.counter.hit_locally(*hit)
         if window.exceeded:
-            _log.warning("A mail (%s) is not sent: too many were asked for within an hour.", kind)
+            _log.warning("mail_not_sent kind=%s reason=too_many_requests_per_hour", kind)
             return False
     return True

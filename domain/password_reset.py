@@ -1,4 +1,4 @@
-"""A forgotten password: a token goes to the address, and whoever reads its mail sets a new one with it."""
+"""Password reset: a signed token is sent by mail and sets a new password once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from domain import mail_requests
-from domain.accounts import normalize_email
+from domain.email_addresses import normalize_email
 from domain.errors import FieldProblem, InvalidFields, InvalidLink
+from domain.mail_texts import password_reset_mail
 from domain.passwords import password_problems
-from domain.ports import Mail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,20 +24,26 @@ _RESET = "reset-password"
 
 
 def request(services: Services, email: str, client: str) -> None:
-    """A token is on its way if the address has an account; nothing here tells, neither result nor time."""
-    known_as = normalize_email(email)
-    if known_as is not None and mail_requests.admitted(services, _RESET, known_as, client):
-        services.background(partial(_send_token, services, known_as))
+    """Send a reset token in the background if the address has an account.
 
-
-def reset(services: Services, fields: Mapping[str, Any], known: Sequence[FieldProblem] = ()) -> None:
-    """Sets the password, ends every token of the account, and counts its address as verified.
-
-    The token came by mail, so that whoever has it reads the mail of this address. ``fields`` are those that the
-    contract's schema accepted, ``known`` the problems of the others. Raises InvalidFields with all of them and ours;
-    a token that is wrong, used or expired and an address without an account are told apart by nothing.
+    Neither the result nor the response time reveals whether it has one.
     """
-    problems = list(known)
+    normalized = normalize_email(email)
+    if normalized is not None and mail_requests.admit(services, _RESET, normalized, client):
+        services.background(partial(_send_token, services, normalized))
+
+
+def reset(
+    services: Services, fields: Mapping[str, Any], schema_problems: Sequence[FieldProblem] = ()
+) -> None:
+    """Set the password, revoke every token of the account and mark its address as verified.
+
+    The token was sent by mail, so its use proves that the user reads the mail of this address. ``fields`` are the
+    fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
+    Raise InvalidFields with all errors of all fields. The error is the same for a token that is wrong, used or
+    expired and for an address without an account.
+    """
+    problems = list(schema_problems)
     owner = None
     if "token" in fields and "email" in fields:
         owner = _owner(services, fields["token"], fields["email"])
@@ -52,8 +58,9 @@ def reset(services: Services, fields: Mapping[str, Any], known: Sequence[FieldPr
     with services.database.writing() as work:
         work.accounts.lock(owner.id)
         current = work.accounts.get(owner.id)
+        # A concurrent request has used the same token.
         if current is None or current.password_hash != owner.password_hash:
-            raise InvalidFields([_unusable()])  # another request was quicker with the same token
+            raise InvalidFields([_unusable()])
         work.accounts.set_password(owner.id, password_hash, now)
         work.accounts.verify_email(owner.id, now)
         work.tokens.delete_all(owner.id)
@@ -61,48 +68,36 @@ def reset(services: Services, fields: Mapping[str, Any], known: Sequence[FieldPr
 
 
 def token_for(links: LinkSigner, account: Account, expires_at: datetime) -> str:
+    """Return a token that resets the account's password once before ``expires_at``."""
     return links.sign(_RESET, _claim(account), expires_at)
 
 
 def _send_token(services: Services, email: str) -> None:
-    """Raises Unavailable."""
+    """Send the mail with the token if the address has an account. Raise Unavailable when it cannot be sent."""
     with services.database.reading() as work:
         account = work.accounts.by_email(email)
     if account is None:
         return
     expires_at = services.clock.now() + services.policy.reset_link_lifetime
-    # Until its owner has proved it, the address may be anybody's, and the name a message to him.
-    greeting = "Hello" if account.email_verified_at is None else f"Hello {account.name}"
-    services.mailer.send(
-        Mail(
-            to=account.email,
-            subject="Your new password",
-            text=(
-                f"{greeting},\n\n"
-                "somebody, we hope you, asked for a new password for your account at Uprez. "
-                f"With this token it can be set:\n\n{token_for(services.links, account, expires_at)}\n\n"
-                "Send it as token, with your email, the new password and password_confirmation, as JSON by POST to\n\n"
-                f"{services.policy.origin}/api/auth/reset-password\n\n"
-                f"It is good once, until {expires_at:%Y-%m-%d %H:%M} UTC. If it was not you, ignore this mail: "
-                "your password stays as it is.\n"
-            ),
-        )
-    )
+    url = f"{services.policy.origin}/api/auth/reset-password"
+    token = token_for(services.links, account, expires_at)
+    services.mailer.send(password_reset_mail(account, token, url, expires_at))
 
 
 def _owner(services: Services, token: str, email: str) -> Account | None:
-    known_as = normalize_email(email)
+    """Return the account that the token was issued for, or None if the token is not valid for this address."""
+    normalized = normalize_email(email)
     try:
         claim = services.links.read(_RESET, token, services.clock.now())
     except InvalidLink:
         return None
     with services.database.reading() as work:
-        account = None if known_as is None else work.accounts.by_email(known_as)
+        account = None if normalized is None else work.accounts.by_email(normalized)
     return account if account is not None and claim == _claim(account) else None
 
 
 def _claim(account: Account) -> dict[str, Any]:
-    # With the password it is to replace: the token ends with its first use, and with every other change.
+    # The claim contains a digest of the current password hash, so any change of the password ends the token.
     password = hashlib.sha256(account.password_hash.encode()).hexdigest()[:32]
     return {"id": account.id, "email": account.email, "password": password}
 

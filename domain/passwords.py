@@ -1,4 +1,4 @@
-"""Passwords: what makes one acceptable, and argon2id (RFC 9106) for keeping them."""
+"""Passwords: the rules for a new one, and hashing with argon2id (RFC 9106)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1024
-"""Nobody types more; hashing a megabyte for a stranger is work that we refuse."""
+"""Characters. The bound keeps an anonymous client from making the server hash megabytes."""
 
 
 def password_problems(password: str, confirmation: str | None) -> Iterator[FieldProblem]:
+    """Yield the rules that a new password violates; without a confirmation, the two are not compared."""
     if len(password) < MIN_LENGTH:
         yield FieldProblem("password", "min_characters", {"minimum": MIN_LENGTH})
     if len(password) > MAX_LENGTH:
         yield FieldProblem("password", "max_characters", {"maximum": MAX_LENGTH})
-    # Letters of every script that has both cases: Ü and Я are as good as U.
+    # Letters of every script with upper and lower case count, for example Ü and Я.
     if not (any(map(str.islower, password)) and any(map(str.isupper, password))):
         yield FieldProblem("password", "mixed_case")
     if not re.search(r"[0-9]", password):
@@ -33,22 +34,23 @@ def password_problems(password: str, confirmation: str | None) -> Iterator[Field
 
 
 class Passwords:
-    """Hashing costs tens of milliseconds of CPU on purpose: never call it on an event loop."""
+    """Hashes and verifies passwords, which takes tens of milliseconds of CPU time: never call it on an event loop."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        # Checked when there is no account, so that an unknown address takes as long as a wrong password.
-        self._nobody = self._hasher.hash("nobody has this password")
+        # Verified if there is no account, so that an unknown address takes as long as a wrong password.
+        self._dummy_hash = self._hasher.hash("the password of no account")
 
     def hash(self, password: str) -> str:
+        """Return a salted hash in argon2's encoded form."""
         return self._hasher.hash(password)
 
     def matches(self, password: str, password_hash: str | None) -> bool:
-        """False for None, after the same work."""
+        """Return whether the password has this hash; without a hash, return False after the same work."""
         if len(password) > MAX_LENGTH:
             return False
         try:
-            self._hasher.verify(password_hash or self._nobody, password)
+            self._hasher.verify(password_hash or self._dummy_hash, password)
         except VerificationError:
             return False
         return password_hash is not None

@@ -1,4 +1,4 @@
-"""What an account may do: read once from a TOML file, the same for everybody on the plan."""
+"""Plans: the limits and features of each plan, read once from a TOML file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from domain.sizing import SCALE_FACTORS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from domain.database.unit_of_work import Database
+
 API_ACCESS = "api_access"
 BATCHES = "batches"
 DEFAULT_PLANS_FILE = Path(__file__).with_name("plans.toml")
@@ -23,18 +25,22 @@ UNLIMITED = -1
 
 
 class PlansError(UprezError):
-    """The plans file cannot be used; the message says why."""
+    """The plans file cannot be used; the message contains the reason."""
 
     code = "plans_unusable"
 
 
 class Limit(NamedTuple):
+    """One limit of a plan, with the name that it has in the plans file."""
+
     name: str
     value: int | None  # None: unlimited
 
 
 @dataclass(frozen=True)
 class Plan:
+    """The limits and features of one plan."""
+
     id: int
     name: str
     slug: str
@@ -46,7 +52,7 @@ class Plan:
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """How much of what, under the names of the plans file."""
+        """Return the limits under the names that they have in the plans file."""
         names = ("requests_per_hour", "images_per_month", "max_scale")
         return tuple(Limit(name, getattr(self, name)) for name in names)
 
@@ -56,6 +62,8 @@ class Plan:
 
 
 class Plans:
+    """The plans of the installation by slug, in the order of the plans file."""
+
     def __init__(self, plans: Iterable[Plan]) -> None:
         self._by_slug = {plan.slug: plan for plan in plans}
 
@@ -66,7 +74,7 @@ class Plans:
         return slug in self._by_slug
 
     def __getitem__(self, slug: str) -> Plan:
-        """Raises PlansError for a slug that the file does not have."""
+        """Return the plan with this slug. Raise PlansError if there is none."""
         try:
             return self._by_slug[slug]
         except KeyError:
@@ -74,7 +82,7 @@ class Plans:
 
 
 class _Row(BaseModel):
-    """One plan as the file has it."""
+    """One plan in the plans file."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -87,7 +95,8 @@ class _Row(BaseModel):
     max_scale: int = Field(ge=min(SCALE_FACTORS), le=max(SCALE_FACTORS))
     features: list[str]
 
-    def plan(self) -> Plan:
+    def to_plan(self) -> Plan:
+        """Return the validated row as a plan."""
         unlimited = self.images_per_month == UNLIMITED
         return Plan(
             id=self.id,
@@ -106,17 +115,31 @@ class _File(BaseModel):
 
 
 def load_plans(path: Path = DEFAULT_PLANS_FILE) -> Plans:
-    """Raises PlansError."""
+    """Read and validate the plans file. Raise PlansError if it is missing or invalid."""
     try:
         rows = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).plans
     except ValidationError as reason:
-        found = "; ".join(
+        problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in reason.errors()
         )
-        raise PlansError(f"The plans file {path} cannot be used: {found}") from None
-    except (OSError, ValueError) as reason:  # not there, or neither TOML nor UTF-8
+        raise PlansError(f"The plans file {path} cannot be used: {problems}") from None
+    except (OSError, ValueError) as reason:  # the file is missing, or is not TOML in UTF-8
         raise PlansError(f"The plans file {path} cannot be used: {reason}") from reason
     for field in ("id", "slug"):
         if len({getattr(row, field) for row in rows}) < len(rows):
             raise PlansError(f"The plans file {path} cannot be used: two plans have the same {field}.")
-    return Plans(row.plan() for row in rows)
+    return Plans(row.to_plan() for row in rows)
+
+
+def require_plans_in_use(database: Database, plans: Plans) -> None:
+    """Raise PlansError if accounts are on a plan that the plans file lacks: each of their requests would fail."""
+    with database.reading() as work:
+        accounts_by_plan = work.accounts.count_by_plan()
+    missing = [
+        f"{slug!r} (accounts: {count})" for slug, count in accounts_by_plan.items() if slug not in plans
+    ]
+    if missing:
+        raise PlansError(
+            f"The plans file lacks plans that accounts are on: {', '.join(missing)}. Add the missing plans to the "
+            "file, or move each account with: uprez user plan EMAIL PLAN"
+        )

@@ -1,6 +1,4 @@
-"""What the rules need from outside. The implementations live where their library belongs and are
-handed over in ``uprez/wiring.py``.
-"""
+"""The ports: interfaces to the outside that the domain needs; ``uprez/wiring.py`` chooses their implementations."""
 
 from __future__ import annotations
 
@@ -16,54 +14,64 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
+    """The source of the current time."""
+
     def now(self) -> datetime:
-        """UTC, with its time zone."""
+        """Return the current time in UTC, with its time zone."""
 
 
 class RandomSource(Protocol):
+    """The source of unguessable tokens."""
+
     def token(self, count: int) -> str:
-        """Unguessable ASCII letters and digits."""
+        """Return ``count`` random ASCII letters and digits."""
 
 
 class Queue(Protocol):
+    """The queue between the API and the workers."""
+
     def notify(self, image_id: int) -> bool:
-        """Tells a worker to look at the row; False if that could not be said (the row waits, a
-        reconciler says it again). Never raises: the row is the truth, this is only a wake-up.
+        """Send a worker the message to process the image, and return whether it was sent. Never raise.
+
+        The image's row decides what is to be done; a lost message is repeated by the reconciler.
         """
 
 
 class SignedFile(NamedTuple):
+    """A stored file, and the name under which the client saves it."""
+
     path: Path
     filename: str
 
 
 class ObjectStore(Protocol):
-    """Raises Unavailable from every method when the store cannot be reached or is full."""
+    """The store of originals and results. Every method raises Unavailable if it cannot be reached or is full."""
 
     def put(self, key: str, content: BinaryIO) -> int:
-        """Stores the whole stream or nothing; bytes written."""
+        """Store the stream completely or not at all, and return its size in bytes."""
 
     def open(self, key: str) -> BinaryIO:
-        """Raises NotFound."""
+        """Open the object for reading. Raise NotFound."""
 
     def delete(self, key: str) -> None:
-        """Deleting what is not there is no error."""
+        """Delete the object if it exists."""
 
     def signed_url(self, key: str, filename: str, expires_at: datetime) -> str:
-        """A URL that downloads the object under that name until then; relative to our own origin if
-        we serve it ourselves.
+        """Return a URL that downloads the object as ``filename`` until ``expires_at``.
+
+        The URL is relative to the API's origin if the API serves it.
         """
 
     def open_signed(self, signed: str, now: datetime) -> SignedFile:
-        """Return the file that the last part of one of our own signed URLs names.
+        """Return the file of a signed URL of the API; ``signed`` is the last part of the URL.
 
-        Raises LinkRefused for a link that was changed or has expired, and always from a store whose URLs lead to
-        another server; NotFound for a file that is gone.
+        Raise InvalidLink if the link was changed or has expired, and always if this store's URLs lead to another
+        server. Raise NotFound if the file does not exist.
         """
 
 
 class Window(NamedTuple):
-    """A bucket after a look at it; ``exceeded`` says that the hit which was just counted was one too many."""
+    """The state of one bucket; ``exceeded`` is whether the hit that was just counted is over the limit."""
 
     limit: int
     remaining: int
@@ -72,45 +80,54 @@ class Window(NamedTuple):
 
 
 class RequestCounter(Protocol):
-    """Counts in windows of so many seconds that begin with their first hit, across all processes.
+    """Counters that all processes share, in windows of ``seconds`` that begin with their first hit. Never raises."""
 
-    None when the counters are out of reach: no reason to refuse anybody. Never raises.
-    """
+    def hit(self, key: str, limit: int, seconds: int) -> Window | None:
+        """Count one hit and return the window, or None if the counters are unavailable."""
 
-    def hit(self, key: str, limit: int, seconds: int) -> Window | None: ...
-
-    def look(self, key: str, limit: int, seconds: int) -> Window | None: ...
+    def look(self, key: str, limit: int, seconds: int) -> Window | None:
+        """Return the window without counting, or None if the counters are unavailable."""
 
     def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
-        """Counts in this process alone: for what stays bounded when the counters are out of reach."""
+        """Count one hit in this process only, for limits that must hold while the counters are unavailable."""
 
 
 class Mail(NamedTuple):
+    """A plain-text mail to one recipient."""
+
     to: str
     subject: str
     text: str
 
 
 class Mailer(Protocol):
+    """The transport of outgoing mail."""
+
     def send(self, mail: Mail) -> None:
-        """Raises Unavailable when the mail cannot leave."""
+        """Send the mail. Raise Unavailable if it cannot be sent."""
 
 
 class BackgroundRunner(Protocol):
-    def __call__(self, work: Callable[[], None], /) -> None:
-        """Does the work when nobody waits for it, or drops it with a log line. Never raises."""
+    """Runs tasks that no response waits for."""
+
+    def __call__(self, task: Callable[[], None], /) -> None:
+        """Run the task, possibly after the response, or drop it with a log line. Never raise."""
 
 
 class ImageFacts(NamedTuple):
+    """The format and the displayed sizes of an image file."""
+
     image_format: ImageFormat
     size: Size
     further: tuple[Size, ...] = ()
-    """Of the frames or pages behind the first, at most one more than the format's ``max_frames`` allows."""
+    """Sizes of the frames or pages after the first; at most ``max_frames`` of the format are listed."""
 
 
 class Probe(Protocol):
-    def __call__(self, content: BinaryIO, /) -> ImageFacts:
-        """Format and displayed sizes, from the header; the stream stands at its start before and after.
+    """Reads the header of an image file."""
 
-        Raises PictureError when this is none of our formats, or visibly incomplete.
+    def __call__(self, content: BinaryIO, /) -> ImageFacts:
+        """Return the format and the displayed sizes; the stream is at its start before and after.
+
+        Raise InvalidImage if the format is not supported or the file is visibly incomplete.
         """

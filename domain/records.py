@@ -1,4 +1,4 @@
-"""What the tables hold, as the rules see it."""
+"""Records: the rows of the database in the form that the domain uses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 class SubscriptionStatus(StrEnum):
+    """The status of a subscription."""
+
     ACTIVE = "active"
     TRIAL = "trial"
     CANCELLED = "cancelled"
@@ -24,7 +26,7 @@ class SubscriptionStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Subscription:
-    """``status`` is the operator's word; what has ended since is lapsed, as ``at`` tells."""
+    """An account's subscription; ``status`` is what the operator set, and ``at`` applies the end dates to it."""
 
     id: int
     status: SubscriptionStatus
@@ -33,37 +35,40 @@ class Subscription:
     created_at: datetime
 
     def at(self, now: datetime) -> SubscriptionStatus:
-        """A cancelled one stays cancelled after its end: whether it still counts is ``is_active``."""
-        over = any(end is not None and end <= now for end in (self.trial_ends_at, self.ends_at))
-        if over and self.status is not SubscriptionStatus.CANCELLED:
+        """Return the status at this time: lapsed after an end date, but a cancelled one stays cancelled."""
+        has_ended = any(end is not None and end <= now for end in (self.trial_ends_at, self.ends_at))
+        if has_ended and self.status is not SubscriptionStatus.CANCELLED:
             return SubscriptionStatus.LAPSED
         return self.status
 
     def is_active(self, now: datetime) -> bool:
-        """Whether the plan is to be had."""
+        """Return whether the account may use its plan."""
         return self.at(now) in {
             SubscriptionStatus.ACTIVE,
             SubscriptionStatus.TRIAL,
         } or self.is_on_grace_period(now)
 
     def is_on_trial(self, now: datetime) -> bool:
+        """Return whether a trial is running."""
         return self.at(now) is SubscriptionStatus.TRIAL
 
     def is_on_grace_period(self, now: datetime) -> bool:
-        """Cancelled, and paid for until an end that is still to come."""
+        """Return whether the subscription is cancelled and its paid time has not ended yet."""
         cancelled = self.status is SubscriptionStatus.CANCELLED
         return cancelled and self.ends_at is not None and self.ends_at > now
 
 
 @dataclass(frozen=True)
 class Account:
+    """A user's account; ``plan`` is the slug of its plan."""
+
     id: int
     name: str
     email: str
     password_hash: str
     email_verified_at: datetime | None
     plan: str
-    images_per_month: int | None  # instead of the plan's; -1 is unlimited, as in the plans file
+    images_per_month: int | None  # overrides the plan's limit; -1 is unlimited, as in the plans file
     subscription: Subscription | None
     created_at: datetime
     updated_at: datetime
@@ -71,6 +76,8 @@ class Account:
 
 @dataclass(frozen=True)
 class Token:
+    """A bearer token; only the digest of its secret is stored."""
+
     id: int
     account_id: int
     name: str
@@ -82,16 +89,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks, and with which token."""
+    """The authenticated account of a request, and its token."""
 
     account: Account
     token: Token
-    used_this_month: int = 0  # of the monthly quota, when it was found out who asks
+    used_this_month: int = 0  # images of the monthly quota, at the time of authentication
 
 
 @dataclass(frozen=True)
 class Result:
-    """The upscaled picture; ``bytes`` is the size of its file, ``seconds`` the work it took."""
+    """The upscaled image; ``bytes`` is the size of its file, ``seconds`` the processing time."""
 
     key: str
     bytes: int
@@ -103,6 +110,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Image:
+    """An uploaded image, its job and its result."""
+
     id: int
     account_id: int
     batch_id: int | None
@@ -118,7 +127,7 @@ class Image:
     progress: int  # whole percent
     result: Result | None
     error: str | None
-    quota_month: str
+    quota_month: str  # the month in which its quota was reserved, such as 2026-11
     created_at: datetime
     updated_at: datetime
 
@@ -128,13 +137,13 @@ class Image:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of its files in the store."""
+        """Return the keys of the image's files in the object store."""
         return (self.original_key,) if self.result is None else (self.original_key, self.result.key)
 
 
 @dataclass(frozen=True)
 class NewImage:
-    """What is known of an image before it has a row."""
+    """An image that is not stored yet."""
 
     account_id: int
     filename: str
@@ -151,6 +160,8 @@ class NewImage:
 
 @dataclass(frozen=True)
 class Batch:
+    """Images that were submitted together, without the images themselves."""
+
     id: int
     account_id: int
     name: str | None
@@ -166,7 +177,7 @@ class Batch:
 
 
 class WholeBatch(NamedTuple):
-    """A batch and those of its images that are still there, in the order in which they were sent."""
+    """A batch with those of its images that were not deleted, in the order in which they were sent."""
 
     batch: Batch
     images: list[Image]

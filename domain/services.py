@@ -1,4 +1,4 @@
-"""What one running installation consists of, as the rules need it."""
+"""The services and the policy of one installation, which the domain's functions receive."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Policy:
-    """What an operator may set."""
+    """The values that an operator may configure."""
 
     default_plan: str = "free"
-    origin: str = "http://127.0.0.1:8000"  # what links in mails begin with
-    public_url: str | None = None  # what links in answers begin with; None: what the client used
+    origin: str = "http://127.0.0.1:8000"  # the start of links in mails
+    public_url: str | None = None  # the start of links in responses; None: the host that the client used
     unauthenticated_per_hour: int = 10
     max_upload_bytes: int = 10 * 1024 * 1024
     max_input_pixels: int = 40_000_000
@@ -49,6 +49,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Services:
+    """The ports' implementations and the policy of one installation."""
+
     database: Database
     store: ObjectStore
     queue: Queue

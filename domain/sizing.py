@@ -1,4 +1,4 @@
-"""How large a result becomes: a factor, or one or two target dimensions, within the caps."""
+"""The size of a result: a scale factor, or one or two target dimensions, within the caps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 SCALE_FACTORS = (2, 3, 4)
 DEFAULT_SCALE_FACTOR = 2
-_WEBP_MAX_SIDE = 16_383  # 14 bits, less one
+_WEBP_MAX_SIDE = 16_383  # pixels: WebP stores a side in 14 bits
 
 
 class Size(NamedTuple):
-    """Pixels, as displayed (an EXIF orientation is already applied)."""
+    """A size in pixels as displayed, with the EXIF orientation applied."""
 
     width: int
     height: int
@@ -31,20 +31,20 @@ class Size(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """``"1920x1080"``, as ``str`` writes it."""
+        """Return the size in a text such as ``"1920x1080"``, the form that ``str`` writes."""
         width, height = text.split("x")
         return cls(int(width), int(height))
 
 
 @dataclass(frozen=True)
 class Caps:
-    """Limits of a result, whatever asked for it; the pixels are those of all frames or pages together."""
+    """Limits of every result, in pixels; ``max_pixels`` counts all frames or pages together."""
 
     max_side: int = 16_384
     max_pixels: int = 268_435_456
 
     def for_format(self, image_format: ImageFormat) -> Caps:
-        """These caps, or the format's own where it cannot hold as much."""
+        """Return the caps, reduced to what the format can store."""
         if image_format is ImageFormat.WEBP:
             return replace(self, max_side=min(self.max_side, _WEBP_MAX_SIDE))
         return self
@@ -52,7 +52,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class Sizing:
-    """What was asked for: a scale factor, or a target with at least one dimension, never both."""
+    """The requested size: a scale factor, or a target with at least one dimension, never both."""
 
     scale_factor: int | None = None
     target_width: int | None = None
@@ -65,9 +65,9 @@ class Sizing:
         target_width: int | None = None,
         target_height: int | None = None,
     ) -> Sizing:
-        """The wish as it was sent; with nothing sent, the default factor.
+        """Return the sizing for the request's options; without any, the default factor.
 
-        Raises InvalidFields when a factor and a target come together.
+        Raise InvalidFields if a factor and a target are combined.
         """
         has_target = target_width is not None or target_height is not None
         if scale_factor is not None and has_target:
@@ -77,7 +77,7 @@ class Sizing:
         return cls(scale_factor, target_width, target_height)
 
     def result(self, original: Size) -> Size:
-        """The exact size of the result for a picture of this size; checks nothing."""
+        """Return the exact size of the result for an image of this size, without checking limits."""
         if self.scale_factor is not None:
             return Size(original.width * self.scale_factor, original.height * self.scale_factor)
         if self.target_width is not None and self.target_height is not None:
@@ -88,7 +88,7 @@ class Sizing:
         return Size(_scaled(original.width, self.target_height, original.height), self.target_height)
 
     def results(self, originals: Sequence[Size]) -> list[Size]:
-        """Of each frame or page: what was asked for is the first one's size, the others grow as it does."""
+        """Return the size of each frame or page: the first gets the requested size, the others the same ratio."""
         first = originals[0]
         result = self.result(first)
         return [
@@ -102,10 +102,7 @@ class Sizing:
     def problems(
         self, original: Size, max_scale: int, caps: Caps, further: Sequence[Size] = ()
     ) -> list[FieldProblem]:
-        """Everything that is wrong with this wish for a picture of this size, field by field.
-
-        ``further`` are the sizes of its other frames or pages.
-        """
+        """Return the errors of this sizing for an image of this size; ``further`` are its other frames or pages."""
         problems = []
         targets = (
             ("target_width", self.target_width, original.width),
@@ -125,9 +122,9 @@ class Sizing:
         return problems or self._problems_of_results(self.results([original, *further]), caps)
 
     def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
-        # Targets themselves are known to fit: what is too long here is the side that follows, or the
-        # factor's. For too many pixels, of two targets the first is to blame.
-        asked_by = next(
+        # The targets themselves were checked before, so a side that is too long follows from the other side or from
+        # the factor. Too many pixels are reported for the first of two targets.
+        requested_field = next(
             field
             for field, value in (
                 ("scale_factor", self.scale_factor),
@@ -137,12 +134,15 @@ class Sizing:
             if value is not None
         )
         if max(map(max, results)) > caps.max_side:
-            return [FieldProblem(asked_by, "result_side", {"maximum": caps.max_side})]
+            return [FieldProblem(requested_field, "result_side", {"maximum": caps.max_side})]
         if sum(result.pixels for result in results) > caps.max_pixels:
-            return [FieldProblem(asked_by, "result_pixels", {"maximum": caps.max_pixels})]
+            return [FieldProblem(requested_field, "result_pixels", {"maximum": caps.max_pixels})]
         return []
 
 
 def _scaled(side: int, numerator: int, denominator: int) -> int:
-    """``side × numerator / denominator``, rounded half up, at least 1; integers only, so never off by one."""
+    """Return ``side × numerator / denominator``, rounded half up, at least 1.
+
+    Only integers are used: floating-point rounding could be off by one.
+    """
     return max(1, (2 * side * numerator + denominator) // (2 * denominator))

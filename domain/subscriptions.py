@@ -1,4 +1,4 @@
-"""Subscriptions: what an operator says of an account's payment, and what that means today."""
+"""The operator's changes to an account's plan and subscription."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def change_plan(services: Services, account: Account, slug: str) -> Subscription | None:
-    """Puts the account on the plan, from the next request on; the subscription that it had until then.
+    """Set the account's plan and return the subscription that the account had before.
 
-    A plan that costs something comes with an active subscription without an end, also where one was cancelled or
-    on trial. One that costs nothing needs none: what was still running is cancelled, and over.
-    Raises PlansError for a slug that there is not, NotFound for an account that is gone.
+    A paid plan gets an active subscription without an end, also if the previous one was cancelled or on trial. For a
+    free plan, an active subscription is cancelled and ends now. Raise PlansError if there is no such plan, and
+    NotFound if the account was deleted.
     """
     plan, now = services.plans[slug], services.clock.now()
     with services.database.writing() as work:
         work.accounts.lock(account.id)
-        current = work.accounts.get(account.id)  # what the caller read may have been changed since
+        current = work.accounts.get(account.id)  # the account may have changed since the caller read it
         if current is None:
             raise NotFound
         work.accounts.set_plan(account.id, plan.slug, now)
@@ -39,9 +39,9 @@ def change_plan(services: Services, account: Account, slug: str) -> Subscription
 def set_status(
     services: Services, account: Account, status: SubscriptionStatus, end: datetime | None = None
 ) -> None:
-    """What the operator says holds from the next request on; an account without a subscription gets one.
+    """Set the status of the account's subscription; an account without a subscription gets one.
 
-    ``end`` is the end of the trial, or of the subscription; without one, what is cancelled or lapsed ends now.
+    ``end`` is the end of the trial or of the subscription; without it, a cancelled or lapsed one ends now.
     """
     now = services.clock.now()
     trial_ends_at = ends_at = None

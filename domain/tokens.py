@@ -1,4 +1,4 @@
-"""Bearer tokens: ``<id>|<40 random characters><crc32 of them>``, of which only a digest is stored."""
+"""Bearer tokens of the form ``<id>|<40 random characters><crc32 of them>``; only a digest is stored."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 ALL_ABILITIES = ("images:read", "images:write", "images:delete", "user:read")
 MAX_NAME = 255
-_RANDOM_LETTERS = 40
-_TOUCH_EVERY = timedelta(minutes=1)
-# The id is bounded so that no number is too large for the database.
-_TOKEN = re.compile(rf"([1-9][0-9]{{0,17}})\|([A-Za-z0-9]{{{_RANDOM_LETTERS}}})([0-9a-f]{{8}})", re.ASCII)
+_SECRET_CHARACTERS = 40
+_TOUCH_INTERVAL = timedelta(minutes=1)
+# The number of digits is bounded because a larger id does not fit in the database's integer.
+_TOKEN = re.compile(rf"([1-9][0-9]{{0,17}})\|([A-Za-z0-9]{{{_SECRET_CHARACTERS}}})([0-9a-f]{{8}})", re.ASCII)
 
 
 class Issued(NamedTuple):
+    """A new token, and its plain text for the client."""
+
     token: Token
     plain: str
 
@@ -45,29 +47,32 @@ def issue(
     now: datetime,
     abilities: Sequence[str] = ALL_ABILITIES,
 ) -> str:
-    """The plain token, which exists only in this answer."""
+    """Create a token for the account and return its plain text, which is not stored."""
     return _add(work, random_source, account, name, now, abilities).plain
 
 
 def create(
-    services: Services, principal: Principal, fields: Mapping[str, Any], known: Sequence[FieldProblem] = ()
+    services: Services,
+    principal: Principal,
+    fields: Mapping[str, Any],
+    schema_problems: Sequence[FieldProblem] = (),
 ) -> Issued:
-    """One more token of the account that asks, with no ability that the asking token lacks.
+    """Create another token of the principal's account, with abilities that the principal's token has.
 
-    ``fields`` are those that the contract's schema accepted, ``known`` the problems of the others.
-    Raises InvalidFields with all of them and ours, and Unauthenticated for a token revoked meanwhile.
+    ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
+    Raise InvalidFields with all errors of all fields, and Unauthenticated if the principal's token was revoked.
     """
-    held = principal.token.abilities
-    wanted = fields.get("abilities", held)
-    problems = list(known)
-    if not set(wanted) <= set(held):
-        problems.append(FieldProblem("abilities", "among_own", {"held": ", ".join(held)}))
+    granted = principal.token.abilities
+    requested = fields.get("abilities", granted)
+    problems = list(schema_problems)
+    if not set(requested) <= set(granted):
+        problems.append(FieldProblem("abilities", "among_own", {"held": ", ".join(granted)}))
     if problems:
         raise InvalidFields(problems)
-    abilities = [ability for ability in ALL_ABILITIES if ability in wanted]
+    abilities = [ability for ability in ALL_ABILITIES if ability in requested]
     with services.database.writing() as work:
         work.accounts.lock(principal.account.id)
-        # Or whoever has a stolen token could outlive the moment in which its owner ends all of them.
+        # Otherwise a stolen token could create another one while its owner revokes all of them.
         if work.tokens.with_account(principal.token.id) is None:
             raise Unauthenticated
         now = services.clock.now()
@@ -77,13 +82,13 @@ def create(
 
 
 def of_account(services: Services, account: Account) -> list[Token]:
-    """The newest first."""
+    """Return the account's tokens, the newest first."""
     with services.database.reading() as work:
         return work.tokens.of_account(account.id)
 
 
 def revoke(services: Services, account: Account, token_id: int) -> None:
-    """Raises NotFound, whether there is no such token or it is somebody else's."""
+    """Delete the token. Raise NotFound, also if it belongs to another account."""
     with services.database.writing() as work:
         work.accounts.lock(account.id)
         if not work.tokens.delete_of(account.id, token_id):
@@ -92,11 +97,11 @@ def revoke(services: Services, account: Account, token_id: int) -> None:
 
 
 def authenticate(
-    database: Database, plain: str, now: datetime, aside: BackgroundRunner = run_now
+    database: Database, plain: str, now: datetime, background: BackgroundRunner = run_now
 ) -> Principal:
-    """Raises Unauthenticated; a malformed token is told from a wrong one by nothing.
+    """Return the principal of a plain token. Raise Unauthenticated, the same for a malformed and for a wrong token.
 
-    That the token was used is written ``aside``: who asks need not wait for it.
+    The time of use is stored by a task of ``background``, so that the request does not wait for the write.
     """
     token_id, secret = _parse(plain)
     with database.reading() as work:
@@ -104,8 +109,8 @@ def authenticate(
     if found is None or not hmac.compare_digest(found[0].secret_sha256, _digest(secret)):
         raise Unauthenticated
     token, account, used = found
-    if token.last_used_at is None or now - token.last_used_at >= _TOUCH_EVERY:
-        aside(partial(_touch, database, token, now))
+    if token.last_used_at is None or now - token.last_used_at >= _TOUCH_INTERVAL:
+        background(partial(_touch, database, token, now))
     return Principal(account, token, used)
 
 
@@ -117,7 +122,7 @@ def _add(
     now: datetime,
     abilities: Sequence[str],
 ) -> Issued:
-    secret = random_source.token(_RANDOM_LETTERS)
+    secret = random_source.token(_SECRET_CHARACTERS)
     token = work.tokens.add(
         account_id=account.id,
         name=name[:MAX_NAME],
@@ -134,19 +139,19 @@ def _touch(database: Database, token: Token, now: datetime) -> None:
             work.tokens.touch(token.id, now)
             work.commit()
     except Unavailable:
-        return  # a busy database is no reason to refuse a reader; the next request tries again
+        return  # the time of use is not worth an error; the next request writes it
 
 
 def _parse(plain: str) -> tuple[int, str]:
     match = _TOKEN.fullmatch(plain)
-    # A mistyped token fails its checksum, and the database is not asked.
+    # The checksum rejects a mistyped token without a database query.
     if match is None or not hmac.compare_digest(match[3], _checksum(match[2])):
         raise Unauthenticated
     return int(match[1]), match[2]
 
 
 def _digest(secret: str) -> str:
-    # 40 random characters need no slow hash: there is nothing to guess from.
+    # 40 random characters cannot be guessed, so a slow password hash is not needed.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

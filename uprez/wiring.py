@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from domain import accounts
 from domain.background import BackgroundTasks, run_now
 from domain.database import schema
 from domain.database.unit_of_work import Database
 from domain.links import LinkSigner
 from domain.passwords import Passwords
-from domain.plans import load_plans
+from domain.plans import load_plans, require_plans_in_use
 from domain.ports import Window
 from domain.services import Services
 from domain.stores.local import LocalFiles
@@ -92,7 +91,7 @@ def require_usable_accounts(settings: Settings) -> None:
     database = Database(settings.resolved_database_url)
     try:
         schema.require_current(database)
-        accounts.require_plans(database, plans)
+        require_plans_in_use(database, plans)
     finally:
         database.close()
 

@@ -1,4 +1,4 @@
-"""The database's schema: bringing it up to date, and refusing one that we do not know."""
+"""The schema of the database: upgrade it, and require the version that this release needs."""
 
 from __future__ import annotations
 
@@ -22,52 +22,55 @@ if TYPE_CHECKING:
 
     from domain.database.unit_of_work import Database
 
-_UPGRADE_LOCK = 0x55505245  # «UPRE»: any number that nobody else who uses this database takes
+_UPGRADE_LOCK = (
+    0x55505245  # "UPRE" in ASCII: an advisory lock number that no other user of the database should use
+)
 
 
 class SchemaError(UprezError):
-    """The database has another schema than this release works with."""
+    """The database's schema is not the one that this release needs."""
 
     code = "schema_unknown"
 
 
 def upgrade(database: Database) -> None:
-    """Forward to this release's schema; nothing happens if it is already there. Raises Unavailable."""
+    """Upgrade the database to this release's schema, if it is older. Raise Unavailable."""
     config = _config()
-    with _begun(database) as connection:
+    with _transaction(database) as connection:
         config.attributes["connection"] = connection
         if connection.dialect.name == "postgresql":
-            # An index on a large table takes longer than any client would wait.
+            # Creating an index on a large table takes longer than the timeout of requests.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            _wait_for_the_turn(connection)
+            _lock_upgrade(connection)
         command.upgrade(config, "head")
         connection.commit()
 
 
 def require_current(database: Database) -> None:
-    """Raises SchemaError, with what to do, and Unavailable."""
-    wanted = ScriptDirectory.from_config(_config()).get_current_head()
-    with _begun(database) as connection:
+    """Raise SchemaError if the schema is not this release's, with the command to run; also raise Unavailable."""
+    required = ScriptDirectory.from_config(_config()).get_current_head()
+    with _transaction(database) as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    if found != wanted:
+    if found != required:
         raise SchemaError(
-            f"The database is at schema {found or 'none'}, this release needs {wanted}. Run: uprez db upgrade"
+            f"The database is at schema {found or 'none'}, this release needs {required}. Run: uprez db upgrade"
         )
 
 
-def _wait_for_the_turn(connection: Connection) -> None:
-    """One upgrade at a time, until its transaction ends; the next one finds nothing left to do.
+def _lock_upgrade(connection: Connection) -> None:
+    """Wait until no other process upgrades the database, and lock the upgrade until the transaction ends.
 
-    For another upgrade one waits as long as it takes, for a table no longer than anybody.
+    The wait for another upgrade has no timeout; the usual lock timeout applies to tables.
     """
-    patience = connection.execute(text("SHOW lock_timeout")).scalar_one()
+    lock_timeout = connection.execute(text("SHOW lock_timeout")).scalar_one()
     connection.execute(text("SET LOCAL lock_timeout = 0"))
     connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-    connection.execute(select(func.set_config("lock_timeout", patience, True)))
+    connection.execute(select(func.set_config("lock_timeout", lock_timeout, True)))
 
 
 @contextmanager
-def _begun(database: Database) -> Iterator[Connection]:
+def _transaction(database: Database) -> Iterator[Connection]:
+    """Provide a connection within a transaction. Raise Unavailable."""
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(database.engine.connect())
@@ -80,5 +83,7 @@ def _begun(database: Database) -> Iterator[Connection]:
 def _config() -> Config:
     config = Config()
     folder = Path(__file__).with_name("migrations")
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))  # it interpolates
+    config.set_main_option(
+        "script_location", str(folder).replace("%", "%%")
+    )  # Alembic interpolates the value
     return config

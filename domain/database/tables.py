@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them; ``migrations`` makes them."""
+"""The tables for SQLAlchemy Core; ``migrations`` creates them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in, the same instant in UTC out; SQLite itself keeps no time zone."""
+    """A column type that stores aware datetimes and returns them in UTC; SQLite itself stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -37,7 +37,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("A time without its zone is no instant.")
+            raise ValueError("The datetime has no time zone.")
         in_utc = value.astimezone(UTC)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
@@ -47,7 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-# 64 bits on PostgreSQL; on SQLite only INTEGER counts by itself, and it has 64 bits anyway.
+# On SQLite only INTEGER is incremented automatically, and it has 64 bits too.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(
@@ -115,15 +115,15 @@ batches = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("completed_at", UtcDateTime),
-    # Page one of a list, with and without a filter.
+    # The first page of a list, without and with a status filter.
     Index("ix_batches_newest", "account_id", "created_at", "id"),
     Index("ix_batches_newest_by_status", "account_id", "status", "created_at", "id"),
     sqlite_autoincrement=True,
 )
 
-WAITING = "status = 'pending'"
+PENDING = "status = 'pending'"
 UNFINISHED = "status IN ('pending', 'processing')"
-"""As text: a database uses an index on some of the rows only where it sees the very same condition."""
+"""Conditions as SQL text: a database uses a partial index only if the query has exactly the index's condition."""
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -164,13 +164,13 @@ images = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("batch_id", Id),
     Column("model_choice", String(16)),
-    # Of those that are in one: SQLite would look through all others by it, as if they were a batch.
+    # Partial: with NULL in the index, SQLite would use it to scan all images that are in no batch.
     Index("ix_images_batch_id", "batch_id", **_where("batch_id IS NOT NULL")),
-    # Page one of a list, with and without a filter.
+    # The first page of a list, without and with a status filter.
     Index("ix_images_newest", "account_id", "created_at", "id"),
     Index("ix_images_newest_by_status", "account_id", "status", "created_at", "id"),
-    # How many wait, and the reconciler's look at the head of the line, however long it is.
-    Index("ix_images_waiting", "status", **_where(WAITING)),
+    # The number of pending images, and the oldest claimable ones, whatever the number of finished images.
+    Index("ix_images_waiting", "status", **_where(PENDING)),
     Index("ix_images_line", "id", **_where(UNFINISHED)),
     Index("ix_images_line_of_singles", "id", **_where(f"{UNFINISHED} AND batch_id IS NULL")),
     sqlite_autoincrement=True,
@@ -184,8 +184,7 @@ quota_usage = Table(
     Column("used", Integer, nullable=False),
 )
 
-# Beside the images and in the same transactions: to count a hundred thousand takes ten times as long as to
-# read a page of them.
+# Updated in the same transactions as the images: counting 100,000 images takes ten times as long as reading one page.
 image_counts = Table(
     "image_counts",
     metadata,

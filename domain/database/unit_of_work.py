@@ -1,4 +1,4 @@
-"""Transactions: reading ones and writing ones, committed only when the story says so."""
+"""Units of work: read and write transactions, which roll back unless they are committed explicitly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.database.repositories import Accounts, Batches, Images, QuotaUsage, Subscriptions, Tokens
+from domain.database.account_repository import Accounts, Subscriptions, Tokens
+from domain.database.batch_repository import Batches
+from domain.database.image_repository import Images
+from domain.database.quota_repository import QuotaUsage
 from domain.errors import CommitUncertain, Unavailable, UprezError
 
 if TYPE_CHECKING:
@@ -26,32 +29,32 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.pool import PoolProxiedConnection
 
-_NEXT = "uprez_next_transaction"
-_PATIENCE = "uprez_patience"
-"""Where a connection's own record has what it is to begin as, and how long it waits for now."""
+_MODE_KEY = "uprez_mode"
+_BUSY_TIMEOUT_KEY = "uprez_busy_timeout"
+"""Keys of ``connection.info``: the mode of the next transaction, and SQLite's current timeout in milliseconds."""
 _BUSY_SECONDS = 4
-"""How long a transaction waits for a connection, for SQLite's one writer, for a row that another holds on
-PostgreSQL and for any one answer of it: a client is to hear 503 within five seconds.
+"""The longest wait for a connection, for SQLite's only writer, for a row lock on PostgreSQL and for one response of
+PostgreSQL: a client must get status 503 within five seconds.
 """
 _UNBOUNDED = 0
 _OUTAGES = (OperationalError, InternalError, InterfaceError)
-"""A lost connection, a locked file, a server that became read-only."""
+"""The errors for a lost connection, a locked file, and a server that became read-only."""
 
 
 class _Mode(NamedTuple):
-    """Of a transaction."""
+    """The mode of a transaction; ``wait`` is whether it waits for other writers."""
 
     writing: bool
     wait: bool
 
 
-_USUAL = _Mode(writing=True, wait=True)
+_DEFAULT_MODE = _Mode(writing=True, wait=True)
 
 
 class UnitOfWork:
-    """The tables within one transaction; leaving without ``commit`` undoes everything.
+    """The repositories within one transaction, which rolls back on exit unless ``commit`` was called.
 
-    Raises Unavailable when the database cannot be reached, or stays locked for too long.
+    It raises Unavailable if the database cannot be reached, or is locked for too long.
     """
 
     accounts: Accounts
@@ -68,7 +71,7 @@ class UnitOfWork:
     def __enter__(self) -> Self:
         try:
             self._connection = self._engine.connect()
-            self._connection.info[_NEXT] = self._mode
+            self._connection.info[_MODE_KEY] = self._mode
             self._connection.begin()
         except (DBAPIError, PoolTimeoutError) as reason:
             self._close()
@@ -82,16 +85,19 @@ class UnitOfWork:
         return self
 
     def commit(self) -> None:
-        """Raises CommitUnanswered: the database may have done it, or be about to, and only its answer be lost."""
+        """Commit the transaction.
+
+        Raise CommitUncertain if the connection was lost: the database may have committed, or may still do so.
+        """
         self.images.flush_counts()
         try:
             self._connection.commit()
         except _OUTAGES as reason:
-            self._connection.invalidate()  # it may be in the midst of this transaction, and is no use to others
+            self._connection.invalidate()  # the transaction may still be open, so the pool must not reuse the connection
             raise CommitUncertain from reason
 
     def ping(self) -> None:
-        """Raises Unavailable on leaving if the database does not answer."""
+        """Run a query without effect; the unit of work raises Unavailable on exit if the database does not respond."""
         self._connection.execute(text("SELECT 1"))
 
     def __exit__(
@@ -104,48 +110,58 @@ class UnitOfWork:
     def _close(self) -> None:
         connection = getattr(self, "_connection", None)
         if connection is not None:
-            connection.close()  # rolls back what was not committed
+            connection.close()  # rolls back an uncommitted transaction
 
 
 class DatabaseUnusable(UprezError):
-    """The message says what to do, and repeats nothing of the URL, which may hold a password."""
+    """The database cannot be used as configured.
+
+    The message says what to do; it does not repeat the URL, which may contain a password.
+    """
 
     code = "database_unusable"
 
 
 class Database:
+    """A database and its connection pool; ``options`` override those of SQLAlchemy's engine."""
+
     def __init__(self, url: str, **options: Any) -> None:
-        # A server has only so many connections to share. A file has as many as there are threads, so
-        # that readers never stand behind writers that wait for the lock.
-        file = _backend(url) == "sqlite"
-        self.reads_at_once = file
-        """Reading waits for nobody: no network, and no writer, as the file's log (WAL) keeps them apart."""
-        usual: dict[str, Any] = {"pool_size": _UNBOUNDED} if file else _server_options()
+        # The connections of a server are limited, so the pool is too. SQLite gets a connection for each thread, so
+        # that a reader never waits for a writer that waits for the lock.
+        is_sqlite = _backend(url) == "sqlite"
+        self.reads_at_once = is_sqlite
+        """Whether a read waits neither for the network nor for a writer, as in SQLite's WAL mode."""
+        defaults: dict[str, Any] = {"pool_size": _UNBOUNDED} if is_sqlite else _server_options()
         try:
-            self.engine = create_engine(url, **{**usual, **options})
+            self.engine = create_engine(url, **{**defaults, **options})
         except (ImportError, NoSuchModuleError):
             raise DatabaseUnusable(
-                "The database's driver is not installed. For PostgreSQL: pip install 'uprez[postgres]', "
-                "and a URL that begins with postgresql+psycopg://"
+                "The database's driver is not installed. For PostgreSQL, run pip install 'uprez[postgres]' "
+                "and use a URL that begins with postgresql+psycopg://"
             ) from None
-        if file:
+        if is_sqlite:
             _configure_sqlite(self.engine)
         else:
             _configure_postgresql_timeouts(self.engine)
 
     def reading(self) -> UnitOfWork:
+        """Return a unit of work that only reads."""
         return UnitOfWork(self.engine, writing=False)
 
     def writing(self, *, wait: bool = True) -> UnitOfWork:
-        """``wait=False`` is for what is not worth waiting for: where another writes, Unavailable at once."""
+        """Return a unit of work that writes.
+
+        With ``wait=False`` it raises Unavailable immediately where it would have to wait for another writer.
+        """
         return UnitOfWork(self.engine, writing=True, wait=wait)
 
     def close(self) -> None:
+        """Close the pooled connections."""
         self.engine.dispose()
 
 
 def _server_options() -> dict[str, Any]:
-    # PostgreSQL itself waits for ever, and TCP for a quarter of an hour until it believes that nobody is there.
+    # By default, libpq waits without a limit, and TCP waits 15 minutes for an unreachable server.
     timeouts = {"connect_timeout": ceil(_BUSY_SECONDS), "tcp_user_timeout": int(_BUSY_SECONDS * 1000)}
     return {"pool_timeout": _BUSY_SECONDS, "pool_pre_ping": True, "connect_args": timeouts}
 
@@ -154,21 +170,23 @@ def _backend(url: str) -> str:
     try:
         return make_url(url).get_backend_name()
     except ArgumentError:
-        raise DatabaseUnusable("UPREZ_DATABASE_URL is no URL that SQLAlchemy knows.") from None
+        raise DatabaseUnusable(
+            "UPREZ_DATABASE_URL is not a database URL. Use sqlite:///PATH or postgresql+psycopg://HOST/DATABASE."
+        ) from None
 
 
 def _configure_sqlite(engine: Engine) -> None:
-    """WAL, foreign keys, and BEGIN IMMEDIATE where we mean to write.
+    """Set WAL mode, foreign keys and timeouts, and begin write transactions with BEGIN IMMEDIATE.
 
-    The driver's own deferred BEGIN takes the write lock at the first write and then cannot wait for
-    it: under load that is «database is locked», whatever the timeout.
+    The driver's own deferred BEGIN locks at the first write, where SQLite cannot wait for the lock: under load this
+    fails with "database is locked", whatever the timeout.
     """
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
+        connection.isolation_level = None  # the driver must not begin transactions itself
         for pragma in (
-            f"busy_timeout = {_BUSY_SECONDS * 1000}",  # for the next one already
+            f"busy_timeout = {_BUSY_SECONDS * 1000}",  # first, because the next pragma may have to wait
             "journal_mode = WAL",
             "synchronous = NORMAL",
             "foreign_keys = ON",
@@ -176,22 +194,23 @@ def _configure_sqlite(engine: Engine) -> None:
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: PoolProxiedConnection) -> None:
-        writing, wait = connection.info.pop(_NEXT, _USUAL)
-        patience = _BUSY_SECONDS * 1000 if wait else 0
-        # On the driver's own connection: as statements of SQLAlchemy's, these cost more than what they begin.
+        writing, wait = connection.info.pop(_MODE_KEY, _DEFAULT_MODE)
+        busy_timeout = _BUSY_SECONDS * 1000 if wait else 0
+        # On the driver's connection: executing these through SQLAlchemy takes longer than the transaction itself.
         driver: Any = connection.driver_connection
-        if connection.info.get(_PATIENCE) != patience:
-            driver.execute(f"PRAGMA busy_timeout = {patience}")
-            connection.info[_PATIENCE] = patience
+        if connection.info.get(_BUSY_TIMEOUT_KEY) != busy_timeout:
+            driver.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+            connection.info[_BUSY_TIMEOUT_KEY] = busy_timeout
         driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    _begin_by(engine, begin)
+    _replace_begin(engine, begin)
 
 
 def _configure_postgresql_timeouts(engine: Engine) -> None:
-    """Nobody waits longer than a client would, and who asks for a lock without waiting has it or not.
+    """Set the lock and statement timeouts, and a minimal lock timeout for transactions that must not wait.
 
-    Said on the connection, not in its options, which may be the operator's and which poolers refuse.
+    They are set by statements on the connection: its startup options may be the operator's, and connection poolers
+    reject them.
     """
 
     @event.listens_for(engine, "connect")
@@ -202,13 +221,16 @@ def _configure_postgresql_timeouts(engine: Engine) -> None:
         connection.commit()
 
     def begin(connection: PoolProxiedConnection) -> None:
-        if not connection.info.pop(_NEXT, _USUAL).wait:
+        if not connection.info.pop(_MODE_KEY, _DEFAULT_MODE).wait:
             with connection.driver_connection.cursor() as cursor:  # type: ignore[union-attr]
-                cursor.execute("SET LOCAL lock_timeout = '1ms'")  # 0 would be for ever
+                cursor.execute("SET LOCAL lock_timeout = '1ms'")  # 0 would disable the timeout
 
-    _begin_by(engine, begin)
+    _replace_begin(engine, begin)
 
 
-def _begin_by(engine: Engine, begin: Callable[[PoolProxiedConnection], None]) -> None:
-    """As a listener for ``begin`` would; but with one, every statement costs more, and many are asked for nothing."""
+def _replace_begin(engine: Engine, begin: Callable[[PoolProxiedConnection], None]) -> None:
+    """Replace the dialect's function that begins a transaction.
+
+    An event listener for ``begin`` would do the same, but with any listener every statement costs more.
+    """
     engine.dialect.do_begin = begin  # type: ignore[assignment, method-assign]

@@ -1,1 +1,1 @@
-"""Object stores: where the pictures lie."""
+"""Object stores: the implementations that store the files of images."""

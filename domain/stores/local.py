@@ -1,4 +1,4 @@
-"""Files below one folder, downloaded through signed URLs that the API serves itself."""
+"""The object store that keeps files in one folder; the API serves them through signed URLs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PURPOSE = "download"
 
 
 class LocalFiles:
-    """An ObjectStore; keys are made by us: ``originals/….jpg``, ``upscaled/….jpg``."""
+    """An ObjectStore in a folder; a key is a path such as ``originals/….jpg``, never a client's input."""
 
     def __init__(self, folder: Path, links: LinkSigner) -> None:
         self._folder = folder
@@ -59,12 +59,12 @@ class LocalFiles:
             self._path(key).unlink(missing_ok=True)
 
     def signed_url(self, key: str, filename: str, expires_at: datetime) -> str:
-        # The method is inside the signature: a link to read is never one to do anything else.
+        # The signature covers the method, so that a link to read a file permits nothing else.
         signed = self._links.sign(_PURPOSE, {"method": "GET", "key": key, "name": filename}, expires_at)
         return f"/api/files/{signed}"
 
     def open_signed(self, signed: str, now: datetime) -> SignedFile:
-        """Return the file that the last part of a signed URL names. Raises LinkRefused and NotFound."""
+        """Return the file that the last part of a signed URL names. Raise InvalidLink and NotFound."""
         payload = self._links.read(_PURPOSE, signed, now)
         path = self._path(payload["key"])
         if not path.exists():
@@ -78,7 +78,7 @@ class LocalFiles:
 
 @contextmanager
 def _unavailable_when_broken() -> Iterator[None]:
-    """A full or missing disk is a state of the world, not a fault of the program."""
+    """Raise Unavailable for errors of the file system, such as a full or missing disk."""
     try:
         yield
     except OSError as reason:

@@ -13,7 +13,7 @@ from connexion.security import AbstractSecurityHandler
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import Authorization
 
-from domain import accounts, tokens
+from domain import authorization, tokens
 from domain.errors import Unauthenticated
 from handlers.transport.rate_limit import client_address, count_request
 
@@ -49,7 +49,7 @@ def use_bearer_tokens(app: flask.Flask, services: Services, threads: Threads) ->
 
     @auth.get_user_roles  # type: ignore[untyped-decorator]
     def _roles(principal: Principal) -> list[str]:
-        return accounts.granted_scopes(services, principal)
+        return authorization.granted_scopes(services, principal)
 
     @app.before_request
     def _show_principal() -> None:
@@ -85,7 +85,7 @@ def bearer_handler(
                 raise Unauthenticated
             # A tuple within the list means all of them; nothing required, nothing asked.
             if required and not auth.authorize([tuple(required)], principal, None):
-                raise accounts.denial_for(required, accounts.granted_scopes(services, principal))
+                raise authorization.denial_for(required, authorization.granted_scopes(services, principal))
             return cast("Principal", principal)
 
     class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion is untyped

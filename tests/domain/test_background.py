@@ -10,40 +10,40 @@ from domain.background import BackgroundTasks, run_now
 from domain.errors import Unavailable
 
 
-def test_work_is_done_on_another_thread_and_nobody_waits_for_it() -> None:
+def test_task_runs_on_another_thread_without_blocking() -> None:
     done, released = threading.Event(), threading.Event()
-    seen: list[threading.Thread] = []
+    threads: list[threading.Thread] = []
 
-    def work() -> None:
+    def task() -> None:
         assert released.wait(10)
-        seen.append(threading.current_thread())
+        threads.append(threading.current_thread())
         done.set()
 
-    BackgroundTasks()(work)
+    BackgroundTasks()(task)
     released.set()  # only reached because the call above did not wait
 
     assert done.wait(10)
-    assert seen != [threading.current_thread()]
+    assert threads != [threading.current_thread()]
 
 
-# The request whose answer must tell nothing is over by then.
-def test_work_does_not_begin_with_the_request_that_asked_for_it() -> None:
-    begun: list[float] = []
+# The request is finished by then, so its duration reveals nothing.
+def test_task_starts_after_a_delay() -> None:
+    started: list[float] = []
     done = threading.Event()
 
-    def work() -> None:
-        begun.append(time.monotonic())
+    def task() -> None:
+        started.append(time.monotonic())
         done.set()
 
-    asked = time.monotonic()
-    BackgroundTasks()(work)
+    submitted = time.monotonic()
+    BackgroundTasks()(task)
 
     assert done.wait(10)
-    assert begun[0] - asked >= background._AFTER_SECONDS
+    assert started[0] - submitted >= background._DELAY_SECONDS
 
 
 @pytest.mark.parametrize("error", [Unavailable, RuntimeError])
-def test_what_fails_is_logged_and_the_next_is_done(
+def test_failed_task_is_logged_and_the_next_one_runs(
     error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     done = threading.Event()
@@ -54,27 +54,27 @@ def test_what_fails_is_logged_and_the_next_is_done(
     run_now(fail)
     assert "The server is down." in caplog.text
 
-    afterwards = BackgroundTasks()
+    tasks = BackgroundTasks()
     for _ in range(background._THREADS):
-        afterwards(fail)
-    afterwards(done.set)
+        tasks(fail)
+    tasks(done.set)
     assert done.wait(10)
 
 
-def test_no_more_waits_than_there_is_room_for(
+def test_task_over_the_waiting_limit_is_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(background, "_MOST_WAITING", 2)
+    monkeypatch.setattr(background, "_MAX_WAITING", 2)
     released, done = threading.Event(), threading.Semaphore(0)
 
-    def work() -> None:
+    def task() -> None:
         released.wait(10)
         done.release()
 
-    afterwards = BackgroundTasks()
+    tasks = BackgroundTasks()
     for _ in range(3):
-        afterwards(work)
-    assert "A mail is not sent: 2 wait already." in caplog.text
+        tasks(task)
+    assert "background_task_dropped reason=too_many_waiting waiting=2" in caplog.text
 
     released.set()
     assert done.acquire(timeout=10)
@@ -82,70 +82,70 @@ def test_no_more_waits_than_there_is_room_for(
     assert not done.acquire(blocking=False)
 
 
-def test_room_is_made_by_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "_MOST_WAITING", 1)
-    monkeypatch.setattr(background, "_AFTER_SECONDS", 0.0)
-    afterwards = BackgroundTasks()
+def test_finished_task_frees_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_MAX_WAITING", 1)
+    monkeypatch.setattr(background, "_DELAY_SECONDS", 0.0)
+    tasks = BackgroundTasks()
     for _ in range(5):
         done = threading.Event()
         deadline = time.monotonic() + 10
-        # Room is made a moment after the work is done.
+        # The place is freed shortly after the task has set the event.
         while not done.is_set() and time.monotonic() < deadline:
-            afterwards(done.set)
+            tasks(done.set)
             done.wait(0.01)
         assert done.is_set()
 
 
-def test_closing_waits_for_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
+def test_close_waits_for_submitted_tasks(caplog: pytest.LogCaptureFixture) -> None:
     done: list[int] = []
-    afterwards = BackgroundTasks()
+    tasks = BackgroundTasks()
     for number in range(3 * background._THREADS):
-        afterwards(lambda number=number: done.append(number))  # type: ignore[misc]
+        tasks(lambda number=number: done.append(number))  # type: ignore[misc]
 
-    afterwards.close(10)
+    tasks.close(10)
 
     assert sorted(done) == list(range(3 * background._THREADS))
     assert caplog.text == ""
 
 
-def test_what_takes_longer_is_given_up_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_close_drops_and_counts_tasks_after_the_timeout(caplog: pytest.LogCaptureFixture) -> None:
     done: list[None] = []
-    released, begun = threading.Event(), threading.Semaphore(0)
+    released, started = threading.Event(), threading.Semaphore(0)
 
     def hang() -> None:
-        begun.release()
+        started.release()
         released.wait(10)
 
-    afterwards = BackgroundTasks()
+    tasks = BackgroundTasks()
     for _ in range(background._THREADS):
-        afterwards(hang)
-    afterwards(lambda: done.append(None))
+        tasks(hang)
+    tasks(lambda: done.append(None))
     for _ in range(background._THREADS):
-        assert begun.acquire(timeout=10)
+        assert started.acquire(timeout=10)
 
-    afterwards.close(0)
+    tasks.close(0)
     released.set()
-    afterwards._pool.shutdown(wait=True)
+    tasks._pool.shutdown(wait=True)
 
-    assert f"Mails not sent, because the service stops: {background._THREADS + 1}" in caplog.text
-    assert done == []  # the log line stays true
-
-
-def test_after_closing_nothing_is_taken_and_nobody_hears_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    afterwards = BackgroundTasks()
-    afterwards.close(0)
-
-    afterwards(lambda: None)
-
-    assert "A mail is not sent: cannot schedule new futures after shutdown" in caplog.text
+    assert f"background_tasks_dropped reason=shutdown count={background._THREADS + 1}" in caplog.text
+    assert done == []  # a dropped task never runs, so the log line is correct
 
 
-# The port says that it never raises: the account is there, and its owner is to hear so.
-def test_a_thread_that_cannot_be_had_is_logged_and_takes_no_room(
+def test_task_after_close_is_dropped_without_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = BackgroundTasks()
+    tasks.close(0)
+
+    tasks(lambda: None)
+
+    assert "background_task_dropped reason='cannot schedule new futures after shutdown'" in caplog.text
+
+
+# The port promises never to raise: the account exists, and its owner must get a success response.
+def test_failed_thread_start_is_logged_and_frees_the_place(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(background, "_MOST_WAITING", 2)
-    afterwards = BackgroundTasks()
+    monkeypatch.setattr(background, "_MAX_WAITING", 2)
+    tasks = BackgroundTasks()
 
     def cannot_start(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -153,9 +153,9 @@ def test_a_thread_that_cannot_be_had_is_logged_and_takes_no_room(
     with monkeypatch.context() as exhausted:
         exhausted.setattr(threading.Thread, "start", cannot_start)
         for _ in range(3):
-            afterwards(lambda: None)
-    assert caplog.text.count("A mail is not sent: can't start new thread") == 3
+            tasks(lambda: None)
+    assert caplog.text.count('background_task_dropped reason="can\'t start new thread"') == 3
 
     done = threading.Event()
-    afterwards(done.set)
+    tasks(done.set)
     assert done.wait(10)

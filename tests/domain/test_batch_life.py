@@ -1,4 +1,4 @@
-"""The life of batches on a real database: workers, deletions and cancellations in any order."""
+"""Batches on a real database: workers, deletions and cancellations in any order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.both_databases
 
 @dataclass
 class ExpectedImage:
-    """``end`` is what its batch counts it as, also after it was deleted; ``leased`` keeps others from it."""
+    """The expected state of an image; ``end`` is the status that its batch counts, also after it was deleted."""
 
     batch_id: int
     files: set[str]
@@ -60,14 +60,14 @@ class ExpectedImage:
 @dataclass
 class ExpectedBatch:
     image_ids: list[int]
-    begun: bool = False
+    started: bool = False
     cancelled: bool = False
     deleted: bool = False
     seen: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
 
 
 class BatchLife(RuleBasedStateMachine):
-    """Told without the code under test: what each image came to, and from that what its batch says."""
+    """A model of batches: it derives the state of each batch from the events of its images."""
 
     batch_ids = Bundle("batch_ids")
     image_ids = Bundle("image_ids")
@@ -107,7 +107,7 @@ class BatchLife(RuleBasedStateMachine):
         if expected.cancelled:
             return "cancelled"
         if None in ends:
-            return "processing" if expected.begun else "pending"
+            return "processing" if expected.started else "pending"
         return ends.pop() or "" if len(ends) == 1 else "partially_failed"
 
     @precondition(lambda self: sum(not image.deleted for image in self.images.values()) < 8)
@@ -120,7 +120,7 @@ class BatchLife(RuleBasedStateMachine):
         return batch.id
 
     @rule(target=image_ids, batch_id=batch_ids, number=st.integers(0, 3))
-    def look_at_one(self, batch_id: int, number: int) -> int:
+    def select_image(self, batch_id: int, number: int) -> int:
         image_ids = self.batches[batch_id].image_ids
         return image_ids[number % len(image_ids)]
 
@@ -133,7 +133,7 @@ class BatchLife(RuleBasedStateMachine):
             return multiple()
         image = jobs.claim(self.services, image_id)
         expected.leased, expected.attempt = True, image.job.attempt
-        self.batches[expected.batch_id].begun = True
+        self.batches[expected.batch_id].started = True
         return image
 
     @rule(image=attempts)
@@ -191,14 +191,14 @@ class BatchLife(RuleBasedStateMachine):
     @rule(batch_id=consumes(batch_ids), target=batch_ids)
     def remove_batch(self, batch_id: int) -> Any:
         expected = self.batches[batch_id]
-        at_its_end = self.end_of(batch_id) not in {"pending", "processing"}
-        assert batches.remove(self.services, self.account, batch_id) is at_its_end
+        is_finished = self.end_of(batch_id) not in {"pending", "processing"}
+        assert batches.remove(self.services, self.account, batch_id) is is_finished
         for image in (self.images[image_id] for image_id in expected.image_ids):
-            if at_its_end:
+            if is_finished:
                 image.deleted = True
             elif image.end is None:
                 image.finish("failed", refunded=image.attempt == 0)
-        if not at_its_end:
+        if not is_finished:
             expected.cancelled = True
             return batch_id
         expected.deleted = True
@@ -207,21 +207,21 @@ class BatchLife(RuleBasedStateMachine):
         return multiple()
 
     @invariant()
-    def batches_say_what_became_of_their_images(self) -> None:
+    def batches_match_their_images(self) -> None:
         page = batches.list_page(self.services, self.account, None, 1, 100)
-        listed = {whole.batch.id: whole for whole in page.batches}
+        listed = {entry.batch.id: entry for entry in page.batches}
         assert len(listed) == page.total
         for batch_id, expected in self.batches.items():
             if expected.deleted:
                 assert batch_id not in listed
                 continue
-            whole = listed.pop(batch_id)
-            assert whole == batches.get(self.services, self.account, batch_id)
-            self.check(expected, whole)
+            found = listed.pop(batch_id)
+            assert found == batches.get(self.services, self.account, batch_id)
+            self.check(expected, found)
         assert listed == {}
 
-    def check(self, expected: ExpectedBatch, whole: WholeBatch) -> None:
-        batch = whole.batch
+    def check(self, expected: ExpectedBatch, found: WholeBatch) -> None:
+        batch = found.batch
         ends = [self.images[image_id].end for image_id in expected.image_ids]
         assert batch.state.total == len(ends)
         assert batch.state.completed == ends.count("completed")
@@ -232,26 +232,26 @@ class BatchLife(RuleBasedStateMachine):
         assert (batch.completed_at is not None) is batch.status.terminal is (finished == len(ends))
         assert expected.seen[-1] <= (batch.state.completed, batch.state.failed)
         expected.seen.append((batch.state.completed, batch.state.failed))
-        left = [image_id for image_id in expected.image_ids if not self.images[image_id].deleted]
-        assert [image.id for image in whole.images] == left
-        for image in whole.images:
+        remaining = [image_id for image_id in expected.image_ids if not self.images[image_id].deleted]
+        assert [image.id for image in found.images] == remaining
+        for image in found.images:
             assert image.batch_id == batch.id
-            # A cancelled batch leaves nothing behind that would still be worked on.
+            # A finished batch has no unfinished image.
             assert image.status.terminal or not batch.status.terminal
 
     @invariant()
-    def quota_is_what_was_submitted_less_what_was_given_back(self) -> None:
+    def quota_is_submitted_minus_refunded(self) -> None:
         with self.services.database.reading() as work:
             used = work.quota.used(self.account.id, f"{self.services.clock.now():%Y-%m}")
         assert used == sum(not image.refunded for image in self.images.values())
 
     @invariant()
-    def files_are_those_of_the_images_that_are_left(self) -> None:
-        left = [image.files for image in self.images.values() if not image.deleted]
-        assert self.stored_keys() == sorted(set().union(*left))
+    def files_are_those_of_the_remaining_images(self) -> None:
+        remaining = [image.files for image in self.images.values() if not image.deleted]
+        assert self.stored_keys() == sorted(set().union(*remaining))
 
 
-def test_batches_keep_their_rules_whatever_becomes_of_their_images(
+def test_batches_match_the_model(
     backend: str,
     make_services: Any,
     new_database: Callable[[], Database],

@@ -11,20 +11,20 @@ from domain.batch_states import BatchState, BatchStatus
 from domain.job_states import Status
 
 NEW = BatchState(total=3)
-ENDS = [status for status in Status if status.terminal]
+TERMINAL = [status for status in Status if status.terminal]
 
 
-def test_the_first_claim_begins_a_batch_and_the_next_changes_nothing() -> None:
-    begun = batch_states.image_moved(NEW, Status.PROCESSING)
-    assert begun == replace(NEW, status=BatchStatus.PROCESSING)
-    assert batch_states.image_moved(begun, Status.PROCESSING) == begun
+def test_only_the_first_claim_changes_a_batch() -> None:
+    started = batch_states.count_image(NEW, Status.PROCESSING)
+    assert started == replace(NEW, status=BatchStatus.PROCESSING)
+    assert batch_states.count_image(started, Status.PROCESSING) == started
 
 
-def test_images_that_end_are_counted() -> None:
+def test_finished_images_are_counted() -> None:
     state = replace(NEW, status=BatchStatus.PROCESSING)
-    state = batch_states.image_moved(state, Status.COMPLETED)
+    state = batch_states.count_image(state, Status.COMPLETED)
     assert state == BatchState(3, BatchStatus.PROCESSING, completed=1)
-    state = batch_states.image_moved(state, Status.FAILED)
+    state = batch_states.count_image(state, Status.FAILED)
     assert state == BatchState(3, BatchStatus.PROCESSING, completed=1, failed=1)
 
 
@@ -37,24 +37,24 @@ def test_images_that_end_are_counted() -> None:
         ([Status.FAILED, Status.COMPLETED, Status.COMPLETED], BatchStatus.PARTIALLY_FAILED),
     ],
 )
-def test_the_last_image_to_end_ends_the_batch(ends: list[Status], status: BatchStatus) -> None:
-    state = batch_states.image_moved(NEW, Status.PROCESSING)
+def test_last_finished_image_finishes_the_batch(ends: list[Status], status: BatchStatus) -> None:
+    state = batch_states.count_image(NEW, Status.PROCESSING)
     for end in ends[:-1]:
-        state = batch_states.image_moved(state, end)
+        state = batch_states.count_image(state, end)
         assert state.status is BatchStatus.PROCESSING
-    assert batch_states.image_moved(state, ends[-1]).status is status
+    assert batch_states.count_image(state, ends[-1]).status is status
 
 
-# All of them were deleted before anybody began: nothing is left to wait for.
-def test_a_batch_can_end_before_it_was_begun() -> None:
+# All images were deleted before a worker claimed one.
+def test_batch_can_finish_without_a_claim() -> None:
     state = NEW
     for _ in range(3):
         assert state.status is BatchStatus.PENDING
-        state = batch_states.image_moved(state, Status.FAILED)
+        state = batch_states.count_image(state, Status.FAILED)
     assert state.status is BatchStatus.FAILED
 
 
-def test_cancelling_fails_whatever_had_not_ended() -> None:
+def test_cancel_fails_unfinished_images() -> None:
     state = BatchState(5, BatchStatus.PROCESSING, completed=2, failed=1)
     assert batch_states.cancel(state) == BatchState(5, BatchStatus.CANCELLED, completed=2, failed=3)
 
@@ -67,14 +67,14 @@ def test_progress_is_rounded_down(total: int, finished: int, percent: int) -> No
     assert BatchState(total, BatchStatus.PROCESSING, failed=finished).progress == percent
 
 
-# A step after the end would mean that an image was counted twice.
+# A step of a finished batch would mean that an image was counted twice.
 @pytest.mark.parametrize("status", [status for status in BatchStatus if status.terminal])
-def test_nothing_moves_after_the_end(status: BatchStatus) -> None:
+def test_finished_batch_cannot_change(status: BatchStatus) -> None:
     with pytest.raises(AssertionError):
-        batch_states.image_moved(BatchState(1, status, completed=1), Status.COMPLETED)
+        batch_states.count_image(BatchState(1, status, completed=1), Status.COMPLETED)
 
 
-def test_the_states_at_the_end_are_the_last_four() -> None:
+def test_terminal_statuses_are_the_last_four() -> None:
     assert [status.value for status in BatchStatus if status.terminal] == [
         "completed",
         "partially_failed",
@@ -83,13 +83,13 @@ def test_the_states_at_the_end_are_the_last_four() -> None:
     ]
 
 
-@given(st.lists(st.sampled_from([Status.PROCESSING, *ENDS]), max_size=40), st.integers(1, 20))
-def test_counters_and_progress_only_grow_and_never_pass_the_total(moves: list[Status], total: int) -> None:
+@given(st.lists(st.sampled_from([Status.PROCESSING, *TERMINAL]), max_size=40), st.integers(1, 20))
+def test_counters_only_grow_up_to_the_total(moves: list[Status], total: int) -> None:
     state = BatchState(total)
     for move in moves:
         if state.status.terminal:
             break
-        after = batch_states.image_moved(state, move)
+        after = batch_states.count_image(state, move)
         assert after.completed >= state.completed
         assert after.failed >= state.failed
         assert after.progress >= state.progress

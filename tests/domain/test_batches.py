@@ -9,7 +9,9 @@ from sqlalchemy import event
 
 from domain import batches, images, jobs
 from domain.batch_states import BatchState, BatchStatus
-from domain.database.repositories import Batches, Images, QuotaUsage
+from domain.database.batch_repository import Batches
+from domain.database.image_repository import Images
+from domain.database.quota_repository import QuotaUsage
 from domain.errors import FieldProblem, InvalidFields, NotFound, QuotaExceeded, Unavailable
 from domain.formats import ImageFormat
 from domain.job_states import NotClaimable, Status
@@ -35,24 +37,28 @@ def account(make_account: Any) -> Account:
 
 @pytest.fixture
 def batch_of(services: Services, account: Account, make_upload: Any) -> Callable[[int], WholeBatch]:
-    """Submits a batch of so many pictures."""
+    """Submit a batch of ``count`` images."""
     return lambda count: batches.submit(
         services, account, [make_upload() for _ in range(count)], UpscaleOptions()
     )
 
 
 def problems_of(
-    services: Services, account: Account, files: list[Upload], options: UpscaleOptions, *known: FieldProblem
+    services: Services,
+    account: Account,
+    files: list[Upload],
+    options: UpscaleOptions,
+    *schema_problems: FieldProblem,
 ) -> list[FieldProblem]:
     with pytest.raises(InvalidFields) as caught:
-        batches.submit(services, account, files, options, None, known)
+        batches.submit(services, account, files, options, None, schema_problems)
     return list(caught.value.problems)
 
 
-# --- submitting
+# --- submit
 
 
-def test_a_submitted_batch_is_pending_with_all_its_images(
+def test_submitted_batch_is_pending_with_all_its_images(
     services: Services,
     account: Account,
     make_upload: Any,
@@ -62,10 +68,10 @@ def test_a_submitted_batch_is_pending_with_all_its_images(
     stored_keys: Callable[[], list[str]],
 ) -> None:
     files = [make_upload("a.png"), make_upload("b.gif", image_format=ImageFormat.GIF)]
-    submitted = batches.submit(services, account, files, UpscaleOptions(target_width=16), "Product photos")
+    created = batches.submit(services, account, files, UpscaleOptions(target_width=16), "Product photos")
 
-    assert submitted == batches.get(services, account, submitted.batch.id)
-    batch, made = submitted
+    assert created == batches.get(services, account, created.batch.id)
+    batch, made = created
     assert (batch.name, batch.state, batch.sizing) == (
         "Product photos",
         BatchState(2),
@@ -81,22 +87,22 @@ def test_a_submitted_batch_is_pending_with_all_its_images(
     assert queue.take() == [image.id for image in made]
 
 
-def test_whoever_is_told_finds_all_rows(
+def test_workers_are_notified_after_all_rows_exist(
     make_services: Any, account: Account, make_upload: Any, read_image: Callable[[int], Image | None]
 ) -> None:
     found = []
 
-    class LookingQueue:
+    class ReadingQueue:
         def notify(self, image_id: int) -> bool:
             found.append(read_image(image_id))
             return True
 
     files = [make_upload() for _ in range(3)]
-    _, made = batches.submit(make_services(queue=LookingQueue()), account, files, UpscaleOptions())
+    _, made = batches.submit(make_services(queue=ReadingQueue()), account, files, UpscaleOptions())
     assert found == made
 
 
-def test_the_wanted_model_is_that_of_each_image(
+def test_requested_model_is_stored_for_each_image(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
     services = make_services(policy=Policy(model_choices={"anime": "a-model"}))
@@ -110,19 +116,19 @@ def test_the_wanted_model_is_that_of_each_image(
     ]
 
 
-def test_every_problem_of_every_file_is_named_at_once(
+def test_submit_reports_all_problems_of_all_files(
     make_services: Any, account: Account, make_upload: Any, stored_keys: Callable[[], list[str]]
 ) -> None:
     services = make_services(policy=Policy(max_input_pixels=100))
     files = [
-        Upload("no.png", io.BytesIO(b"no picture"), 10),
+        Upload("no.png", io.BytesIO(b"not an image"), 12),
         make_upload(),
         make_upload(size=(101, 1)),
         make_upload(padding=10 * 1024 * 1024),
     ]
-    known = FieldProblem("name", "max_characters", {"maximum": 255})
-    assert problems_of(services, account, files, UpscaleOptions(2, 9), known) == [
-        known,
+    too_long = FieldProblem("name", "max_characters", {"maximum": 255})
+    assert problems_of(services, account, files, UpscaleOptions(2, 9), too_long) == [
+        too_long,
         FieldProblem("images.0", "picture"),
         FieldProblem("images.2", "max_pixels", {"maximum": 100}),
         FieldProblem("images.3", "max_kilobytes", {"maximum": 10_240}),
@@ -131,8 +137,8 @@ def test_every_problem_of_every_file_is_named_at_once(
     assert stored_keys() == []
 
 
-# A wish that no file goes with is wrong itself; one that only some do not go with is not.
-def test_a_sizing_is_wrong_itself_only_when_no_file_goes_with_it(
+# An error that all files have is reported for the sizing field, an error of some files for those files.
+def test_sizing_field_is_reported_if_it_fits_no_file(
     services: Services, account: Account, make_upload: Any
 ) -> None:
     small, large = make_upload(size=(8, 6)), make_upload(size=(20, 6))
@@ -146,17 +152,17 @@ def test_a_sizing_is_wrong_itself_only_when_no_file_goes_with_it(
     assert problems(16, large) == [too_small]
     assert problems(16, small, large) == [FieldProblem("images.1", "unfit", {"because": too_small})]
     assert problems(50, small, large) == [FieldProblem("images.0", "unfit", {"because": too_large})]
-    # The one that is no picture has its own problem, and no say in the others'.
+    # A file that is not an image has its own error and does not count for the sizing.
     broken = Upload("no.png", io.BytesIO(b"no"), 2)
     assert problems(16, broken, large) == [FieldProblem("images.0", "picture"), too_small]
 
 
-def test_of_a_sizing_that_was_not_understood_nothing_more_is_said(
+def test_malformed_sizing_gives_no_further_error(
     services: Services, account: Account, make_upload: Any
 ) -> None:
-    known = FieldProblem("target_width", "integer")
+    malformed = FieldProblem("target_width", "integer")
     files = [make_upload(image_format=ImageFormat.WEBP, size=(8192, 1))]
-    assert problems_of(services, account, files, UpscaleOptions(), known) == [known]
+    assert problems_of(services, account, files, UpscaleOptions(), malformed) == [malformed]
     (problem,) = problems_of(services, account, files, UpscaleOptions())
     assert (problem.field, problem.rule) == ("scale_factor", "result_side")
 
@@ -192,7 +198,7 @@ def test_when_one_file_cannot_be_stored_none_is(
     assert batches.list_page(services, account, None, 1, 15) == ([], 0)
 
 
-def test_a_batch_takes_its_quota_whole_or_not_at_all(
+def test_batch_reserves_all_its_quota_or_none(
     services: Services,
     account: Account,
     batch_of: Callable[[int], WholeBatch],
@@ -208,10 +214,10 @@ def test_a_batch_takes_its_quota_whole_or_not_at_all(
     assert used(account) == 250
 
 
-# --- too many wait
+# --- too many pending images
 
 
-def test_with_too_many_waiting_nobody_is_taken_in(
+def test_submit_fails_when_too_many_images_are_pending(
     make_services: Any,
     account: Account,
     make_upload: Any,
@@ -226,100 +232,100 @@ def test_with_too_many_waiting_nobody_is_taken_in(
     with pytest.raises(Unavailable):
         images.submit(services, account, make_upload(), UpscaleOptions())
     assert used(account) == len(stored_keys()) == 5
-    # What is at work waits no longer.
+    # A claimed image is not pending any more.
     jobs.claim(services, made[0].id)
     images.submit(services, account, make_upload(), UpscaleOptions())
     assert batches.get(services, account, batch.id).batch.status is BatchStatus.PROCESSING
 
 
-# --- looking
+# --- read and list
 
 
 @pytest.mark.parametrize("operation", [batches.get, batches.remove])
-def test_somebody_elses_batch_is_as_unknown_as_one_that_does_not_exist(
+def test_other_accounts_batch_looks_like_an_unknown_one(
     operation: Any, services: Services, account: Account, make_account: Any, batch_of: Any
 ) -> None:
-    whole, stranger = batch_of(1), make_account("professional")
-    refusals = []
-    for batch_id in (whole.batch.id, 4711):
+    found, other = batch_of(1), make_account("professional")
+    errors = []
+    for batch_id in (found.batch.id, 4711):
         with pytest.raises(NotFound) as caught:
-            operation(services, stranger, batch_id)
-        refusals.append(caught.value.args)
-    assert refusals[0] == refusals[1]
-    assert batches.get(services, account, whole.batch.id) == whole
+            operation(services, other, batch_id)
+        errors.append(caught.value.args)
+    assert errors[0] == errors[1]
+    assert batches.get(services, account, found.batch.id) == found
 
 
-def test_a_list_has_the_newest_first_each_with_its_own_images(
+def test_list_has_newest_batches_first_with_their_images(
     services: Services, account: Account, make_account: Any, batch_of: Any, clock: Any
 ) -> None:
     made = []
     for step, count in ((0, 2), (1, 1), (0, 3), (-3, 2), (5, 1)):
         clock.advance(timedelta(seconds=step))
         made.append(batch_of(count))
-    newest_first = sorted(made, key=lambda whole: (whole.batch.created_at, whole.batch.id), reverse=True)
+    newest_first = sorted(made, key=lambda entry: (entry.batch.created_at, entry.batch.id), reverse=True)
     pages = [batches.list_page(services, account, None, page, 2) for page in (1, 2, 3, 4)]
-    assert [whole for page in pages for whole in page.batches] == newest_first
+    assert [entry for page in pages for entry in page.batches] == newest_first
     assert {page.total for page in pages} == {5}
     assert batches.list_page(services, make_account(), None, 1, 15) == ([], 0)
 
 
-def test_a_list_shows_only_the_wanted_status(services: Services, account: Account, batch_of: Any) -> None:
-    pending, begun = batch_of(1), batch_of(2)
-    jobs.claim(services, begun.images[0].id)
+def test_list_shows_only_the_requested_status(services: Services, account: Account, batch_of: Any) -> None:
+    pending, started = batch_of(1), batch_of(2)
+    jobs.claim(services, started.images[0].id)
 
     def listed(status: BatchStatus) -> list[int]:
         page = batches.list_page(services, account, status, 1, 100)
         assert page.total == len(page.batches)
-        return [whole.batch.id for whole in page.batches]
+        return [entry.batch.id for entry in page.batches]
 
     assert listed(BatchStatus.PENDING) == [pending.batch.id]
-    assert listed(BatchStatus.PROCESSING) == [begun.batch.id]
+    assert listed(BatchStatus.PROCESSING) == [started.batch.id]
     assert listed(BatchStatus.CANCELLED) == []
 
 
-# However many batches a page has: one statement counts them, one brings them and their images.
-def test_a_page_costs_the_same_number_of_statements_whatever_is_on_it(
+# For any number of batches, one statement counts them and one reads them with their images.
+def test_list_page_always_runs_two_statements(
     services: Services, account: Account, batch_of: Any, database: Database
 ) -> None:
-    asked: list[str] = []
+    statements: list[str] = []
     event.listen(
         database.engine,
         "before_cursor_execute",
-        lambda _connection, _cursor, statement, *_: asked.append(statement),
+        lambda _connection, _cursor, statement, *_: statements.append(statement),
     )
     counts = []
     for _ in range(2):
         batch_of(3)
         batch_of(2)
-        asked.clear()
+        statements.clear()
         batches.list_page(services, account, None, 1, 100)
-        counts.append(len([statement for statement in asked if statement.startswith("SELECT")]))
+        counts.append(len([statement for statement in statements if statement.startswith("SELECT")]))
     assert counts == [2, 2]
 
 
-# --- cancelling and deleting
+# --- cancel and delete
 
 
-def test_a_cancelled_batch_stops_its_workers_and_costs_what_was_begun(
+def test_cancelled_batch_stops_workers_and_keeps_used_quota(
     services: Services,
     account: Account,
     batch_of: Any,
-    result_of: Any,
+    make_result: Any,
     clock: Any,
     used: Callable[[Account], int],
     read_image: Callable[[int], Image],
 ) -> None:
     batch, (first, second, third) = batch_of(3)
-    done, at_work = jobs.claim(services, first.id), jobs.claim(services, second.id)
-    assert jobs.complete(services, done, result_of(done))
+    done, claimed = jobs.claim(services, first.id), jobs.claim(services, second.id)
+    assert jobs.complete(services, done, make_result(done))
     cancelled_at = clock.advance(timedelta(seconds=3))
 
     assert batches.remove(services, account, batch.id) is False
 
-    assert not jobs.renew(services, at_work, 50)
-    assert not jobs.complete(services, at_work, result_of(at_work))
+    assert not jobs.renew(services, claimed, 50)
+    assert not jobs.complete(services, claimed, make_result(claimed))
     for image in (second, third):
-        assert read_image(image.id).error == batches.CANCELLED_SENTENCE
+        assert read_image(image.id).error == batches._CANCELLED_MESSAGE
         with pytest.raises(NotClaimable):
             jobs.claim(services, image.id)
     assert read_image(first.id).status is Status.COMPLETED
@@ -329,7 +335,7 @@ def test_a_cancelled_batch_stops_its_workers_and_costs_what_was_begun(
     assert cancelled.completed_at == cancelled.updated_at == cancelled_at
 
 
-def test_a_cancelled_batch_can_be_deleted_and_leaves_nothing(
+def test_deleted_batch_leaves_no_rows_and_files(
     services: Services,
     account: Account,
     batch_of: Any,
@@ -349,34 +355,34 @@ def test_a_cancelled_batch_can_be_deleted_and_leaves_nothing(
         batches.remove(services, account, batch.id)
 
 
-# Both saw it at work; the one that comes second finds it cancelled, or ended, and would delete what is finished.
-@pytest.mark.parametrize("meanwhile", ["cancelled", "ended"])
-def test_who_cancels_a_batch_that_comes_to_its_end_meanwhile_deletes_nothing(
+# Both requests read the batch as unfinished. The second one finds it finished and must not delete the results.
+@pytest.mark.parametrize("meanwhile", ["cancelled", "finished"])
+def test_cancel_of_batch_finished_meanwhile_deletes_nothing(
     services: Services,
     account: Account,
     batch_of: Any,
-    result_of: Any,
+    make_result: Any,
     read_image: Callable[[int], Image],
     stored_keys: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     meanwhile: str,
 ) -> None:
     batch, (first, second) = batch_of(2)
-    done, at_work = jobs.claim(services, first.id), jobs.claim(services, second.id)
-    jobs.complete(services, done, result_of(done))
-    result = result_of(at_work)
-    look = batches.get
+    done, claimed = jobs.claim(services, first.id), jobs.claim(services, second.id)
+    jobs.complete(services, done, make_result(done))
+    result = make_result(claimed)
+    get = batches.get
 
-    def look_before_it_ends(*arguments: Any) -> WholeBatch:
-        monkeypatch.setattr(batches, "get", look)
-        seen = look(*arguments)
+    def read_before_it_ends(*arguments: Any) -> WholeBatch:
+        monkeypatch.setattr(batches, "get", get)
+        found = get(*arguments)
         if meanwhile == "cancelled":
             assert batches.remove(services, account, batch.id) is False
         else:
-            assert jobs.complete(services, at_work, result)
-        return seen
+            assert jobs.complete(services, claimed, result)
+        return found
 
-    monkeypatch.setattr(batches, "get", look_before_it_ends)
+    monkeypatch.setattr(batches, "get", read_before_it_ends)
     assert batches.remove(services, account, batch.id) is False
 
     assert batches.get(services, account, batch.id).batch.status.terminal
@@ -384,35 +390,34 @@ def test_who_cancels_a_batch_that_comes_to_its_end_meanwhile_deletes_nothing(
     assert len(stored_keys()) == 4
 
 
-# Everybody takes the rows in one order: where writers do not wait for each other, two who took them crosswise
-# would wait for each other.
+# Every transaction locks the rows in the same order: different orders would be a deadlock on PostgreSQL.
 @pytest.mark.parametrize("operation", ["claim", "lose", "complete", "fail", "delete", "cancel"])
-def test_the_batch_is_held_before_its_images_and_these_before_the_quota(
+def test_lock_order_is_batch_image_quota(
     services: Services,
     account: Account,
     batch_of: Any,
-    result_of: Any,
+    make_result: Any,
     operation: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     batch, (first, _) = batch_of(2)
     claimed = first if operation in {"claim", "delete", "cancel"} else jobs.claim(services, first.id)
-    taken: list[str] = []
+    locks: list[str] = []
 
-    def note(owner: Any, method: str, word: str) -> None:
+    def record(owner: Any, method: str, lock: str) -> None:
         original = getattr(owner, method)
 
-        def noting(*arguments: Any, **options: Any) -> Any:
-            taken.append(word)
+        def recording(*arguments: Any, **options: Any) -> Any:
+            locks.append(lock)
             return original(*arguments, **options)
 
-        monkeypatch.setattr(owner, method, noting)
+        monkeypatch.setattr(owner, method, recording)
 
-    note(Batches, "locked", "batch")
+    record(Batches, "locked", "batch")
     for method in ("locked", "locked_of", "step"):
-        note(Images, method, "image")
-    note(QuotaUsage, "give_back", "quota")
-    result = result_of(claimed)
+        record(Images, method, "image")
+    record(QuotaUsage, "release", "quota")
+    result = make_result(claimed)
     steps: dict[str, Callable[[], object]] = {
         "claim": lambda: jobs.claim(services, claimed.id),
         "lose": lambda: jobs.lose(services, claimed),
@@ -422,14 +427,14 @@ def test_the_batch_is_held_before_its_images_and_these_before_the_quota(
         "cancel": lambda: batches.remove(services, account, batch.id),
     }
     steps[operation]()
-    assert taken[:2] == ["batch", "image"]
-    assert taken.count("batch") == 1
+    assert locks[:2] == ["batch", "image"]
+    assert locks.count("batch") == 1
     if operation in {"fail", "delete"}:
-        assert taken == ["batch", "image", "quota"]
+        assert locks == ["batch", "image", "quota"]
 
 
-# A lease is nothing that a batch counts: those who renew one must not stand in line for it.
-def test_renewing_and_handing_back_hold_no_batch(
+# A lease does not change a batch's counters, so renewing must not wait for the batch's lock.
+def test_renew_and_release_do_not_lock_the_batch(
     services: Services, batch_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed = jobs.claim(services, batch_of(1).images[0].id)
@@ -438,33 +443,33 @@ def test_renewing_and_handing_back_hold_no_batch(
     assert jobs.hand_back(services, claimed)
 
 
-# --- whose turn it is
+# --- order of processing
 
 
 @pytest.fixture
 def single(services: Services, account: Account, make_upload: Any) -> Callable[[], Image]:
-    """Submits one more picture by itself."""
+    """Submit one more image outside of a batch."""
     return lambda: images.submit(services, account, make_upload(), UpscaleOptions())
 
 
-def test_single_images_go_before_those_of_batches_the_longest_waiting_first(
+def test_single_images_go_first_in_their_order(
     services: Services, batch_of: Any, single: Callable[[], Image]
 ) -> None:
     first, *_ = batch_of(3).images
     assert jobs.pending_singles_ahead_of(services, first.id) == []
     ids = [single().id for _ in range(2)]
     assert jobs.pending_singles_ahead_of(services, first.id) == ids
-    # Between single ones the queue decides, and what is gone waits for nobody.
+    # The queue decides between single images, and no image goes before an unknown one.
     assert jobs.pending_singles_ahead_of(services, ids[1]) == []
     assert jobs.pending_singles_ahead_of(services, 4711) == []
 
 
-def test_only_what_waits_goes_before(
-    services: Services, batch_of: Any, single: Callable[[], Image], result_of: Any, clock: Any
+def test_only_claimable_images_go_first(
+    services: Services, batch_of: Any, single: Callable[[], Image], make_result: Any, clock: Any
 ) -> None:
     (first,) = batch_of(1).images
-    at_work, done = (jobs.claim(services, single().id) for _ in range(2))
-    jobs.complete(services, done, result_of(done))
+    claimed, done = (jobs.claim(services, single().id) for _ in range(2))
+    jobs.complete(services, done, make_result(done))
     assert jobs.pending_singles_ahead_of(services, first.id) == []
     clock.advance(services.policy.lease)
-    assert jobs.pending_singles_ahead_of(services, first.id) == [at_work.id]
+    assert jobs.pending_singles_ahead_of(services, first.id) == [claimed.id]

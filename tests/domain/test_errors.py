@@ -10,49 +10,49 @@ from domain.database import schema, unit_of_work
 from domain.errors import FieldProblem, InvalidFields, NotDownloadable, UprezError
 
 ERRORS = [
-    thing
+    each
     for module in (errors, job_states, plans, schema, unit_of_work)
-    for thing in vars(module).values()
-    if inspect.isclass(thing) and issubclass(thing, UprezError) and thing.__module__ == module.__name__
+    for each in vars(module).values()
+    if inspect.isclass(each) and issubclass(each, UprezError) and each.__module__ == module.__name__
 ]
 
 
 def drawn_tree() -> list[tuple[int, str]]:
-    """Depth and name of each line of the tree in the module's docstring."""
+    """Return the depth and the name of each line of the tree in the module's docstring."""
     lines = re.findall(r"^((?:│   |├── |└── |    )*)(\w+)", errors.__doc__ or "", re.MULTILINE)
     start = next(index for index, (_, name) in enumerate(lines) if name == "UprezError")
     return [(len(branches) // 4, name) for branches, name in lines[start:]]
 
 
-def test_the_tree_drawn_at_the_top_is_the_tree_of_classes() -> None:
+def test_documented_tree_matches_the_classes() -> None:
     parents: list[str] = []
     drawn = {}
     for depth, name in drawn_tree():
         parents[depth:] = [name]
         drawn[name] = parents[depth - 1] if depth else "Exception"
-    classes = [thing for thing in ERRORS if thing.__module__ == errors.__name__]
-    assert drawn == {thing.__name__: thing.__bases__[0].__name__ for thing in classes}
+    classes = [each for each in ERRORS if each.__module__ == errors.__name__]
+    assert drawn == {each.__name__: each.__bases__[0].__name__ for each in classes}
 
 
-# A code is what an operator's alarms are set on: two errors with one code cannot be told apart.
-def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [thing.code for thing in ERRORS]
+# Operators' alerts use the codes: two errors with one code could not be distinguished.
+def test_every_error_has_a_unique_code() -> None:
+    codes = [each.code for each in ERRORS]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch("[a-z_]+", code) for code in codes)
 
 
-def test_invalid_fields_keep_every_problem_in_the_order_they_were_found() -> None:
+def test_invalid_fields_keep_their_problems_in_order() -> None:
     problems = [
         FieldProblem("image", "required"),
         FieldProblem("scale_factor", "between", {"minimum": 2, "maximum": 4}),
     ]
-    refused = InvalidFields(problems)
+    error = InvalidFields(problems)
     problems.clear()
-    assert [problem.field for problem in refused.problems] == ["image", "scale_factor"]
-    assert str(refused) == "image: required, scale_factor: between"
+    assert [problem.field for problem in error.problems] == ["image", "scale_factor"]
+    assert str(error) == "image: required, scale_factor: between"
 
 
-def test_not_downloadable_says_in_which_state_the_image_is() -> None:
+def test_not_downloadable_has_the_images_status() -> None:
     with pytest.raises(NotDownloadable) as caught:
         raise NotDownloadable("pending")
     assert caught.value.status == "pending"

@@ -28,9 +28,9 @@ from domain.formats import ImageFormat
         ("photo.png\r\nSet-Cookie: a=b", "photo.pngSet-Cookie: a=b"),
         ("pho\tto\x7f\x1b[31m.png", "photo[31m.png"),
         ("photo\u2028and\u2029more.png", "photoandmore.png"),
-        ("photo\u202egnp.exe", "photognp.exe"),  # right to left: looks like photoexe.png
+        ("photo\u202egnp.exe", "photognp.exe"),  # with right-to-left text it is displayed as photoexe.png
         ("\ufeffphoto\u200b.png", "photo.png"),
-        ("\ud800photo\udfff.png", "photo.png"),  # bad UTF-8, as surrogates
+        ("\ud800photo\udfff.png", "photo.png"),  # invalid UTF-8, decoded as surrogates
         ("photo\ufffd.png", "photo\ufffd.png"),
         ('"quoted"; filename=evil.png', '"quoted"; filename=evil.png'),
         ("CON", "CON"),
@@ -44,11 +44,11 @@ from domain.formats import ImageFormat
         (".htaccess", "htaccess"),
         ("  photo.png  ", "photo.png"),
         ("photo.png. . .", "photo.png"),
-        ("e\u0301t\u00e9.png", "\u00e9t\u00e9.png"),  # one form for what looks the same
+        ("e\u0301t\u00e9.png", "\u00e9t\u00e9.png"),  # equal-looking names have one form
         ("e\u200b\u0301.png", "\u00e9.png"),
     ],
 )
-def test_a_name_is_cleaned_and_never_a_path(name: str, cleaned: str) -> None:
+def test_name_is_cleaned_and_never_a_path(name: str, cleaned: str) -> None:
     assert clean_filename(name) == cleaned
 
 
@@ -65,7 +65,7 @@ def test_a_name_is_cleaned_and_never_a_path(name: str, cleaned: str) -> None:
         ("ä" * 300 + ".png", "ä" * 251 + ".png"),
     ],
 )
-def test_a_name_is_cut_to_what_the_table_holds_and_keeps_its_extension(name: str, cleaned: str) -> None:
+def test_long_name_is_cut_and_keeps_its_extension(name: str, cleaned: str) -> None:
     assert clean_filename(name) == cleaned
 
 
@@ -73,11 +73,11 @@ def test_a_name_is_cut_to_what_the_table_holds_and_keeps_its_extension(name: str
     st.text(alphabet=st.characters(), max_size=300)
     | st.text(alphabet="./\\ a\0\u0301\u2028\u200bé", max_size=300)
 )
-def test_no_name_is_ever_unclean(name: str) -> None:
+def test_cleaned_name_is_valid_for_any_input(name: str) -> None:
     cleaned = clean_filename(name)
     assert 1 <= len(cleaned) <= 255
     assert not set(cleaned) & set("/\\")
-    assert not any(unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for letter in cleaned)
+    assert not any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in cleaned)
     assert cleaned == cleaned.strip(" .")
     assert clean_filename(cleaned) == cleaned
     cleaned.encode("utf-8")
@@ -103,14 +103,14 @@ def test_no_name_is_ever_unclean(name: str) -> None:
         ("image", ImageFormat.TIFF, "image.tiff"),
     ],
 )
-def test_a_downloads_extension_says_what_the_content_is(
-    submitted: Any, filename: str, image_format: ImageFormat, downloaded: str
+def test_download_name_has_the_extension_of_its_format(
+    submit_image: Any, filename: str, image_format: ImageFormat, downloaded: str
 ) -> None:
-    image = replace(submitted(), filename=filename, image_format=image_format)
+    image = replace(submit_image(), filename=filename, image_format=image_format)
     assert download_filename(image) == downloaded
 
 
-# Most file systems hold 255: a name that filled the table must leave room for the extension it gets.
-def test_a_downloads_name_with_its_new_extension_is_still_short_enough(submitted: Any) -> None:
-    image = replace(submitted(), filename="a" * 255, image_format=ImageFormat.TIFF)
+# Most file systems allow 255 characters, including a new extension.
+def test_download_name_with_new_extension_is_short_enough(submit_image: Any) -> None:
+    image = replace(submit_image(), filename="a" * 255, image_format=ImageFormat.TIFF)
     assert download_filename(image) == "a" * 250 + ".tiff"

@@ -16,7 +16,7 @@ from domain.formats import ImageFormat, format_named
         (ImageFormat.GIF, ".gif", "image/gif"),
     ],
 )
-def test_each_format_of_the_contract_has_its_usual_extension_and_media_type(
+def test_format_has_its_extension_and_media_type(
     image_format: ImageFormat, extension: str, media_type: str
 ) -> None:
     assert image_format.extension == extension
@@ -24,13 +24,13 @@ def test_each_format_of_the_contract_has_its_usual_extension_and_media_type(
     assert image_format.media_type == media_type
 
 
-def test_the_formats_are_the_six_of_the_contract() -> None:
+def test_formats_are_those_of_the_contract() -> None:
     assert [image_format.value for image_format in ImageFormat] == [
         "jpeg", "png", "webp", "bmp", "tiff", "gif",
     ]  # fmt: skip
 
 
-# Otherwise a right extension would be «put right» into another one.
+# Otherwise a correct extension could be replaced by another one.
 def test_no_extension_belongs_to_two_formats() -> None:
     extensions = [extension for image_format in ImageFormat for extension in image_format.extensions]
     assert len(set(extensions)) == len(extensions)
@@ -48,7 +48,5 @@ def test_no_extension_belongs_to_two_formats() -> None:
         ("", None),
     ],
 )
-def test_a_files_name_speaks_of_a_format_by_its_last_extension(
-    filename: str, image_format: ImageFormat | None
-) -> None:
+def test_last_extension_determines_the_format(filename: str, image_format: ImageFormat | None) -> None:
     assert format_named(filename) is image_format

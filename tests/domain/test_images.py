@@ -35,10 +35,14 @@ pytestmark = pytest.mark.both_databases
 
 
 def problems_of(
-    services: Services, account: Account, upload: Upload | None, options: UpscaleOptions, *known: FieldProblem
+    services: Services,
+    account: Account,
+    upload: Upload | None,
+    options: UpscaleOptions,
+    *schema_problems: FieldProblem,
 ) -> list[tuple[str, str]]:
     with pytest.raises(InvalidFields) as caught:
-        images.submit(services, account, upload, options, known)
+        images.submit(services, account, upload, options, schema_problems)
     return [(problem.field, problem.rule) for problem in caught.value.problems]
 
 
@@ -46,22 +50,22 @@ def problems_of(
 def nothing_stored(
     database: Any, stored_keys: Callable[[], list[str]], queue: Any, used: Callable[[Account], int]
 ) -> Callable[[Account], None]:
-    """Asserts that an account has no row, no file, no quota used, and nobody was told anything."""
+    """Provide a check that an account has no row, no file and no used quota, and that no worker was notified."""
 
-    def check(account: Account) -> None:
+    def expect_nothing_stored(account: Account) -> None:
         with database.reading() as work:
             assert work.images.page(account.id, None, limit=1, offset=0) == ([], 0)
         assert stored_keys() == []
         assert used(account) == 0
         assert queue.notified == []
 
-    return check
+    return expect_nothing_stored
 
 
-# --- submitting
+# --- submit
 
 
-def test_a_submitted_image_is_pending_with_everything_known_of_it(
+def test_submitted_image_is_pending_with_all_its_facts(
     services: Services, account: Account, make_upload: Any, clock: Any, read_image: Callable[[int], Image]
 ) -> None:
     upload = make_upload("Ferien.jpeg", image_format=ImageFormat.JPEG, size=(640, 480), padding=1000)
@@ -80,8 +84,8 @@ def test_a_submitted_image_is_pending_with_everything_known_of_it(
     assert (image.progress, image.result, image.error) == (0, None, None)
 
 
-# The client's name says nothing about where a file lies; its format does so about the extension.
-def test_the_original_lies_under_a_made_up_name_byte_for_byte(
+# The client's file name does not affect the key; the format determines its extension.
+def test_original_is_stored_unchanged_under_a_random_key(
     services: Services, account: Account, make_upload: Any, stored_keys: Callable[[], list[str]]
 ) -> None:
     upload = make_upload("../../etc/passwd", image_format=ImageFormat.BMP, padding=300_000)
@@ -96,59 +100,57 @@ def test_the_original_lies_under_a_made_up_name_byte_for_byte(
         assert stored.read() == upload.content.read()
 
 
-def test_two_uploads_of_one_file_are_two_images(
-    services: Services, account: Account, make_upload: Any
-) -> None:
+def test_same_file_twice_creates_two_images(services: Services, account: Account, make_upload: Any) -> None:
     first, second = (images.submit(services, account, make_upload(), UpscaleOptions()) for _ in range(2))
     assert second.id > first.id
     assert second.original_key != first.original_key
 
 
-def test_a_target_is_kept_as_it_was_asked_for(services: Services, account: Account, make_upload: Any) -> None:
+def test_requested_target_is_stored(services: Services, account: Account, make_upload: Any) -> None:
     image = images.submit(services, account, make_upload(size=(100, 50)), UpscaleOptions(target_height=101))
     assert image.sizing == Sizing(target_height=101)
 
 
-# Wrong orders lose images or bill for nothing: no quota without a file, no row without quota, no
-# message before the row is there for everybody.
-def test_submitting_goes_file_then_quota_then_row_then_message(
+# Another order would lose images or reserve quota for nothing: the file comes before the quota, the quota before the
+# row, and the commit before the message.
+def test_submit_order_is_file_quota_commit_message(
     make_services: Any, account: Account, make_upload: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    events: list[str] = []
 
-    def note(owner: Any, method: str, word: str) -> None:
+    def record(owner: Any, method: str, name: str) -> None:
         original = getattr(owner, method)
 
-        def noting(*arguments: Any, **options: Any) -> Any:
-            told.append(word)
+        def recording(*arguments: Any, **options: Any) -> Any:
+            events.append(name)
             return original(*arguments, **options)
 
-        monkeypatch.setattr(owner, method, noting)
+        monkeypatch.setattr(owner, method, recording)
 
     services = make_services()
-    note(services.store, "put", "file")
-    note(services.queue, "notify", "message")
-    note(images.quota, "take", "quota")
-    note(UnitOfWork, "commit", "commit")
+    record(services.store, "put", "file")
+    record(services.queue, "notify", "message")
+    record(images.quota, "reserve", "quota")
+    record(UnitOfWork, "commit", "commit")
     images.submit(services, account, make_upload(), UpscaleOptions())
-    assert told == ["file", "quota", "commit", "message"]
+    assert events == ["file", "quota", "commit", "message"]
 
 
-def test_whoever_is_told_finds_the_row(
+def test_worker_is_notified_after_the_row_exists(
     make_services: Any, account: Account, make_upload: Any, read_image: Callable[[int], Image | None]
 ) -> None:
     found = []
 
-    class LookingQueue:
+    class ReadingQueue:
         def notify(self, image_id: int) -> bool:
             found.append(read_image(image_id))
             return True
 
-    image = images.submit(make_services(queue=LookingQueue()), account, make_upload(), UpscaleOptions())
+    image = images.submit(make_services(queue=ReadingQueue()), account, make_upload(), UpscaleOptions())
     assert found == [image]
 
 
-def test_an_image_is_accepted_while_the_queue_is_down(
+def test_submit_succeeds_while_the_queue_is_down(
     services: Services, account: Account, make_upload: Any, queue: Any
 ) -> None:
     queue.broken = True
@@ -156,7 +158,7 @@ def test_an_image_is_accepted_while_the_queue_is_down(
     assert images.get(services, account, image.id).status is Status.PENDING
 
 
-def test_over_the_quota_nothing_is_stored(
+def test_submit_over_the_quota_stores_nothing(
     services: Services,
     make_account: Any,
     make_upload: Any,
@@ -175,8 +177,8 @@ def test_over_the_quota_nothing_is_stored(
     assert queue.notified == []
 
 
-# Only a request that is otherwise right can be over quota.
-def test_a_wrong_request_is_told_so_before_the_quota_is_looked_at(
+# The quota is checked only for a request without other errors.
+def test_invalid_fields_are_reported_before_the_quota(
     services: Services, make_account: Any, make_upload: Any
 ) -> None:
     account = make_account("free")
@@ -186,7 +188,7 @@ def test_a_wrong_request_is_told_so_before_the_quota_is_looked_at(
     assert wrong == [("target_width", "larger_than_original")]
 
 
-def test_an_outage_of_the_store_leaves_no_row_and_costs_nothing(
+def test_store_outage_leaves_no_row_and_no_used_quota(
     make_services: Any, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
 ) -> None:
     class FullStore:
@@ -198,7 +200,7 @@ def test_an_outage_of_the_store_leaves_no_row_and_costs_nothing(
     nothing_stored(account)
 
 
-def test_an_outage_of_the_database_leaves_no_file(
+def test_database_outage_leaves_no_file(
     services: Services,
     account: Account,
     make_upload: Any,
@@ -215,9 +217,9 @@ def test_an_outage_of_the_database_leaves_no_file(
     nothing_stored(account)
 
 
-# The rows may be there, and who deleted their files would have taken pictures in and lost them.
+# The rows may exist: deleting their files could lose accepted images.
 @pytest.mark.both_databases
-def test_files_whose_rows_may_have_been_committed_stay(
+def test_files_stay_when_the_commit_is_uncertain(
     services: Services,
     account: Account,
     make_upload: Any,
@@ -231,42 +233,42 @@ def test_files_whose_rows_may_have_been_committed_stay(
     ((image,), total) = images.list_page(services, account, None, 1, 15)
     assert total == 1
     assert stored_keys() == [image.original_key]
-    assert f"may be nobody's: {image.original_key}" in caplog.text
+    assert f"commit_uncertain possibly_unused_keys={image.original_key}" in caplog.text
 
 
-# The store fails too, just when the file is to be taken back: the client still hears what was the matter.
-def test_a_file_that_cannot_be_taken_back_does_not_hide_the_reason(
+# The store also fails to delete the file: the client must still get the first error.
+def test_failed_cleanup_does_not_hide_the_first_error(
     make_services: Any,
     make_account: Any,
     make_upload: Any,
     store: LocalFiles,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class StoreThatKeeps:
+    class UndeletingStore:
         put = staticmethod(store.put)
 
         def delete(self, key: str) -> None:
-            raise Unavailable("The store is gone.")
+            raise Unavailable("The store cannot be reached.")
 
-    services = make_services(store=StoreThatKeeps())
+    services = make_services(store=UndeletingStore())
     account = make_account("free")
     for _ in range(2):
         images.submit(services, account, make_upload(), UpscaleOptions())
     with pytest.raises(QuotaExceeded):
         images.submit(services, account, make_upload(), UpscaleOptions())
-    assert "could not be deleted" in caplog.text
+    assert "file_not_deleted" in caplog.text
 
 
-# --- what is wrong with a submission
+# --- invalid submissions
 
 
-def test_everything_wrong_is_told_at_once_with_what_was_known_before(
+def test_submit_reports_all_problems_together(
     services: Services, account: Account, nothing_stored: Callable[[Account], None]
 ) -> None:
-    no_picture = Upload("photo.png", io.BytesIO(b"no picture"), 10)
-    known = FieldProblem("scale_facter", "unknown")
+    invalid = Upload("photo.png", io.BytesIO(b"not image!"), 10)
+    problem = FieldProblem("scale_facter", "unknown")
     assert problems_of(
-        services, account, no_picture, UpscaleOptions(scale_factor=2, target_width=5), known
+        services, account, invalid, UpscaleOptions(scale_factor=2, target_width=5), problem
     ) == [
         ("scale_facter", "unknown"),
         ("image", "picture"),
@@ -275,34 +277,36 @@ def test_everything_wrong_is_told_at_once_with_what_was_known_before(
     nothing_stored(account)
 
 
-def test_a_problem_known_before_refuses_a_submission_that_is_otherwise_right(
+def test_schema_problem_alone_refuses_a_submission(
     services: Services, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
 ) -> None:
-    known = FieldProblem("is_admin", "unknown")
-    assert problems_of(services, account, make_upload(), UpscaleOptions(), known) == [("is_admin", "unknown")]
+    problem = FieldProblem("is_admin", "unknown")
+    assert problems_of(services, account, make_upload(), UpscaleOptions(), problem) == [
+        ("is_admin", "unknown")
+    ]
     nothing_stored(account)
 
 
-def test_without_a_file_only_what_the_contract_said_is_said(services: Services, account: Account) -> None:
-    known = FieldProblem("image", "required")
-    assert problems_of(services, account, None, UpscaleOptions(target_width=5), known) == [
+def test_missing_file_gives_no_further_error(services: Services, account: Account) -> None:
+    problem = FieldProblem("image", "required")
+    assert problems_of(services, account, None, UpscaleOptions(target_width=5), problem) == [
         ("image", "required")
     ]
 
 
-# Nothing was sent, as far as the rules can see, but not because the caller is content with the default:
-# no error may stand on a factor that nobody sent.
+# The malformed option is missing in the options, but the default factor was not requested: an error of that factor
+# would be misleading.
 @pytest.mark.parametrize("field", ["scale_factor", "target_width", "target_height"])
-def test_a_malformed_size_is_not_taken_for_the_default(
+def test_malformed_size_is_not_replaced_by_the_default(
     services: Services, account: Account, make_upload: Any, field: str
 ) -> None:
-    known = FieldProblem(field, "integer")
+    problem = FieldProblem(field, "integer")
     upload = make_upload(size=(9000, 10))
-    assert problems_of(services, account, upload, UpscaleOptions(), known) == [(field, "integer")]
+    assert problems_of(services, account, upload, UpscaleOptions(), problem) == [(field, "integer")]
     assert problems_of(services, account, upload, UpscaleOptions()) == [("scale_factor", "result_side")]
 
 
-def test_a_model_that_is_offered_is_kept_with_the_image(
+def test_offered_model_is_stored_with_the_image(
     make_services: Any, account: Account, make_upload: Any, read_image: Callable[[int], Image]
 ) -> None:
     services = make_services(policy=Policy(model_choices={"fast": "a-model", "photo": "another"}))
@@ -311,7 +315,7 @@ def test_a_model_that_is_offered_is_kept_with_the_image(
         assert image.model_choice == read_image(image.id).model_choice == word
 
 
-def test_a_model_that_is_not_offered_is_refused_with_those_that_are(
+def test_unknown_model_is_refused_with_the_offered_ones(
     make_services: Any, account: Account, make_upload: Any, nothing_stored: Callable[[Account], None]
 ) -> None:
     for choices, offered in (({}, "auto"), ({"fast": "a-model", "photo": "another"}, "auto, fast, photo")):
@@ -322,7 +326,7 @@ def test_a_model_that_is_not_offered_is_refused_with_those_that_are(
     nothing_stored(account)
 
 
-def test_a_wrong_model_is_told_beside_a_wrong_size(
+def test_model_and_size_problems_are_reported_together(
     services: Services, account: Account, make_upload: Any
 ) -> None:
     both = UpscaleOptions(scale_factor=2, target_width=9, model="fast")
@@ -330,7 +334,7 @@ def test_a_wrong_model_is_told_beside_a_wrong_size(
         ("model", "offered"),
         ("scale_factor", "excluded_by_target"),
     ]
-    # Who asked for no size and for a model that there is not asked for the default size all the same.
+    # A request with an unknown model and without a size has requested the default size.
     upload, unknown = make_upload(size=(9000, 10)), FieldProblem("model", "one_of")
     assert problems_of(services, account, upload, UpscaleOptions(), unknown) == [
         ("model", "one_of"),
@@ -344,18 +348,16 @@ def test_a_wrong_model_is_told_beside_a_wrong_size(
     ]
 
 
-def test_a_file_of_exactly_the_largest_size_passes(
-    make_services: Any, account: Account, make_upload: Any
-) -> None:
+def test_file_of_the_maximum_size_is_accepted(make_services: Any, account: Account, make_upload: Any) -> None:
     upload = make_upload(padding=5000)
     exact = make_services(policy=Policy(max_upload_bytes=upload.bytes))
     assert images.submit(exact, account, upload, UpscaleOptions()).original_bytes == upload.bytes
 
 
-def test_a_file_one_byte_larger_is_refused_without_being_read(make_services: Any, account: Account) -> None:
+def test_too_large_file_is_refused_without_reading_it(make_services: Any, account: Account) -> None:
     class Unreadable(io.BytesIO):
         def read(self, *_: Any) -> bytes:
-            raise AssertionError("Nobody asked for it.")
+            raise AssertionError("The file must not be read.")
 
     services = make_services(policy=Policy(max_upload_bytes=10 * 1024))
     with pytest.raises(InvalidFields) as caught:
@@ -363,7 +365,7 @@ def test_a_file_one_byte_larger_is_refused_without_being_read(make_services: Any
     assert caught.value.problems == (FieldProblem("image", "max_kilobytes", {"maximum": 10}),)
 
 
-def test_a_picture_of_exactly_the_most_pixels_passes(
+def test_image_of_the_maximum_pixels_is_accepted(
     make_services: Any, account: Account, make_upload: Any
 ) -> None:
     services = make_services(policy=Policy(max_input_pixels=100))
@@ -376,9 +378,7 @@ def test_a_picture_of_exactly_the_most_pixels_passes(
     assert caught.value.problems == (FieldProblem("image", "max_pixels", {"maximum": 100}),)
 
 
-def test_forty_megapixels_are_the_most_by_default(
-    services: Services, account: Account, make_upload: Any
-) -> None:
+def test_default_maximum_is_40_megapixels(services: Services, account: Account, make_upload: Any) -> None:
     options = UpscaleOptions(target_width=8001)
     assert images.submit(services, account, make_upload(size=(8000, 5000)), options).id
     assert problems_of(services, account, make_upload(size=(8000, 5001)), options) == [
@@ -387,7 +387,7 @@ def test_forty_megapixels_are_the_most_by_default(
 
 
 @pytest.mark.parametrize(
-    ("image_format", "further", "rule"),
+    ("image_format", "more_frames", "rule"),
     [
         (ImageFormat.GIF, 199, None),
         (ImageFormat.GIF, 200, "max_frames"),
@@ -397,15 +397,15 @@ def test_forty_megapixels_are_the_most_by_default(
         (ImageFormat.TIFF, 50, "max_pages"),
     ],
 )
-def test_frames_and_pages_have_a_limit(
+def test_number_of_frames_and_pages_is_limited(
     make_services: Any,
     account: Account,
     make_upload: Any,
     image_format: ImageFormat,
-    further: int,
+    more_frames: int,
     rule: str | None,
 ) -> None:
-    facts = ImageFacts(image_format, Size(8, 6), (Size(8, 6),) * further)
+    facts = ImageFacts(image_format, Size(8, 6), (Size(8, 6),) * more_frames)
     services = make_services(probe=lambda _content: facts)
     if rule is None:
         assert images.submit(services, account, make_upload(), UpscaleOptions()).original_size == (8, 6)
@@ -413,9 +413,7 @@ def test_frames_and_pages_have_a_limit(
         assert problems_of(services, account, make_upload(), UpscaleOptions()) == [("image", rule)]
 
 
-def test_the_pixels_of_all_frames_count_together(
-    make_services: Any, account: Account, make_upload: Any
-) -> None:
+def test_pixels_of_all_frames_count_together(make_services: Any, account: Account, make_upload: Any) -> None:
     facts = ImageFacts(ImageFormat.TIFF, Size(10, 5), (Size(10, 4), Size(2, 5)))
     services = make_services(
         probe=lambda _content: facts, policy=Policy(max_input_pixels=100, result_caps=Caps(max_pixels=800))
@@ -424,13 +422,11 @@ def test_the_pixels_of_all_frames_count_together(
     assert problems_of(services, account, make_upload(), UpscaleOptions(scale_factor=3)) == [
         ("scale_factor", "result_pixels")
     ]
-    fewer = replace(services, policy=replace(services.policy, max_input_pixels=99))
-    assert problems_of(fewer, account, make_upload(), UpscaleOptions()) == [("image", "max_pixels")]
+    smaller = replace(services, policy=replace(services.policy, max_input_pixels=99))
+    assert problems_of(smaller, account, make_upload(), UpscaleOptions()) == [("image", "max_pixels")]
 
 
-def test_the_cap_of_the_result_is_the_formats_own(
-    services: Services, account: Account, make_upload: Any
-) -> None:
+def test_result_cap_depends_on_the_format(services: Services, account: Account, make_upload: Any) -> None:
     upload = {
         image_format: make_upload(image_format=image_format, size=(8192, 1))
         for image_format in (ImageFormat.PNG, ImageFormat.WEBP)
@@ -441,16 +437,14 @@ def test_the_cap_of_the_result_is_the_formats_own(
     ]
 
 
-def test_the_cap_of_the_result_is_the_operators(
-    make_services: Any, account: Account, make_upload: Any
-) -> None:
+def test_result_cap_is_configurable(make_services: Any, account: Account, make_upload: Any) -> None:
     services = make_services(policy=Policy(result_caps=Caps(max_pixels=100)))
     assert problems_of(services, account, make_upload(size=(6, 5)), UpscaleOptions()) == [
         ("scale_factor", "result_pixels")
     ]
 
 
-def test_the_plan_decides_how_far_a_picture_is_enlarged(
+def test_plan_limits_the_scale_factor(
     make_services: Any, plans: Any, make_account: Any, make_upload: Any
 ) -> None:
     small = type(plans)([replace(plan, max_scale=2) for plan in plans])
@@ -461,46 +455,48 @@ def test_the_plan_decides_how_far_a_picture_is_enlarged(
     assert images.submit(services, account, make_upload(), UpscaleOptions(scale_factor=2)).id
 
 
-# --- looking
+# --- read and list
 
 
-def test_an_image_is_read_by_its_owner(services: Services, account: Account, submitted: Any) -> None:
-    image = submitted()
+def test_owner_reads_the_image(services: Services, account: Account, submit_image: Any) -> None:
+    image = submit_image()
     assert images.get(services, account, image.id) == image
 
 
-# Told apart by nothing: whoever tries ids learns nothing of other people.
+# The errors are equal, so that trying ids reveals nothing about other accounts.
 @pytest.mark.parametrize("operation", [images.get, images.download, images.delete])
-def test_somebody_elses_image_is_as_unknown_as_one_that_does_not_exist(
-    operation: Any, services: Services, make_account: Any, submitted: Any, read_image: Callable[[int], Image]
+def test_other_accounts_image_looks_like_an_unknown_one(
+    operation: Any,
+    services: Services,
+    make_account: Any,
+    submit_image: Any,
+    read_image: Callable[[int], Image],
 ) -> None:
-    image, stranger = submitted(), make_account()
-    refusals = []
+    image, other = submit_image(), make_account()
+    errors = []
     for image_id in (image.id, 4711):
         with pytest.raises(NotFound) as caught:
-            operation(services, stranger, image_id)
-        refusals.append(caught.value.args)
-    assert refusals[0] == refusals[1]
+            operation(services, other, image_id)
+        errors.append(caught.value.args)
+    assert errors[0] == errors[1]
     assert read_image(image.id) == image
 
 
-def test_a_list_has_the_newest_first_and_the_higher_id_first_among_equals(
-    services: Services, account: Account, submitted: Any, clock: Any
+def test_list_is_ordered_by_time_and_id_descending(
+    services: Services, account: Account, submit_image: Any, clock: Any
 ) -> None:
     made = []
     for step in (0, 1, 0, 0, -3, 2):
         clock.advance(timedelta(seconds=step))
-        made.append(submitted())
+        made.append(submit_image())
     listed = images.list_page(services, account, None, 1, 100)
     expected = sorted(made, key=lambda image: (image.created_at, image.id), reverse=True)
     assert [image.id for image in listed.images] == [image.id for image in expected]
     assert listed.total == 6
 
 
-def test_pages_follow_each_other_without_gap_or_overlap(
-    services: Services, account: Account, submitted: Any
-) -> None:
-    newest_first = [submitted().id for _ in range(7)][::-1]
+def test_pages_have_no_gap_and_no_overlap(services: Services, account: Account, submit_image: Any) -> None:
+    newest_first = [submit_image().id for _ in range(7)][::-1]
     pages = [images.list_page(services, account, None, page, 3) for page in (1, 2, 3)]
     assert [[image.id for image in page.images] for page in pages] == [
         newest_first[:3], newest_first[3:6], newest_first[6:],
@@ -508,21 +504,21 @@ def test_pages_follow_each_other_without_gap_or_overlap(
     assert {page.total for page in pages} == {7}
 
 
-# The last is the largest that the contract lets through: its offset must be one that a database takes.
+# The last page number is the largest that the contract accepts: its offset must fit in the database's integer.
 @pytest.mark.parametrize("page", [2, 3, 10**6, 2**53 - 1])
-def test_past_the_end_a_page_is_empty_and_still_counts_all(
-    services: Services, account: Account, submitted: Any, page: int
+def test_page_past_the_end_is_empty_with_the_total(
+    services: Services, account: Account, submit_image: Any, page: int
 ) -> None:
-    submitted()
+    submit_image()
     assert images.list_page(services, account, None, page, 100) == ([], 1)
 
 
-def test_a_list_shows_only_the_accounts_own_and_only_the_wanted_status(
-    services: Services, account: Account, make_account: Any, submitted: Any, result_of: Any
+def test_list_is_filtered_by_account_and_status(
+    services: Services, account: Account, make_account: Any, submit_image: Any, make_result: Any
 ) -> None:
-    pending, processing, completed, failed = (submitted() for _ in range(4))
+    pending, processing, completed, failed = (submit_image() for _ in range(4))
     jobs.claim(services, processing.id)
-    jobs.complete(services, claimed := jobs.claim(services, completed.id), result_of(claimed))
+    jobs.complete(services, claimed := jobs.claim(services, completed.id), make_result(claimed))
     jobs.fail(services, jobs.claim(services, failed.id), "No.", refund=False)
 
     def listed(status: Status | None, account: Account = account) -> list[int]:
@@ -538,30 +534,30 @@ def test_a_list_shows_only_the_accounts_own_and_only_the_wanted_status(
     assert listed(None, make_account()) == []
 
 
-# --- downloading
+# --- download
 
 
-def test_a_completed_image_downloads_its_result_under_the_clients_name_for_an_hour(
-    services: Services, account: Account, submitted: Any, result_of: Any, store: LocalFiles, clock: Any
+def test_result_is_downloadable_for_an_hour(
+    services: Services, account: Account, submit_image: Any, make_result: Any, store: LocalFiles, clock: Any
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
-    result: Result = result_of(claimed)
+    claimed = jobs.claim(services, submit_image().id)
+    result: Result = make_result(claimed)
     jobs.complete(services, claimed, result)
     url, filename = images.download(services, account, claimed.id)
     assert filename == "photo.png"
     signed = url.removeprefix("/api/files/")
     clock.advance(services.policy.download_link_lifetime - timedelta(seconds=1))
-    path, named = store.open_signed(signed, clock.now())
-    assert named == "photo.png"
+    path, name = store.open_signed(signed, clock.now())
+    assert name == "photo.png"
     with services.store.open(result.key) as stored:
         assert path.read_bytes() == stored.read()
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING, Status.FAILED])
-def test_what_is_not_completed_says_in_which_state_it_is(
-    services: Services, account: Account, submitted: Any, status: Status
+def test_download_error_contains_the_status(
+    services: Services, account: Account, submit_image: Any, status: Status
 ) -> None:
-    image = submitted()
+    image = submit_image()
     if status is not Status.PENDING:
         claimed = jobs.claim(services, image.id)
         if status is Status.FAILED:
@@ -571,18 +567,18 @@ def test_what_is_not_completed_says_in_which_state_it_is(
     assert caught.value.status == status.value
 
 
-# --- deleting
+# --- delete
 
 
-def test_deleting_a_pending_image_gives_its_quota_back(
+def test_deleting_a_pending_image_releases_its_quota(
     services: Services,
     account: Account,
-    submitted: Any,
+    submit_image: Any,
     stored_keys: Callable[[], list[str]],
     used: Callable[[Account], int],
     read_image: Callable[[int], Image | None],
 ) -> None:
-    image = submitted()
+    image = submit_image()
     images.delete(services, account, image.id)
     assert read_image(image.id) is None
     assert stored_keys() == []
@@ -591,20 +587,20 @@ def test_deleting_a_pending_image_gives_its_quota_back(
         jobs.claim(services, image.id)
 
 
-# Whatever has begun is paid for: else one could have pictures for nothing, by deleting each in time.
+# Otherwise clients could get results for free by deleting each image in time.
 @pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED, Status.FAILED])
-def test_deleting_an_image_that_was_begun_gives_nothing_back(
+def test_deleting_a_claimed_image_releases_no_quota(
     services: Services,
     account: Account,
-    submitted: Any,
-    result_of: Any,
+    submit_image: Any,
+    make_result: Any,
     status: Status,
     stored_keys: Callable[[], list[str]],
     used: Callable[[Account], int],
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
+    claimed = jobs.claim(services, submit_image().id)
     if status is Status.COMPLETED:
-        jobs.complete(services, claimed, result_of(claimed))
+        jobs.complete(services, claimed, make_result(claimed))
     if status is Status.FAILED:
         jobs.fail(services, claimed, "No.", refund=False)
     images.delete(services, account, claimed.id)
@@ -614,57 +610,57 @@ def test_deleting_an_image_that_was_begun_gives_nothing_back(
         images.get(services, account, claimed.id)
 
 
-# Handed back it waits like a pending one, but it was begun, and status never goes back.
-def test_deleting_an_image_that_was_handed_back_gives_nothing_back(
-    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+# A released image is claimable like a pending one, but its processing has started.
+def test_deleting_a_released_image_releases_no_quota(
+    services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
+    claimed = jobs.claim(services, submit_image().id)
     jobs.hand_back(services, claimed)
     images.delete(services, account, claimed.id)
     assert used(account) == 1
 
 
-def test_a_failed_image_with_its_quota_back_gives_no_more(
-    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+def test_deleting_a_refunded_image_releases_no_quota(
+    services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
-    submitted()
+    claimed = jobs.claim(services, submit_image().id)
+    submit_image()
     jobs.fail(services, claimed, "No.", refund=True)
     images.delete(services, account, claimed.id)
     assert used(account) == 1
 
 
-def test_the_worker_of_a_deleted_image_cannot_bring_it_back(
-    services: Services, account: Account, submitted: Any, result_of: Any, used: Callable[[Account], int]
+def test_worker_cannot_change_a_deleted_image(
+    services: Services, account: Account, submit_image: Any, make_result: Any, used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
+    claimed = jobs.claim(services, submit_image().id)
     images.delete(services, account, claimed.id)
-    assert not jobs.complete(services, claimed, result_of(claimed))
+    assert not jobs.complete(services, claimed, make_result(claimed))
     assert not jobs.fail(services, claimed, "No.", refund=True)
     assert not jobs.lose(services, claimed)
     assert used(account) == 1
 
 
-def test_an_image_is_deleted_once(
-    services: Services, account: Account, submitted: Any, used: Callable[[Account], int]
+def test_second_deletion_raises_not_found(
+    services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
-    image = submitted()
-    submitted()
+    image = submit_image()
+    submit_image()
     images.delete(services, account, image.id)
     with pytest.raises(NotFound):
         images.delete(services, account, image.id)
     assert used(account) == 1
 
 
-# The account sees it gone, which is what counts; the file is a matter of the sweep.
-def test_an_image_is_gone_even_if_its_file_cannot_be_deleted(
-    make_services: Any, account: Account, submitted: Any, caplog: pytest.LogCaptureFixture
+# The row decides what the account sees; a file that stays is logged.
+def test_image_is_deleted_if_its_file_cannot_be(
+    make_services: Any, account: Account, submit_image: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     class StuckStore:
         def delete(self, key: str) -> None:
-            raise Unavailable("The store is gone.")
+            raise Unavailable("The store cannot be reached.")
 
-    image = submitted()
+    image = submit_image()
     services = make_services(store=StuckStore())
     images.delete(services, account, image.id)
     with pytest.raises(NotFound):
@@ -672,11 +668,9 @@ def test_an_image_is_gone_even_if_its_file_cannot_be_deleted(
     assert image.original_key in caplog.text
 
 
-# --- names of files
+# --- file names
 
 
-def test_the_cleaned_name_is_the_one_that_is_kept(
-    services: Services, account: Account, make_upload: Any
-) -> None:
+def test_cleaned_file_name_is_stored(services: Services, account: Account, make_upload: Any) -> None:
     image = images.submit(services, account, make_upload("..\\evil\r\nname.png"), UpscaleOptions())
     assert images.get(services, account, image.id).filename == "evilname.png"

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from domain import images, jobs, quota, uploads
-from domain.database.repositories import Images
+from domain.database.image_repository import Images
 from domain.job_states import NotClaimable, Status
 from domain.services import Policy
 
@@ -25,21 +25,21 @@ pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
-def image(submitted: Callable[[], Image]) -> Image:
-    return submitted()
+def image(submit_image: Callable[[], Image]) -> Image:
+    return submit_image()
 
 
-def vanish(services: Services, clock: Any, image_id: int) -> Image:
-    """A worker that claims the image and is never heard of again."""
+def claim_and_expire(services: Services, clock: Any, image_id: int) -> Image:
+    """Claim the image and let the lease expire, as a worker that was killed does."""
     claimed = jobs.claim(services, image_id)
     clock.advance(services.policy.lease)
     return claimed
 
 
-# --- claiming
+# --- claim
 
 
-def test_a_claim_moves_the_image_to_processing(services: Services, image: Image, clock: Any) -> None:
+def test_claim_moves_the_image_to_processing(services: Services, image: Image, clock: Any) -> None:
     claimed_at = clock.advance(timedelta(seconds=3))
     claimed = jobs.claim(services, image.id)
     assert claimed.status is Status.PROCESSING
@@ -49,30 +49,28 @@ def test_a_claim_moves_the_image_to_processing(services: Services, image: Image,
     assert claimed.created_at == image.created_at
 
 
-def test_an_image_that_does_not_exist_cannot_be_claimed(services: Services) -> None:
+def test_unknown_image_is_not_claimable(services: Services) -> None:
     with pytest.raises(NotClaimable):
         jobs.claim(services, 4711)
 
 
-def test_an_image_that_was_deleted_cannot_be_claimed(
-    services: Services, account: Account, image: Image
-) -> None:
+def test_deleted_image_is_not_claimable(services: Services, account: Account, image: Image) -> None:
     images.delete(services, account, image.id)
     with pytest.raises(NotClaimable):
         jobs.claim(services, image.id)
 
 
-def test_the_second_message_for_an_image_at_work_is_done_at_once(services: Services, image: Image) -> None:
+def test_claimed_image_is_not_claimable_again(services: Services, image: Image) -> None:
     jobs.claim(services, image.id)
     with pytest.raises(NotClaimable):
         jobs.claim(services, image.id)
 
 
-# Processes do not share a Database, so what decides is the file alone.
-def test_of_many_workers_at_once_exactly_one_gets_the_image(
-    make_services: Any, open_again: Callable[[], Database], image: Image
+# Processes do not share a Database object: only the database itself can decide.
+def test_one_of_many_concurrent_claims_succeeds(
+    make_services: Any, reopen_database: Callable[[], Database], image: Image
 ) -> None:
-    workers = [make_services(database=open_again()) for _ in range(8)]
+    workers = [make_services(database=reopen_database()) for _ in range(8)]
     start = Barrier(len(workers))
 
     def claim(worker: Services) -> int:
@@ -87,10 +85,10 @@ def test_of_many_workers_at_once_exactly_one_gets_the_image(
     assert sorted(attempts) == [0] * 7 + [1]
 
 
-# --- keeping
+# --- renew
 
 
-def test_renewing_notes_the_progress_and_prolongs_the_lease(
+def test_renew_stores_progress_and_extends_the_lease(
     services: Services, image: Image, clock: Any, read_image: Callable[[int], Image]
 ) -> None:
     claimed = jobs.claim(services, image.id)
@@ -104,8 +102,8 @@ def test_renewing_notes_the_progress_and_prolongs_the_lease(
         jobs.claim(services, image.id)
 
 
-# ``updated_at`` is what clients poll for; a lease is nothing they can see.
-def test_renewing_is_no_update_that_a_client_sees(
+# ``updated_at`` is the time of the last change that a client can see, and a lease is not visible.
+def test_renew_does_not_change_updated_at(
     services: Services, image: Image, clock: Any, read_image: Callable[[int], Image]
 ) -> None:
     claimed = jobs.claim(services, image.id)
@@ -114,49 +112,45 @@ def test_renewing_is_no_update_that_a_client_sees(
     assert read_image(image.id).updated_at == claimed.updated_at
 
 
-def test_whoever_renews_learns_that_the_image_was_deleted(
-    services: Services, account: Account, image: Image
-) -> None:
+def test_renew_fails_after_the_image_was_deleted(services: Services, account: Account, image: Image) -> None:
     claimed = jobs.claim(services, image.id)
     images.delete(services, account, image.id)
     assert not jobs.renew(services, claimed, 10)
 
 
-def test_whoever_renews_too_late_learns_that_another_has_it(
+def test_renew_fails_after_another_worker_claimed(
     services: Services, image: Image, clock: Any, read_image: Callable[[int], Image]
 ) -> None:
-    zombie = vanish(services, clock, image.id)
-    heir = jobs.claim(services, image.id)
-    assert not jobs.renew(services, zombie, 99)
+    stale = claim_and_expire(services, clock, image.id)
+    current = jobs.claim(services, image.id)
+    assert not jobs.renew(services, stale, 99)
     row = read_image(image.id)
     assert row.progress == 0
-    assert row.job == heir.job
+    assert row.job == current.job
 
 
-def test_the_length_of_the_lease_is_the_operators_choice(
-    make_services: Any, image: Image, clock: Any
-) -> None:
-    patient = make_services(policy=Policy(lease=timedelta(hours=1)))
-    jobs.claim(patient, image.id)
+def test_lease_has_the_configured_duration(make_services: Any, image: Image, clock: Any) -> None:
+    services = make_services(policy=Policy(lease=timedelta(hours=1)))
+    jobs.claim(services, image.id)
     clock.advance(timedelta(minutes=59))
     with pytest.raises(NotClaimable):
-        jobs.claim(patient, image.id)
+        jobs.claim(services, image.id)
     clock.advance(timedelta(minutes=1))
-    assert jobs.claim(patient, image.id).job.attempt == 2
+    assert jobs.claim(services, image.id).job.attempt == 2
 
 
-# --- finishing
+# --- complete and fail
 
 
-def test_a_completed_image_shows_its_result(
+def test_completed_image_has_its_result(
     services: Services,
     image: Image,
     clock: Any,
-    result_of: Callable[[Image], Result],
+    make_result: Callable[[Image], Result],
     read_image: Callable[[int], Image],
 ) -> None:
     claimed = jobs.claim(services, image.id)
-    result = result_of(claimed)
+    result = make_result(claimed)
     finished_at = clock.advance(timedelta(seconds=4))
     assert jobs.complete(services, claimed, result)
     row = read_image(image.id)
@@ -167,87 +161,88 @@ def test_a_completed_image_shows_its_result(
     assert row.updated_at == finished_at
 
 
-# Work is never thrown away for a slow clock alone: without an heir, the late result is as good.
-def test_a_worker_whose_lease_ran_out_may_still_finish_if_nobody_else_came(
-    services: Services, image: Image, clock: Any, result_of: Callable[[Image], Result]
+# An expired lease alone does not discard a result: no other worker has claimed the image.
+def test_expired_lease_can_complete_if_not_claimed_again(
+    services: Services, image: Image, clock: Any, make_result: Callable[[Image], Result]
 ) -> None:
-    late = vanish(services, clock, image.id)
-    assert jobs.complete(services, late, result_of(late))
+    late = claim_and_expire(services, clock, image.id)
+    assert jobs.complete(services, late, make_result(late))
 
 
-def test_a_zombie_never_overwrites_the_result_of_its_heir(
+def test_stale_attempt_never_overwrites_a_result(
     services: Services,
     image: Image,
     clock: Any,
-    result_of: Callable[[Image], Result],
+    make_result: Callable[[Image], Result],
     read_image: Callable[[int], Image],
 ) -> None:
-    zombie = vanish(services, clock, image.id)
-    heir = jobs.claim(services, image.id)
-    result = result_of(heir)
-    assert jobs.complete(services, heir, result)
-    assert not jobs.complete(services, zombie, result_of(zombie))
-    assert not jobs.fail(services, zombie, "No.", refund=True)
-    assert not jobs.lose(services, zombie)
-    assert not jobs.hand_back(services, zombie)
+    stale = claim_and_expire(services, clock, image.id)
+    current = jobs.claim(services, image.id)
+    result = make_result(current)
+    assert jobs.complete(services, current, result)
+    assert not jobs.complete(services, stale, make_result(stale))
+    assert not jobs.fail(services, stale, "No.", refund=True)
+    assert not jobs.lose(services, stale)
+    assert not jobs.hand_back(services, stale)
     row = read_image(image.id)
     assert row.result == result
     assert row.error is None
 
 
-def test_an_image_completes_once(
-    services: Services, image: Image, result_of: Callable[[Image], Result], read_image: Callable[[int], Image]
+def test_image_completes_only_once(
+    services: Services,
+    image: Image,
+    make_result: Callable[[Image], Result],
+    read_image: Callable[[int], Image],
 ) -> None:
     claimed = jobs.claim(services, image.id)
-    result = result_of(claimed)
+    result = make_result(claimed)
     assert jobs.complete(services, claimed, result)
-    assert not jobs.complete(services, claimed, result_of(claimed))
+    assert not jobs.complete(services, claimed, make_result(claimed))
     assert read_image(image.id).result == result
 
 
-@pytest.mark.parametrize(("refund", "left"), [(True, 0), (False, 1)])
-def test_a_failed_image_has_its_sentence_and_costs_what_it_should(
+@pytest.mark.parametrize(("refund", "expected"), [(True, 0), (False, 1)])
+def test_failed_image_has_its_message_and_quota(
     services: Services,
     account: Account,
     image: Image,
     refund: bool,
-    left: int,
+    expected: int,
     read_image: Callable[[int], Image],
     used: Callable[[Account], int],
 ) -> None:
     claimed = jobs.claim(services, image.id)
-    assert jobs.fail(services, claimed, "The picture is damaged.", refund=refund)
+    assert jobs.fail(services, claimed, "The image is damaged.", refund=refund)
     row = read_image(image.id)
     assert row.status is Status.FAILED
-    assert row.error == "The picture is damaged."
+    assert row.error == "The image is damaged."
     assert row.result is None
-    assert used(account) == left
+    assert used(account) == expected
 
 
-def test_a_refund_is_given_once(
-    services: Services, account: Account, submitted: Callable[[], Image], used: Callable[[Account], int]
+def test_quota_is_refunded_only_once(
+    services: Services, account: Account, submit_image: Callable[[], Image], used: Callable[[Account], int]
 ) -> None:
-    claimed = jobs.claim(services, submitted().id)
-    submitted()
+    claimed = jobs.claim(services, submit_image().id)
+    submit_image()
     assert jobs.fail(services, claimed, "No.", refund=True)
     assert not jobs.fail(services, claimed, "No.", refund=True)
     assert used(account) == 1
 
 
-# --- handing back, and losing
+# --- release and lost attempts
 
 
-def test_an_image_that_was_handed_back_can_be_claimed_at_once_and_for_ever(
-    services: Services, image: Image
-) -> None:
+def test_released_image_is_claimable_any_number_of_times(services: Services, image: Image) -> None:
     for attempt in range(1, 10):
         claimed = jobs.claim(services, image.id)
         assert claimed.job.attempt == attempt
         assert jobs.hand_back(services, claimed)
 
 
-@pytest.mark.parametrize("how", ["silently", "with a word"])
-def test_the_third_lost_attempt_fails_the_image_and_gives_the_quota_back(
+@pytest.mark.parametrize("how", ["lease expired", "reported"])
+def test_third_lost_attempt_fails_and_refunds_the_image(
     services: Services,
     account: Account,
     image: Image,
@@ -259,7 +254,7 @@ def test_the_third_lost_attempt_fails_the_image_and_gives_the_quota_back(
     for attempt in range(1, 4):
         claimed = jobs.claim(services, image.id)
         assert claimed.job.attempt == attempt
-        if how == "silently":
+        if how == "lease expired":
             clock.advance(services.policy.lease)
         else:
             assert jobs.lose(services, claimed)
@@ -272,7 +267,7 @@ def test_the_third_lost_attempt_fails_the_image_and_gives_the_quota_back(
     assert used(account) == 0
 
 
-def test_before_the_third_a_lost_attempt_says_nothing_to_the_client(
+def test_first_lost_attempt_is_not_visible_to_clients(
     services: Services,
     account: Account,
     image: Image,
@@ -286,33 +281,33 @@ def test_before_the_third_a_lost_attempt_says_nothing_to_the_client(
     assert used(account) == 1
 
 
-# Two claims find the third lease run out at the same time: on a database that lets both read the row
-# before either writes, only the one whose step is taken may give the quota back.
-def test_two_claims_that_find_the_image_lost_give_its_quota_back_once(
+# Two claims can find the third lease expired at the same time. Where both read the row before either writes, only
+# the one whose step is applied may release the quota.
+def test_concurrent_claims_of_lost_image_refund_once(
     services: Services,
     account: Account,
-    submitted: Callable[[], Image],
+    submit_image: Callable[[], Image],
     clock: Any,
     read_image: Callable[[int], Image],
     used: Callable[[Account], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    image = submitted()
-    submitted()
+    image = submit_image()
+    submit_image()
     for _ in range(3):
-        vanish(services, clock, image.id)
-    as_both_read_it = read_image(image.id)
+        claim_and_expire(services, clock, image.id)
+    row_of_both = read_image(image.id)
     for _ in range(2):
-        monkeypatch.setattr(Images, "get", lambda *_arguments, **_options: as_both_read_it)
+        monkeypatch.setattr(Images, "get", lambda *_arguments, **_options: row_of_both)
         with pytest.raises(NotClaimable):
             jobs.claim(services, image.id)
     assert used(account) == 1
 
 
-# One gives the image up while another finds its lease run out: both need the row and the quota, and each
-# would have what the other waits for, if they took them in another order.
+# One worker fails the image while another deletes it: both lock the row and the quota, and would deadlock if they
+# locked them in different orders.
 @pytest.mark.postgresql
-def test_whoever_fails_an_image_takes_its_row_before_its_quota(
+def test_fail_locks_the_image_before_the_quota(
     services: Services, image: Image, account: Account, used: Callable[[Account], int]
 ) -> None:
     claimed = jobs.claim(services, image.id)
@@ -320,16 +315,16 @@ def test_whoever_fails_an_image_takes_its_row_before_its_quota(
         with services.database.writing() as work:
             work.images.locked(image.id)
             late = thread.submit(jobs.fail, services, claimed, "No.", refund=True)
-            await_somebody_who_waits(services.database)
-            quota.give_back(work, image)
+            await_lock_wait(services.database)
+            quota.release(work, image)
             work.images.delete(image.id)
             work.commit()
         assert late.result() is False
     assert used(account) == 0
 
 
-def await_somebody_who_waits(database: Database) -> None:
-    """Until some session of this database waits for a lock."""
+def await_lock_wait(database: Database) -> None:
+    """Wait until a session of this database waits for a lock."""
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
@@ -338,29 +333,29 @@ def await_somebody_who_waits(database: Database) -> None:
         with database.engine.connect() as connection:
             if connection.execute(waiting).scalar_one():
                 return
-    raise AssertionError("nobody waits")
+    raise AssertionError("No session waits for a lock.")
 
 
-# --- waking
+# --- requeue
 
 
-def test_an_image_whose_message_was_lost_is_woken(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+def test_image_with_lost_message_is_requeued(
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
     queue.broken = True
-    image = submitted()
+    image = submit_image()
     queue.broken = False
     clock.advance(services.policy.requeue_after)
     assert jobs.requeue_stale_images(services) == 1
     assert queue.take() == [image.id]
 
 
-def test_where_nobody_waits_nobody_is_woken(services: Services, queue: Any) -> None:
+def test_without_pending_images_none_is_requeued(services: Services, queue: Any) -> None:
     assert jobs.requeue_stale_images(services) == 0
     assert queue.take() == []
 
 
-def test_an_image_is_not_woken_before_its_message_had_its_time(
+def test_image_is_not_requeued_before_the_period_ends(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
     queue.take()
@@ -371,20 +366,20 @@ def test_an_image_is_not_woken_before_its_message_had_its_time(
     assert queue.take() == [image.id]
 
 
-# The reconciler looks every second. An image that waits for an hour because all workers are busy must
-# not fill the queue with thousands of messages.
-def test_a_waiting_image_is_woken_once_in_each_period(
+# The reconciler runs every second. An image that waits for an hour because all workers are busy must not fill the
+# queue with thousands of messages.
+def test_waiting_image_is_requeued_once_in_each_period(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
     queue.take()
-    looks = 150
-    for _ in range(looks):
+    seconds = 150
+    for _ in range(seconds):
         clock.advance(timedelta(seconds=1))
         jobs.requeue_stale_images(services)
-    assert queue.take() == [image.id] * (looks // 15)
+    assert queue.take() == [image.id] * (seconds // 15)
 
 
-def test_an_image_at_work_sleeps_on_until_its_lease_runs_out(
+def test_claimed_image_is_requeued_after_its_lease_expires(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
     claimed = jobs.claim(services, image.id)
@@ -398,9 +393,7 @@ def test_an_image_at_work_sleeps_on_until_its_lease_runs_out(
     assert queue.take() == [image.id]
 
 
-def test_an_image_that_was_handed_back_is_woken(
-    services: Services, image: Image, queue: Any, clock: Any
-) -> None:
+def test_released_image_is_requeued(services: Services, image: Image, queue: Any, clock: Any) -> None:
     clock.advance(services.policy.requeue_after)
     jobs.hand_back(services, jobs.claim(services, image.id))
     queue.take()
@@ -408,15 +401,15 @@ def test_an_image_that_was_handed_back_is_woken(
     assert queue.take() == [image.id]
 
 
-def test_what_is_finished_is_left_asleep(
+def test_finished_image_is_not_requeued(
     services: Services,
-    submitted: Callable[[], Image],
-    result_of: Callable[[Image], Result],
+    submit_image: Callable[[], Image],
+    make_result: Callable[[Image], Result],
     queue: Any,
     clock: Any,
 ) -> None:
-    completed, failed = (jobs.claim(services, submitted().id) for _ in range(2))
-    jobs.complete(services, completed, result_of(completed))
+    completed, failed = (jobs.claim(services, submit_image().id) for _ in range(2))
+    jobs.complete(services, completed, make_result(completed))
     jobs.fail(services, failed, "No.", refund=False)
     queue.take()
     clock.advance(timedelta(days=30))
@@ -424,8 +417,8 @@ def test_what_is_finished_is_left_asleep(
     assert queue.take() == []
 
 
-# As after an outage of the broker: not all of them in one breath, but none forgotten, and none twice.
-def test_the_longest_asleep_are_woken_first_until_all_are_awake(
+# As after an outage of the broker: not all in one call, but each image exactly once.
+def test_oldest_images_are_requeued_first_and_each_once(
     services: Services, make_account: Any, make_upload: Any, queue: Any, clock: Any
 ) -> None:
     queue.broken = True
@@ -438,18 +431,16 @@ def test_the_longest_asleep_are_woken_first_until_all_are_awake(
     clock.advance(services.policy.requeue_after)
     notified = []
     while count := jobs.requeue_stale_images(services):
-        told = queue.take()
-        assert count == len(told) <= 100
-        for image_id in told:
+        requeued = queue.take()
+        assert count == len(requeued) <= 100
+        for image_id in requeued:
             assert jobs.claim(services, image_id).job.attempt == 1
-        notified += told
+        notified += requeued
     assert notified == made
 
 
-# Nobody heard it, so it is not counted; and it is said again when its time has come, not at once.
-def test_while_the_queue_is_down_nobody_counts_as_woken(
-    services: Services, image: Image, queue: Any, clock: Any
-) -> None:
+# A failed notification is not counted, and it is repeated after the period, not immediately.
+def test_failed_notification_is_not_counted(services: Services, image: Image, queue: Any, clock: Any) -> None:
     queue.take()
     queue.broken = True
     clock.advance(services.policy.requeue_after)
@@ -461,66 +452,66 @@ def test_while_the_queue_is_down_nobody_counts_as_woken(
     assert queue.take() == [image.id]
 
 
-# Every worker has a reconciler, and all of them look once a second.
-def test_two_reconcilers_at_the_same_moment_wake_an_image_once(
+# Every worker has a reconciler, and all of them run once a second.
+def test_concurrent_reconcilers_notify_an_image_once(
     services: Services, image: Image, queue: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.take()
     clock.advance(services.policy.requeue_after)
-    look = Images.stale_ids
+    stale_ids = Images.stale_ids
 
-    def look_while_the_other_wakes(self: Images, **options: Any) -> list[int]:
-        asleep = look(self, **options)
-        monkeypatch.setattr(Images, "stale_ids", look)
+    def read_before_the_other_requeues(self: Images, **options: Any) -> list[int]:
+        ids = stale_ids(self, **options)
+        monkeypatch.setattr(Images, "stale_ids", stale_ids)
         jobs.requeue_stale_images(services)
-        return asleep
+        return ids
 
-    monkeypatch.setattr(Images, "stale_ids", look_while_the_other_wakes)
+    monkeypatch.setattr(Images, "stale_ids", read_before_the_other_requeues)
     assert jobs.requeue_stale_images(services) == 0
     assert queue.take() == [image.id]
 
 
-# Who cancels a batch holds its images one after the other: waiting for them with some in hand is a deadlock.
+# Cancelling a batch locks its images one after the other: waiting for them while holding others is a deadlock.
 @pytest.mark.postgresql
-def test_an_image_that_somebody_holds_is_not_waited_for_and_not_woken(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+def test_locked_image_is_skipped_without_waiting(
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
-    first, held, last = (submitted().id for _ in range(3))
+    first, locked_id, last = (submit_image().id for _ in range(3))
     queue.take()
     clock.advance(services.policy.requeue_after)
     with services.database.writing() as work:
-        work.images.locked(held)
+        work.images.locked(locked_id)
         assert jobs.requeue_stale_images(services) == 2
     assert queue.take() == [first, last]
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [held]
+    assert queue.take() == [locked_id]
 
 
-# A message for every waiting image, every time, would soon be all that the queue is busy with.
-def test_a_long_line_gets_a_handful_of_wake_ups_however_long_it_waits(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+# A message for every waiting image in every period would fill the queue.
+def test_only_the_oldest_ten_images_are_requeued(
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
-    ids = [submitted().id for _ in range(20)]
+    ids = [submit_image().id for _ in range(20)]
     queue.take()
 
-    told = []
+    requeued = []
     for _ in range(20):
         clock.advance(services.policy.requeue_after)
         jobs.requeue_stale_images(services)
-        told += queue.take()
+        requeued += queue.take()
 
-    assert set(told) == set(ids[:10])
-    assert len(told) == 200
+    assert set(requeued) == set(ids[:10])
+    assert len(requeued) == 200
 
 
-def test_a_broker_that_is_down_is_asked_once(
-    services: Services, submitted: Callable[[], Image], queue: Any, clock: Any
+def test_unavailable_broker_is_tried_only_once(
+    services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
     for _ in range(5):
-        submitted()
+        submit_image()
     clock.advance(services.policy.requeue_after)
     queue.broken = True
-    queue.asked = 0
+    queue.notify_calls = 0
 
     assert jobs.requeue_stale_images(services) == 0
-    assert queue.asked == 1
+    assert queue.notify_calls == 1

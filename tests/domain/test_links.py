@@ -19,18 +19,18 @@ PAYLOADS: list[dict[str, Any]] = [
     {},
     {"id": 7, "email": "jane@example.com"},
     {"name": "Größe 🎉.png", "key": "results/abc-1.png"},
-    {"name": "a" * 250},  # long and dull enough to be compressed
+    {"name": "a" * 250},  # long and repetitive enough to be compressed
 ]
 
 
 @pytest.fixture
 def end(clock: Any) -> datetime:
-    background: datetime = clock.now() + timedelta(hours=1)
-    return background
+    expires_at: datetime = clock.now() + timedelta(hours=1)
+    return expires_at
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_what_was_signed_is_read_again(
+def test_signed_payload_can_be_read(
     links: LinkSigner, clock: Any, end: datetime, payload: dict[str, Any]
 ) -> None:
     text = links.sign("download", payload, end)
@@ -38,9 +38,9 @@ def test_what_was_signed_is_read_again(
     assert links.read("download", text, clock.now()) == payload
 
 
-# Every position, and every other letter that a link can have there: not one bit is free.
+# Every position is tried with every other character that a link may contain.
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_every_single_changed_character_is_refused(
+def test_link_with_any_changed_character_is_refused(
     links: LinkSigner, clock: Any, end: datetime, payload: dict[str, Any]
 ) -> None:
     text = links.sign("download", payload, end)
@@ -50,7 +50,7 @@ def test_every_single_changed_character_is_refused(
                 links.read("download", text[:position] + other + text[position + 1 :], clock.now())
 
 
-def test_more_or_fewer_characters_are_refused(links: LinkSigner, clock: Any, end: datetime) -> None:
+def test_link_with_more_or_fewer_characters_is_refused(links: LinkSigner, clock: Any, end: datetime) -> None:
     text = links.sign("download", {"id": 7}, end)
     changed = [text[:position] + text[position + 1 :] for position in range(len(text))]
     changed += [text + extra for extra in (".", "=", "\n", " ", "A", text)]
@@ -62,26 +62,26 @@ def test_more_or_fewer_characters_are_refused(links: LinkSigner, clock: Any, end
 
 @example("\ud800")
 @given(st.text(alphabet=st.characters(exclude_categories=[])) | st.text(alphabet="AZaz09-_."))
-def test_whatever_text_is_tried_is_refused_and_nothing_worse(text: str) -> None:
+def test_any_other_text_is_refused_as_invalid_link(text: str) -> None:
     clock: Any = None
     with pytest.raises(InvalidLink):
-        LinkSigner("a key for nothing else, long enough").read("download", text, clock)
+        LinkSigner("a key for this test, long enough").read("download", text, clock)
 
 
-def test_a_link_is_for_one_purpose(links: LinkSigner, clock: Any, end: datetime) -> None:
+def test_link_is_valid_for_one_purpose_only(links: LinkSigner, clock: Any, end: datetime) -> None:
     text = links.sign("download", {"id": 7}, end)
     for purpose in ("verify-email", "download2", ""):
         with pytest.raises(InvalidLink):
             links.read(purpose, text, clock.now())
 
 
-def test_another_installations_link_is_refused(links: LinkSigner, clock: Any, end: datetime) -> None:
-    text = LinkSigner("the key of somebody else's installation").sign("download", {"id": 7}, end)
+def test_link_of_another_installation_is_refused(links: LinkSigner, clock: Any, end: datetime) -> None:
+    text = LinkSigner("the key of another installation").sign("download", {"id": 7}, end)
     with pytest.raises(InvalidLink):
         links.read("download", text, clock.now())
 
 
-def test_a_link_ends_with_the_second_it_was_given(links: LinkSigner, clock: Any, end: datetime) -> None:
+def test_link_expires_after_its_last_second(links: LinkSigner, clock: Any, end: datetime) -> None:
     text = links.sign("download", {"id": 7}, end)
     whole_second = end.replace(microsecond=0)
     assert links.read("download", text, whole_second) == {"id": 7}
@@ -89,8 +89,8 @@ def test_a_link_ends_with_the_second_it_was_given(links: LinkSigner, clock: Any,
         links.read("download", text, whole_second + timedelta(microseconds=1))
 
 
-# The end is inside the signature, and a payload cannot bring its own.
-def test_a_payload_does_not_set_the_end(links: LinkSigner, clock: Any, end: datetime) -> None:
+# The signer sets the expiry time, and a payload cannot override it.
+def test_payload_cannot_set_the_expiry_time(links: LinkSigner, clock: Any, end: datetime) -> None:
     text = links.sign("download", {"exp": 2**40}, end)
     with pytest.raises(InvalidLink):
         links.read("download", text, end + timedelta(seconds=1))

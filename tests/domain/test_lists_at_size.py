@@ -1,4 +1,4 @@
-"""What a list, its total and the reconciler cost where there are many images: the plans of both databases."""
+"""Query plans of lists, totals and the reconciler in both databases with many images."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ FROM n
 
 @pytest.fixture
 def many(database: Database, make_account: Any, backend: str) -> Database:
-    """Two accounts with so many images each: one has nearly all finished, the other none; some in batches."""
+    """Provide a database with two accounts of MANY images: finished ones and pending ones, some in batches."""
     finished = f"CASE WHEN i % 50 = 0 THEN 'failed' WHEN i > {MANY} - 10 THEN 'pending' ELSE 'completed' END"
     accounts = (make_account(), finished), (make_account(), "'pending'")
     with database.engine.begin() as connection:
         if backend == "postgresql":
-            # Nobody's request waits for so much at once; how long it takes tells of the machine.
+            # The insert is larger than any statement of a request, and its duration depends on the machine.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
         for account, status in accounts:
             statement = _INSERT.format(
@@ -66,38 +66,38 @@ def many(database: Database, make_account: Any, backend: str) -> Database:
 
 @pytest.fixture
 def explained(many: Database, backend: str) -> Callable[..., list[str]]:
-    """How the database goes about each statement that reads."""
+    """Provide a function that returns the query plan of each SELECT statement."""
 
     def explain(read: Callable[[Any], object]) -> list[str]:
         found: list[str] = []
 
-        def note(_connection: Any, cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        def record(_connection: Any, cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
             if statement.startswith("SELECT"):
-                inquiry = cursor.connection.cursor()
-                inquiry.execute(
+                explain_cursor = cursor.connection.cursor()
+                explain_cursor.execute(
                     f"EXPLAIN {'QUERY PLAN ' if backend == 'sqlite' else ''}{statement}", parameters
                 )
-                found.append("\n".join(str(row[-1]) for row in inquiry.fetchall()))
-                inquiry.close()
+                found.append("\n".join(str(row[-1]) for row in explain_cursor.fetchall()))
+                explain_cursor.close()
 
-        event.listen(many.engine, "before_cursor_execute", note)
+        event.listen(many.engine, "before_cursor_execute", record)
         try:
             with many.reading() as work:
                 read(work)
         finally:
-            event.remove(many.engine, "before_cursor_execute", note)
+            event.remove(many.engine, "before_cursor_execute", record)
         return found
 
     return explain
 
 
-def assert_reads_what_it_needs(plan: str, index: str) -> None:
+def expect_index_without_scan(plan: str, index: str) -> None:
     assert index in plan
-    # «SCAN … USING» an index is SQLite's word for reading one from its beginning until it has enough.
+    # In SQLite, "SCAN … USING" an index reads it from its beginning until there are enough rows.
     assert not re.search(r"Seq Scan|SCAN images(?! USING)|Sort|Hash", plan), plan
 
 
-def test_the_first_page_is_read_off_an_index_and_its_total_off_a_few_rows(
+def test_first_page_uses_an_index_and_total_uses_counts(
     explained: Callable[..., list[str]],
 ) -> None:
     for status, index in (
@@ -111,32 +111,32 @@ def test_the_first_page_is_read_off_an_index_and_its_total_off_a_few_rows(
             )
             assert "image_counts" in total
             assert "images " not in total.replace("image_counts", "")
-            assert_reads_what_it_needs(page, index)
+            expect_index_without_scan(page, index)
             assert "TEMP B-TREE" not in page
 
 
-def test_those_that_wait_are_counted_off_an_index(explained: Callable[..., list[str]]) -> None:
-    (plan,) = explained(lambda work: work.images.waiting(1000))
+def test_count_of_pending_images_uses_an_index(explained: Callable[..., list[str]]) -> None:
+    (plan,) = explained(lambda work: work.images.count_pending(1000))
     assert "ix_images_waiting" in plan
 
 
-def test_the_reconciler_and_a_worker_read_the_line_off_an_index(
+def test_claimable_images_are_read_from_an_index(
     explained: Callable[..., list[str]],
 ) -> None:
-    (line,) = explained(lambda work: work.images.stale_ids(now=NOW, notified_before=NOW, limit=10))
-    (single,) = explained(lambda work: work.images.singles(now=NOW))
-    for plan in (line, single):
-        assert_reads_what_it_needs(plan, "ix_images_line")
+    (stale,) = explained(lambda work: work.images.stale_ids(now=NOW, notified_before=NOW, limit=10))
+    (single,) = explained(lambda work: work.images.claimable_single_ids(now=NOW))
+    for plan in (stale, single):
+        expect_index_without_scan(plan, "ix_images_line")
 
 
-def test_the_head_of_the_line_is_a_few_rows_and_the_total_is_right(many: Database) -> None:
+def test_stale_ids_are_limited_and_totals_are_correct(many: Database) -> None:
     with many.reading() as work:
-        head = work.images.stale_ids(now=NOW, notified_before=NOW, limit=10)
-        assert work.images.singles(now=NOW)[0] in head
+        oldest = work.images.stale_ids(now=NOW, notified_before=NOW, limit=10)
+        assert work.images.claimable_single_ids(now=NOW)[0] in oldest
         pages = [work.images.page(account, None, limit=15, offset=0) for account in (1, 2)]
         failed = work.images.page(1, Status.FAILED, limit=15, offset=0)
 
-    assert len(head) == 10
+    assert len(oldest) == 10
     assert [len(images) for images, _ in pages] == [15, 15]
     assert [total for _, total in pages] == [MANY, MANY]
     assert failed[1] == MANY // 50

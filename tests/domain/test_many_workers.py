@@ -1,4 +1,4 @@
-"""The life of jobs on a real database: many workers, some of them back from the dead, in any order."""
+"""Jobs on a real database: many workers, some of them with stale claims, in any order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.both_databases
 
 @dataclass
 class Expected:
-    """What one image's row must say, told without the code under test."""
+    """The expected row of one image, computed without the code under test."""
 
     month: str
     notified_at: datetime
@@ -54,8 +54,8 @@ class Expected:
     seen: list[str] = field(default_factory=lambda: ["pending"])
 
     def claimable(self, now: datetime) -> bool:
-        free = self.lease_until is None or self.lease_until <= now
-        return not self.deleted and (self.status == "pending" or (self.status == "processing" and free))
+        expired = self.lease_until is None or self.lease_until <= now
+        return not self.deleted and (self.status == "pending" or (self.status == "processing" and expired))
 
     def held_by(self, attempt: int) -> bool:
         return not self.deleted and self.status == "processing" and self.attempt == attempt
@@ -71,7 +71,7 @@ class Expected:
 
 
 class ManyWorkers(RuleBasedStateMachine):
-    """Any number of workers, each of which keeps what it once claimed and may speak up at any time."""
+    """A model of jobs: each worker keeps its claims and may use them at any time, also after they became stale."""
 
     image_ids = Bundle("image_ids")
     attempts = Bundle("attempts")
@@ -98,14 +98,14 @@ class ManyWorkers(RuleBasedStateMachine):
         )
         self.expected: dict[int, Expected] = {}
 
-    # Whoever is late with a result has to clear it away, so nothing is left when the rows are gone.
+    # A worker deletes the file of a rejected result, so no file is left after all rows are deleted.
     def teardown(self) -> None:
         for image_id, expected in self.expected.items():
             if not expected.deleted:
                 images.delete(self.services, self.account, image_id)
-        left = self.stored_keys()
+        remaining = self.stored_keys()
         self.services.database.close()
-        assert left == []
+        assert remaining == []
 
     @property
     def now(self) -> datetime:
@@ -141,9 +141,9 @@ class ManyWorkers(RuleBasedStateMachine):
         assert image.job.attempt == expected.attempt
         return image
 
-    # Killed without a word, as the picture kills whoever touches it: three in a row are to be seen often.
+    # The worker is killed. This rule makes three lost attempts in a row frequent.
     @rule(target=attempts, image_id=image_ids)
-    def claim_and_vanish(self, image_id: int) -> Any:
+    def claim_and_expire(self, image_id: int) -> Any:
         image = self.claim(image_id)
         self.clock.advance(self.services.policy.lease)
         return image
@@ -204,27 +204,27 @@ class ManyWorkers(RuleBasedStateMachine):
         with pytest.raises(NotFound):
             images.get(self.services, self.account, image_id)
 
-    # The last one is a new month: what is given back later goes to the month it was taken from.
+    # The last step leads to a new month: quota must be released in the month in which it was reserved.
     @rule(step=st.sampled_from([1, 14, 19, 20, 40, -10, 86_400 * 15]))
     def time_passes(self, step: int) -> None:
         self.clock.advance(timedelta(seconds=step))
 
-    # Exactly those that anybody may claim and nobody was told of lately: none forgotten, and no flood.
+    # Exactly the claimable images with no recent notification are requeued.
     @rule()
     def requeue_stale_images(self) -> None:
-        lately = self.now - self.services.policy.requeue_after
-        asleep = [
+        notified_before = self.now - self.services.policy.requeue_after
+        stale = [
             image_id
             for image_id, expected in self.expected.items()
-            if expected.claimable(self.now) and expected.notified_at <= lately
+            if expected.claimable(self.now) and expected.notified_at <= notified_before
         ]
-        assert jobs.requeue_stale_images(self.services) == len(asleep)
-        assert sorted(self.queue.take()) == asleep
-        for image_id in asleep:
+        assert jobs.requeue_stale_images(self.services) == len(stale)
+        assert sorted(self.queue.take()) == stale
+        for image_id in stale:
             self.expected[image_id].notified_at = self.now
 
     @invariant()
-    def rows_say_what_happened(self) -> None:
+    def rows_match_the_model(self) -> None:
         with self.services.database.reading() as work:
             rows = {image_id: work.images.get(image_id) for image_id in self.expected}
         for image_id, expected in self.expected.items():
@@ -235,7 +235,7 @@ class ManyWorkers(RuleBasedStateMachine):
             assert image.job == Job(
                 Status(expected.status), expected.attempt, expected.lost, expected.lease_until
             )
-            # One result, and that of the attempt that was allowed to finish.
+            # There is only the result of the attempt that was allowed to finish.
             assert (image.result.key if image.result else None) == expected.result_key
             assert (image.status is Status.COMPLETED) is (image.result is not None)
             assert (image.status is Status.FAILED) is (image.error is not None)
@@ -247,7 +247,7 @@ class ManyWorkers(RuleBasedStateMachine):
             ]
 
     @invariant()
-    def lists_know_how_many_there_are(self) -> None:
+    def list_totals_match_the_lists(self) -> None:
         listed = images.list_page(self.services, self.account, None, 1, 100)
         assert listed.total == len(listed.images)
         for status in Status:
@@ -255,30 +255,30 @@ class ManyWorkers(RuleBasedStateMachine):
             assert listed.total == len(listed.images)
 
     @invariant()
-    def quota_is_what_was_submitted_less_what_was_given_back(self) -> None:
-        owed: dict[str, int] = {}
+    def quota_is_submitted_minus_refunded(self) -> None:
+        expected_usage: dict[str, int] = {}
         for expected in self.expected.values():
-            owed[expected.month] = owed.get(expected.month, 0) + (not expected.refunded)
+            expected_usage[expected.month] = expected_usage.get(expected.month, 0) + (not expected.refunded)
         columns = tables.quota_usage.c
         with self.services.database.engine.connect() as connection:
             rows = connection.execute(select(columns.month, columns.used)).all()
-        assert {month: used for month, used in rows} == owed  # noqa: C416  # rows are no pairs to mypy
+        assert {month: used for month, used in rows} == expected_usage  # noqa: C416  # mypy does not know that a row is a pair
 
 
-def test_jobs_keep_their_rules_whatever_their_workers_do(
+def test_jobs_match_the_model(
     backend: str,
     make_services: Any,
     new_database: Callable[[], Database],
     make_upload: Callable[[], uploads.Upload],
     stored_keys: Callable[[], list[str]],
 ) -> None:
-    def fresh() -> Services:
+    def new_services() -> Services:
         services: Services = make_services(database=new_database())
         services.queue.take()  # type: ignore[attr-defined]
         return services
 
     run_state_machine_as_test(
-        partial(ManyWorkers, fresh, make_upload, stored_keys),
+        partial(ManyWorkers, new_services, make_upload, stored_keys),
         settings=settings(
             max_examples=60 if backend == "sqlite" else 12,  # each on a database of its own
             stateful_step_count=40,

@@ -15,19 +15,19 @@ from domain import model_choices
         (f"photo={'x' * 64}", {"photo": "x" * 64}),
     ],
 )
-def test_each_word_stands_for_the_model_that_the_operator_named(text: str, choices: dict[str, str]) -> None:
+def test_each_word_is_mapped_to_its_model(text: str, choices: dict[str, str]) -> None:
     parsed = model_choices.parse(text)
 
     assert parsed == choices
-    assert list(parsed) == list(choices)  # so they are named to clients
+    assert list(parsed) == list(choices)  # clients see the words in this order
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("auto=realesrgan-x4plus", "the word one of photo, anime, fast"),
-        ("best=realesrgan-x4plus", "the word one of photo, anime, fast"),
-        ("Photo=realesrgan-x4plus", "the word one of photo, anime, fast"),
+        ("auto=realesrgan-x4plus", "where WORD is one of photo, anime, fast"),
+        ("best=realesrgan-x4plus", "where WORD is one of photo, anime, fast"),
+        ("Photo=realesrgan-x4plus", "where WORD is one of photo, anime, fast"),
         ("realesrgan-x4plus", "each choice is WORD=MODEL"),
         ("photo=a,", "each choice is WORD=MODEL"),
         (",", "each choice is WORD=MODEL"),
@@ -42,6 +42,6 @@ def test_each_word_stands_for_the_model_that_the_operator_named(text: str, choic
         ("photo=a,fast=a,photo=b", "photo is given more than once"),
     ],
 )
-def test_what_is_no_list_of_choices_is_refused_with_its_reason(text: str, reason: str) -> None:
+def test_malformed_choices_are_refused_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         model_choices.parse(text)

@@ -33,66 +33,66 @@ def form(account: Account, token: str, password: str = NEW, **changes: str) -> d
     }
 
 
-def problems_of(services: Services, fields: dict[str, Any], *known: FieldProblem) -> list[tuple[str, str]]:
+def problems_of(
+    services: Services, fields: dict[str, Any], *schema_problems: FieldProblem
+) -> list[tuple[str, str]]:
     with pytest.raises(InvalidFields) as caught:
-        password_reset.reset(services, fields, known)
+        password_reset.reset(services, fields, schema_problems)
     return [(problem.field, problem.rule) for problem in caught.value.problems]
 
 
-def again(services: Services, account: Account) -> Account:
+def reload(services: Services, account: Account) -> Account:
     return accounts.named(services, account.email)
 
 
 @pytest.fixture
 def mailed_token(services: Services, mailer: Any) -> Callable[[Account], str]:
-    """Asks for a token; the one that the mail brings."""
+    """Request a reset token for an account and return the token in the mail."""
 
-    def ask(account: Account) -> str:
+    def request(account: Account) -> str:
         password_reset.request(services, account.email, CLIENT)
         assert mailer.sent[-1].to == account.email
         (token,) = (line for line in mailer.sent[-1].text.splitlines() if len(line) > 80 and " " not in line)
         return str(token)
 
-    return ask
+    return request
 
 
-# --- asking
+# --- requests
 
 
-def test_the_mail_brings_a_token_and_says_how_to_use_it(
-    make_services: Any, account: Account, mailer: Any
-) -> None:
-    services = make_services(policy=Policy(origin="https://pictures.example"))
+def test_reset_mail_contains_token_url_and_expiry(make_services: Any, account: Account, mailer: Any) -> None:
+    services = make_services(policy=Policy(origin="https://images.example"))
     password_reset.request(services, account.email.upper(), CLIENT)
 
     (mail,) = mailer.sent
     assert mail.to == account.email
     assert account.name in mail.text
-    assert mailer.last_link == "https://pictures.example/api/auth/reset-password"
+    assert mailer.last_link == "https://images.example/api/auth/reset-password"
     assert "2026-11-22 13:30 UTC" in mail.text
 
 
-# The request does the same for everybody: whom the address belongs to is found out when the answer has left.
-@pytest.mark.parametrize("ask", [password_reset.request, accounts.request_verification])
-def test_asking_never_looks_for_the_account(make_services: Any, make_account: Any, ask: Any) -> None:
+# A request does the same work for every address: the account is read only after the response.
+@pytest.mark.parametrize("request_mail", [password_reset.request, accounts.request_verification])
+def test_request_does_not_read_the_account(make_services: Any, make_account: Any, request_mail: Any) -> None:
     addresses = [
         make_account(email="verified@example.com").email,
         make_account(email="waiting@example.com", verified=False).email,
-        "nobody@example.com",
+        "unknown@example.com",
     ]
-    handed_over: list[Any] = []
-    nobodys = make_services(database=None, mailer=None, background=handed_over.append)
+    submitted: list[Any] = []
+    without_database = make_services(database=None, mailer=None, background=submitted.append)
 
     for address in addresses:
-        ask(nobodys, address, CLIENT)
+        request_mail(without_database, address, CLIENT)
 
-    assert len(handed_over) == len(addresses)
+    assert len(submitted) == len(addresses)
 
 
 @pytest.mark.parametrize(
-    "email", ["nobody@example.com", "no address", "", "jane@example.com\nBcc: all@example.com"]
+    "email", ["unknown@example.com", "no address", "", "jane@example.com\nBcc: all@example.com"]
 )
-def test_whoever_has_no_account_gets_no_mail(
+def test_address_without_account_gets_no_mail(
     services: Services, account: Account, mailer: Any, email: str
 ) -> None:
     password_reset.request(services, email, CLIENT)
@@ -100,7 +100,7 @@ def test_whoever_has_no_account_gets_no_mail(
     assert mailer.sent == []
 
 
-def test_only_an_address_that_waits_to_be_verified_gets_another_link(
+def test_only_unverified_address_gets_another_link(
     services: Services, make_account: Any, mailer: Any
 ) -> None:
     waiting, verified = make_account(verified=False), make_account()
@@ -111,10 +111,10 @@ def test_only_an_address_that_waits_to_be_verified_gets_another_link(
     (mail,) = mailer.sent
     assert mail.to == waiting.email
     accounts.verify_email(services, waiting.id, mailer.last_link.rpartition("/")[2])
-    assert again(services, waiting).email_verified_at is not None
+    assert reload(services, waiting).email_verified_at is not None
 
 
-def test_a_mail_that_cannot_leave_is_logged_and_told_to_nobody(
+def test_failed_reset_mail_is_logged_and_not_raised(
     make_services: Any, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     class BrokenMailer:
@@ -125,7 +125,9 @@ def test_a_mail_that_cannot_leave_is_logged_and_told_to_nobody(
     assert "The server is down." in caplog.text
 
 
-def test_nobody_can_flood_a_mailbox(services: Services, account: Account, mailer: Any, clock: Any) -> None:
+def test_address_gets_at_most_five_mails_an_hour(
+    services: Services, account: Account, mailer: Any, clock: Any
+) -> None:
     for number in range(20):
         password_reset.request(services, account.email, f"192.0.2.{number}")
     assert len(mailer.sent) == 5
@@ -135,10 +137,8 @@ def test_nobody_can_flood_a_mailbox(services: Services, account: Account, mailer
     assert len(mailer.sent) == 6
 
 
-# Or somebody could keep another one from ever getting a new password.
-def test_asking_for_one_kind_of_mail_leaves_the_other_its_own_bound(
-    services: Services, make_account: Any, mailer: Any
-) -> None:
+# Otherwise an attacker could keep a user from ever getting a new password.
+def test_each_kind_of_mail_has_its_own_limit(services: Services, make_account: Any, mailer: Any) -> None:
     waiting = make_account(verified=False)
     for _ in range(10):
         accounts.request_verification(services, waiting.email, CLIENT)
@@ -148,22 +148,22 @@ def test_asking_for_one_kind_of_mail_leaves_the_other_its_own_bound(
     assert len(mailer.sent) == 1
 
 
-def test_one_client_has_mail_sent_to_so_many_and_no_more(
+def test_one_client_causes_at_most_50_mails_an_hour(
     services: Services, make_account: Any, mailer: Any
 ) -> None:
-    people = [make_account() for _ in range(60)]
-    for person in people:
-        password_reset.request(services, person.email, CLIENT)
+    users = [make_account() for _ in range(60)]
+    for user in users:
+        password_reset.request(services, user.email, CLIENT)
     assert len(mailer.sent) == 50
 
-    # What it asked for in vain is not counted against those whom it asked for.
+    # Requests over the client's limit do not count against the limit of the address.
     for _ in range(10):
-        password_reset.request(services, people[-1].email, CLIENT)
-    password_reset.request(services, people[-1].email, "192.0.2.2")
-    assert mailer.sent[-1].to == people[-1].email
+        password_reset.request(services, users[-1].email, CLIENT)
+    password_reset.request(services, users[-1].email, "192.0.2.2")
+    assert mailer.sent[-1].to == users[-1].email
 
 
-def test_without_counters_mail_leaves_and_stays_bounded(
+def test_mail_limit_holds_when_counters_are_unavailable(
     services: Services, account: Account, mailer: Any, counter: Any
 ) -> None:
     counter.broken = True
@@ -172,10 +172,10 @@ def test_without_counters_mail_leaves_and_stays_bounded(
     assert len(mailer.sent) == 5
 
 
-# --- resetting
+# --- reset
 
 
-def test_the_token_sets_the_password_and_ends_every_token_of_the_account(
+def test_reset_sets_the_password_and_revokes_all_tokens(
     services: Services, make_account: Any, mailed_token: Any, password: str, clock: Any
 ) -> None:
     jane, other = make_account(), make_account()
@@ -192,33 +192,33 @@ def test_the_token_sets_the_password_and_ends_every_token_of_the_account(
         accounts.log_in(services, jane.email, password, "tests", CLIENT)
     assert accounts.log_in(services, jane.email, NEW, "tests", CLIENT)[0].updated_at == reset_at
     assert tokens.authenticate(services.database, others, clock.now()).account == other
-    assert again(services, other) == other
+    assert reload(services, other) == other
 
 
-def test_the_mail_proves_the_address(
+def test_reset_verifies_the_address(
     services: Services, make_account: Any, mailed_token: Any, clock: Any
 ) -> None:
     waiting = make_account(verified=False)
     password_reset.reset(services, form(waiting, mailed_token(waiting)))
-    assert again(services, waiting).email_verified_at == clock.now()
+    assert reload(services, waiting).email_verified_at == clock.now()
 
 
-def test_an_address_verified_long_ago_keeps_its_date(
+def test_reset_keeps_an_earlier_verification_time(
     services: Services, account: Account, mailed_token: Any, clock: Any
 ) -> None:
     clock.advance(timedelta(days=1))
     password_reset.reset(services, form(account, mailed_token(account)))
-    assert again(services, account).email_verified_at == account.email_verified_at
+    assert reload(services, account).email_verified_at == account.email_verified_at
 
 
-def test_the_address_may_be_written_in_any_case(
+def test_reset_accepts_the_address_in_any_case(
     services: Services, account: Account, mailed_token: Any
 ) -> None:
     password_reset.reset(services, form(account, mailed_token(account), email=account.email.upper()))
-    assert services.passwords.matches(NEW, again(services, account).password_hash)
+    assert services.passwords.matches(NEW, reload(services, account).password_hash)
 
 
-def test_a_token_is_good_once_and_ends_the_others_that_were_sent(
+def test_used_token_ends_itself_and_all_earlier_ones(
     services: Services, account: Account, mailed_token: Any, clock: Any
 ) -> None:
     first = mailed_token(account)
@@ -228,10 +228,10 @@ def test_a_token_is_good_once_and_ends_the_others_that_were_sent(
 
     for used in (first, second):
         assert problems_of(services, form(account, used, "Another-Password-11")) == [UNUSABLE]
-    assert services.passwords.matches(NEW, again(services, account).password_hash)
+    assert services.passwords.matches(NEW, reload(services, account).password_hash)
 
 
-def test_a_token_is_good_for_its_whole_life_and_not_longer(
+def test_reset_token_is_valid_until_it_expires(
     services: Services, account: Account, mailed_token: Any, clock: Any
 ) -> None:
     token = mailed_token(account)
@@ -241,17 +241,15 @@ def test_a_token_is_good_for_its_whole_life_and_not_longer(
     password_reset.reset(services, form(account, token))
 
 
-def test_a_token_with_any_character_changed_is_refused(
-    services: Services, account: Account, mailed_token: Any
-) -> None:
+def test_changed_reset_token_is_refused(services: Services, account: Account, mailed_token: Any) -> None:
     token = mailed_token(account)
     for position, letter in enumerate(token):
         changed = token[:position] + ("A" if letter != "A" else "B") + token[position + 1 :]
         assert problems_of(services, form(account, changed)) == [UNUSABLE]
-    assert again(services, account) == account
+    assert reload(services, account) == account
 
 
-def test_whatever_is_wrong_with_the_token_is_said_in_one_way(
+def test_every_unusable_token_gives_the_same_error(
     services: Services, make_account: Any, mailed_token: Any, mailer: Any, clock: Any
 ) -> None:
     jane, other = make_account(), make_account()
@@ -262,9 +260,9 @@ def test_whatever_is_wrong_with_the_token_is_said_in_one_way(
         services.links, replace(jane, email="earlier@example.com"), clock.now() + timedelta(hours=1)
     )
 
-    said = [
+    found = [
         problems_of(services, form(other, token)),
-        problems_of(services, form(jane, token, email="nobody@example.com")),
+        problems_of(services, form(jane, token, email="unknown@example.com")),
         problems_of(services, form(jane, token, email="no address")),
         problems_of(services, form(jane, link)),
         problems_of(services, form(jane, earlier)),
@@ -272,15 +270,15 @@ def test_whatever_is_wrong_with_the_token_is_said_in_one_way(
         problems_of(services, form(jane, "é\ud800")),
     ]
 
-    assert said == [[UNUSABLE]] * len(said)
-    assert again(services, jane) == jane
-    assert again(services, other) == other
+    assert found == [[UNUSABLE]] * len(found)
+    assert reload(services, jane) == jane
+    assert reload(services, other) == other
 
 
-def test_everything_that_is_wrong_is_told_at_once(services: Services, account: Account) -> None:
+def test_reset_reports_all_problems_together(services: Services, account: Account) -> None:
     fields = form(account, "wrong", "abc", password_confirmation="abd")
-    known = FieldProblem("remember", "unknown")
-    assert problems_of(services, fields, known) == [
+    unknown = FieldProblem("remember", "unknown")
+    assert problems_of(services, fields, unknown) == [
         ("remember", "unknown"),
         UNUSABLE,
         ("password", "min_characters"),
@@ -290,7 +288,7 @@ def test_everything_that_is_wrong_is_told_at_once(services: Services, account: A
     ]
 
 
-def test_a_token_is_not_used_up_by_a_password_that_is_refused(
+def test_refused_password_does_not_use_up_the_token(
     services: Services, account: Account, mailed_token: Any
 ) -> None:
     token = mailed_token(account)
@@ -299,7 +297,7 @@ def test_a_token_is_not_used_up_by_a_password_that_is_refused(
     password_reset.reset(services, form(account, token))
 
 
-def test_of_many_who_use_one_token_at_once_one_sets_the_password(
+def test_concurrent_use_of_one_token_sets_one_password(
     services: Services, account: Account, mailed_token: Any
 ) -> None:
     token, start = mailed_token(account), Barrier(6)
@@ -315,11 +313,11 @@ def test_of_many_who_use_one_token_at_once_one_sets_the_password(
 
     with ThreadPoolExecutor(6) as threads:
         (winner,) = filter(None, threads.map(reset, range(6)))
-    assert services.passwords.matches(winner, again(services, account).password_hash)
+    assert services.passwords.matches(winner, reload(services, account).password_hash)
 
 
-# Its password was right when it was looked at, and wrong before its token was there.
-def test_a_login_that_a_reset_overtakes_gets_no_token(
+# The password was correct when it was verified and had changed before the token was created.
+def test_login_overtaken_by_a_reset_gets_no_token(
     make_services: Any, services: Services, account: Account, mailed_token: Any, password: str
 ) -> None:
     token = mailed_token(account)

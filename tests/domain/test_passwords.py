@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 GOOD = "Correct-Horse-9"
 
 
-def policy(password: str, confirmation: str | None = None) -> list[str]:
+def violated_rules(password: str, confirmation: str | None = None) -> list[str]:
     problems: list[FieldProblem] = list(password_problems(password, confirmation))
     assert {problem.field for problem in problems} <= {"password"}
     return [problem.rule for problem in problems]
 
 
 @pytest.mark.parametrize(
-    ("password", "broken"),
+    ("password", "rules"),
     [
         (GOOD, []),
         ("aB345678", []),
@@ -39,47 +39,47 @@ def policy(password: str, confirmation: str | None = None) -> list[str]:
         ("密码密码密码密码9", ["mixed_case"]),  # letters without case
     ],
 )
-def test_every_rule_that_a_password_breaks_is_told(password: str, broken: list[str]) -> None:
-    assert policy(password) == broken
+def test_all_violated_rules_are_reported(password: str, rules: list[str]) -> None:
+    assert violated_rules(password) == rules
 
 
-# Characters, not bytes: four emoji are sixteen bytes and still four characters.
+# The length counts characters, not bytes: four emoji are sixteen bytes.
 def test_length_is_counted_in_characters() -> None:
-    assert policy("aB3🎉🎉🎉🎉") == ["min_characters"]
-    assert policy("aB3🎉🎉🎉🎉🎉") == []
+    assert violated_rules("aB3🎉🎉🎉🎉") == ["min_characters"]
+    assert violated_rules("aB3🎉🎉🎉🎉🎉") == []
 
 
-def test_a_repetition_that_differs_is_told_with_the_rest() -> None:
-    assert policy(GOOD, GOOD) == []
-    assert policy(GOOD, GOOD.lower()) == ["confirmed"]
-    assert policy("abc", "") == ["min_characters", "mixed_case", "number_in", "confirmed"]
+def test_different_confirmation_is_reported() -> None:
+    assert violated_rules(GOOD, GOOD) == []
+    assert violated_rules(GOOD, GOOD.lower()) == ["confirmed"]
+    assert violated_rules("abc", "") == ["min_characters", "mixed_case", "number_in", "confirmed"]
 
 
-def test_the_facts_are_those_of_the_sentences() -> None:
+def test_problem_has_the_facts_of_its_message() -> None:
     (problem,) = password_problems("aB34567", None)
     assert problem.facts == {"minimum": 8}
     (problem,) = password_problems("aB3" + "x" * 1022, None)
     assert problem.facts == {"maximum": 1024}
 
 
-# --- keeping them
+# --- hashing
 
 
-def test_a_password_matches_its_own_hash_and_no_other(passwords: Passwords) -> None:
-    kept = passwords.hash(GOOD)
-    assert GOOD not in kept
-    assert passwords.matches(GOOD, kept)
-    assert not passwords.matches(GOOD + " ", kept)
-    assert not passwords.matches(GOOD.lower(), kept)
-    assert not passwords.matches("", kept)
+def test_password_matches_only_its_own_hash(passwords: Passwords) -> None:
+    password_hash = passwords.hash(GOOD)
+    assert GOOD not in password_hash
+    assert passwords.matches(GOOD, password_hash)
+    assert not passwords.matches(GOOD + " ", password_hash)
+    assert not passwords.matches(GOOD.lower(), password_hash)
+    assert not passwords.matches("", password_hash)
 
 
-def test_the_same_password_is_hashed_differently_each_time(passwords: Passwords) -> None:
+def test_hashes_of_one_password_differ(passwords: Passwords) -> None:
     assert passwords.hash(GOOD) != passwords.hash(GOOD)
 
 
 # RFC 9106, section 4: the second recommended option, and the library's own default.
-def test_hashing_is_argon2id_with_the_recommended_cost() -> None:
+def test_hash_is_argon2id_with_recommended_cost() -> None:
     parameters = extract_parameters(Passwords().hash(GOOD))
     assert parameters.type is Type.ID
     assert parameters.memory_cost >= 64 * 1024
@@ -97,28 +97,28 @@ class CountingHasher(PasswordHasher):
         return super().verify(hash, password)
 
 
-# An unknown address must take as long as a wrong password, or the clock tells who has an account.
-def test_without_an_account_the_same_work_is_done_and_nothing_matches() -> None:
+# An unknown address must take as long as a wrong password: the response time must not reveal an account.
+def test_without_a_hash_the_same_work_is_done() -> None:
     hasher = CountingHasher()
     passwords = Passwords(hasher)
     assert not passwords.matches(GOOD, None)
-    assert not passwords.matches("nobody has this password", None)
-    known = passwords.hash(GOOD)
-    assert not passwords.matches("wrong", known)
+    assert not passwords.matches("the password of no account", None)
+    own_hash = passwords.hash(GOOD)
+    assert not passwords.matches("wrong", own_hash)
     assert len(hasher.verified) == 3
-    assert all(extract_parameters(each) == extract_parameters(known) for each in hasher.verified)
+    assert all(extract_parameters(each) == extract_parameters(own_hash) for each in hasher.verified)
 
 
-def test_the_longest_password_works(passwords: Passwords) -> None:
+def test_longest_password_is_accepted(passwords: Passwords) -> None:
     longest = "aB3" + "x" * (MAX_LENGTH - 3)
     assert passwords.matches(longest, passwords.hash(longest))
 
 
-# Otherwise anybody could have us hash megabytes.
-@pytest.mark.parametrize("known", [True, False])
-def test_what_is_too_long_for_a_password_is_refused_without_hashing(known: bool) -> None:
+# Otherwise an anonymous client could make the server hash megabytes.
+@pytest.mark.parametrize("has_account", [True, False])
+def test_too_long_password_is_refused_without_hashing(has_account: bool) -> None:
     hasher = CountingHasher()
     passwords = Passwords(hasher)
-    kept = passwords.hash(GOOD) if known else None
-    assert not passwords.matches("x" * (MAX_LENGTH + 1), kept)
+    password_hash = passwords.hash(GOOD) if has_account else None
+    assert not passwords.matches("x" * (MAX_LENGTH + 1), password_hash)
     assert hasher.verified == []

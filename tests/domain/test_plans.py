@@ -2,10 +2,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from domain.plans import API_ACCESS, DEFAULT_PLANS_FILE, Plan, Plans, PlansError, load_plans
+from domain.plans import (
+    API_ACCESS,
+    DEFAULT_PLANS_FILE,
+    Plan,
+    Plans,
+    PlansError,
+    load_plans,
+    require_plans_in_use,
+)
+
+if TYPE_CHECKING:
+    from domain.services import Services
 
 GOOD = """
 [[plans]]
@@ -16,11 +28,11 @@ price = 4.5
 requests_per_hour = 50
 images_per_month = -1
 max_scale = 3
-features = ["api_access", "our_own"]
+features = ["api_access", "custom_feature"]
 """
 
 
-def test_the_default_plans_are_those_of_the_documentation(plans: Plans) -> None:
+def test_default_plans_match_the_documentation(plans: Plans) -> None:
     table = [
         (plan.name, plan.slug, plan.requests_per_hour, plan.images_per_month, API_ACCESS in plan.features)
         for plan in plans
@@ -33,30 +45,30 @@ def test_the_default_plans_are_those_of_the_documentation(plans: Plans) -> None:
     ]
     assert [plan.slug for plan in plans if "batches" in plan.features] == ["professional", "enterprise"]
     assert {plan.max_scale for plan in plans} == {4}
-    # As the documentation's example of the usage has them.
+    # These are the features in the documentation's usage example.
     assert plans["starter"].features == ("api_access", "priority_support")
 
 
-def test_every_default_plan_has_an_id_of_its_own_and_a_price(plans: Plans) -> None:
+def test_default_plans_have_unique_ids_and_rising_prices(plans: Plans) -> None:
     assert [plan.id for plan in plans] == [1, 2, 3, 4]
     prices = [plan.price for plan in plans]
     assert prices[0] == 0
     assert prices == sorted(set(prices))
 
 
-def test_a_plan_names_its_limits_as_the_file_does(plans: Plans) -> None:
+def test_limits_have_the_names_of_the_plans_file(plans: Plans) -> None:
     assert plans["starter"].limits == (("requests_per_hour", 500), ("images_per_month", 25), ("max_scale", 4))
     unlimited = replace(plans["starter"], images_per_month=None)
     assert ("images_per_month", None) in unlimited.limits
 
 
-def test_a_plan_is_found_by_its_slug(plans: Plans) -> None:
+def test_plan_is_found_by_its_slug(plans: Plans) -> None:
     assert plans["starter"].name == "Starter"
     assert "starter" in plans
     assert "Starter" not in plans
 
 
-def test_a_plan_that_does_not_exist_is_named_beside_those_that_do(plans: Plans) -> None:
+def test_unknown_slug_raises_an_error_with_the_known_slugs(plans: Plans) -> None:
     with pytest.raises(
         PlansError, match=r"no plan 'gold'; there are: free, starter, professional, enterprise"
     ):
@@ -70,7 +82,7 @@ def plans_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_operators_file_replaces_ours(plans_file: Path) -> None:
+def test_plans_file_replaces_the_default_plans(plans_file: Path) -> None:
     assert list(load_plans(plans_file)) == [
         Plan(
             id=1,
@@ -80,12 +92,12 @@ def test_an_operators_file_replaces_ours(plans_file: Path) -> None:
             requests_per_hour=50,
             images_per_month=None,
             max_scale=3,
-            features=("api_access", "our_own"),
+            features=("api_access", "custom_feature"),
         )
     ]
 
 
-def test_the_smallest_and_the_largest_values_are_accepted(plans_file: Path) -> None:
+def test_smallest_and_largest_values_are_accepted(plans_file: Path) -> None:
     plans_file.write_text(
         """
         [[plans]]
@@ -127,7 +139,7 @@ def test_the_smallest_and_the_largest_values_are_accepted(plans_file: Path) -> N
         ('name = "Hobby"', 'name = ""'),
         ('slug = "hobby"', 'slug = ["hobby"]'),
         ("price = 4.5", 'price = "4.50 €"'),
-        ('slug = "hobby"', f'slug = "{"x" * 65}"'),  # the accounts' table holds no more
+        ('slug = "hobby"', f'slug = "{"x" * 65}"'),  # the column of the accounts table is shorter
         ("price = 4.5", "price = -1"),
         ("price = 4.5", "price = nan"),
         ("price = 4.5", "price = inf"),
@@ -138,12 +150,12 @@ def test_the_smallest_and_the_largest_values_are_accepted(plans_file: Path) -> N
         ("images_per_month = -1", "images_per_month = true"),
         ("max_scale = 3", "max_scale = 1"),
         ("max_scale = 3", "max_scale = 5"),
-        ('features = ["api_access", "our_own"]', 'features = "api_access"'),
-        ('features = ["api_access", "our_own"]', "features = [1]"),
+        ('features = ["api_access", "custom_feature"]', 'features = "api_access"'),
+        ('features = ["api_access", "custom_feature"]', "features = [1]"),
         ("id = 1", "id = 0"),
     ],
 )
-def test_a_broken_file_is_refused_with_its_name_and_the_reason(plans_file: Path, good: str, bad: str) -> None:
+def test_invalid_file_raises_an_error_with_path_and_reason(plans_file: Path, good: str, bad: str) -> None:
     text = GOOD.replace(good, bad)
     assert text != GOOD
     plans_file.write_text(text, "utf-8")
@@ -154,7 +166,7 @@ def test_a_broken_file_is_refused_with_its_name_and_the_reason(plans_file: Path,
         assert f"plans.0.{good.partition(' ')[0]}" in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_not_text_is_refused(plans_file: Path) -> None:
+def test_missing_or_binary_file_is_refused(plans_file: Path) -> None:
     with pytest.raises(PlansError, match=r"nowhere\.toml cannot be used: "):
         load_plans(plans_file.with_name("nowhere.toml"))
     plans_file.write_bytes(b"\xff\xfe\x00")
@@ -162,23 +174,34 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(plans_file: Path) -> No
         load_plans(plans_file)
 
 
-def test_a_file_without_plans_is_refused(plans_file: Path) -> None:
+def test_file_without_plans_is_refused(plans_file: Path) -> None:
     plans_file.write_text("plans = []", "utf-8")
     with pytest.raises(PlansError, match="at least 1 item"):
         load_plans(plans_file)
 
 
-# The second would silently stand in for the first.
+# The second plan would silently replace the first.
 @pytest.mark.parametrize(
     ("same", "good", "other"), [("slug", "id = 1", "id = 2"), ("id", 'slug = "hobby"', 'slug = "other"')]
 )
-def test_two_plans_with_one_id_or_slug_are_refused(
-    plans_file: Path, same: str, good: str, other: str
-) -> None:
+def test_duplicate_id_or_slug_is_refused(plans_file: Path, same: str, good: str, other: str) -> None:
     plans_file.write_text(GOOD + GOOD.replace(good, other), "utf-8")
     with pytest.raises(PlansError, match=f"two plans have the same {same}"):
         load_plans(plans_file)
 
 
-def test_the_default_file_is_part_of_the_package() -> None:
+def test_default_file_is_part_of_the_package() -> None:
     assert DEFAULT_PLANS_FILE.is_file()
+
+
+def test_missing_plan_of_an_account_is_refused(
+    services: Services, make_account: Any, make_services: Any
+) -> None:
+    require_plans_in_use(services.database, services.plans)
+    for plan in ("starter", "enterprise", "enterprise"):
+        make_account(plan)
+    remaining = [plan for plan in services.plans if plan.slug in {"free", "starter"}]
+
+    require_plans_in_use(services.database, services.plans)
+    with pytest.raises(PlansError, match=r"'enterprise' \(accounts: 2\)"):
+        require_plans_in_use(services.database, type(services.plans)(remaining))

@@ -26,75 +26,79 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.both_databases
 
 
-def a_plan(plans: Plans, images_per_month: int | None) -> Plan:
+def plan_with_limit(plans: Plans, images_per_month: int | None) -> Plan:
     return replace(plans["starter"], images_per_month=images_per_month)
 
 
 @pytest.fixture
-def take(services: Services, account: Account, plans: Plans, clock: Any) -> Callable[[int | None, int], bool]:
-    """Takes so many images of a monthly quota of so many; False if they were refused."""
+def reserve(
+    services: Services, account: Account, plans: Plans, clock: Any
+) -> Callable[[int | None, int], bool]:
+    """Provide a function that reserves ``count`` images of a quota of ``limit`` and returns whether it succeeded."""
 
-    def take(limit: int | None, count: int) -> bool:
+    def reserve(limit: int | None, count: int) -> bool:
         with services.database.writing() as work:
             try:
-                quota.take(work, account, a_plan(plans, limit), clock.now(), count)
+                quota.reserve(work, account, plan_with_limit(plans, limit), clock.now(), count)
             except QuotaExceeded:
                 return False
             work.commit()
             return True
 
-    return take
+    return reserve
 
 
-def test_exactly_the_quota_is_admitted(take: Any, account: Account, used: Callable[[Account], int]) -> None:
-    assert [take(3, 1) for _ in range(5)] == [True, True, True, False, False]
-    assert used(account) == 3
-
-
-def test_several_at_once_are_admitted_all_or_none(
-    take: Any, account: Account, used: Callable[[Account], int]
+def test_exactly_the_quota_can_be_reserved(
+    reserve: Any, account: Account, used: Callable[[Account], int]
 ) -> None:
-    assert take(5, 3)
-    assert not take(5, 3)
+    assert [reserve(3, 1) for _ in range(5)] == [True, True, True, False, False]
     assert used(account) == 3
-    assert take(5, 2)
+
+
+def test_several_images_are_reserved_all_or_none(
+    reserve: Any, account: Account, used: Callable[[Account], int]
+) -> None:
+    assert reserve(5, 3)
+    assert not reserve(5, 3)
+    assert used(account) == 3
+    assert reserve(5, 2)
     assert used(account) == 5
 
 
-def test_the_first_of_a_month_can_be_all_of_them(
-    take: Any, account: Account, used: Callable[[Account], int]
+def test_first_reservation_can_be_the_whole_quota(
+    reserve: Any, account: Account, used: Callable[[Account], int]
 ) -> None:
-    assert take(3, 3)
-    assert not take(3, 1)
+    assert reserve(3, 3)
+    assert not reserve(3, 1)
     assert used(account) == 3
 
 
-# The first of a month is an insert, which the condition of the update does not guard.
+# The first reservation of a month is an insert, to which the condition of the update does not apply.
 @pytest.mark.parametrize(("limit", "count"), [(0, 1), (2, 3)])
-def test_the_first_of_a_month_can_be_too_many(
-    take: Any, account: Account, used: Callable[[Account], int], limit: int, count: int
+def test_first_reservation_over_the_quota_is_refused(
+    reserve: Any, account: Account, used: Callable[[Account], int], limit: int, count: int
 ) -> None:
-    assert not take(limit, count)
+    assert not reserve(limit, count)
     assert used(account) == 0
 
 
-def test_an_unlimited_plan_counts_and_admits_all(
-    take: Any, account: Account, used: Callable[[Account], int]
+def test_unlimited_plan_counts_and_admits_every_image(
+    reserve: Any, account: Account, used: Callable[[Account], int]
 ) -> None:
-    assert all(take(None, 10_000) for _ in range(3))
+    assert all(reserve(None, 10_000) for _ in range(3))
     assert used(account) == 30_000
 
 
-def test_what_is_not_committed_is_not_taken(
+def test_uncommitted_reservation_is_undone(
     services: Services, account: Account, plans: Plans, clock: Any, used: Callable[[Account], int]
 ) -> None:
     with services.database.writing() as work:
-        quota.take(work, account, plans["starter"], clock.now())
+        quota.reserve(work, account, plans["starter"], clock.now())
         assert work.quota.used(account.id, "2026-11") == 1
     assert used(account) == 0
 
 
-def test_every_account_has_its_own(
+def test_each_account_has_its_own_quota(
     services: Services, make_account: Any, make_upload: Any, used: Callable[[Account], int]
 ) -> None:
     first, second = make_account("free"), make_account("free")
@@ -112,11 +116,11 @@ def test_every_account_has_its_own(
         (datetime(2027, 1, 1, tzinfo=UTC), "2027-01"),
     ],
 )
-def test_a_month_is_the_calendars_in_utc(now: datetime, month: str) -> None:
+def test_month_is_the_calendar_month_in_utc(now: datetime, month: str) -> None:
     assert quota.month_of(now) == month
 
 
-def test_the_next_month_is_fresh(
+def test_next_month_starts_with_an_unused_quota(
     services: Services, make_account: Any, make_upload: Any, clock: Any, used: Callable[[Account], int]
 ) -> None:
     account = make_account("free")
@@ -131,8 +135,8 @@ def test_the_next_month_is_fresh(
     assert used(account) == 1
 
 
-# An image of November that is deleted in December makes no room in December.
-def test_what_is_given_back_goes_to_the_month_it_was_taken_from(
+# An image of November that is deleted in December does not increase the quota of December.
+def test_quota_is_released_in_its_own_month(
     services: Services, make_account: Any, make_upload: Any, clock: Any
 ) -> None:
     account = make_account("free")
@@ -145,13 +149,13 @@ def test_what_is_given_back_goes_to_the_month_it_was_taken_from(
         assert work.quota.used(account.id, "2026-12") == 1
 
 
-def test_nothing_is_ever_given_back_below_zero(
-    services: Services, account: Account, submitted: Callable[[], Image], used: Callable[[Account], int]
+def test_used_quota_never_falls_below_zero(
+    services: Services, account: Account, submit_image: Callable[[], Image], used: Callable[[Account], int]
 ) -> None:
-    image = submitted()
+    image = submit_image()
     for _ in range(3):
         with services.database.writing() as work:
-            quota.give_back(work, image)
+            quota.release(work, image)
             work.commit()
         assert used(account) == 0
 
@@ -160,11 +164,11 @@ def test_nothing_is_ever_given_back_below_zero(
     ("usage", "remaining"),
     [(Usage(0, 25), 25), (Usage(24, 25), 1), (Usage(25, 25), 0), (Usage(200, 25), 0), (Usage(9, None), None)],
 )
-def test_what_remains_is_never_below_zero(usage: Usage, remaining: int | None) -> None:
+def test_remaining_quota_is_never_negative(usage: Usage, remaining: int | None) -> None:
     assert usage.remaining == remaining
 
 
-def test_usage_tells_what_the_plan_of_today_allows(
+def test_usage_has_the_limit_of_the_current_plan(
     services: Services, plans: Plans, make_account: Any, make_upload: Any, clock: Any
 ) -> None:
     account = make_account("professional")
@@ -177,29 +181,31 @@ def test_usage_tells_what_the_plan_of_today_allows(
     assert downgraded.remaining == 0
 
 
-# --- many at once
+# --- concurrent requests
 
 
-def all_at_once(
-    makers: list[Services], account: Account, make_upload: Any, count: int
+def submit_concurrently(
+    installations: list[Services], account: Account, make_upload: Any, count: int
 ) -> tuple[list[Image], int]:
-    """The images that were accepted and how many were refused; each upload on a thread of its own."""
+    """Submit ``count`` uploads, each on its own thread; return the accepted images and the number of refusals."""
     start = Barrier(count)
 
     def submit(number: int) -> Image | None:
         upload = make_upload()
         start.wait()
         try:
-            return images.submit(makers[number % len(makers)], account, upload, uploads.UpscaleOptions())
+            return images.submit(
+                installations[number % len(installations)], account, upload, uploads.UpscaleOptions()
+            )
         except QuotaExceeded:
             return None
 
     with ThreadPoolExecutor(count) as threads:
-        answers = list(threads.map(submit, range(count)))
-    return [image for image in answers if image is not None], answers.count(None)
+        images_or_none = list(threads.map(submit, range(count)))
+    return [image for image in images_or_none if image is not None], images_or_none.count(None)
 
 
-def test_of_a_hundred_uploads_at_once_with_ten_left_exactly_ten_are_accepted(
+def test_100_concurrent_uploads_share_ten_images_of_quota(
     make_services: Any,
     make_account: Any,
     make_upload: Any,
@@ -208,36 +214,36 @@ def test_of_a_hundred_uploads_at_once_with_ten_left_exactly_ten_are_accepted(
 ) -> None:
     services, account = make_services(), make_account("starter")
     earlier = [images.submit(services, account, make_upload(), uploads.UpscaleOptions()) for _ in range(15)]
-    accepted, refused = all_at_once([services], account, make_upload, 100)
+    accepted, refused = submit_concurrently([services], account, make_upload, 100)
     assert (len(accepted), refused) == (10, 90)
     assert used(account) == 25
     assert stored_keys() == sorted(image.original_key for image in [*earlier, *accepted])
     assert images.list_page(services, account, None, 1, 1).total == 25
 
 
-# As on several API processes: nothing is shared but the file.
+# As with several API processes, only the database is shared.
 def test_several_processes_share_one_quota(
     make_services: Any,
     make_account: Any,
     make_upload: Any,
-    open_again: Callable[[], Database],
+    reopen_database: Callable[[], Database],
     used: Callable[[Account], int],
 ) -> None:
     account = make_account("free")
-    processes = [make_services(database=open_again()) for _ in range(6)]
-    accepted, refused = all_at_once(processes, account, make_upload, 24)
+    processes = [make_services(database=reopen_database()) for _ in range(6)]
+    accepted, refused = submit_concurrently(processes, account, make_upload, 24)
     assert (len(accepted), refused) == (2, 22)
     assert used(account) == 2
 
 
-def test_deleting_and_submitting_at_once_keeps_the_count(
+def test_concurrent_deletions_and_uploads_keep_the_count(
     services: Services,
     make_account: Any,
     make_upload: Any,
     used: Callable[[Account], int],
 ) -> None:
     account = make_account("starter")
-    doomed = [images.submit(services, account, make_upload(), uploads.UpscaleOptions()) for _ in range(10)]
+    existing = [images.submit(services, account, make_upload(), uploads.UpscaleOptions()) for _ in range(10)]
     start = Barrier(20)
 
     def delete(image: Image) -> None:
@@ -249,14 +255,14 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
         images.submit(services, account, make_upload(), uploads.UpscaleOptions())
 
     with ThreadPoolExecutor(20) as threads:
-        done = [threads.submit(delete, image) for image in doomed]
+        done = [threads.submit(delete, image) for image in existing]
         done += [threads.submit(submit, number) for number in range(10)]
         for each in done:
             each.result()
     assert used(account) == images.list_page(services, account, None, 1, 1).total == 10
 
 
-# --- as the account reads it
+# --- usage
 
 
 @pytest.mark.parametrize(
@@ -270,7 +276,7 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
         (26, 25, 104.0),
         (3, 2, 150.0),
         (250, 2, 12_500.0),
-        (1, 16, 6.3),  # 6.25: a half, where Python's own rounding goes to the even digit
+        (1, 16, 6.3),  # 6.25: Python's own rounding would go to the even digit
         (1, 400, 0.3),  # 0.25
         (1, 2000, 0.1),  # 0.05
         (1, 2001, 0.0),
@@ -282,7 +288,7 @@ def test_deleting_and_submitting_at_once_keeps_the_count(
         (9999, None, 0.0),
     ],
 )
-def test_the_percentage_has_one_decimal_and_halves_go_up(
+def test_percentage_is_rounded_half_up_to_one_decimal(
     used: int, limit: int | None, percentage: float
 ) -> None:
     assert Usage(used, limit).percentage == percentage
@@ -290,7 +296,7 @@ def test_the_percentage_has_one_decimal_and_halves_go_up(
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**9))
-def test_the_percentage_is_never_further_off_than_half_a_tenth(used: int, limit: int) -> None:
+def test_percentage_is_within_half_a_tenth(used: int, limit: int) -> None:
     exact = Fraction(100 * used, limit)
     assert abs(Fraction(str(Usage(used, limit).percentage)) - exact) <= Fraction(1, 20)
 
@@ -299,15 +305,15 @@ def test_the_percentage_is_never_further_off_than_half_a_tenth(used: int, limit:
     ("used", "limit", "exceeded"),
     [(0, 1, False), (1, 1, True), (2, 1, True), (0, 0, True), (0, None, False), (10**9, None, False)],
 )
-def test_the_quota_is_exceeded_when_nothing_remains(used: int, limit: int | None, exceeded: bool) -> None:
+def test_quota_is_exceeded_when_nothing_remains(used: int, limit: int | None, exceeded: bool) -> None:
     assert Usage(used, limit).exceeded is exceeded
 
 
-def test_the_usage_is_that_of_this_month_and_this_account(
-    services: Services, account: Account, submitted: Any, make_account: Any, clock: Any
+def test_usage_is_of_this_month_and_account(
+    services: Services, account: Account, submit_image: Any, make_account: Any, clock: Any
 ) -> None:
     for _ in range(2):
-        submitted()
+        submit_image()
     assert quota.this_month(services, account) == Usage(2, 25)
     assert quota.this_month(services, make_account("enterprise")) == Usage(0, 1000)
     clock.set(datetime(2026, 12, 1, tzinfo=UTC))

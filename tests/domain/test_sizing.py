@@ -22,14 +22,14 @@ def found(sizing: Sizing, original: Size, max_scale: int = 4, caps: Caps = CAPS)
     return [(problem.field, problem.rule) for problem in sizing.problems(original, max_scale, caps)]
 
 
-# --- what was asked for
+# --- options
 
 
-def test_the_factors_are_those_of_the_contract() -> None:
+def test_scale_factors_match_the_contract() -> None:
     assert SCALE_FACTORS == (2, 3, 4)
 
 
-def test_with_nothing_asked_for_the_result_is_twice_as_large() -> None:
+def test_default_scale_factor_is_two() -> None:
     assert Sizing.asked() == Sizing(scale_factor=2)
     assert Sizing.asked().result(PHOTO) == Size(3840, 2160)
 
@@ -37,14 +37,14 @@ def test_with_nothing_asked_for_the_result_is_twice_as_large() -> None:
 @pytest.mark.parametrize(
     "target", [{"target_width": 3000}, {"target_height": 2000}, {"target_width": 3000, "target_height": 2000}]
 )
-def test_a_factor_together_with_a_target_is_an_error_on_the_factor(target: dict[str, int]) -> None:
+def test_factor_combined_with_a_target_is_refused(target: dict[str, int]) -> None:
     with pytest.raises(InvalidFields) as caught:
         Sizing.asked(scale_factor=2, **target)
     assert caught.value.problems == (FieldProblem("scale_factor", "excluded_by_target"),)
 
 
-# A client that sends a target gets null for the factor, not the default one.
-def test_with_a_target_there_is_no_factor() -> None:
+# In the response to a request with a target, the factor is null, not the default.
+def test_target_replaces_the_default_factor() -> None:
     assert Sizing.asked(target_width=3000).scale_factor is None
 
 
@@ -52,11 +52,11 @@ def test_with_a_target_there_is_no_factor() -> None:
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
-def test_a_factor_multiplies_both_sides(factor: int) -> None:
+def test_factor_multiplies_both_sides(factor: int) -> None:
     assert Sizing(scale_factor=factor).result(PHOTO) == Size(1920 * factor, 1080 * factor)
 
 
-def test_two_targets_are_met_exactly_even_when_the_ratio_changes() -> None:
+def test_two_targets_are_exact_and_may_change_the_ratio() -> None:
     assert Sizing(target_width=2000, target_height=4000).result(PHOTO) == Size(2000, 4000)
 
 
@@ -64,39 +64,39 @@ def test_two_targets_are_met_exactly_even_when_the_ratio_changes() -> None:
     ("original", "target_width", "height"),
     [
         (Size(1920, 1080), 3840, 2160),
-        (Size(2, 3), 3, 5),  # 4.5 goes up
-        (Size(4, 1), 5, 1),  # 1.25 goes down, to the original's own
-        (Size(4, 1), 6, 2),  # 1.5 goes up
-        (Size(4, 3), 6, 5),  # 4.5 goes up to an odd number: no rounding to even
+        (Size(2, 3), 3, 5),  # 4.5 is rounded up
+        (Size(4, 1), 5, 1),  # 1.25 is rounded down, to the original's height
+        (Size(4, 1), 6, 2),  # 1.5 is rounded up
+        (Size(4, 3), 6, 5),  # 4.5 is rounded up to an odd number, not half to even
         (Size(1000, 1), 1001, 1),  # 1.001
         (Size(3, 7), 4, 9),  # 9.33
         (Size(3, 8), 4, 11),  # 10.67
     ],
 )
-def test_the_side_that_follows_is_rounded_half_up(original: Size, target_width: int, height: int) -> None:
+def test_computed_side_is_rounded_half_up(original: Size, target_width: int, height: int) -> None:
     assert Sizing(target_width=target_width).result(original) == Size(target_width, height)
     turned = Size(original.height, original.width)
     assert Sizing(target_height=target_width).result(turned) == Size(height, target_width)
 
 
-# Held against exact fractions: floats, and Python's own rounding to even, are off by one at halves.
+# Compared with exact fractions: floats, and Python's rounding half to even, can be off by one.
 @given(sizes, st.integers(1, 20_000))
-def test_the_side_that_follows_is_exact_for_every_size(original: Size, target: int) -> None:
+def test_computed_side_is_exact_for_every_size(original: Size, target: int) -> None:
     exact = max(1, floor(Fraction(original.height * target, original.width) + Fraction(1, 2)))
     assert Sizing(target_width=target).result(original) == Size(target, exact)
     exact = max(1, floor(Fraction(original.width * target, original.height) + Fraction(1, 2)))
     assert Sizing(target_height=target).result(original) == Size(exact, target)
 
 
-# Only for targets that are refused anyway, but a worker must never be asked for zero pixels.
-def test_the_side_that_follows_is_at_least_one() -> None:
+# This happens only for refused targets, but a result must never have zero pixels.
+def test_computed_side_is_at_least_one_pixel() -> None:
     assert Sizing(target_width=1).result(Size(1000, 1)) == Size(1, 1)
 
 
-# --- what is refused
+# --- limits
 
 
-def test_a_target_must_be_larger_than_the_original() -> None:
+def test_target_must_be_larger_than_the_original() -> None:
     assert Sizing(target_width=1920).problems(PHOTO, 4, CAPS) == [
         FieldProblem("target_width", "larger_than_original", {"side": 1920})
     ]
@@ -104,8 +104,8 @@ def test_a_target_must_be_larger_than_the_original() -> None:
     assert found(Sizing(target_width=1921), PHOTO) == []
 
 
-# «In each given dimension»: one that grows does not make up for one that does not.
-def test_each_given_target_must_be_larger_by_itself() -> None:
+# Each given dimension must grow; a larger one does not compensate for the other.
+def test_each_given_target_must_be_larger() -> None:
     assert found(Sizing(target_width=3840, target_height=1080), PHOTO) == [
         ("target_height", "larger_than_original")
     ]
@@ -115,15 +115,15 @@ def test_each_given_target_must_be_larger_by_itself() -> None:
     ]
 
 
-# Only the given dimension has to grow: 1000×1 to a width of 1001 leaves the height at 1.
-def test_the_side_that_follows_may_equal_the_originals() -> None:
+# Only the given dimension has to grow: 1000×1 with a target width of 1001 keeps the height 1.
+def test_computed_side_may_equal_the_original() -> None:
     sizing = Sizing(target_width=1001)
     assert sizing.result(Size(1000, 1)) == Size(1001, 1)
     assert found(sizing, Size(1000, 1)) == []
 
 
 @pytest.mark.parametrize("max_scale", [2, 3, 4])
-def test_a_target_is_at_most_the_plans_scale_times_the_original(max_scale: int) -> None:
+def test_target_is_limited_by_the_plans_scale(max_scale: int) -> None:
     assert found(Sizing(target_width=100 * max_scale), Size(100, 50), max_scale) == []
     assert Sizing(target_width=100 * max_scale + 1).problems(Size(100, 50), max_scale, CAPS) == [
         FieldProblem("target_width", "within_plan_scale", {"maximum": 100 * max_scale})
@@ -132,30 +132,30 @@ def test_a_target_is_at_most_the_plans_scale_times_the_original(max_scale: int) 
     assert found(both, Size(100, 50), max_scale) == [("target_height", "within_plan_scale")]
 
 
-# 3×1 to a width of 11 is within 4 times the width, and its height of 4 is too: rounding adds nothing.
-def test_the_side_that_follows_is_bounded_by_the_given_one() -> None:
+# 3×1 with a target width of 11 is within 4 times the size; the rounded height of 4 is too.
+def test_computed_side_stays_within_the_plans_scale() -> None:
     assert found(Sizing(target_width=12), Size(3, 1)) == []
     assert Sizing(target_width=11).result(Size(3, 1)) == Size(11, 4)
 
 
 @pytest.mark.parametrize(("factor", "max_scale"), [(3, 2), (4, 2), (4, 3)])
-def test_a_factor_is_at_most_the_plans(factor: int, max_scale: int) -> None:
+def test_factor_is_limited_by_the_plans_scale(factor: int, max_scale: int) -> None:
     assert found(Sizing(scale_factor=factor), PHOTO, max_scale) == [("scale_factor", "within_plan_scale")]
 
 
-def test_a_plans_own_factor_is_allowed() -> None:
+def test_factor_may_equal_the_plans_scale() -> None:
     assert found(Sizing(scale_factor=3), PHOTO, max_scale=3) == []
 
 
 # --- frames and pages
 
 
-def test_every_frame_of_an_animation_gets_the_size_that_was_asked_for() -> None:
-    asked = Sizing(target_width=2000, target_height=4000)
-    assert asked.results([PHOTO] * 3) == [Size(2000, 4000)] * 3
+def test_every_frame_gets_the_requested_size() -> None:
+    sizing = Sizing(target_width=2000, target_height=4000)
+    assert sizing.results([PHOTO] * 3) == [Size(2000, 4000)] * 3
 
 
-def test_every_page_grows_as_the_first_does() -> None:
+def test_every_page_is_scaled_like_the_first() -> None:
     pages = [Size(100, 50), Size(30, 40), Size(1, 1)]
     assert Sizing(scale_factor=3).results(pages) == [Size(300, 150), Size(90, 120), Size(3, 3)]
     assert Sizing(target_width=250).results(pages) == [Size(250, 125), Size(75, 100), Size(3, 3)]
@@ -164,7 +164,7 @@ def test_every_page_grows_as_the_first_does() -> None:
     ]  # fmt: skip
 
 
-def test_the_pixels_of_all_frames_count_together() -> None:
+def test_pixels_of_all_frames_count_together() -> None:
     caps, frame, twice = Caps(max_pixels=1200), Size(10, 10), Sizing(scale_factor=2)
     assert twice.problems(frame, 4, caps, [frame] * 2) == []
     assert twice.problems(frame, 4, caps, [frame] * 3) == [
@@ -172,7 +172,7 @@ def test_the_pixels_of_all_frames_count_together() -> None:
     ]
 
 
-def test_no_page_may_have_a_side_over_the_cap() -> None:
+def test_page_with_a_side_over_the_cap_is_refused() -> None:
     assert Sizing(target_width=20).problems(Size(10, 10), 4, Caps(max_side=100), [Size(10, 51)]) == [
         FieldProblem("target_width", "result_side", {"maximum": 100})
     ]
@@ -181,20 +181,20 @@ def test_no_page_may_have_a_side_over_the_cap() -> None:
 # --- caps of the result
 
 
-def test_a_side_may_be_exactly_as_long_as_the_cap() -> None:
+def test_side_may_equal_the_cap() -> None:
     assert found(Sizing(scale_factor=4), Size(4096, 1)) == []
     assert Sizing(scale_factor=4).problems(Size(4097, 1), 4, CAPS) == [
         FieldProblem("scale_factor", "result_side", {"maximum": 16_384})
     ]
 
 
-def test_a_target_may_be_exactly_as_long_as_the_cap() -> None:
+def test_target_may_equal_the_cap() -> None:
     assert found(Sizing(target_width=16_384), Size(8192, 1)) == []
     assert found(Sizing(target_width=16_384, target_height=16_384), Size(8192, 8192)) == []
     assert found(Sizing(target_width=16_385), Size(8192, 1)) == [("target_width", "result_side")]
 
 
-def test_webp_holds_one_pixel_less_on_a_side() -> None:
+def test_webp_cap_is_one_pixel_less() -> None:
     caps = CAPS.for_format(ImageFormat.WEBP)
     assert caps == Caps(max_side=16_383)
     assert found(Sizing(scale_factor=3), Size(5461, 1), caps=caps) == []
@@ -203,15 +203,15 @@ def test_webp_holds_one_pixel_less_on_a_side() -> None:
 
 
 @pytest.mark.parametrize("image_format", [each for each in ImageFormat if each is not ImageFormat.WEBP])
-def test_the_other_formats_have_the_usual_caps(image_format: ImageFormat) -> None:
+def test_other_formats_have_the_default_caps(image_format: ImageFormat) -> None:
     assert CAPS.for_format(image_format) == CAPS
 
 
-def test_a_smaller_cap_of_the_operators_holds_for_webp_too() -> None:
+def test_smaller_configured_cap_applies_to_webp() -> None:
     assert Caps(max_side=1000).for_format(ImageFormat.WEBP).max_side == 1000
 
 
-def test_a_result_may_have_exactly_as_many_pixels_as_the_cap() -> None:
+def test_result_may_have_as_many_pixels_as_the_cap() -> None:
     caps = Caps(max_pixels=10_000)
     assert found(Sizing(scale_factor=2), Size(50, 50), caps=caps) == []
     assert Sizing(scale_factor=2).problems(Size(50, 51), 4, caps) == [
@@ -219,13 +219,13 @@ def test_a_result_may_have_exactly_as_many_pixels_as_the_cap() -> None:
     ]
 
 
-def test_the_usual_caps_meet_in_a_square_of_the_longest_side() -> None:
+def test_default_caps_allow_a_square_of_the_maximum_side() -> None:
     assert CAPS.max_side**2 == CAPS.max_pixels
     assert found(Sizing(scale_factor=4), Size(4096, 4096)) == []
 
 
-# The side that nobody named is over the cap because of the one that somebody did.
-def test_a_side_that_follows_counts_towards_the_caps() -> None:
+# The computed side is over the cap because of the requested one.
+def test_computed_side_counts_for_the_caps() -> None:
     assert found(Sizing(target_width=200), Size(100, 10_000)) == [("target_width", "result_side")]
     assert found(Sizing(target_height=200), Size(10_000, 100)) == [("target_height", "result_side")]
     small = Caps(max_pixels=10_000)
@@ -234,8 +234,8 @@ def test_a_side_that_follows_counts_towards_the_caps() -> None:
     ]
 
 
-# «An error on the field that asked for it»: of two targets, the one that is too long.
-def test_of_two_targets_the_one_over_the_cap_is_named() -> None:
+# The error is reported for the requested field: of two targets, for the one that is too long.
+def test_target_over_the_cap_is_reported() -> None:
     original = Size(8000, 8000)
     assert found(Sizing(target_width=9000, target_height=16_385), original) == [
         ("target_height", "result_side")
@@ -249,19 +249,19 @@ def test_of_two_targets_the_one_over_the_cap_is_named() -> None:
     ]
 
 
-# Every field's errors come together, whatever kinds they are of.
-def test_a_target_over_the_cap_is_named_beside_one_that_is_not_larger() -> None:
+# Errors of different kinds are reported together.
+def test_problems_of_both_targets_are_reported() -> None:
     assert found(Sizing(target_width=8000, target_height=16_385), Size(8000, 8000)) == [
         ("target_width", "larger_than_original"),
         ("target_height", "result_side"),
     ]
 
 
-def test_a_default_factor_that_makes_too_large_a_result_is_named_as_the_factor() -> None:
+def test_too_large_default_factor_is_reported_as_factor() -> None:
     assert found(Sizing.asked(), Size(8193, 1)) == [("scale_factor", "result_side")]
 
 
-wishes = st.one_of(
+sizings = st.one_of(
     st.builds(Sizing, scale_factor=st.integers(2, 4)),
     st.builds(Sizing, target_width=sides),
     st.builds(Sizing, target_height=sides),
@@ -270,8 +270,8 @@ wishes = st.one_of(
 
 
 @st.composite
-def likely_wishes(draw: st.DrawFn) -> tuple[Sizing, Size, int]:
-    """A wish with its picture and plan, near the edge of what is allowed more often than not."""
+def sizings_near_limits(draw: st.DrawFn) -> tuple[Sizing, Size, int]:
+    """Draw a sizing, an original size and a plan's scale, which are often near the limits."""
     original = draw(st.builds(Size, st.integers(1, 9000), st.integers(1, 9000)))
     max_scale = draw(st.integers(2, 4))
     width = draw(st.integers(original.width, original.width * max_scale + 1))
@@ -289,11 +289,11 @@ def likely_wishes(draw: st.DrawFn) -> tuple[Sizing, Size, int]:
     return sizing, original, max_scale
 
 
-@given(likely_wishes(), st.sampled_from(list(ImageFormat)))
-def test_what_is_not_refused_keeps_every_rule(
-    wish: tuple[Sizing, Size, int], image_format: ImageFormat
+@given(sizings_near_limits(), st.sampled_from(list(ImageFormat)))
+def test_accepted_sizing_satisfies_every_limit(
+    case: tuple[Sizing, Size, int], image_format: ImageFormat
 ) -> None:
-    sizing, original, max_scale = wish
+    sizing, original, max_scale = case
     caps = CAPS.for_format(image_format)
     assume(not sizing.problems(original, max_scale, caps))
     result = sizing.result(original)
@@ -304,21 +304,21 @@ def test_what_is_not_refused_keeps_every_rule(
     assert result != original
 
 
-@given(wishes, sizes, st.integers(2, 4))
-def test_only_fields_that_were_sent_are_blamed(sizing: Sizing, original: Size, max_scale: int) -> None:
-    blamed = [field for field, _rule in found(sizing, original, max_scale)]
-    assert all(getattr(sizing, field) is not None for field in blamed)
-    assert len(set(blamed)) == len(blamed)
+@given(sizings, sizes, st.integers(2, 4))
+def test_only_requested_fields_are_reported(sizing: Sizing, original: Size, max_scale: int) -> None:
+    reported = [field for field, _rule in found(sizing, original, max_scale)]
+    assert all(getattr(sizing, field) is not None for field in reported)
+    assert len(set(reported)) == len(reported)
 
 
 # --- sizes
 
 
 @given(sizes)
-def test_a_size_survives_being_written_and_read(size: Size) -> None:
+def test_size_can_be_written_and_parsed(size: Size) -> None:
     assert Size.parse(str(size)) == size
 
 
-def test_a_size_reads_as_people_write_it() -> None:
+def test_size_is_written_as_width_x_height() -> None:
     assert str(PHOTO) == "1920x1080"
     assert PHOTO.pixels == 2_073_600

@@ -35,7 +35,7 @@ def use(server: Server) -> Use:
     def use(person: Person, images: int) -> None:
         month = quota.month_of(server.services.clock.now())
         with server.services.database.writing() as work:
-            work.quota.take(person.account.id, month, images, None)
+            work.quota.reserve(person.account.id, month, images, None)
             work.commit()
 
     return use

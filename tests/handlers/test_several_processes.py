@@ -25,7 +25,7 @@ def test_of_a_hundred_uploads_at_once_by_an_account_with_ten_left_ten_are_accept
     server = start_server(api_processes=3, database_url=migrated_url())
     services, jane = server.services, make_owner(server.services, plan="starter")
     with services.database.writing() as work:
-        quota.take(work, jane.account, services.plans["starter"], services.clock.now(), 15)
+        quota.reserve(work, jane.account, services.plans["starter"], services.clock.now(), 15)
         work.commit()
     start = Barrier(100)
 

@@ -11,6 +11,7 @@ import typer
 
 from domain import accounts, quota, subscriptions
 from domain.database import schema
+from domain.email_addresses import normalize_email
 from domain.errors import FieldProblem, InvalidFields
 from domain.passwords import password_problems
 from domain.plans import UNLIMITED
@@ -81,7 +82,7 @@ def create(
     services = _services(settings)
     generated = None if password else _generate_password()
     chosen = password or generated or ""
-    normalized = accounts.normalize_email(email)
+    normalized = normalize_email(email)
     problems = [*accounts.name_problems(name), *password_problems(chosen, None)]
     if normalized is None:
         problems.append(FieldProblem("email", "email"))

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that ``domain.database.schema`` hands over."""
+"""Alembic's entry point: runs the migrations on the connection that ``domain.database.schema`` passes."""
 
 from alembic import context
 

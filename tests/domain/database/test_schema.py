@@ -32,14 +32,14 @@ NOW = "2026-11-22 12:30:15.123456"
 
 @pytest.fixture
 def empty(new_url: Callable[[], str]) -> Iterator[Database]:
-    """A database without any table."""
+    """Provide a database without tables."""
     database = Database(new_url())
     yield database
     database.close()
 
 
 def definitions(engine: Engine) -> dict[str, Any]:
-    """Name → what the database knows of it, in an order of its own, for every table and index of ours."""
+    """Return the definition of each of our tables and indexes by name, in a normalized order."""
     if engine.dialect.name != "sqlite":
         return _inspected(engine)
     with engine.connect() as connection:
@@ -70,7 +70,7 @@ def _inspected(engine: Engine) -> dict[str, Any]:
 
 
 @pytest.mark.both_databases
-def test_the_migrations_make_exactly_the_tables_that_the_code_speaks_to(database: Database) -> None:
+def test_migrations_create_exactly_the_declared_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -78,11 +78,9 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_speaks_to(database
         assert compare_metadata(context, metadata) == []
 
 
-# What Alembic does not compare: AUTOINCREMENT, names of keys, ON DELETE.
+# Alembic does not compare AUTOINCREMENT, names of keys and ON DELETE.
 @pytest.mark.both_databases
-def test_the_migrations_tell_the_database_the_same_as_the_tables_would(
-    database: Database, empty: Database
-) -> None:
+def test_migrated_definitions_match_the_declared_tables(database: Database, empty: Database) -> None:
     metadata.create_all(empty.engine)
     created, migrated = definitions(empty.engine), definitions(database.engine)
     assert migrated.keys() == created.keys()
@@ -90,19 +88,19 @@ def test_the_migrations_tell_the_database_the_same_as_the_tables_would(
         assert migrated[name] == lines
 
 
-# Everybody waits for a short time only, but an index on a large table takes as long as it takes.
-def test_a_migration_may_take_its_time(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+# Requests have a short statement timeout, but creating an index on a large table can take longer.
+def test_migration_has_no_statement_timeout(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
     database = Database(postgres.new_database())
 
     @event.listens_for(database.engine, "before_cursor_execute")
-    def _dawdle(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+    def _delay(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
         if "CREATE TABLE images" in statement:
             cursor.execute("SELECT pg_sleep(0.2)")
 
     schema.upgrade(database)
     schema.require_current(database)
-    with database.engine.connect() as connection:  # the same one, from the pool
+    with database.engine.connect() as connection:  # the same connection, from the pool
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "50ms"
     database.close()
 
@@ -115,38 +113,36 @@ schema.upgrade(unit_of_work.Database(sys.argv[1]))
 """
 
 
-# Several machines that start at once: each would make the same tables.
-def test_of_two_upgrades_at_once_one_waits_for_the_other(
-    postgres: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# Several machines that start at once would all create the same tables.
+def test_concurrent_upgrade_waits_for_the_first(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
     url = postgres.new_database()
     database = Database(url)
     others: list[subprocess.Popen[bytes]] = []
-    patience = []
+    lock_timeouts = []
 
     @event.listens_for(database.engine, "before_cursor_execute")
-    def _meet(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+    def _start_second_upgrade(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
         if "CREATE TABLE images" not in statement:
             return
-        patience.append(cursor.connection.execute("SHOW lock_timeout").fetchone())
+        lock_timeouts.append(cursor.connection.execute("SHOW lock_timeout").fetchone())
         others.append(subprocess.Popen([sys.executable, "-c", _UPGRADE, url], cwd=ROOT))
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         deadline = time.monotonic() + 20
         while cursor.execute(waiting).fetchone() == (0,):
-            assert time.monotonic() < deadline, "nobody waits"
-        cursor.execute("SELECT pg_sleep(0.2)")  # for longer than anybody waits for a table
+            assert time.monotonic() < deadline, "no upgrade waits"
+        cursor.execute("SELECT pg_sleep(0.2)")  # for longer than the lock timeout of tables
 
     schema.upgrade(database)
     (other,) = others
     assert other.wait() == 0
     schema.require_current(database)
-    assert patience == [("50ms",)]
+    assert lock_timeouts == [("50ms",)]
     database.close()
 
 
-# What another process wrote after the count would be missing from it for ever.
-def test_nobody_writes_images_while_they_are_counted(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+# Images that another process writes after the count would be missing from it.
+def test_images_cannot_change_while_they_are_counted(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
     url = postgres.new_database()
     database, another = Database(url), Database(url)
@@ -169,9 +165,9 @@ def test_nobody_writes_images_while_they_are_counted(postgres: Any, monkeypatch:
     another.close()
 
 
-# In the middle of an update: one machine has the new schema already, another still works by the release before.
+# During an update, one machine already has the new schema while another still runs the previous release.
 @pytest.mark.both_databases
-def test_images_of_the_release_before_have_the_servers_choice_of_a_model(empty: Database) -> None:
+def test_images_of_the_previous_release_have_no_model_choice(empty: Database) -> None:
     with empty.engine.begin() as connection:
         config = schema._config()
         config.attributes["connection"] = connection
@@ -220,7 +216,7 @@ def _insert_image_by_0003(connection: Connection, image_id: int) -> None:
 
 
 @pytest.mark.both_databases
-def test_a_database_that_is_up_to_date_is_accepted_and_left_alone(database: Database, account: Any) -> None:
+def test_current_database_is_accepted_and_unchanged(database: Database, account: Any) -> None:
     before = definitions(database.engine)
     schema.require_current(database)
     schema.upgrade(database)
@@ -231,23 +227,23 @@ def test_a_database_that_is_up_to_date_is_accepted_and_left_alone(database: Data
 
 
 @pytest.mark.both_databases
-def test_an_empty_database_is_refused_with_what_to_do(empty: Database) -> None:
+def test_empty_database_is_refused_with_the_command_to_run(empty: Database) -> None:
     with pytest.raises(SchemaError, match=r"is at schema none, .* needs \d{4}\. Run: uprez db upgrade"):
         schema.require_current(empty)
     schema.upgrade(empty)
     schema.require_current(empty)
 
 
-# As after a step back to an older release: it must not write into tables that it does not know.
+# After a downgrade, an older release must not write to a schema that it does not know.
 @pytest.mark.both_databases
-def test_the_schema_of_a_later_release_is_refused(database: Database) -> None:
+def test_schema_of_a_later_release_is_refused(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaError, match="is at schema 9999, this release needs"):
         schema.require_current(database)
 
 
-def test_a_database_that_cannot_be_reached_is_an_outage(tmp_path: Path) -> None:
+def test_unreachable_database_raises_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'nowhere' / 'uprez.sqlite3'}")
     with pytest.raises(Unavailable, match="cannot be reached"):
         schema.require_current(database)
@@ -256,9 +252,9 @@ def test_a_database_that_cannot_be_reached_is_an_outage(tmp_path: Path) -> None:
     database.close()
 
 
-# A migration that fails half-way must leave the database as it was, to be tried again.
+# A failed migration must leave the database unchanged, so that it can be repeated.
 @pytest.mark.both_databases
-def test_a_migration_that_fails_changes_nothing(empty: Database) -> None:
+def test_failed_migration_changes_nothing(empty: Database) -> None:
     with empty.engine.begin() as connection:
         connection.execute(text("CREATE TABLE quota_usage (mine INTEGER)"))
     before = definitions(empty.engine)
@@ -267,7 +263,7 @@ def test_a_migration_that_fails_changes_nothing(empty: Database) -> None:
     assert definitions(empty.engine) == before
 
 
-def test_migrations_are_one_line_and_only_go_forward() -> None:
+def test_migrations_are_linear_and_forward_only() -> None:
     scripts = ScriptDirectory.from_config(schema._config())
     assert len(scripts.get_heads()) == 1
     revisions = list(scripts.walk_revisions())
@@ -277,10 +273,8 @@ def test_migrations_are_one_line_and_only_go_forward() -> None:
     assert not any(hasattr(each.module, "downgrade") for each in revisions)
 
 
-# Alembic reads its settings with «%» for interpolation; folders may have one in their name.
-def test_the_migrations_are_found_in_a_folder_with_a_percent_sign(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# Alembic interpolates "%" in its settings, and a folder name may contain one.
+def test_migrations_are_found_below_a_percent_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "100%free"
     folder.mkdir()
     (folder / "migrations").symlink_to(Path(schema.__file__).with_name("migrations"))

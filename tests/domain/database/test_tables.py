@@ -36,14 +36,14 @@ def connection(new_url: Callable[[], str]) -> Iterator[Connection]:
     engine.dispose()
 
 
-def kept(connection: Connection, *moments: datetime | None) -> list[datetime | None]:
+def store(connection: Connection, *moments: datetime | None) -> list[datetime | None]:
     connection.execute(insert(times), [{"at": moment} for moment in moments])
     return list(connection.execute(select(times.c.at)).scalars())
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_a_time_comes_back_as_the_same_instant_in_utc(connection: Connection, zone: timezone) -> None:
-    (back,) = kept(connection, INSTANT.astimezone(zone))
+def test_datetime_is_returned_as_the_same_instant_in_utc(connection: Connection, zone: timezone) -> None:
+    (back,) = store(connection, INSTANT.astimezone(zone))
     assert back == INSTANT
     assert back is not None
     assert back.tzinfo is UTC
@@ -51,23 +51,23 @@ def test_a_time_comes_back_as_the_same_instant_in_utc(connection: Connection, zo
         assert connection.execute(text("SELECT at FROM times")).scalar_one() == "2026-11-22 12:30:15.123456"
 
 
-def test_no_time_stays_none(connection: Connection) -> None:
-    assert kept(connection, None) == [None]
+def test_none_is_stored_as_none(connection: Connection) -> None:
+    assert store(connection, None) == [None]
 
 
-# 12:30, but where? It would be kept as something that nobody meant.
-def test_a_time_without_its_zone_is_refused(connection: Connection) -> None:
-    with pytest.raises(StatementError, match="without its zone"):
-        kept(connection, INSTANT.replace(tzinfo=None))
+# Without a time zone the instant is unknown.
+def test_datetime_without_time_zone_is_refused(connection: Connection) -> None:
+    with pytest.raises(StatementError, match="no time zone"):
+        store(connection, INSTANT.replace(tzinfo=None))
 
 
-# SQLite compares them as text: whole seconds must not be shorter than others.
-def test_times_are_compared_as_instants_whatever_zone_they_came_from(connection: Connection) -> None:
+# SQLite compares them as text, so whole seconds must have the same length as others.
+def test_datetimes_of_different_zones_compare_as_instants(connection: Connection) -> None:
     step = timedelta(microseconds=1)
     whole = INSTANT.replace(microsecond=0)
     moments = [whole - step, whole, whole + step, INSTANT, INSTANT + timedelta(hours=8)]
     zoned = [moment.astimezone(ZONES[index % 3]) for index, moment in enumerate(moments)]
-    kept(connection, *reversed(zoned))
+    store(connection, *reversed(zoned))
     in_order = select(times.c.at).order_by(times.c.at)
     assert list(connection.execute(in_order).scalars()) == moments
     for index, moment in enumerate(zoned):
@@ -80,11 +80,11 @@ def test_times_are_compared_as_instants_whatever_zone_they_came_from(connection:
 @given(
     st.datetimes(
         timezones=st.sampled_from(ZONES),
-        min_value=datetime(2000, 1, 1),  # noqa: DTZ001  # the zone is drawn beside it
+        min_value=datetime(2000, 1, 1),  # noqa: DTZ001  # Hypothesis adds the time zone
         max_value=datetime(2999, 1, 1),  # noqa: DTZ001
     )
 )
-def test_every_database_gets_the_same_instant(moment: datetime) -> None:
+def test_every_dialect_stores_the_same_instant(moment: datetime) -> None:
     column: Any = UtcDateTime()
     for dialect in (sqlite.dialect(), postgresql.dialect()):
         bound = column.process_bind_param(moment, dialect)
@@ -94,22 +94,22 @@ def test_every_database_gets_the_same_instant(moment: datetime) -> None:
         assert back.tzinfo is UTC
 
 
-# A server may answer in the zone of its session.
-def test_an_answer_in_another_zone_is_turned_into_utc() -> None:
+# A server may return times in the time zone of its session.
+def test_returned_time_zone_is_converted_to_utc() -> None:
     column: Any = UtcDateTime()
     back = column.process_result_value(INSTANT.astimezone(ZONES[1]), postgresql.dialect())
     assert back == INSTANT
     assert back.tzinfo is UTC
 
 
-def test_every_time_in_the_tables_is_kept_so() -> None:
+def test_all_time_columns_are_utc_datetimes() -> None:
     columns = [column for table in tables.metadata.sorted_tables for column in table.columns]
     at = [column for column in columns if column.name.endswith(("_at", "_until"))]
     assert len(at) == 15
     assert all(isinstance(column.type, UtcDateTime) for column in at)
 
 
-# 2³¹ images are not many for a service that lives long.
+# 2³¹ images can be reached by a service that runs for years.
 def test_ids_have_64_bits() -> None:
     for table in tables.metadata.sorted_tables:
         if "id" not in table.c:

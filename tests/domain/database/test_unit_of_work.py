@@ -38,26 +38,26 @@ def count(database: Database) -> int:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a lock for more than a moment."""
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the timeout of all waits to 50 ms."""
     monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 0.05)
 
 
-# --- all or nothing
+# --- commit and rollback
 
 
 @pytest.mark.both_databases
-def test_what_is_committed_stays(database: Database, open_again: Callable[[], Database]) -> None:
+def test_committed_changes_are_stored(database: Database, reopen_database: Callable[[], Database]) -> None:
     with database.writing() as work:
         add(work)
         work.commit()
     assert count(database) == 1
-    assert count(open_again()) == 1
+    assert count(reopen_database()) == 1
 
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("hold", [True, False])
-def test_a_commit_without_an_answer_says_so(
+def test_lost_commit_response_raises_commit_uncertain(
     database: Database, break_commits: Callable[..., None], hold: bool
 ) -> None:
     break_commits(1, hold=hold)
@@ -69,7 +69,7 @@ def test_a_commit_without_an_answer_says_so(
 
 
 @pytest.mark.both_databases
-def test_what_is_not_committed_is_undone(database: Database) -> None:
+def test_uncommitted_changes_are_rolled_back(database: Database) -> None:
     with database.writing() as work:
         add(work)
         assert work.accounts.count() == 1
@@ -77,19 +77,19 @@ def test_what_is_not_committed_is_undone(database: Database) -> None:
 
 
 @pytest.mark.both_databases
-def test_what_was_begun_before_an_error_is_undone_and_the_error_is_passed_on(database: Database) -> None:
-    def refuse() -> None:
+def test_error_rolls_back_and_is_raised(database: Database) -> None:
+    def fail() -> None:
         with database.writing() as work:
             add(work)
             raise NotFound
 
     with pytest.raises(NotFound):
-        refuse()
+        fail()
     assert count(database) == 0
 
 
 @pytest.mark.both_databases
-def test_what_comes_after_the_commit_is_a_story_of_its_own(database: Database) -> None:
+def test_changes_after_the_commit_are_rolled_back(database: Database) -> None:
     with database.writing() as work:
         add(work)
         work.commit()
@@ -98,7 +98,7 @@ def test_what_comes_after_the_commit_is_a_story_of_its_own(database: Database) -
 
 
 @pytest.mark.both_databases
-def test_a_broken_rule_of_the_tables_is_no_outage(database: Database) -> None:
+def test_constraint_violation_is_not_unavailable(database: Database) -> None:
     with database.writing() as work:
         add(work)
         with pytest.raises(EmailTaken):
@@ -108,24 +108,22 @@ def test_a_broken_rule_of_the_tables_is_no_outage(database: Database) -> None:
     assert count(database) == 0
 
 
-# --- several at once
+# --- concurrent transactions
 
 
 @pytest.mark.both_databases
-def test_readers_are_not_blocked_by_a_writer_and_see_nothing_half_done(
-    database: Database, open_again: Callable[[], Database], impatient: None
+def test_readers_do_not_wait_and_see_only_committed_data(
+    database: Database, reopen_database: Callable[[], Database], short_timeout: None
 ) -> None:
     with database.writing() as writer:
         add(writer)
-        assert count(open_again()) == 0
+        assert count(reopen_database()) == 0
         assert count(database) == 0
         writer.commit()
     assert count(database) == 1
 
 
-def test_a_writer_is_not_blocked_by_readers_who_keep_what_they_saw(
-    database: Database, impatient: None
-) -> None:
+def test_writer_does_not_wait_for_readers(database: Database, short_timeout: None) -> None:
     with database.reading() as reader:
         assert reader.accounts.count() == 0
         with database.writing() as writer:
@@ -135,14 +133,14 @@ def test_a_writer_is_not_blocked_by_readers_who_keep_what_they_saw(
     assert count(database) == 1
 
 
-def test_a_writer_waits_for_another_to_finish(database: Database, open_again: Callable[[], Database]) -> None:
+def test_writer_waits_for_another_writer(database: Database, reopen_database: Callable[[], Database]) -> None:
     def add_john() -> int:
         with other.writing() as work:
             add(work, "john@example.com")
             work.commit()
             return work.accounts.count()
 
-    other = open_again()
+    other = reopen_database()
     with ThreadPoolExecutor(1) as thread:
         with database.writing() as work:
             add(work)
@@ -151,26 +149,26 @@ def test_a_writer_waits_for_another_to_finish(database: Database, open_again: Ca
         assert john.result() == 2
 
 
-# With the BEGIN that drivers use by themselves, all but one of these would be «database is locked» at
-# their first write, however long they were ready to wait.
-def test_who_reads_before_writing_is_never_locked_out(
-    database: Database, open_again: Callable[[], Database]
+# With the driver's own deferred BEGIN, all but one of these would fail with "database is locked" at their first
+# write, whatever the timeout.
+def test_read_before_write_never_fails_with_a_lock(
+    database: Database, reopen_database: Callable[[], Database]
 ) -> None:
     with database.writing() as work:
         account = add(work)
         work.commit()
     start = Barrier(8)
 
-    def count_up(mine: Database) -> None:
+    def count_up(own_database: Database) -> None:
         start.wait()
         for _ in range(10):
-            with mine.writing() as work:
+            with own_database.writing() as work:
                 used = work.quota.used(account.id, "2026-11")
-                assert work.quota.take(account.id, "2026-11", 1, limit=used + 1)
+                assert work.quota.reserve(account.id, "2026-11", 1, limit=used + 1)
                 work.commit()
 
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(count_up, [open_again() for _ in range(8)]))
+        list(threads.map(count_up, [reopen_database() for _ in range(8)]))
     with database.reading() as work:
         assert work.quota.used(account.id, "2026-11") == 80
 
@@ -178,14 +176,14 @@ def test_who_reads_before_writing_is_never_locked_out(
 # --- outages
 
 
-def test_a_database_that_stays_locked_is_an_outage(
-    database: Database, open_again: Callable[[], Database], impatient: None
+def test_locked_database_raises_unavailable(
+    database: Database, reopen_database: Callable[[], Database], short_timeout: None
 ) -> None:
-    other = open_again()
+    other = reopen_database()
     with database.writing() as work:
         for _ in range(3):
             with pytest.raises(Unavailable), other.writing():
-                pytest.fail("Two cannot write at once.")
+                pytest.fail("Two transactions must not write at once.")
         assert count(other) == 0
         add(work)
         work.commit()
@@ -193,22 +191,22 @@ def test_a_database_that_stays_locked_is_an_outage(
         assert work.accounts.count() == 1
 
 
-# «503 with Retry-After within 5 s»: of which the rest of a request has its share.
-def test_a_lock_is_waited_for_less_than_five_seconds(database: Database) -> None:
+# A client must get status 503 within 5 seconds, and the rest of the request takes time too.
+def test_lock_timeout_is_less_than_five_seconds(database: Database) -> None:
     assert 1 <= unit_of_work._BUSY_SECONDS <= 4.5
     with database.reading() as work:
-        patience = work._connection.execute(text("PRAGMA busy_timeout")).scalar_one()
-    assert patience == unit_of_work._BUSY_SECONDS * 1000
+        busy_timeout = work._connection.execute(text("PRAGMA busy_timeout")).scalar_one()
+    assert busy_timeout == unit_of_work._BUSY_SECONDS * 1000
 
 
-def test_what_is_not_worth_waiting_for_does_not_wait(
-    database: Database, open_again: Callable[[], Database]
+def test_writing_without_wait_fails_immediately(
+    database: Database, reopen_database: Callable[[], Database]
 ) -> None:
-    other = open_again()
+    other = reopen_database()
     with database.writing():
         began = time.monotonic()
         with pytest.raises(Unavailable), other.writing(wait=False):
-            pytest.fail("Two cannot write at once.")
+            pytest.fail("Two transactions must not write at once.")
         assert time.monotonic() - began < unit_of_work._BUSY_SECONDS / 4
     with other.writing(wait=False) as work:
         add(work)
@@ -216,24 +214,26 @@ def test_what_is_not_worth_waiting_for_does_not_wait(
     assert count(database) == 1
 
 
-# The same connection comes back from the pool for somebody who has the time.
-def test_impatience_is_not_inherited(open_again: Callable[..., Database], impatient: None) -> None:
-    database = open_again(pool_size=1, max_overflow=0)
+# The pool reuses the connection for a transaction that may wait.
+def test_no_wait_mode_is_not_kept_by_the_connection(
+    reopen_database: Callable[..., Database], short_timeout: None
+) -> None:
+    database = reopen_database(pool_size=1, max_overflow=0)
     with database.writing(wait=False):
         pass
     with database.reading() as work:
         assert work._connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 50
 
 
-def test_a_database_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:
+def test_unreadable_database_raises_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'nowhere' / 'uprez.sqlite3'}")
     for begin in (database.reading, database.writing):
         with pytest.raises(Unavailable), begin():
-            pytest.fail("There is no such folder.")
+            pytest.fail("The folder must not exist.")
     database.close()
 
 
-def test_a_database_that_fails_in_the_middle_is_an_outage(database: Database) -> None:
+def test_failed_statement_raises_unavailable(database: Database) -> None:
     def fail() -> None:
         with database.writing() as work:
             add(work)
@@ -244,52 +244,52 @@ def test_a_database_that_fails_in_the_middle_is_an_outage(database: Database) ->
     assert count(database) == 0
 
 
-def test_a_ping_is_answered(database: Database, tmp_path: Path) -> None:
+def test_ping_fails_if_the_database_is_unreachable(database: Database, tmp_path: Path) -> None:
     with database.reading() as work:
         work.ping()
         assert work.accounts.count() == 0
-    gone = Database(f"sqlite:///{tmp_path / 'nowhere' / 'uprez.sqlite3'}")
-    with pytest.raises(Unavailable), gone.reading() as work:
+    missing = Database(f"sqlite:///{tmp_path / 'nowhere' / 'uprez.sqlite3'}")
+    with pytest.raises(Unavailable), missing.reading() as work:
         work.ping()
-    gone.close()
+    missing.close()
 
 
-# A leak of one connection for each refusal would stop the service after fifteen of them.
-def test_a_refusal_keeps_no_connection(
-    database: Database, open_again: Callable[..., Database], impatient: None
+# If each refused transaction leaked a connection, the service would stop after fifteen of them.
+def test_refused_transaction_releases_its_connection(
+    database: Database, reopen_database: Callable[..., Database], short_timeout: None
 ) -> None:
-    other = open_again(pool_size=1, max_overflow=0, pool_timeout=0.05)
+    other = reopen_database(pool_size=1, max_overflow=0, pool_timeout=0.05)
     with database.writing():
         for _ in range(3):
             with pytest.raises(Unavailable), other.writing():
-                pytest.fail("Two cannot write at once.")
+                pytest.fail("Two transactions must not write at once.")
     with pytest.raises(NotFound), other.writing():
         raise NotFound
     assert count(other) == 0
 
 
 @pytest.mark.both_databases
-def test_a_pool_with_no_connection_left_is_an_outage(open_again: Callable[..., Database]) -> None:
-    database = open_again(pool_size=1, max_overflow=0, pool_timeout=0.05)
+def test_exhausted_pool_raises_unavailable(reopen_database: Callable[..., Database]) -> None:
+    database = reopen_database(pool_size=1, max_overflow=0, pool_timeout=0.05)
     with database.reading():
         for begin in (database.reading, database.writing):
             with pytest.raises(Unavailable), begin():
-                pytest.fail("There is only one connection.")
+                pytest.fail("There must be only one connection.")
     assert count(database) == 0
 
 
-# An API process has as many threads as its operator wants, and a file has room for them all.
-def test_as_many_may_read_a_file_at_once_as_there_are_threads(database: Database) -> None:
+# The number of threads of an API process is configurable, and SQLite limits no readers.
+def test_many_threads_can_read_sqlite_at_once(database: Database) -> None:
     with ExitStack() as open_works:
         for _ in range(64):
             work = open_works.enter_context(database.reading())
             assert work.accounts.count() == 0
 
 
-# --- the file
+# --- SQLite
 
 
-def test_the_file_is_in_wal_mode_and_synced_as_wal_needs(database: Database) -> None:
+def test_sqlite_uses_wal_mode_and_foreign_keys(database: Database) -> None:
     with database.reading() as work:
         pragmas = {
             name: work._connection.execute(text(f"PRAGMA {name}")).scalar_one()
@@ -298,7 +298,7 @@ def test_the_file_is_in_wal_mode_and_synced_as_wal_needs(database: Database) -> 
     assert pragmas == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}
 
 
-def test_closing_leaves_one_file_and_the_database_opens_again(tmp_path: Path, new_database: Any) -> None:
+def test_closed_sqlite_database_is_one_file(tmp_path: Path, new_database: Any) -> None:
     database = new_database()
     with database.writing() as work:
         add(work)
@@ -308,25 +308,25 @@ def test_closing_leaves_one_file_and_the_database_opens_again(tmp_path: Path, ne
     assert count(database) == 1
 
 
-# --- a server
+# --- PostgreSQL
 
 
-def hold(work: UnitOfWork, account: Account) -> None:
+def change_name(work: UnitOfWork, account: Account) -> None:
     work._connection.execute(
         update(tables.accounts).where(tables.accounts.c.id == account.id).values(name="Held")
     )
 
 
 @pytest.mark.postgresql
-def test_a_row_that_another_holds_is_waited_for_no_longer_than_a_client_would(
-    database: Database, open_again: Callable[[], Database], impatient: None
+def test_wait_for_a_locked_row_has_a_timeout(
+    database: Database, reopen_database: Callable[[], Database], short_timeout: None
 ) -> None:
     with database.writing() as work:
         account = add(work)
         work.commit()
-    other = open_again()
+    other = reopen_database()
     with database.writing() as holder:
-        hold(holder, account)
+        change_name(holder, account)
         began = time.monotonic()
         with pytest.raises(Unavailable), other.writing() as work:
             work.accounts.lock(account.id)
@@ -338,12 +338,12 @@ def test_a_row_that_another_holds_is_waited_for_no_longer_than_a_client_would(
 
 
 @pytest.mark.postgresql
-def test_a_row_that_is_not_worth_waiting_for_is_not_waited_for(database: Database) -> None:
+def test_locked_row_without_wait_fails_immediately(database: Database) -> None:
     with database.writing() as work:
         account = add(work)
         work.commit()
     with database.writing() as holder:
-        hold(holder, account)
+        change_name(holder, account)
         began = time.monotonic()
         with pytest.raises(Unavailable), database.writing(wait=False) as work:
             work.accounts.lock(account.id)
@@ -353,34 +353,36 @@ def test_a_row_that_is_not_worth_waiting_for_is_not_waited_for(database: Databas
 
 
 @pytest.mark.postgresql
-def test_no_answer_is_waited_for_longer_than_a_client_would(database: Database) -> None:
+def test_postgresql_timeouts_are_the_configured_ones(database: Database) -> None:
     with database.reading() as work:
         for name in ("lock_timeout", "statement_timeout"):
-            said = work._connection.execute(text(f"SHOW {name}")).scalar_one()
-            assert said == f"{unit_of_work._BUSY_SECONDS}s"
+            timeout = work._connection.execute(text(f"SHOW {name}")).scalar_one()
+            assert timeout == f"{unit_of_work._BUSY_SECONDS}s"
 
 
 @pytest.mark.postgresql
-def test_an_answer_that_never_comes_is_an_outage(open_again: Callable[[], Database], impatient: None) -> None:
-    database = open_again()
+def test_slow_statement_raises_unavailable(
+    reopen_database: Callable[[], Database], short_timeout: None
+) -> None:
+    database = reopen_database()
     with pytest.raises(Unavailable), database.reading() as work:
         work._connection.execute(text("SELECT pg_sleep(60)"))
     assert count(database) == 0
 
 
-# What a machine in trouble, or a firewall, does: the connection stands, and nobody ever says a word.
-def test_a_server_that_says_nothing_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 2)  # the least that libpq knows
+# A failing machine or a firewall can keep a connection open without ever responding.
+def test_silent_server_raises_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_of_work, "_BUSY_SECONDS", 2)  # the smallest timeout of libpq
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         database = Database(f"postgresql+psycopg://postgres@127.0.0.1:{port}/uprez")
         with pytest.raises(Unavailable), database.reading():
-            pytest.fail("Nobody is there.")
+            pytest.fail("The server must not respond.")
         database.close()
 
 
 @pytest.mark.postgresql
-def test_sessions_that_a_restart_has_ended_are_not_used_again(database: Database, postgres: Any) -> None:
+def test_sessions_ended_by_a_restart_are_not_reused(database: Database, postgres: Any) -> None:
     assert count(database) == 0
     postgres.end_sessions(database.engine.url.database)
     assert count(database) == 0

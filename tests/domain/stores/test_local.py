@@ -26,29 +26,29 @@ def content_of(store: LocalFiles, key: str) -> bytes:
         return stored.read()
 
 
-# --- putting and opening
+# --- put and open
 
 
-def test_what_was_put_is_there_byte_for_byte(store: LocalFiles) -> None:
+def test_object_has_the_stored_content(store: LocalFiles) -> None:
     content = os.urandom(1_000_003)
     assert store.put(KEY, io.BytesIO(content)) == len(content)
     assert content_of(store, KEY) == content
 
 
-def test_an_empty_object_is_an_object(store: LocalFiles) -> None:
+def test_empty_object_can_be_stored(store: LocalFiles) -> None:
     assert store.put(KEY, io.BytesIO()) == 0
     assert content_of(store, KEY) == b""
 
 
-def test_putting_again_replaces(store: LocalFiles, stored_keys: Callable[[], list[str]]) -> None:
+def test_second_put_replaces_the_object(store: LocalFiles, stored_keys: Callable[[], list[str]]) -> None:
     store.put(KEY, io.BytesIO(b"a longer first one"))
     store.put(KEY, io.BytesIO(b"second"))
     assert content_of(store, KEY) == b"second"
     assert stored_keys() == [KEY]
 
 
-# Whoever reads while it is being replaced has the old object, whole, and never a mixture.
-def test_who_has_an_object_open_keeps_it(store: LocalFiles) -> None:
+# A reader gets the complete old object while it is being replaced.
+def test_open_object_stays_readable_after_replacement(store: LocalFiles) -> None:
     store.put(KEY, io.BytesIO(b"first"))
     with store.open(KEY) as opened:
         store.put(KEY, io.BytesIO(b"second"))
@@ -57,7 +57,7 @@ def test_who_has_an_object_open_keeps_it(store: LocalFiles) -> None:
 
 
 class HalfReadable(io.BytesIO):
-    """Ends badly after the first megabyte."""
+    """A stream that raises an error after the first megabyte."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(bytes(1 << 20))
@@ -71,7 +71,7 @@ class HalfReadable(io.BytesIO):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt(), ValueError("closed")])
-def test_an_object_is_stored_whole_or_not_at_all(
+def test_object_is_stored_completely_or_not_at_all(
     store: LocalFiles, stored_keys: Callable[[], list[str]], error: BaseException
 ) -> None:
     with pytest.raises(Unavailable if isinstance(error, OSError) else type(error)):
@@ -81,7 +81,7 @@ def test_an_object_is_stored_whole_or_not_at_all(
         store.open(KEY)
 
 
-def test_an_object_keeps_its_old_content_if_replacing_it_fails(store: LocalFiles) -> None:
+def test_failed_replacement_keeps_the_old_content(store: LocalFiles) -> None:
     store.put(KEY, io.BytesIO(b"first"))
     with pytest.raises(Unavailable):
         store.put(KEY, HalfReadable(OSError(errno.EIO, "broken")))
@@ -89,7 +89,7 @@ def test_an_object_keeps_its_old_content_if_replacing_it_fails(store: LocalFiles
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_is_an_outage_and_leaves_nothing_behind(
+def test_full_disk_raises_unavailable_and_leaves_no_file(
     store: LocalFiles, stored_keys: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def fail(*_arguments: object) -> None:
@@ -103,26 +103,24 @@ def test_a_full_disk_is_an_outage_and_leaves_nothing_behind(
     assert store.put(KEY, io.BytesIO(b"content")) == 7
 
 
-def test_an_object_is_on_the_disk_before_it_has_its_name(
-    store: LocalFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
+def test_object_is_synced_before_it_is_renamed(store: LocalFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(
-        os, "fsync", lambda file: (told.append(f"fsync of {os.fstat(file).st_size} bytes"), fsync(file))
+        os, "fsync", lambda file: (calls.append(f"fsync of {os.fstat(file).st_size} bytes"), fsync(file))
     )
-    monkeypatch.setattr(Path, "replace", lambda path, to: (told.append("replace"), replace(path, to)))
+    monkeypatch.setattr(Path, "replace", lambda path, to: (calls.append("replace"), replace(path, to)))
     store.put(KEY, io.BytesIO(b"content"))
-    assert told == ["fsync of 7 bytes", "replace"]
+    assert calls == ["fsync of 7 bytes", "replace"]
 
 
-# Pictures are private: on a machine with other users, nobody else reads them.
-def test_objects_are_readable_by_the_service_alone(store: LocalFiles, tmp_path: Path) -> None:
+# Images are private: other users of the machine must not read them.
+def test_objects_are_readable_by_their_owner_only(store: LocalFiles, tmp_path: Path) -> None:
     store.put(KEY, io.BytesIO(b"content"))
     assert stat.S_IMODE((tmp_path / "files" / KEY).stat().st_mode) == 0o600
 
 
-def test_a_missing_object_is_not_found(store: LocalFiles) -> None:
+def test_missing_object_is_not_found(store: LocalFiles) -> None:
     with pytest.raises(NotFound):
         store.open(KEY)
     store.put("originals/other.png", io.BytesIO())
@@ -130,10 +128,10 @@ def test_a_missing_object_is_not_found(store: LocalFiles) -> None:
         store.open(KEY)
 
 
-# --- deleting
+# --- delete
 
 
-def test_a_deleted_object_is_gone(store: LocalFiles, stored_keys: Callable[[], list[str]]) -> None:
+def test_deleted_object_is_not_found(store: LocalFiles, stored_keys: Callable[[], list[str]]) -> None:
     store.put(KEY, io.BytesIO(b"content"))
     store.delete(KEY)
     assert stored_keys() == []
@@ -141,7 +139,7 @@ def test_a_deleted_object_is_gone(store: LocalFiles, stored_keys: Callable[[], l
         store.open(KEY)
 
 
-def test_deleting_what_is_not_there_is_no_error(
+def test_deleting_a_missing_object_is_no_error(
     store: LocalFiles, stored_keys: Callable[[], list[str]]
 ) -> None:
     store.delete(KEY)
@@ -151,10 +149,10 @@ def test_deleting_what_is_not_there_is_no_error(
     assert stored_keys() == []
 
 
-# --- a broken disk
+# --- disk errors
 
 
-def test_a_store_that_cannot_be_used_is_an_outage(tmp_path: Path, links: LinkSigner) -> None:
+def test_unusable_folder_raises_unavailable(tmp_path: Path, links: LinkSigner) -> None:
     (tmp_path / "files").write_bytes(b"a file where the folder should be")
     broken = LocalFiles(tmp_path / "files", links)
     with pytest.raises(Unavailable):
@@ -191,7 +189,7 @@ def test_a_store_that_cannot_be_used_is_an_outage(tmp_path: Path, links: LinkSig
         "originals/" + "٣" + ".png",
     ],
 )
-def test_a_key_that_is_none_of_ours_reaches_no_file(
+def test_invalid_key_reaches_no_file(
     store: LocalFiles, links: LinkSigner, clock: Any, tmp_path: Path, key: str
 ) -> None:
     (tmp_path / "secret.key").write_text("secret")
@@ -220,33 +218,33 @@ def signed(store: LocalFiles, clock: Any) -> str:
     return url.removeprefix("/api/files/")
 
 
-def test_a_signed_url_reads_one_file_under_one_name(store: LocalFiles, signed: str, clock: Any) -> None:
+def test_signed_url_reads_its_file_and_name(store: LocalFiles, signed: str, clock: Any) -> None:
     path, filename = store.open_signed(signed, clock.now())
     assert path.read_bytes() == b"content"
     assert filename == "Größe 🎉.png"
 
 
-def test_a_signed_url_says_nothing_more_after_its_time(store: LocalFiles, signed: str, clock: Any) -> None:
+def test_expired_signed_url_is_refused(store: LocalFiles, signed: str, clock: Any) -> None:
     clock.advance(timedelta(hours=1, seconds=1))
     with pytest.raises(InvalidLink):
         store.open_signed(signed, clock.now())
 
 
-def test_a_signed_url_with_anything_changed_is_refused(store: LocalFiles, signed: str, clock: Any) -> None:
+def test_changed_signed_url_is_refused(store: LocalFiles, signed: str, clock: Any) -> None:
     for position, letter in enumerate(signed):
         changed = signed[:position] + ("A" if letter != "A" else "B") + signed[position + 1 :]
         with pytest.raises(InvalidLink):
             store.open_signed(changed, clock.now())
 
 
-def test_a_verification_link_reads_no_file(store: LocalFiles, links: LinkSigner, clock: Any) -> None:
+def test_verification_link_reads_no_file(store: LocalFiles, links: LinkSigner, clock: Any) -> None:
     store.put(KEY, io.BytesIO(b"content"))
     payload = {"method": "GET", "key": KEY, "name": "photo.png"}
     with pytest.raises(InvalidLink):
         store.open_signed(links.sign("verify-email", payload, clock.now() + timedelta(hours=1)), clock.now())
 
 
-def test_a_signed_url_of_a_deleted_file_is_not_found(store: LocalFiles, signed: str, clock: Any) -> None:
+def test_signed_url_of_a_deleted_file_is_not_found(store: LocalFiles, signed: str, clock: Any) -> None:
     store.delete(KEY)
     with pytest.raises(NotFound):
         store.open_signed(signed, clock.now())

@@ -43,4 +43,4 @@ def test_mail_that_cannot_leave_keeps_the_api_from_stopping_for_its_grace_and_is
         assert register(server).status == 201
         assert stop(server) == 0
 
-    assert "Mails not sent, because the service stops: 1" in server.log.read_text("utf-8")
+    assert "background_tasks_dropped reason=shutdown count=1" in server.log.read_text("utf-8")

@@ -15,7 +15,7 @@ _UNFINISHED = "status IN ('pending', 'processing')"
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
-        # Nobody writes between the count and the end of this transaction; SQLite has but one writer.
+        # No transaction may write between the count and the end of this one; SQLite has only one writer.
         op.execute("LOCK TABLE images IN SHARE ROW EXCLUSIVE MODE")
     op.create_table(
         "image_counts",
