@@ -24,14 +24,14 @@ _log = logging.getLogger(__name__)
 IMAGES_QUEUE = "images"
 UPSCALE_ACTOR = "upscale_image"
 _CONNECT_SECONDS = 2
-_ANSWER_SECONDS = 2
+_RESPONSE_SECONDS = 2
 """Dramatiq polls, so no command takes long; a server that hangs must not hang whoever uploads."""
-_QUIET_SECONDS = 5.0
+_PAUSE_SECONDS = 5.0
 """So long a broker that did not answer is not asked again: its silence is paid for once, and not by each of the
 twenty images of a batch. The reconciler wakes what was not announced.
 """
 _HEARTBEAT_MILLISECONDS = 15_000
-_ALWAYS = 1_000_000
+_EVERY_COMMAND = 1_000_000
 """Out of a million: every command looks for messages of dead workers. The default finds them after
 about 13 minutes, and costs nothing noticeable less."""
 
@@ -54,12 +54,12 @@ def make_broker(url: str) -> Broker:
             client=Redis.from_url(
                 url,
                 socket_connect_timeout=_CONNECT_SECONDS,
-                socket_timeout=_ANSWER_SECONDS,
+                socket_timeout=_RESPONSE_SECONDS,
                 retry=Retry(NoBackoff(), 1),
             ),
             middleware=middleware,
             heartbeat_timeout=_HEARTBEAT_MILLISECONDS,
-            maintenance_chance=_ALWAYS,
+            maintenance_chance=_EVERY_COMMAND,
         )
     elif scheme in {"amqp", "amqps"}:
         broker = _rabbitmq(url, middleware)
@@ -76,10 +76,10 @@ class BrokerQueue:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._quiet_until = 0.0
+        self._paused_until = 0.0
 
     def notify(self, image_id: int) -> bool:
-        if time.monotonic() < self._quiet_until:
+        if time.monotonic() < self._paused_until:
             return False
         message: dramatiq.Message[None] = dramatiq.Message(
             queue_name=IMAGES_QUEUE, actor_name=UPSCALE_ACTOR, args=(image_id,), kwargs={}, options={}
@@ -87,7 +87,7 @@ class BrokerQueue:
         try:
             self._broker.enqueue(message)
         except (DramatiqError, RedisError, OSError) as reason:
-            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
             _log.warning(
                 "Image %d waits for the reconciler, as do those of the next seconds: the broker did not take "
                 "its message (%s).",

@@ -45,7 +45,7 @@ from workers.engine.protocol import (
     report_from_message,
     result_from_message,
     to_line,
-    unfinished,
+    unfinished_path,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class EngineChild:
             self.close()
             raise
         finally:
-            unfinished(job.target).unlink(missing_ok=True)
+            unfinished_path(job.target).unlink(missing_ok=True)
 
     def close(self) -> None:
         """End the child, at once and for certain; the next job starts another."""

@@ -24,9 +24,9 @@ def start_engines(options: EngineOptions, *, stall_seconds: float | None = None)
     is left without one, the CPU steps in.
     """
     devices = chosen_devices(options)
-    engines = _started(devices, options, stall_seconds)
+    engines = _start_all(devices, options, stall_seconds)
     if not engines and options.device == AUTO and CPU not in devices:
-        engines = _started([CPU], options, stall_seconds)
+        engines = _start_all([CPU], options, stall_seconds)
     if not engines:
         raise NoSoundDevice(
             f"No device can be used: {', '.join(devices)} failed at the start; the log says how."
@@ -43,22 +43,22 @@ def reserve_engine(
     return EngineChild(replace(options, device=CPU), stall_seconds=stall_seconds)
 
 
-def _started(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
+def _start_all(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
     engines = [
         EngineChild(replace(options, device=device), stall_seconds=stall_seconds) for device in devices
     ]
     try:
         # Side by side: the first start of a GPU's driver compiles for minutes.
         with ThreadPoolExecutor(len(engines)) as pool:
-            sound = list(pool.map(_starts, engines))
+            usable = list(pool.map(_can_start, engines))
     except BaseException:
         for engine in engines:
             engine.close()
         raise
-    return [engine for engine, starts in zip(engines, sound, strict=True) if starts]
+    return [engine for engine, starts in zip(engines, usable, strict=True) if starts]
 
 
-def _starts(engine: EngineChild) -> bool:
+def _can_start(engine: EngineChild) -> bool:
     try:
         engine.start()
     except NoSoundDevice as reason:

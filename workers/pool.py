@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 
-ANOTHER_SECONDS = 10.0  # the others may be busy for an hour, and this one would idle for as long
+OTHER_ENGINE_SECONDS = 10.0  # the others may be busy for an hour, and this one would idle for as long
 
 
 class EnginePool:
@@ -21,35 +21,35 @@ class EnginePool:
         self._engines = list(engines)
         self._reserve = reserve
         self._idle = list(engines)
-        self._lost_on: dict[EngineChild, int] = {}
+        self._last_lost_image: dict[EngineChild, int] = {}
         self._changed = threading.Condition()
 
-    def take(self, image_id: int) -> EngineChild:
+    def acquire(self, image_id: int) -> EngineChild:
         """Waits for one; if this image was just lost on some, for a while for another, as long as there are others."""
-        late = time.monotonic() + ANOTHER_SECONDS
+        deadline = time.monotonic() + OTHER_ENGINE_SECONDS
         with self._changed:
             while True:
-                patience = late - time.monotonic()
+                remaining = deadline - time.monotonic()
                 for engine in self._idle:
-                    if patience <= 0 or self._suits(engine, image_id):
+                    if remaining <= 0 or self._is_suitable(engine, image_id):
                         self._idle.remove(engine)
                         return engine
-                self._changed.wait(patience if self._idle else None)
+                self._changed.wait(remaining if self._idle else None)
 
-    def _suits(self, engine: EngineChild, image_id: int) -> bool:
-        others = [each for each in self._engines if self._lost_on.get(each) != image_id]
-        return engine in others or not others
+    def _is_suitable(self, engine: EngineChild, image_id: int) -> bool:
+        alternatives = [each for each in self._engines if self._last_lost_image.get(each) != image_id]
+        return engine in alternatives or not alternatives
 
-    def give_back(self, engine: EngineChild) -> None:
+    def release(self, engine: EngineChild) -> None:
         with self._changed:
             if engine in self._engines:
                 self._idle.append(engine)
                 self._changed.notify_all()
 
-    def remember_lost(self, engine: EngineChild, image_id: int) -> None:
+    def record_lost(self, engine: EngineChild, image_id: int) -> None:
         """Of each engine the last one: a picture that is lost everywhere must not bar them all to it."""
         with self._changed:
-            self._lost_on[engine] = image_id
+            self._last_lost_image[engine] = image_id
 
     def set_aside(self, engine: EngineChild) -> bool:
         """Lend it to nobody any more. False, and nothing changes, if there is no other."""
@@ -61,7 +61,7 @@ class EnginePool:
                 self._idle.append(self._reserve)
                 self._reserve = None
             self._engines.remove(engine)
-            self._lost_on.pop(engine, None)
+            self._last_lost_image.pop(engine, None)
             self._changed.notify_all()
             return True
 

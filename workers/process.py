@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
-_HAND_BACK_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0
+_RELEASE_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0
 """Until the worker next looks up from its job, until the engine has stopped or is killed, and a little more."""
 
 
@@ -51,10 +51,10 @@ def run_worker(
     _log.info("The worker is ready with %d engine(s).", len(engines))
     stop.wait()
     _log.info("The worker stops.")
-    hand_back = threading.Timer(max(0.0, grace_seconds - _HAND_BACK_SECONDS), upscaling.stop)
-    hand_back.start()
+    release_timer = threading.Timer(max(0.0, grace_seconds - _RELEASE_SECONDS), upscaling.stop)
+    release_timer.start()
     worker.stop(timeout=int(grace_seconds * 1000))
-    hand_back.cancel()
+    release_timer.cancel()
     reconciler.stop()
     upscaling.stop()
     upscaling.close()

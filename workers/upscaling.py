@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
-_LOST_FILE_SENTENCE = "The picture could not be processed: its file is missing from the store."
-_FINISH_AGAIN_SECONDS = (0.5, 1.0, 2.0)
+_MISSING_FILE_MESSAGE = "The picture could not be processed: its file is missing from the store."
+_FINISH_RETRY_SECONDS = (0.5, 1.0, 2.0)
 
 
 class _Progress:
@@ -72,27 +72,27 @@ class Upscaling:
         Rows are asked, not queues: what a queue has handed out already, here or elsewhere, is in no order.
         Those that come meanwhile wait for the next time: as long as they come, no batch would have its turn.
         """
-        before: list[int] = []
+        singles: list[int] = []
         with suppress(Unavailable):
-            before = jobs.pending_singles_ahead_of(self._services, image_id)
-        for each in [*before, image_id]:
+            singles = jobs.pending_singles_ahead_of(self._services, image_id)
+        for each in [*singles, image_id]:
             self._upscale(each)
 
     @property
-    def _ends(self) -> bool:
+    def _is_stopping(self) -> bool:
         return self._stopping.is_set() or self.broken_by is not None
 
     def _upscale(self, image_id: int) -> None:
         """Ends with the row finished, claimable again, or somebody else's."""
-        if self._ends:
+        if self._is_stopping:
             return  # another worker's reconciler wakes it again
         # Before the claim: once an engine is set aside there are fewer than threads, and a lease runs out.
-        engine = self._engines.take(image_id)
+        engine = self._engines.acquire(image_id)
         try:
-            if not self._ends:
+            if not self._is_stopping:
                 self._upscale_with(engine, image_id)
         finally:
-            self._engines.give_back(engine)
+            self._engines.release(engine)
 
     def _upscale_with(self, engine: EngineChild, image_id: int) -> None:
         try:
@@ -111,19 +111,19 @@ class Upscaling:
             self._hand_back(image)
         except EngineUnusable as reason:
             _log.warning("Image %d is handed back: %s", image.id, reason)
-            self._give_up(engine, image, reason)
+            self._drop_lost_engine(engine, image, reason)
         except UprezError:
             _log.exception("Image %d: attempt %d ended unexpectedly.", image.id, image.job.attempt)
-            self._lose(image)
+            self._requeue_lost(image)
 
-    def _give_up(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
+    def _drop_lost_engine(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
         """A device that was there is gone for good: the others go on, and after the last, a new start may help."""
-        if not self._set_aside(engine):
+        if not self._remove_engine(engine):
             self.broken_by = reason
             self._end_worker()
         self._hand_back(image)
 
-    def _set_aside(self, engine: EngineChild) -> bool:
+    def _remove_engine(self, engine: EngineChild) -> bool:
         """False for the last one: better a device that fails sometimes than none."""
         aside = self._engines.set_aside(engine)
         if aside:
@@ -139,25 +139,25 @@ class Upscaling:
 
     def _attempt(self, engine: EngineChild, image: Image) -> None:
         try:
-            result = self._work(engine, image)
+            result = self._run_engine(engine, image)
         except EngineCancelled:
             if self._stopping.is_set():
                 self._hand_back(image)
             # Otherwise the image is deleted, its batch cancelled, or another attempt has it.
         except EngineLost as reason:
             _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
-            self._engines.remember_lost(engine, image.id)
+            self._engines.record_lost(engine, image.id)
             if isinstance(reason, EngineFaulty):
-                self._set_aside(engine)
-            self._lose(image)
+                self._remove_engine(engine)
+            self._requeue_lost(image)
         except InvalidImage as reason:
             jobs.fail(self._services, image, str(reason), refund=isinstance(reason, ModelUnusable))
         except NotFound:
-            jobs.fail(self._services, image, _LOST_FILE_SENTENCE, refund=True)
+            jobs.fail(self._services, image, _MISSING_FILE_MESSAGE, refund=True)
         else:
             self._finish(image, result)
 
-    def _work(self, engine: EngineChild, image: Image) -> Result:
+    def _run_engine(self, engine: EngineChild, image: Image) -> Result:
         extension, policy = image.image_format.extension, self._services.policy
         # A word that is no longer offered is auto again: its owner was promised a result.
         model = None if image.model_choice is None else policy.model_choices.get(image.model_choice)
@@ -171,7 +171,7 @@ class Upscaling:
             report = engine.upscale(
                 EngineJob(source, target, image.sizing, policy.result_caps, model),
                 on_progress=progress.count,
-                keep_going=lambda: self._keep(image, progress),
+                keep_going=lambda: self._renew_lease(image, progress),
                 beat_seconds=BEAT_SECONDS,
             )
             key = f"upscaled/{self._services.random_source.token(32)}-{image.job.attempt}{extension}"
@@ -186,7 +186,7 @@ class Upscaling:
             device=report.device,
         )
 
-    def _keep(self, image: Image, progress: _Progress) -> bool:
+    def _renew_lease(self, image: Image, progress: _Progress) -> bool:
         """Renews the lease and notes the progress in one small transaction."""
         if self._stopping.is_set():
             return False
@@ -201,11 +201,11 @@ class Upscaling:
         if not completed:
             # What one try is told may be due to another, whose COMMIT held and whose answer was lost.
             try:
-                named = jobs.has_result(self._services, image, result)
+                is_referenced = jobs.has_result(self._services, image, result)
             except Unavailable:
                 _log.warning("Image %d: its result %s stays, and may be nobody's.", image.id, result.key)
                 raise
-            if not named:
+            if not is_referenced:
                 self._services.store.delete(result.key)  # nobody may ever see it
                 if completed is None:
                     raise Unavailable("the database does not answer")
@@ -214,12 +214,12 @@ class Upscaling:
 
     def _complete(self, image: Image, result: Result) -> bool | None:
         """None if the database never answered: minutes of work are not thrown away for one that is busy for seconds."""
-        for patience in _FINISH_AGAIN_SECONDS:
+        for delay in _FINISH_RETRY_SECONDS:
             try:
                 return jobs.complete(self._services, image, result)
             except Unavailable:
                 _log.warning("Image %d: its result waits for the database.", image.id)
-                self._stopping.wait(patience)
+                self._stopping.wait(delay)
         return None
 
     def _hand_back(self, image: Image) -> None:
@@ -228,7 +228,7 @@ class Upscaling:
             if jobs.hand_back(self._services, image):
                 self._services.queue.notify(image.id)
 
-    def _lose(self, image: Image) -> None:
+    def _requeue_lost(self, image: Image) -> None:
         """Tried again at once; the message that brought us here will not come a second time."""
         with suppress(Unavailable):
             if jobs.lose(self._services, image):

@@ -37,7 +37,7 @@ def animevideo() -> LoadedModel:
 
 
 @pytest.fixture
-def picture_file(crop: Image.Image, tmp_path: Path) -> Path:
+def image_file(crop: Image.Image, tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"
     crop.save(path)
     return path

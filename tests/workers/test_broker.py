@@ -15,11 +15,11 @@ from workers.broker import BrokerError, BrokerQueue, make_broker
 
 
 def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
-    heard: list[int] = []
+    received: list[int] = []
     arrived = threading.Event()
 
     def upscale(image_id: int) -> None:
-        heard.append(image_id)
+        received.append(image_id)
         arrived.set()
 
     broker = make_broker(valkey)
@@ -34,7 +34,7 @@ def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
         worker.stop()
         broker.close()
         api_side.close()
-    assert heard == [42]
+    assert received == [42]
 
 
 # The row is committed by then, and the client waits for its 202.

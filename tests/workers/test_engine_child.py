@@ -40,18 +40,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPTIONS = EngineOptions(device="cpu", tile_side=16, tile_threads=2)
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 @pytest.fixture
 def child() -> Iterator[EngineChild]:
-    with EngineChild(OPTIONS, stall_seconds=PATIENCE_SECONDS) as child:
+    with EngineChild(OPTIONS, stall_seconds=TIMEOUT_SECONDS) as child:
         yield child
 
 
 @pytest.fixture
-def job(picture_file: Path, tmp_path: Path) -> EngineJob:
-    return EngineJob(picture_file, tmp_path / "result.png", Sizing(2))
+def job(image_file: Path, tmp_path: Path) -> EngineJob:
+    return EngineJob(image_file, tmp_path / "result.png", Sizing(2))
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def upscale(
     return child.upscale(job, on_progress=on_progress, keep_going=keep_going, beat_seconds=0.05)
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -188,7 +188,7 @@ def test_a_child_that_dies_between_two_jobs_costs_neither_an_attempt(job: Engine
         child.start()
         os.kill(child.pid, signal.SIGKILL)
         # Its first thread may be gone before the others, and it is not yet over then.
-        assert eventually(lambda: child._process.has_ended)
+        assert wait_until(lambda: child._process.has_ended)
 
         assert upscale(child, job).result == (96, 80)
         assert child.start().tile_side == 80
@@ -270,7 +270,7 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
 
         # The lease must be renewed while nothing comes from the child.
         assert len(beats) > 10
-        assert eventually(lambda: gone(stopped[0]))
+        assert wait_until(lambda: has_ended(stopped[0]))
         assert upscale(child, job).result == (96, 80)
 
 
@@ -288,22 +288,22 @@ def test_one_child_does_each_job_with_the_model_it_asks_for(
     small = EngineJob(tmp_path / "small.png", tmp_path / "small-result.png", Sizing(4))
 
     with EngineChild(replace(OPTIONS, models=models)) as child:
-        asked = [
+        outcomes = [
             (upscale(child, replace(each, model=model)).model, each.target.read_bytes(), child.pid)
             for each, model in ((job, None), (small, "realesrgan-x4plus-anime"), (job, "mine"), (job, None))
         ]
 
-    assert [model for model, _, _ in asked] == [
+    assert [model for model, _, _ in outcomes] == [
         "realesr-animevideov3",
         "realesrgan-x4plus-anime",
         "mine",
         "realesr-animevideov3",
     ]
-    assert len({pid for _, _, pid in asked}) == 1
-    assert asked[0][1] == asked[2][1] == asked[3][1]
+    assert len({pid for _, _, pid in outcomes}) == 1
+    assert outcomes[0][1] == outcomes[2][1] == outcomes[3][1]
     with EngineChild(EngineOptions("cpu", "realesrgan-x4plus-anime", tile_side=16)) as child:
         upscale(child, small)
-        assert small.target.read_bytes() == asked[1][1]
+        assert small.target.read_bytes() == outcomes[1][1]
 
 
 def test_a_model_of_ones_own_can_be_the_engines_choice(job: EngineJob, models: Path) -> None:
@@ -359,7 +359,7 @@ def test_smaller_tiles_are_smaller_than_those_of_the_model_at_work(
 
 
 # A child without an engine, as it is while and after it loads a model for its first job.
-LOADS_A_MODEL = """
+MODEL_LOADING_PROGRAM = """
 import time
 hello = ('{"type": "hello", "device": "cpu", "device_name": "", "model": "one", "versions": {}, '
     '"tile_side": 200, "slowest_seconds": 0.001, "set_aside": []}')
@@ -379,7 +379,7 @@ def test_a_model_may_take_its_time_to_load_and_afterwards_as_much_as_it_says_it_
     slowest_seconds: str, error: type[Exception], job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_child, "STALL_FLOOR_SECONDS", 0.5)
-    program = LOADS_A_MODEL % slowest_seconds
+    program = MODEL_LOADING_PROGRAM % slowest_seconds
     monkeypatch.setattr(engine_child, "_command", lambda _options: [sys.executable, "-c", program])
 
     with EngineChild(OPTIONS) as child, pytest.raises(error, match=r"said nothing for 0\.5 s|the end"):
@@ -403,7 +403,7 @@ def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
         with pytest.raises(EngineLost, match=f"said nothing for {limit:.3g} s"):
             upscale(child, long_job, on_progress=stop)
 
-        assert eventually(lambda: gone(stopped[0]))
+        assert wait_until(lambda: has_ended(stopped[0]))
         assert upscale(child, job).result == (96, 80)
 
 
@@ -413,7 +413,7 @@ def test_a_slow_device_is_given_time_and_none_is_given_for_ever() -> None:
     assert stall_limit(10_000) == STALL_CEILING_SECONDS
 
 
-BLACK_FOR_ALL_BUT_SQUARES = """
+BLACK_UNLESS_SQUARE = """
 import ncnn
 extract = ncnn.Extractor.extract
 def broken(extractor, name):
@@ -434,7 +434,7 @@ def test_a_device_that_answers_a_picture_with_black_is_at_fault(
     monkeypatch.setattr(
         engine_child,
         "_command",
-        lambda options: [sys.executable, "-c", BLACK_FOR_ALL_BUT_SQUARES, *command(options)[3:]],
+        lambda options: [sys.executable, "-c", BLACK_UNLESS_SQUARE, *command(options)[3:]],
     )
 
     with pytest.raises(EngineFaulty, match="cpu answered with black"):
@@ -493,7 +493,7 @@ def test_an_error_of_the_caller_ends_the_child_in_mid_job(
     with pytest.raises(KeyboardInterrupt):
         upscale(child, long_job, on_progress=interrupt)
 
-    assert gone(pid)
+    assert has_ended(pid)
     assert upscale(child, job).result == (96, 80)
 
 
@@ -518,7 +518,7 @@ def test_no_child_outlives_its_owner(ending: str) -> None:
         child.close()
     del child
 
-    assert gone(pid)
+    assert has_ended(pid)
 
 
 def test_the_child_ends_when_its_parent_is_killed_in_mid_job(long_job: EngineJob) -> None:
@@ -538,7 +538,7 @@ child.upscale(
         pid = int(parent.stdout.readline())
         parent.kill()
 
-    assert eventually(lambda: gone(pid))
+    assert wait_until(lambda: has_ended(pid))
 
 
 def test_settings_that_cannot_work_are_refused_for_good() -> None:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 FAST = "realesr-animevideov3"
 
-FAILS = (
+FAILING_PROGRAM = (
     'print(\'{"type": "unusable", "code": "no_sound_device", "sentence": "A card fails its self-test."}\')'
 )
-LACKS_FILES = 'print(\'{"type": "unusable", "code": "weights_error", "sentence": "A file is damaged."}\')'
-CRASHES = "import os; os.abort()"
-SAYS_NOTHING = "import time; time.sleep(600)"
+MISSING_FILES_PROGRAM = (
+    'print(\'{"type": "unusable", "code": "weights_error", "sentence": "A file is damaged."}\')'
+)
+CRASHING_PROGRAM = "import os; os.abort()"
+SILENT_PROGRAM = "import time; time.sleep(600)"
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def devices(options: EngineOptions, **others: Any) -> list[str]:
             engine.close()
 
 
-@pytest.mark.parametrize("fault", [FAILS, CRASHES])
+@pytest.mark.parametrize("fault", [FAILING_PROGRAM, CRASHING_PROGRAM])
 def test_a_device_that_fails_at_the_start_leaves_the_others_working(
     machine: Any, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,7 +73,7 @@ def test_a_device_that_fails_at_the_start_leaves_the_others_working(
 def test_a_device_that_never_answers_is_set_aside(
     machine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    machine(card0=SAYS_NOTHING, card1=SAYS_NOTHING)
+    machine(card0=SILENT_PROGRAM, card1=SILENT_PROGRAM)
     monkeypatch.setattr(engine_child, "START_SECONDS", 0.5)
 
     with pytest.raises(NoSoundDevice):
@@ -80,25 +82,25 @@ def test_a_device_that_never_answers_is_set_aside(
 
 
 def test_when_every_card_fails_that_auto_would_take_the_cpu_steps_in(machine: Any) -> None:
-    machine(card0=FAILS, card1=CRASHES)
+    machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
     assert devices(EngineOptions()) == ["cpu"]
 
 
 def test_when_every_device_fails_that_was_named_there_is_no_engine(machine: Any) -> None:
-    machine(card0=FAILS, card1=CRASHES)
+    machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
     with pytest.raises(NoSoundDevice, match="vulkan:0, vulkan:1"):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
 
 
 # A child without a device: ready at once, and nothing else.
-READY = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
+READY_PROGRAM = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
 '"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "set_aside": []}', flush=True); input()"""
 
 
 def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else(machine: Any) -> None:
-    machine(card0=READY)
+    machine(card0=READY_PROGRAM)
 
     for setting, expected in (("auto", True), ("vulkan:0,cpu", False)):
         options = EngineOptions(setting)
@@ -114,7 +116,7 @@ def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else
 
 
 def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:
-    machine(card0=LACKS_FILES)
+    machine(card0=MISSING_FILES_PROGRAM)
     before = set(psutil.Process().children())
 
     with pytest.raises(WeightsError, match="damaged"):
@@ -130,7 +132,7 @@ def test_a_device_that_is_not_there_is_no_engine() -> None:
 
 @pytest.mark.vulkan
 def test_auto_takes_no_software_device() -> None:
-    software = _software()
+    software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
 
@@ -138,10 +140,8 @@ def test_auto_takes_no_software_device() -> None:
 
 
 @pytest.mark.vulkan
-def test_several_devices_are_as_many_children_that_do_the_same_work(
-    picture_file: Path, tmp_path: Path
-) -> None:
-    software = _software()
+def test_several_devices_are_as_many_children_that_do_the_same_work(image_file: Path, tmp_path: Path) -> None:
+    software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
     engines = start_engines(EngineOptions(f"cpu,{software[0]}", FAST))
@@ -151,7 +151,7 @@ def test_several_devices_are_as_many_children_that_do_the_same_work(
             target = tmp_path / f"result-{number}.png"
             results.append(
                 engine.upscale(
-                    EngineJob(picture_file, target, Sizing(2)),
+                    EngineJob(image_file, target, Sizing(2)),
                     on_progress=lambda _done, _total: None,
                     keep_going=lambda: True,
                 )
@@ -165,6 +165,6 @@ def test_several_devices_are_as_many_children_that_do_the_same_work(
     assert {result.result for result in results} == {(96, 80)}
 
 
-def _software() -> list[str]:
+def _software_devices() -> list[str]:
     report = engine_child.engine_report(EngineOptions(model=FAST))
     return [device.id for device in report.devices if device.kind == "software Vulkan"]

@@ -23,7 +23,7 @@ from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineJob
 from workers.process import run_worker
 
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 class Gate:
@@ -34,7 +34,7 @@ class Gate:
         self.permits = threading.Semaphore(0)
 
     def next(self) -> str:
-        return self.begun.get(timeout=PATIENCE_SECONDS)
+        return self.begun.get(timeout=TIMEOUT_SECONDS)
 
 
 class GatedEngine:
@@ -45,7 +45,7 @@ class GatedEngine:
 
     def upscale(self, job: EngineJob, *_: object, **__: object) -> EngineResult:
         self._gate.begun.put(job.source.read_text().splitlines()[1])
-        assert self._gate.permits.acquire(timeout=PATIENCE_SECONDS)
+        assert self._gate.permits.acquire(timeout=TIMEOUT_SECONDS)
         job.target.write_bytes(job.source.read_bytes())
         return EngineResult(Size(8, 6), Size(16, 12), ImageFormat.PNG, "gated", "cpu", 0.0)
 
@@ -53,7 +53,7 @@ class GatedEngine:
         pass
 
 
-def picture(label: str) -> Upload:
+def upload(label: str) -> Upload:
     content = f"PICTURE png 8 6\n{label}".encode()
     return Upload("photo.png", io.BytesIO(content), len(content))
 
@@ -107,12 +107,12 @@ def test_single_images_wait_for_no_more_of_a_batch_than_is_at_work(
 ) -> None:
     account, gate = make_account("professional"), Gate()
     batches.submit(
-        queued_services, account, [picture(f"batch {number}") for number in range(20)], UpscaleOptions()
+        queued_services, account, [upload(f"batch {number}") for number in range(20)], UpscaleOptions()
     )
     start_worker(gate, engines)
     at_work = [gate.next() for _ in range(engines)]
     for number in range(3):
-        images.submit(queued_services, account, picture(f"single {number}"), UpscaleOptions())
+        images.submit(queued_services, account, upload(f"single {number}"), UpscaleOptions())
 
     gate.permits.release(23)
     after = [gate.next() for _ in range(23 - engines)]
@@ -131,9 +131,9 @@ def test_single_images_that_never_end_hold_no_batch_back(
     start_worker: Callable[[Gate, int], None],
 ) -> None:
     account, gate = make_account("professional"), Gate()
-    singles = (picture(f"single {number}") for number in itertools.count())
+    singles = (upload(f"single {number}") for number in itertools.count())
     batches.submit(
-        queued_services, account, [picture(f"batch {number}") for number in range(3)], UpscaleOptions()
+        queued_services, account, [upload(f"batch {number}") for number in range(3)], UpscaleOptions()
     )
     images.submit(queued_services, account, next(singles), UpscaleOptions())
     start_worker(gate, 1)
@@ -156,7 +156,7 @@ def test_the_images_of_a_batch_go_in_the_order_in_which_they_were_sent(
     gate = Gate()
     labels = [f"batch {number}" for number in range(5)]
     batches.submit(
-        queued_services, make_account("professional"), [picture(label) for label in labels], UpscaleOptions()
+        queued_services, make_account("professional"), [upload(label) for label in labels], UpscaleOptions()
     )
     gate.permits.release(5)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 
 from domain import images, jobs, uploads
 from domain.errors import Unavailable
@@ -37,12 +37,12 @@ def engine() -> Iterator[EngineChild]:
 
 
 @pytest.fixture
-def real_services(make_services: Callable[..., Services], crop: Picture.Image) -> Services:
+def real_services(make_services: Callable[..., Services], crop: PillowImage.Image) -> Services:
     return make_services(probe=lambda _content: ImageFacts(ImageFormat.PNG, Size(*crop.size)))
 
 
 @pytest.fixture
-def png(crop: Picture.Image) -> bytes:
+def png(crop: PillowImage.Image) -> bytes:
     content = io.BytesIO()
     crop.save(content, "PNG")
     return content.getvalue()
@@ -57,7 +57,7 @@ def submit(real_services: Services, account: Account) -> Callable[[bytes], Image
     return submit
 
 
-class Ended:
+class CallCounter:
     def __init__(self) -> None:
         self.calls = 0
 
@@ -66,12 +66,12 @@ class Ended:
 
 
 @pytest.fixture
-def ended() -> Ended:
-    return Ended()
+def ended() -> CallCounter:
+    return CallCounter()
 
 
 @pytest.fixture
-def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[..., Upscaling]:
+def upscaling_with(real_services: Services, tmp_path: Path, ended: CallCounter) -> Callable[..., Upscaling]:
     return lambda *engines: Upscaling(real_services, engines, tmp_path / "work", ended)
 
 
@@ -103,7 +103,7 @@ class InstantEngine:
         pass
 
 
-class RememberingEngine(InstantEngine):
+class RecordingEngine(InstantEngine):
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         super().__init__(meanwhile)
         self.jobs: list[EngineJob] = []
@@ -144,7 +144,7 @@ def test_an_image_is_completed_and_its_result_stored(
     with real_services.store.open(done.result.key) as stored:
         content = stored.read()
     assert len(content) == done.result.bytes
-    assert Picture.open(io.BytesIO(content)).size == (96, 80)
+    assert PillowImage.open(io.BytesIO(content)).size == (96, 80)
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -265,7 +265,7 @@ def test_an_outage_of_our_own_hands_the_image_back(
 
 
 def test_a_worker_without_an_engine_hands_back_and_ends(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended, queue: Any
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter, queue: Any
 ) -> None:
     image = submit(png)
     queue.take()
@@ -281,7 +281,7 @@ def test_a_worker_without_an_engine_hands_back_and_ends(
 
 
 def test_an_engine_that_is_gone_leaves_the_others_working(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
     upscaling = upscaling_with(BrokenEngine(NoSoundDevice("The card is gone.")), InstantEngine())
     first, second = submit(png), submit(png)
@@ -297,7 +297,7 @@ def test_an_engine_that_is_gone_leaves_the_others_working(
 
 
 def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_aside(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
     upscaling = upscaling_with(BrokenEngine(EngineFaulty("vulkan:0 answered with black")), InstantEngine())
     images = [submit(png) for _ in range(3)]
@@ -313,7 +313,7 @@ def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_asid
 
 
 def test_the_reserve_completes_what_the_last_device_answers_wrongly(
-    real_services: Services, submit: Any, png: bytes, tmp_path: Path, ended: Ended
+    real_services: Services, submit: Any, png: bytes, tmp_path: Path, ended: CallCounter
 ) -> None:
     broken: Any = BrokenEngine(EngineFaulty("vulkan:0 answered with black"))
     reserve: Any = InstantEngine()
@@ -329,7 +329,7 @@ def test_the_reserve_completes_what_the_last_device_answers_wrongly(
 
 
 def test_the_only_engine_is_not_set_aside_for_one_wrong_answer(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
     image = submit(png)
     upscaling = upscaling_with(BrokenEngine(EngineFaulty("cpu answered with black")))
@@ -437,12 +437,12 @@ def test_a_result_that_was_written_without_an_answer_stays(
     monkeypatch: pytest.MonkeyPatch,
     lost: int,
 ) -> None:
-    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
     complete = jobs.complete
     tries = iter(range(lost))
 
-    def complete_unheard(*arguments: Any) -> bool:
+    def complete_with_lost_response(*arguments: Any) -> bool:
         match next(tries, None):
             case 0:
                 break_commits(1, hold=True)
@@ -450,7 +450,7 @@ def test_a_result_that_was_written_without_an_answer_stays(
                 raise Unavailable
         return complete(*arguments)
 
-    monkeypatch.setattr(jobs, "complete", complete_unheard)
+    monkeypatch.setattr(jobs, "complete", complete_with_lost_response)
     upscaling_with(InstantEngine()).upscale(image.id)
 
     done = row(real_services, image)
@@ -468,7 +468,7 @@ def test_a_result_that_cannot_be_written_is_thrown_away_and_its_image_handed_bac
     stored_keys: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
 
     upscaling_with(InstantEngine(lambda: break_commits(3, hold=False))).upscale(image.id)
@@ -490,7 +490,7 @@ def test_a_result_of_which_nothing_can_be_learned_stays(
     def writing() -> NoReturn:
         raise Unavailable
 
-    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
     lose_the_database = partial(monkeypatch.setattr, real_services.database, "writing", writing)
 
@@ -531,7 +531,7 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
     account: Account,
     png: bytes,
     tmp_path: Path,
-    ended: Ended,
+    ended: CallCounter,
     word: str | None,
     offered_now: str,
     model: str | None,
@@ -539,7 +539,7 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
     api = replace(real_services, policy=load_settings(model="realesrgan-x4plus").policy())
     upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
     image = images.submit(api, account, upload, uploads.UpscaleOptions(model=word))
-    engine = RememberingEngine()
+    engine = RecordingEngine()
 
     policy = load_settings(model="realesrgan-x4plus", model_choices=offered_now).policy()
     Upscaling(replace(real_services, policy=policy), [engine], tmp_path / "work", ended).upscale(image.id)
@@ -550,7 +550,7 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
 
 
 def test_a_lost_attempt_is_made_again_with_the_same_model(
-    real_services: Services, account: Account, png: bytes, tmp_path: Path, ended: Ended
+    real_services: Services, account: Account, png: bytes, tmp_path: Path, ended: CallCounter
 ) -> None:
     services = replace(real_services, policy=Policy(model_choices={"fast": "a-model"}))
     upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
@@ -560,7 +560,7 @@ def test_a_lost_attempt_is_made_again_with_the_same_model(
         if len(engine.jobs) == 1:
             raise EngineLost("the engine said nothing")
 
-    engine = RememberingEngine(lose_the_first)
+    engine = RecordingEngine(lose_the_first)
     worker = Upscaling(services, [engine], tmp_path / "work", ended)
     worker.upscale(image.id)
     worker.upscale(image.id)
@@ -596,7 +596,7 @@ def test_a_deleted_image_is_not_worked_on_any_longer(
 
 @pytest.mark.vulkan
 def test_a_picture_upscaled_on_a_gpu_agrees_with_the_cpu(
-    picture_file: Path, tmp_path: Path, psnr: Callable[..., float]
+    image_file: Path, tmp_path: Path, psnr: Callable[..., float]
 ) -> None:
 
     found = [device.id for device in engine_report().devices if device.id != "cpu"]
@@ -607,12 +607,12 @@ def test_a_picture_upscaled_on_a_gpu_agrees_with_the_cpu(
         target = tmp_path / f"{device.replace(':', '-')}.png"
         with EngineChild(EngineOptions(device=device, model="realesr-animevideov3")) as child:
             done = child.upscale(
-                EngineJob(picture_file, target, Sizing(2)),
+                EngineJob(image_file, target, Sizing(2)),
                 on_progress=lambda _done, _total: None,
                 keep_going=lambda: True,
             )
         assert done.device == device
-        with Picture.open(target) as picture:
-            results[device] = picture.copy()
+        with PillowImage.open(target) as result:
+            results[device] = result.copy()
     for device in found:
         assert psnr(results[device], results["cpu"]) > 45

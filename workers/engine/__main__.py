@@ -39,7 +39,7 @@ from workers.engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.engine.model_cache import SeveralModels
+    from workers.engine.model_cache import ModelCache
     from workers.engine.start import Engine
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ EXIT_UNUSABLE = 3
 
 def main() -> int:
     arguments = _parse(sys.argv[1:])
-    answers = _take_stdout()
+    output = _claim_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     options = EngineOptions(
         arguments.device,
@@ -66,7 +66,7 @@ def main() -> int:
         arguments.models,
     )
     if arguments.report or arguments.devices:
-        _answer(_report if arguments.report else _devices, options, answers)
+        _respond(_report if arguments.report else _devices, options, output)
         return 0
     # A signal to the whole group asks the worker to finish its work, which needs this process; when the
     # worker is gone, stdin ends, and so does this.
@@ -74,35 +74,35 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(NICENESS)
-    return _Conversation(answers).run(options)
+    return _JobLoop(output).run(options)
 
 
-class _Conversation:
-    def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
+class _JobLoop:
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
         self._jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._cancelled = threading.Event()
-        self._saying = threading.Lock()
+        self._output_lock = threading.Lock()
 
     def run(self, options: EngineOptions) -> int:
-        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        threading.Thread(target=self._read_messages, name="listen", daemon=True).start()
         # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
-        from workers.engine.model_cache import SeveralModels  # noqa: PLC0415
+        from workers.engine.model_cache import ModelCache  # noqa: PLC0415
 
         try:
-            models = SeveralModels(options)
+            models = ModelCache(options)
         except EngineUnusable as error:
-            self._say("unusable", code=error.code, sentence=str(error))
+            self._send("unusable", code=error.code, sentence=str(error))
             return EXIT_UNUSABLE
-        self._greet(models.engine_for(None, lambda: None))
+        self._send_hello(models.engine_for(None, lambda: None))
         while True:
-            self._work(models, self._jobs.get(), options.metadata)
+            self._run_job(models, self._jobs.get(), options.metadata)
 
-    def _greet(self, engine: Engine) -> None:
+    def _send_hello(self, engine: Engine) -> None:
         from workers.engine.start import versions  # noqa: PLC0415
 
         device = engine.model.device
-        self._say(
+        self._send(
             "hello",
             device=device.id,
             device_name=device.name,
@@ -113,7 +113,7 @@ class _Conversation:
             set_aside=engine.set_aside,
         )
 
-    def _listen(self) -> None:
+    def _read_messages(self) -> None:
         for line in sys.stdin.buffer:
             message = from_line(line)
             if message["type"] == "cancel":
@@ -124,13 +124,13 @@ class _Conversation:
         # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
         os._exit(0)
 
-    def _work(self, models: SeveralModels, message: Message, metadata: MetadataPolicy) -> None:
+    def _run_job(self, models: ModelCache, message: Message, metadata: MetadataPolicy) -> None:
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 
         job = job_from_message(message)
         try:
-            engine = models.engine_for(job.model, lambda: self._say("loading"))
-            self._say("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
+            engine = models.engine_for(job.model, lambda: self._send("loading"))
+            self._send("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
             started = time.monotonic()
             upscaled = upscale_file(
                 job.source,
@@ -140,26 +140,26 @@ class _Conversation:
                 model=engine.model,
                 tile_side=engine.tile_side,
                 threads=engine.tile_threads,
-                on_progress=lambda done, total: self._say("progress", done=done, total=total),
+                on_progress=lambda done, total: self._send("progress", done=done, total=total),
                 cancelled=self._cancelled.is_set,
                 metadata=metadata,
             )
         except EngineCancelled:
-            self._say("cancelled")
+            self._send("cancelled")
         except ModelUnusable as error:
-            self._say("model_unusable", sentence=str(error))
+            self._send("model_unusable", sentence=str(error))
         except InvalidImage as error:
-            self._say("refused", sentence=str(error))
+            self._send("refused", sentence=str(error))
         except TileTooLarge as error:
-            self._say("too_large", sentence=str(error))
+            self._send("too_large", sentence=str(error))
         except DeviceFault as error:
             # A device is judged by the model it was started with: another one may be too large for it.
-            self._say("faulty" if models.is_first(job.model) else "failed", sentence=str(error))
+            self._send("faulty" if models.is_default(job.model) else "failed", sentence=str(error))
         except Exception as error:
             log.exception("the job failed")
-            self._say("failed", sentence=f"{type(error).__name__}: {error}")
+            self._send("failed", sentence=f"{type(error).__name__}: {error}")
         else:
-            self._say(
+            self._send(
                 "done",
                 **asdict(upscaled),
                 model=engine.model.model.name,
@@ -167,11 +167,11 @@ class _Conversation:
                 seconds=time.monotonic() - started,
             )
 
-    def _say(self, kind: str, **facts: Any) -> None:
+    def _send(self, message_type: str, **fields: Any) -> None:
         # Heartbeats come from a thread of their own, and a line must stay in one piece.
-        with self._saying:
-            self._answers.write(to_line({"type": kind, **facts}))
-            self._answers.flush()
+        with self._output_lock:
+            self._output.write(to_line({"type": message_type, **fields}))
+            self._output.flush()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -190,19 +190,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _take_stdout() -> BinaryIO:
+def _claim_stdout() -> BinaryIO:
     """The real stdout, for answers alone; whatever native code prints from now on goes to stderr."""
-    answers = os.fdopen(os.dup(1), "wb")
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    return answers
+    return output
 
 
-def _answer(question: Callable[[EngineOptions], Message], options: EngineOptions, answers: BinaryIO) -> None:
+def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, output: BinaryIO) -> None:
     try:
-        answers.write(to_line(question(options)))
+        output.write(to_line(query(options)))
     except EngineUnusable as error:
-        answers.write(to_line({"type": "unusable", "code": error.code, "sentence": str(error)}))
-    answers.flush()
+        output.write(to_line({"type": "unusable", "code": error.code, "sentence": str(error)}))
+    output.flush()
 
 
 def _report(options: EngineOptions) -> Message:
@@ -222,8 +222,8 @@ def _run() -> NoReturn:
     code = 1
     try:
         code = main()
-    except SystemExit as ending:  # argparse's: 0 after --help, 2 for what it does not know
-        code = ending.code if isinstance(ending.code, int) else 1
+    except SystemExit as exit_request:  # argparse's: 0 after --help, 2 for what it does not know
+        code = exit_request.code if isinstance(exit_request.code, int) else 1
     except Exception:
         log.exception("the engine broke")
     finally:

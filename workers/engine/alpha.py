@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLEED_REACH = 24  # pixels; more than what shows in an edge of any of our networks
 
 
-def bled(colour: Pixels, alpha: Pixels) -> Pixels:
+def bleed_colour(colour: Pixels, alpha: Pixels) -> Pixels:
     """``colour`` ``(H, W, C)`` with the visible colour spread into where ``alpha`` ``(H, W)`` is 0.
 
     Ring by ring, each pixel becomes the mean of its known neighbours; what lies further than the reach
@@ -56,7 +56,7 @@ def bled(colour: Pixels, alpha: Pixels) -> Pixels:
     return result
 
 
-def keep_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
+def restore_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
     """``larger`` alpha 0–1, exactly the original again where that does not change from pixel to pixel.
 
     A network moves flat values by some levels, differently in each tile: a logo would get a veil over all of

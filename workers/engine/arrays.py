@@ -11,7 +11,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Floats = NDArray[np.float32]
 """As networks want it: planar ``(C, H, W)``, 0 to 1, sometimes a little beyond."""
 
-Deep = NDArray[np.uint16]
+Pixels16 = NDArray[np.uint16]
 """Those of ``Pixels`` that have 16 bits in each channel."""
 
-LARGEST_DEEP = 65_535
+MAX_16BIT = 65_535

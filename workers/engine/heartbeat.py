@@ -18,8 +18,8 @@ PIXELS_PER_SECOND = 150_000
 
 
 @contextmanager
-def still_working(say: Callable[[], None], pixels: int) -> Iterator[None]:
-    """Call ``say`` every few seconds during the block, from a thread, but no longer than so many pixels can take.
+def heartbeats(report: Callable[[], None], pixels: int) -> Iterator[None]:
+    """Call ``report`` every few seconds during the block, from a thread, but no longer than so many pixels can take.
 
     After that the supervisor hears nothing any more, so that it finds what really hangs.
     """
@@ -30,7 +30,7 @@ def still_working(say: Callable[[], None], pixels: int) -> Iterator[None]:
         for _ in range(beats):
             if ended.wait(BEAT_SECONDS):
                 return
-            say()
+            report()
 
     thread = threading.Thread(target=repeat, name="heartbeat", daemon=True)
     thread.start()

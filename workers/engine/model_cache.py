@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import DeviceFault, EngineUnusable, ModelUnusable, UnknownModel
-from workers.engine.inference.memory import give_back_memory
+from workers.engine.inference.memory import release_memory
 from workers.engine.inference.models import choose_model
 from workers.engine.protocol import AUTO
 from workers.engine.start import known_models, prepare, start_engine
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class SeveralModels:
+class ModelCache:
     def __init__(self, options: EngineOptions, folder: Path | None = None) -> None:
         """The best device, with its model loaded. Raises EngineUnusable, as ``start_engine`` does."""
         self._options = options
@@ -30,8 +30,8 @@ class SeveralModels:
         self._known = known_models(options)
         first = start_engine(options, folder, self._known)
         self._device = first.model.device
-        self._first = first.model.model
-        self._loaded = {self._first.name: first}
+        self._default = first.model.model
+        self._loaded = {self._default.name: first}
 
     def engine_for(self, name: str | None, on_loading: Callable[[], None]) -> Engine:
         """With the model of this name; None: with that of the start. ``on_loading`` is called if it must be loaded.
@@ -40,7 +40,7 @@ class SeveralModels:
         the files of the start's model are no longer what they were.
         """
         try:
-            model = self._first if name is None else choose_model(name, self._device, self._known)
+            model = self._default if name is None else choose_model(name, self._device, self._known)
         except UnknownModel as error:
             raise ModelUnusable(f"There is no model {name!r}.") from error
         if model.name not in self._loaded:
@@ -48,19 +48,19 @@ class SeveralModels:
             self._loaded[model.name] = self._load(model)
         return self._loaded[model.name]
 
-    def is_first(self, name: str | None) -> bool:
+    def is_default(self, name: str | None) -> bool:
         """Whether a job that asks for this model gets the one of the start."""
-        return name in {None, AUTO, self._first.name}
+        return name in {None, AUTO, self._default.name}
 
     def _load(self, model: Model) -> Engine:
         if self._options.memory_mb is not None and not self._device.is_hardware_gpu:
             # The side of a tile, and so a result's bytes, must not depend on which jobs came before.
             self._loaded.clear()
-            give_back_memory()
+            release_memory()
         try:
             return self._prepared(model)
         except EngineUnusable as error:
-            if self.is_first(model.name):
+            if self.is_default(model.name):
                 raise
             log.warning("%s is refused: %s", model.name, error)
             raise ModelUnusable(f"The model {model.name} cannot be used at present.") from error

@@ -135,7 +135,7 @@ class EngineReport:
     problems: tuple[str, ...]
 
 
-def unfinished(target: Path) -> Path:
+def unfinished_path(target: Path) -> Path:
     """Where a result is written before it takes its place; an engine that was killed leaves it behind."""
     return target.with_name(f".{target.name}.unfinished")
 

@@ -9,7 +9,7 @@ from workers.engine.errors import DeviceFault, EngineUnusable
 from workers.engine.inference.device import choose_devices, cpu_device, list_devices
 from workers.engine.inference.models import check_file, choose_model, weights_folder
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.self_test import agreement_db, check_golden, expected_samples
+from workers.engine.inference.self_test import agreement_db, check_agreement, expected_samples
 from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
 from workers.engine.start import known_models, precision_for, tiles_for, versions
 
@@ -40,7 +40,7 @@ def describe(options: EngineOptions) -> EngineReport:
     models = tuple(_model_report(model, folder, options, used[0]) for model in known.values())
     problems = [tested[device].problem for device in chosen]
     problems += [file.problem for model in models for file in model.files]
-    problems += [_fault_of(network) for model in known.values() for network in model.networks]
+    problems += [_network_problem(network) for model in known.values() for network in model.networks]
     problems += [model.problem for model in models if model.name == tested[used[0]].model]
     return EngineReport(
         versions(),
@@ -65,10 +65,10 @@ def _self_test(model: Model, device: Device, options: EngineOptions, folder: Pat
     try:
         expected_samples(first)  # an operator's network may be at fault, and no device
         network = LoadedNetwork(
-            first, device, precision_for(options, model), first.folder or folder, kept=options.kept
+            first, device, precision_for(options, model), first.folder or folder, cache=options.kept
         )
         agreement = agreement_db(network)
-        check_golden(network)
+        check_agreement(network)
     except DeviceFault as fault:
         return _SelfTest(model.name, agreement, str(fault), faulty=True)
     except EngineUnusable as error:  # the files' fault, not the device's
@@ -76,7 +76,7 @@ def _self_test(model: Model, device: Device, options: EngineOptions, folder: Pat
     return _SelfTest(model.name, agreement)
 
 
-def _fault_of(network: Network) -> str | None:
+def _network_problem(network: Network) -> str | None:
     """Of an operator's network: one of ours is known by its checksums."""
     try:
         expected_samples(network)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LANCZOS_RADIUS = 3  # of Pillow's filter, in pixels of the smaller of the two pictures
 
 
-def resampled(bands: Iterable[Floats], source: Size, result: Size) -> Iterator[Floats]:
+def resample(bands: Iterable[Floats], source: Size, result: Size) -> Iterator[Floats]:
     """The same picture in another size: bands ``(C, rows, width)`` in, bands out, top to bottom.
 
     A whole x4 output of a large photograph would be gigabytes, so only the rows that the next result rows
@@ -28,26 +28,26 @@ def resampled(bands: Iterable[Floats], source: Size, result: Size) -> Iterator[F
         return
     step = source.height / result.height
     reach = LANCZOS_RADIUS * max(1.0, step) + 1  # the one more row is for rounding
-    kept_from = 0
+    first_held = 0
     done = 0
-    kept: Floats | None = None
+    rows_held: Floats | None = None
     for band in bands:
-        kept = band if kept is None else np.concatenate((kept, band), axis=1)
-        arrived = kept_from + kept.shape[1]
+        rows_held = band if rows_held is None else np.concatenate((rows_held, band), axis=1)
+        arrived = first_held + rows_held.shape[1]
         ready = result.height if arrived == source.height else math.floor((arrived - reach) / step)
         if ready <= done:
             continue
         yield _resize_rows(
-            kept,
+            rows_held,
             source.width,
             result.width,
             ready - done,
-            (done * step - kept_from, ready * step - kept_from),
+            (done * step - first_held, ready * step - first_held),
         )
         done = ready
-        unneeded = max(0, math.floor(done * step - reach) - kept_from)
-        kept = kept[:, unneeded:]
-        kept_from += unneeded
+        unneeded = max(0, math.floor(done * step - reach) - first_held)
+        rows_held = rows_held[:, unneeded:]
+        first_held += unneeded
 
 
 def _resize_rows(

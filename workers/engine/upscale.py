@@ -16,16 +16,16 @@ from PIL import Image
 
 from domain.errors import InvalidImage
 from domain.sizing import Caps, Size
-from workers.engine.alpha import bled, keep_flat
+from workers.engine.alpha import bleed_colour, restore_flat
 from workers.engine.codecs.decode_frames import read_frames
 from workers.engine.codecs.encode import encode
 from workers.engine.codecs.encode_frames import encode_frames
-from workers.engine.codecs.metadata import allowed
+from workers.engine.codecs.metadata import apply_policy
 from workers.engine.errors import EngineCancelled
-from workers.engine.heartbeat import still_working
-from workers.engine.inference.tiles import join, plan_tiles
+from workers.engine.heartbeat import heartbeats
+from workers.engine.inference.tiles import join_tiles, plan_tiles
 from workers.engine.protocol import MetadataPolicy
-from workers.engine.resample import resampled
+from workers.engine.resample import resample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from domain.formats import ImageFormat
     from domain.sizing import Sizing
-    from workers.engine.arrays import Deep, Floats, Pixels
-    from workers.engine.codecs.decode import Picture
+    from workers.engine.arrays import Floats, Pixels, Pixels16
+    from workers.engine.codecs.decode import DecodedImage
     from workers.engine.codecs.decode_frames import Frames
     from workers.engine.codecs.metadata import Metadata
     from workers.engine.inference.loaded_model import LoadedModel
@@ -76,9 +76,7 @@ def upscale_file(
     PictureError for a picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so,
     DeviceFault, OSError.
     """
-    with still_working(
-        partial(on_progress, 0, 1), caps.max_pixels
-    ):  # how many tiles there are is not known yet
+    with heartbeats(partial(on_progress, 0, 1), caps.max_pixels):  # how many tiles there are is not known yet
         frames = read_frames(source, caps)
     image_format = frames.encoding.image_format
     originals = frames.sizes
@@ -96,7 +94,7 @@ def upscale_file(
     with (
         ThreadPoolExecutor(at_once, thread_name_prefix="tile") as pool,
         closing(
-            _larger_images(frames, plans, results, network, pool, at_once, on_progress, cancelled, metadata)
+            _upscaled_images(frames, plans, results, network, pool, at_once, on_progress, cancelled, metadata)
         ) as images,
     ):
         if len(plans) == 1:
@@ -117,7 +115,7 @@ def _check_results(results: Sequence[Size], image_format: ImageFormat, caps: Cap
         raise InvalidImage(f"A result can have at most {allowed.max_pixels:,} pixels{together}.")
 
 
-def _larger_images(
+def _upscaled_images(
     frames: Frames,
     plans: Sequence[Plan],
     results: Sequence[Size],
@@ -127,7 +125,7 @@ def _larger_images(
     on_progress: OnProgress,
     cancelled: Cancelled,
     metadata: MetadataPolicy,
-) -> Generator[tuple[Image.Image | Deep, Metadata]]:
+) -> Generator[tuple[Image.Image | Pixels16, Metadata]]:
     """One by one, when they are asked for; while the encoder has one, it is said that work goes on."""
     scale = network.network.scale
     progress = _Progress(sum(len(plan.tiles) for plan in plans), network.stages_per_tile, on_progress)
@@ -138,51 +136,51 @@ def _larger_images(
         progress.stage_done()
 
     network.after_stage = after_stage
-    for picture, plan, result in zip(frames.pictures(), plans, results, strict=True):
+    for original, plan, result in zip(frames.images(), plans, results, strict=True):
         outputs = _tile_outputs(
-            picture,
+            original,
             plan,
             network,
             pool,
             at_once,
             progress,
             cancelled,
-            neutral=picture.is_neutral if frames.neutral is None else frames.neutral,
+            neutral=original.is_neutral if frames.neutral is None else frames.neutral,
         )
-        larger = Size(picture.size.width * scale, picture.size.height * scale)
-        image = _assembled(resampled(join(plan, outputs, scale), larger, result), result, picture)
+        larger = Size(original.size.width * scale, original.size.height * scale)
+        image = _assemble(resample(join_tiles(plan, outputs, scale), larger, result), result, original)
         if cancelled():
             raise EngineCancelled
-        with still_working(progress.tell, result.pixels):
-            yield image, allowed(picture.metadata, metadata)
+        with heartbeats(progress.report, result.pixels):
+            yield image, apply_policy(original.metadata, metadata)
 
 
 class _Progress:
     """Counts the stages of all tiles, in whichever thread they end, and never backwards."""
 
-    def __init__(self, tiles: int, stages_per_tile: int, tell: OnProgress) -> None:
+    def __init__(self, tiles: int, stages_per_tile: int, report: OnProgress) -> None:
         self._total = tiles * stages_per_tile
         self._stages_per_tile = stages_per_tile
-        self._tell = tell
+        self._on_progress = report
         self._of_tiles = 0
         self._of_this_tile = 0
         self._lock = threading.Lock()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         with self._lock:
-            self._tell(self._of_tiles + self._of_this_tile, self._total)
+            self._on_progress(self._of_tiles + self._of_this_tile, self._total)
 
     def stage_done(self) -> None:
         with self._lock:
             # Its last one is counted with the tile; and one with transparency goes through the network twice.
             self._of_this_tile = min(self._of_this_tile + 1, self._stages_per_tile - 1)
-        self.tell()
+        self.report()
 
     def tile_done(self) -> None:
         with self._lock:
             self._of_tiles += self._stages_per_tile
             self._of_this_tile = 0
-        self.tell()
+        self.report()
 
 
 def default_threads() -> int:
@@ -192,7 +190,7 @@ def default_threads() -> int:
 
 
 def _tile_outputs(
-    picture: Picture,
+    original: DecodedImage,
     plan: Plan,
     network: LoadedNetwork,
     pool: ThreadPoolExecutor,
@@ -204,16 +202,16 @@ def _tile_outputs(
 ) -> Iterator[Floats]:
     """The larger tiles in the plan's order; so many at once, and one more waiting."""
     tiles = plan.tiles
-    with still_working(progress.tell, picture.size.pixels):
+    with heartbeats(progress.report, original.size.pixels):
         upscale_tile = partial(
             _upscale_tile,
-            _with_colour_under_transparency(picture),
+            _fill_transparent(original),
             network=network,
             neutral=neutral,
         )
     waiting = deque(tiles)
     running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: at_once + 1])
-    progress.tell()
+    progress.report()
     try:
         for _ in tiles:
             if cancelled():
@@ -228,12 +226,12 @@ def _tile_outputs(
             future.cancel()
 
 
-def _with_colour_under_transparency(picture: Picture) -> Pixels:
-    if not picture.has_alpha:
-        return picture.pixels
-    colour, alpha = picture.pixels[..., :-1], picture.pixels[..., -1]
-    filled = picture.pixels.copy()
-    filled[..., :-1] = bled(colour, alpha)
+def _fill_transparent(original: DecodedImage) -> Pixels:
+    if not original.has_alpha:
+        return original.pixels
+    colour, alpha = original.pixels[..., :-1], original.pixels[..., -1]
+    filled = original.pixels.copy()
+    filled[..., :-1] = bleed_colour(colour, alpha)
     return filled
 
 
@@ -264,15 +262,15 @@ def _upscale_alpha(alpha: Floats, network: LoadedNetwork) -> Floats:
     if alpha.min() == alpha.max():  # most tiles of most pictures: nothing there for a network to find
         height, width = alpha.shape
         return np.full((1, height * scale, width * scale), alpha[0, 0])
-    return keep_flat(_upscale_gray(alpha, network)[0], alpha, scale)[None]
+    return restore_flat(_upscale_gray(alpha, network)[0], alpha, scale)[None]
 
 
-def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.Image | Deep:
+def _assemble(bands: Iterator[Floats], size: Size, original: DecodedImage) -> Image.Image | Pixels16:
     """The bands, rounded to the depth of the original, in one picture for the encoder."""
-    depth = picture.pixels.dtype
+    depth = original.pixels.dtype
     largest = np.iinfo(depth).max
-    channels = picture.pixels.shape[2]
-    image: Image.Image | Deep
+    channels = original.pixels.shape[2]
+    image: Image.Image | Pixels16
     if depth == np.uint16:
         image = np.empty((size.height, size.width, channels), np.uint16)
     else:

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from workers.engine.alpha import BLEED_REACH, bled, keep_flat
+from workers.engine.alpha import BLEED_REACH, bleed_colour, restore_flat
 
 
 def test_visible_colour_stays_and_spreads_into_what_is_transparent() -> None:
@@ -14,7 +14,7 @@ def test_visible_colour_stays_and_spreads_into_what_is_transparent() -> None:
     colour[:, :10] = (200, 100, 50)
     alpha[:, :10] = 255
 
-    result = bled(colour, alpha)
+    result = bleed_colour(colour, alpha)
 
     assert (result[:, :10] == colour[:, :10]).all()
     assert (result == (200, 100, 50)).all()
@@ -26,7 +26,7 @@ def test_each_edge_gets_the_colour_that_is_beside_it() -> None:
     colour[:, :5], colour[:, -5:] = 60_000, 10_000
     alpha[:, :5] = alpha[:, -5:] = 65_535
 
-    result = bled(colour, alpha)
+    result = bleed_colour(colour, alpha)
 
     assert (result[:, 5:9] == 60_000).all()
     assert (result[:, -9:-5] == 10_000).all()
@@ -38,14 +38,14 @@ def test_what_is_hidden_far_from_anything_visible_does_not_come_through() -> Non
     alpha = np.zeros(colour.shape[:2], np.uint8)
     colour[:, 0], alpha[:, 0] = 10, 255
 
-    assert (bled(colour, alpha) == 10).all()
+    assert (bleed_colour(colour, alpha) == 10).all()
 
 
 @pytest.mark.parametrize("opacity", [0, 255])
 def test_a_picture_without_an_edge_is_left_alone(opacity: int) -> None:
     colour = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
-    assert (bled(colour, np.full((4, 4), opacity, np.uint8)) == colour).all()
+    assert (bleed_colour(colour, np.full((4, 4), opacity, np.uint8)) == colour).all()
 
 
 @pytest.mark.parametrize("alpha", ["hole", "noise"])
@@ -59,7 +59,7 @@ def test_bleeding_takes_memory_like_the_picture_and_not_many_times_as_much(alpha
 
     tracemalloc.start()
     try:
-        result = bled(colour, visible)
+        result = bleed_colour(colour, visible)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -74,7 +74,7 @@ def test_every_flat_value_is_kept_and_no_slope_is_taken_for_one() -> None:
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(alpha, 1, mode="edge"), (3, 3))
     flat = windows.min(axis=(2, 3)) == windows.max(axis=(2, 3))
 
-    result = keep_flat(np.full((80, 80), 0.25, np.float32), alpha, 2)
+    result = restore_flat(np.full((80, 80), 0.25, np.float32), alpha, 2)
 
     np.testing.assert_array_equal(result[::2, ::2], np.where(flat, alpha, 0.25))
     np.testing.assert_array_equal(result[1::2, 1::2], result[::2, ::2])
@@ -85,7 +85,7 @@ def test_a_veil_over_flat_alpha_is_taken_away_and_edges_are_left() -> None:
     alpha[:, 6:] = 1
     veiled = alpha.repeat(2, axis=0).repeat(2, axis=1) * 0.9 + 0.03
 
-    result = keep_flat(veiled.astype(np.float32), alpha, 2)
+    result = restore_flat(veiled.astype(np.float32), alpha, 2)
 
     assert (result[:, :10] == 0).all()
     assert (result[:, 14:] == 1).all()

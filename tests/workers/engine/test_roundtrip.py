@@ -157,7 +157,7 @@ def camera_notes(**tags: Any) -> Image.Exif:
     return exif
 
 
-def assert_notes_of_the_camera(exif: Image.Exif) -> None:
+def expect_camera_notes(exif: Image.Exif) -> None:
     assert exif[0x010F] == "a maker"
     assert exif.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
     assert exif.get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
@@ -195,7 +195,7 @@ def press_profile() -> bytes:
     return header.ljust(128, b"\0") + directory + data
 
 
-def deep(image: Image.Image) -> NDArray[np.uint16]:
+def to_16bit(image: Image.Image) -> NDArray[np.uint16]:
     """The same in 16 bits."""
     values = np.asarray(image).astype(np.uint16) * 257
     return values.reshape(image.height, image.width, -1)
@@ -217,7 +217,7 @@ def test_each_orientation_is_upright_and_keeps_its_notes(
 
     assert shows(result, as_others_show_it(source))
     with Image.open(result) as image:
-        assert_notes_of_the_camera(image.getexif())
+        expect_camera_notes(image.getexif())
 
 
 def test_cmyk_is_seen_through_its_profile(saved: Any, upscaled: Upscaled) -> None:
@@ -263,7 +263,7 @@ def test_sixteen_bits_stay_sixteen_with_everything_around_them(
     image = with_slope_of_alpha(cup).convert(mode) if mode.endswith("A") else cup.convert(mode)
     source, encoding = tmp_path / "deep", Encoding(ImageFormat(image_format))
     metadata = Metadata(camera_notes().tobytes(), XMP, SRGB, (300.0, 300.0))
-    encode(deep(image), encoding, metadata, source)
+    encode(to_16bit(image), encoding, metadata, source)
 
     result = upscaled(f"16 bits, {mode}, {image_format}", source)
 
@@ -274,7 +274,7 @@ def test_sixteen_bits_stay_sixteen_with_everything_around_them(
     assert (np.unique(back.pixels[..., 0]) % 257 != 0).sum() > 256
     notes = Image.Exif()
     notes.load(back.metadata.exif)
-    assert_notes_of_the_camera(notes)
+    expect_camera_notes(notes)
     assert (back.metadata.xmp, back.metadata.icc_profile) == (XMP, SRGB)
     assert back.metadata.dpi == pytest.approx((300, 300), abs=0.1)
 
@@ -328,7 +328,7 @@ def test_profile_exif_and_xmp_are_kept(
     with Image.open(result) as image:
         image.load()
         assert image.info["icc_profile"] == SRGB
-        assert_notes_of_the_camera(image.getexif())
+        expect_camera_notes(image.getexif())
         assert (image.info.get("xmp") or image.info["XML:com.adobe.xmp"].encode()) == XMP
         if image_format != "webp":  # which has no place for it
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)

@@ -70,11 +70,11 @@ def pixels(path: Path) -> np.ndarray:
     ],
 )
 def test_the_result_has_exactly_the_size_that_was_asked_for(
-    sizing: Sizing, size: tuple[int, int], picture_file: Path, tmp_path: Path, upscale: Upscale
+    sizing: Sizing, size: tuple[int, int], image_file: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
     target = tmp_path / "result.png"
 
-    upscaled = upscale(picture_file, target, sizing)
+    upscaled = upscale(image_file, target, sizing)
 
     assert upscaled == Upscaled(Size(48, 40), Size(*size), ImageFormat.PNG)
     with Image.open(target) as image:
@@ -83,10 +83,10 @@ def test_the_result_has_exactly_the_size_that_was_asked_for(
 
 @pytest.mark.parametrize("sizing", [Sizing(2), Sizing(3), Sizing(4), Sizing(target_width=113)])
 def test_it_is_the_network_that_works_and_it_shows_the_same_picture(
-    sizing: Sizing, crop: Image.Image, picture_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
+    sizing: Sizing, crop: Image.Image, image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
     target = tmp_path / "result.png"
-    size = upscale(picture_file, target, sizing).result
+    size = upscale(image_file, target, sizing).result
 
     result = pixels(target)
 
@@ -118,20 +118,20 @@ def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
         assert image.size == (96, 80)
 
 
-def test_tiles_and_threads_change_no_byte(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_tiles_and_threads_change_no_byte(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     results = []
     for threads in (1, 2, 3):
-        upscale(picture_file, tmp_path / "result.png", threads=threads)
+        upscale(image_file, tmp_path / "result.png", threads=threads)
         results.append((tmp_path / "result.png").read_bytes())
 
     assert results[0] == results[1] == results[2]
 
 
 def test_cutting_into_tiles_leaves_no_seam(
-    picture_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
+    image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
-    upscale(picture_file, tmp_path / "tiled.png", tile_side=16)
-    upscale(picture_file, tmp_path / "whole.png", tile_side=64)
+    upscale(image_file, tmp_path / "tiled.png", tile_side=16)
+    upscale(image_file, tmp_path / "whole.png", tile_side=64)
 
     tiled, whole = pixels(tmp_path / "tiled.png"), pixels(tmp_path / "whole.png")
     assert psnr(tiled, whole) >= 50
@@ -140,13 +140,13 @@ def test_cutting_into_tiles_leaves_no_seam(
 
 def test_the_whole_picture_equals_what_the_network_alone_makes_of_it(
     crop: Image.Image,
-    picture_file: Path,
+    image_file: Path,
     tmp_path: Path,
     upscale: Upscale,
     animevideo: LoadedModel,
     psnr: Psnr,
 ) -> None:
-    upscale(picture_file, tmp_path / "result.png")
+    upscale(image_file, tmp_path / "result.png")
 
     alone = animevideo.network_for(2)(np.asarray(crop).transpose(2, 0, 1).astype(np.float32) / 255)
     assert psnr(pixels(tmp_path / "result.png"), (alone.clip(0, 1) * 255).transpose(1, 2, 0)) >= 50
@@ -196,7 +196,7 @@ def test_every_page_of_a_tiff_keeps_its_own_depth(
 
     upscale(tmp_path / "pages", tmp_path / "result")
 
-    results = [picture.pixels for picture in read_frames(tmp_path / "result", Caps()).pictures()]
+    results = [decoded.pixels for decoded in read_frames(tmp_path / "result", Caps()).images()]
     assert [(result.shape, result.dtype.name) for result in results] == [
         ((18, 22, 3), "uint16"),
         ((18, 22, 1), "uint16"),
@@ -264,19 +264,19 @@ def test_a_picture_that_lies_on_its_side_is_measured_upright(
     assert upscale(source, tmp_path / "result.jpg").result == (80, 96)
 
 
-def test_progress_counts_every_tile(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_progress_counts_every_tile(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[tuple[int, int]] = []
 
-    upscale(picture_file, tmp_path / "result.png", on_progress=lambda done, total: seen.append((done, total)))
+    upscale(image_file, tmp_path / "result.png", on_progress=lambda done, total: seen.append((done, total)))
 
     assert seen == [(done, 4) for done in range(5)]
 
 
-@pytest.mark.parametrize(("step", "number"), [("encode", 4), ("_with_colour_under_transparency", 0)])
+@pytest.mark.parametrize(("step", "number"), [("encode", 4), ("_fill_transparent", 0)])
 def test_a_slow_step_keeps_saying_where_it_is(
     step: str,
     number: int,
-    picture_file: Path,
+    image_file: Path,
     tmp_path: Path,
     upscale: Upscale,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,7 +296,7 @@ def test_a_slow_step_keeps_saying_where_it_is(
 
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.001)
     monkeypatch.setattr(upscaling, step, slow)
-    upscale(picture_file, tmp_path / "result.png", on_progress=on_progress)
+    upscale(image_file, tmp_path / "result.png", on_progress=on_progress)
 
     assert seen == sorted(seen)
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
@@ -304,33 +304,33 @@ def test_a_slow_step_keeps_saying_where_it_is(
 
 # A tile of a deep network takes many seconds: somebody waits for a sign of life, or wants it no more.
 def test_within_a_slow_tile_the_job_says_where_it_is_and_can_be_cancelled(
-    picture_file: Path, tmp_path: Path
+    image_file: Path, tmp_path: Path
 ) -> None:
-    said: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     options = {
         "caps": Caps(),
         "model": LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
         "tile_side": 48,
         "threads": 1,
-        "on_progress": lambda done, total: said.append((done, total)),
+        "on_progress": lambda done, total: calls.append((done, total)),
     }
 
     with pytest.raises(EngineCancelled):
-        upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: len(said) > 2)
+        upscale_file(image_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: len(calls) > 2)
     stages = 20
-    assert said == [(0, stages), (1, stages), (2, stages)]
+    assert calls == [(0, stages), (1, stages), (2, stages)]
 
-    said.clear()
-    upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: False)
+    calls.clear()
+    upscale_file(image_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: False)
     # The last stage of a tile counts when the tile is joined.
-    assert said == [(done, stages) for done in (*range(stages), stages - 1, stages)]
+    assert calls == [(done, stages) for done in (*range(stages), stages - 1, stages)]
 
 
 # Its colour goes through the network, and then its transparency: the stages of one tile come twice.
 def test_progress_never_goes_back_in_a_picture_with_transparency(crop: Image.Image, tmp_path: Path) -> None:
     crop = crop.resize((24, 20))
     crop.putalpha(crop.convert("L"))
-    said: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     upscale_file(
         saved(crop, tmp_path / "picture.png"),
@@ -340,33 +340,33 @@ def test_progress_never_goes_back_in_a_picture_with_transparency(crop: Image.Ima
         model=LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
         tile_side=16,
         threads=2,
-        on_progress=lambda done, total: said.append((done, total)),
+        on_progress=lambda done, total: calls.append((done, total)),
         cancelled=lambda: False,
     )
 
-    assert said == sorted(said)
-    assert said[-1] == (80, 80)
+    assert calls == sorted(calls)
+    assert calls[-1] == (80, 80)
 
 
 def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
-    picture_file: Path, tmp_path: Path, upscale: Upscale
+    image_file: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
     seen: list[int] = []
 
     with pytest.raises(EngineCancelled):
         upscale(
-            picture_file,
+            image_file,
             tmp_path / "result.png",
             on_progress=lambda done, _: seen.append(done),
             cancelled=lambda: len(seen) > 2,
         )
 
     assert seen == [0, 1, 2]
-    assert list(tmp_path.iterdir()) == [picture_file]
+    assert list(tmp_path.iterdir()) == [image_file]
 
 
 @pytest.mark.parametrize(
-    ("image_format", "sizing", "caps", "sentence"),
+    ("image_format", "sizing", "caps", "message"),
     [
         ("png", Sizing(target_width=20_000), Caps(), "16,384 pixels on a side"),
         ("png", Sizing(target_width=100, target_height=101), Caps(max_side=100), "100 pixels on a side"),
@@ -380,14 +380,14 @@ def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_que
     image_format: str,
     sizing: Sizing,
     caps: Caps,
-    sentence: str,
+    message: str,
     crop: Image.Image,
     tmp_path: Path,
     upscale: Upscale,
 ) -> None:
     source = saved(crop, tmp_path / "picture", format=image_format)
 
-    with pytest.raises(InvalidImage, match=sentence):
+    with pytest.raises(InvalidImage, match=message):
         upscale(source, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked"))
 
 
@@ -404,7 +404,7 @@ def moving(crop: Image.Image, mode: str) -> list[Image.Image]:
     return frames
 
 
-def composed(path: Path) -> list[np.ndarray]:
+def read_composed(path: Path) -> list[np.ndarray]:
     """``(H, W, 4)`` for each frame, all zeros where nothing is."""
     with Image.open(path) as image:
         frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
@@ -434,14 +434,14 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
 
     assert upscale(source, target, Sizing(target_width=101)).result == (101, 84)
 
-    results = composed(target)
+    results = read_composed(target)
     frames = read_frames(source, Caps())
     for index in range(len(frames.sizes)):
         with Image.open(source) as image:
             image.seek(index)
             alone = saved(image.convert(mode), tmp_path / "alone.png")
         upscale(alone, tmp_path / "larger.png", Sizing(target_width=101))
-        (expected,) = composed(tmp_path / "larger.png")
+        (expected,) = read_composed(tmp_path / "larger.png")
         if image_format == "gif":
             there = expected[..., 3] >= 128
             np.testing.assert_array_equal(results[index][..., 3] == 255, there)
@@ -462,7 +462,7 @@ def test_frames_that_are_equal_come_out_equal(
 
     upscale(tmp_path / "source", tmp_path / "result")
 
-    results = composed(tmp_path / "result")
+    results = read_composed(tmp_path / "result")
     assert len(results) == 5
     np.testing.assert_array_equal(results[2], results[3])
     if image_format == "png":
@@ -482,12 +482,12 @@ def test_every_page_grows_as_the_first_does(crop: Image.Image, tmp_path: Path, u
     upscaled = upscale(source, tmp_path / "result.tiff", Sizing(target_width=120))
 
     assert upscaled == Upscaled(Size(48, 40), Size(120, 100), ImageFormat.TIFF)
-    results = list(read_frames(tmp_path / "result.tiff", Caps()).pictures())
-    assert [picture.size for picture in results] == [(120, 100), (50, 83), (78, 23)]
-    assert [picture.pixels.shape[2] for picture in results] == [3, 1, 4]
-    for picture, page in zip(results, pages, strict=True):
-        upscale(saved(page, tmp_path / "alone.png"), tmp_path / "larger.png", size_of(picture.size))
-        np.testing.assert_array_equal(np.squeeze(picture.pixels), pixels(tmp_path / "larger.png"))
+    results = list(read_frames(tmp_path / "result.tiff", Caps()).images())
+    assert [decoded.size for decoded in results] == [(120, 100), (50, 83), (78, 23)]
+    assert [decoded.pixels.shape[2] for decoded in results] == [3, 1, 4]
+    for decoded, page in zip(results, pages, strict=True):
+        upscale(saved(page, tmp_path / "alone.png"), tmp_path / "larger.png", size_of(decoded.size))
+        np.testing.assert_array_equal(np.squeeze(decoded.pixels), pixels(tmp_path / "larger.png"))
 
 
 def size_of(size: Size) -> Sizing:
@@ -548,7 +548,7 @@ def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("sizing", "caps", "sentence"),
+    ("sizing", "caps", "message"),
     [
         (Sizing(2), Caps(max_pixels=3 * 7680 - 1), "at most 23,039 pixels in all its frames or pages"),
         (Sizing(2), Caps(max_pixels=3 * 1920 - 1), "has more than 5,759 pixels in all its frames or pages"),
@@ -556,17 +556,17 @@ def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
     ],
 )
 def test_an_animation_over_the_caps_is_refused_before_any_work(
-    sizing: Sizing, caps: Caps, sentence: str, animation: Path, tmp_path: Path, upscale: Upscale
+    sizing: Sizing, caps: Caps, message: str, animation: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
-    with pytest.raises(InvalidImage, match=sentence):
+    with pytest.raises(InvalidImage, match=message):
         upscale(
             animation, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked")
         )
 
 
-def test_an_operator_may_allow_more_than_we_do(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_an_operator_may_allow_more_than_we_do(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     upscaled = upscale(
-        picture_file,
+        image_file,
         tmp_path / "result.png",
         Sizing(target_width=16_400, target_height=41),
         caps=Caps(max_side=20_000),

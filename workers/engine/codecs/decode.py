@@ -14,8 +14,8 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from domain.errors import InvalidImage
 from domain.formats import ImageFormat
 from domain.sizing import Caps, Size
-from workers.engine.codecs.decode_16bit import deep_pixels, is_deep
-from workers.engine.codecs.metadata import Metadata, load, metadata_of, upright
+from workers.engine.codecs.decode_16bit import is_16bit, pixels_16bit
+from workers.engine.codecs.metadata import Metadata, apply_orientation, load_pixels, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
 DAMAGED = "The picture is damaged or incomplete."
 
-# Pillow's own limit is lower than what an operator may allow; ``reading`` sets the operator's.
+# Pillow's own limit is lower than what an operator may allow; ``decoding_limits`` sets the operator's.
 Image.MAX_IMAGE_PIXELS = None
 
 # Named when opening, because Pillow knows about sixty formats, some of which run other programs.
@@ -54,7 +54,7 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """``pixels`` is ``(H, W, C)``, uint8 or uint16: gray, gray + alpha, sRGB or RGB in its profile, RGBA."""
 
     pixels: Pixels
@@ -79,25 +79,25 @@ class Picture:
         return self.pixels.shape[2] in {2, 4}
 
 
-def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
+def decode(path: Path, caps: Caps = Caps()) -> DecodedImage:  # noqa: B008 — frozen
     """The picture in this file (of several, the first), upright. Raises PictureError, OSError.
 
     More pixels than ``caps`` allow a result cannot be enlarged, and are not read.
     """
     # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
     content = path.read_bytes()
-    with reading(caps):
+    with decoding_limits(caps):
         return _decode(content, caps)
 
 
 @contextmanager
-def reading(caps: Caps, pictures: int = 1) -> Iterator[None]:
+def decoding_limits(caps: Caps, frames: int = 1) -> Iterator[None]:
     """Whatever goes wrong with the content of a file within the block is a PictureError.
 
     Pillow makes no picture of more than twice the pixels of ``caps``, not even for a part of one; of as many
-    ``pictures`` none of more than twice its share.
+    ``frames`` none of more than twice its share.
     """
-    Image.MAX_IMAGE_PIXELS = max(1, caps.max_pixels // pictures)
+    Image.MAX_IMAGE_PIXELS = max(1, caps.max_pixels // frames)
     try:
         with warnings.catch_warnings():
             # Pillow warns about what it forgives; what must not be forgiven is checked here.
@@ -120,29 +120,29 @@ def _too_many_pixels(caps: Caps) -> str:
     return f"The picture has more than {caps.max_pixels:,} pixels."
 
 
-def _decode(content: bytes, caps: Caps) -> Picture:
-    image = opened(content)
+def _decode(content: bytes, caps: Caps) -> DecodedImage:
+    image = open_image(content)
     if Size(*image.size).pixels > caps.max_pixels:
         raise InvalidImage(_too_many_pixels(caps))
     if image.format == "PNG":
-        opened(content).verify()  # loading forgives a wrong checksum
-    return picture_of(image, encoding_of(image, content))
+        open_image(content).verify()  # loading forgives a wrong checksum
+    return decode_frame(image, encoding_of(image, content))
 
 
-def picture_of(image: ImageFile, encoding: Encoding) -> Picture:
+def decode_frame(image: ImageFile, encoding: Encoding) -> DecodedImage:
     """The frame or page at which ``image`` stands."""
-    if is_deep(image):
-        return Picture(deep_pixels(image), encoding, metadata_of(image))
-    load(image)
+    if is_16bit(image):
+        return DecodedImage(pixels_16bit(image), encoding, metadata_of(image))
+    load_pixels(image)
     metadata = metadata_of(image)
-    converted, profile = _in_known_colours(upright(image), metadata.icc_profile)
+    converted, profile = _to_supported_mode(apply_orientation(image), metadata.icc_profile)
     pixels = np.asarray(converted)
     if pixels.ndim == 2:  # noqa: PLR2004 — gray has no axis of channels
         pixels = pixels[..., None]
-    return Picture(pixels, encoding, replace(metadata, icc_profile=profile))
+    return DecodedImage(pixels, encoding, replace(metadata, icc_profile=profile))
 
 
-def opened(content: bytes) -> ImageFile:
+def open_image(content: bytes) -> ImageFile:
     """Its header read, no pixel yet; one of our formats."""
     return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
 
@@ -174,7 +174,7 @@ def _is_lossless_webp(content: bytes) -> bool:
     return False
 
 
-def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+def _to_supported_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
     """The same picture as 8-bit gray, RGB or either with alpha; and its profile then."""
     if image.mode in {"CMYK", "LAB"}:
         return _to_srgb(image, profile), None
@@ -187,7 +187,7 @@ def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.
     # Bilevel, palettes, one transparent colour, YCbCr, premultiplied …
     gray = image.mode in {"1", "L", "La"} or (
         # Under a profile for colours, which programs refuse on gray, its grays stay colours.
-        image.mode == "P" and _is_gray(image.getpalette() or []) and _suits_gray(profile)
+        image.mode == "P" and _is_gray(image.getpalette() or []) and _allows_gray(profile)
     )
     mode = "L" if gray else "RGB"
     if image.has_transparency_data:
@@ -200,7 +200,7 @@ def _is_gray(palette: list[int]) -> bool:
     return palette[0::3] == palette[1::3] == palette[2::3]
 
 
-def _suits_gray(profile: bytes | None) -> bool:
+def _allows_gray(profile: bytes | None) -> bool:
     return profile is None or profile[16:20] == b"GRAY"  # the colour space in its header (ICC.1, 7.2.6)
 
 

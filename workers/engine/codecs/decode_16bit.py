@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
-from workers.engine.arrays import LARGEST_DEEP
-from workers.engine.codecs.metadata import load, upright
+from workers.engine.arrays import MAX_16BIT
+from workers.engine.codecs.metadata import apply_orientation, load_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-    from workers.engine.arrays import Deep
+    from workers.engine.arrays import Pixels16
 
 # Pillow's words for the high bytes of big-endian values and for those of little-endian ones.
-_FIRST_BYTE, _SECOND_BYTE = "16B", "16L"
+_HIGH_BYTES, _LOW_BYTES = "16B", "16L"
 
 # Values of tags (TIFF 6.0).
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
@@ -34,7 +34,7 @@ _SEPARATE_PLANES = 2
 _PREMULTIPLIED_ALPHA = 1
 
 
-_TAGS_OF_A_PLANE = (
+_PLANE_TAGS = (
     TiffImagePlugin.IMAGEWIDTH,
     TiffImagePlugin.IMAGELENGTH,
     TiffImagePlugin.COMPRESSION,
@@ -44,7 +44,7 @@ _TAGS_OF_A_PLANE = (
     TiffImagePlugin.TILELENGTH,
     ExifTags.Base.Orientation,
 )
-_TAGS_OF_BLOCKS = {
+_BLOCK_TAGS = {
     TiffImagePlugin.STRIPOFFSETS,
     TiffImagePlugin.STRIPBYTECOUNTS,
     TiffImagePlugin.TILEOFFSETS,
@@ -52,7 +52,7 @@ _TAGS_OF_BLOCKS = {
 }
 
 
-def is_deep(image: ImageFile) -> bool:
+def is_16bit(image: ImageFile) -> bool:
     """Whether a picture, open and not loaded, has 16 bits in each channel and can keep them here.
 
     The colours of an animation cannot: Pillow lays its frames over each other with 8 bits.
@@ -71,51 +71,53 @@ def is_deep(image: ImageFile) -> bool:
     )
 
 
-def deep_pixels(image: ImageFile) -> Deep:
+def pixels_16bit(image: ImageFile) -> Pixels16:
     """``(H, W, C)``, upright, of the frame or page at which a deep picture stands.
 
     It was opened from memory, and its metadata are complete then. Raises whatever Pillow does.
     """
     tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16"):
-        pixels = _gray(image, tags)
+        pixels = _gray_pixels(image, tags)
     elif _rawmode(image) == "LA;16B":
         # Four bytes make a pixel, as in 8-bit RGBA.
-        pixels = _loaded(image, "RGBA").view(">u2").astype(np.uint16)
+        pixels = _load_bytes(image, "RGBA").view(">u2").astype(np.uint16)
     else:
         separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
-        pixels = _separate(image, tags) if separate else _colour(image)
+        pixels = _from_planes(image, tags) if separate else _colour_pixels(image)
         if tags.get(TiffImagePlugin.EXTRASAMPLES) == (_PREMULTIPLIED_ALPHA,):
-            pixels = _straight(pixels)
+            pixels = _unpremultiply(pixels)
     invisible = image.info.get("transparency")
     return pixels if invisible is None else _with_alpha(pixels, invisible)
 
 
-def _gray(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
-    load(image)
-    gray: Deep = np.asarray(upright(image)).astype(np.uint16)[..., None]  # some files are big-endian
+def _gray_pixels(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
+    load_pixels(image)
+    gray: Pixels16 = np.asarray(apply_orientation(image)).astype(np.uint16)[
+        ..., None
+    ]  # some files are big-endian
     if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
         gray = gray * np.uint16(16) + gray // np.uint16(256)  # 4,095 becomes 65,535
     if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
-        gray = np.uint16(LARGEST_DEEP) - gray
+        gray = np.uint16(MAX_16BIT) - gray
     return gray
 
 
-def _separate(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
+def _from_planes(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
     content, channels = _content(image), len(image.getbands())
-    planes = (_of_one_plane(content, tags, index) for index in range(channels))
-    return np.concatenate([_gray(_opened(plane, "TIFF"), {}) for plane in planes], axis=2)
+    planes = (_single_plane_tiff(content, tags, index) for index in range(channels))
+    return np.concatenate([_gray_pixels(_open_image(plane, "TIFF"), {}) for plane in planes], axis=2)
 
 
-def _of_one_plane(content: bytes, tags: Any, index: int) -> bytes:
+def _single_plane_tiff(content: bytes, tags: Any, index: int) -> bytes:
     """The same TIFF with another directory, which describes one of the channels as a gray picture."""
     count = tags[TiffImagePlugin.SAMPLESPERPIXEL]
-    new: dict[int, tuple[int, ...]] = {tag: (tags[tag],) for tag in _TAGS_OF_A_PLANE if tag in tags}
+    new: dict[int, tuple[int, ...]] = {tag: (tags[tag],) for tag in _PLANE_TAGS if tag in tags}
     new |= {
         TiffImagePlugin.BITSPERSAMPLE: (16,),
         TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: (_BLACK_IS_ZERO,),
     }
-    for tag in _TAGS_OF_BLOCKS & tags.keys():
+    for tag in _BLOCK_TAGS & tags.keys():
         blocks = len(tags[tag]) // count
         new[tag] = tags[tag][index * blocks : (index + 1) * blocks]
     order = "<" if tags.prefix == b"II" else ">"
@@ -136,20 +138,20 @@ def _content(image: ImageFile) -> bytes:
     return content
 
 
-def _opened(content: bytes, image_format: str) -> ImageFile:
+def _open_image(content: bytes, image_format: str) -> ImageFile:
     return Image.open(io.BytesIO(content), formats=(image_format,))
 
 
-def _colour(image: ImageFile) -> Deep:
-    again = _opened(_content(image), image.format or "")
+def _colour_pixels(image: ImageFile) -> Pixels16:
+    again = _open_image(_content(image), image.format or "")
     again.seek(image.tell())
     kind = "RGBX" if _rawmode(image).startswith("RGBX") else image.mode
     order = _byte_order(image)
-    first = _loaded(image, f"{kind};{_FIRST_BYTE}")
+    first = _load_bytes(image, f"{kind};{_HIGH_BYTES}")
     both = np.empty((*first.shape, 2), np.uint8)
     both[..., 0] = first
     del first  # before the second is there as well
-    both[..., 1] = _loaded(again, f"{kind};{_SECOND_BYTE}")
+    both[..., 1] = _load_bytes(again, f"{kind};{_LOW_BYTES}")
     return both.view(order)[..., 0].astype(np.uint16, copy=False)
 
 
@@ -160,10 +162,10 @@ def _rawmode(image: ImageFile) -> str:
     return rawmode
 
 
-def _loaded(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
+def _load_bytes(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
     image.tile = [tile._replace(args=_with_rawmode(tile.args, rawmode)) for tile in image.tile]
-    load(image)
-    return np.asarray(upright(image))
+    load_pixels(image)
+    return np.asarray(apply_orientation(image))
 
 
 def _with_rawmode(arguments: Any, rawmode: str) -> Any:
@@ -179,16 +181,16 @@ def _byte_order(image: ImageFile) -> str:
     return "<u2" if prefix == b"II" else ">u2"
 
 
-def _straight(pixels: Deep) -> Deep:
+def _unpremultiply(pixels: Pixels16) -> Pixels16:
     """The colours before they were multiplied with alpha."""
     alpha = pixels[..., 3:]
     result = pixels.copy()
-    colour = pixels[..., :3] * np.float32(LARGEST_DEEP) / np.maximum(alpha, 1)
-    result[..., :3] = np.rint(np.minimum(colour, LARGEST_DEEP))
+    colour = pixels[..., :3] * np.float32(MAX_16BIT) / np.maximum(alpha, 1)
+    result[..., :3] = np.rint(np.minimum(colour, MAX_16BIT))
     return result
 
 
-def _with_alpha(pixels: Deep, invisible: int | tuple[int, int, int]) -> Deep:
+def _with_alpha(pixels: Pixels16, invisible: int | tuple[int, int, int]) -> Pixels16:
     """With one more channel: transparent where the pixel is of this one colour, opaque elsewhere."""
     opaque = (pixels != np.asarray(invisible)).any(axis=2, keepdims=True)
-    return np.concatenate((pixels, opaque.astype(np.uint16) * np.uint16(LARGEST_DEEP)), axis=2)
+    return np.concatenate((pixels, opaque.astype(np.uint16) * np.uint16(MAX_16BIT)), axis=2)

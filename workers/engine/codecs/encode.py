@@ -14,13 +14,13 @@ from PIL import ExifTags, Image, PngImagePlugin
 from domain.formats import ImageFormat
 from workers.engine.codecs.encode_16bit import write_png, write_tiff
 from workers.engine.codecs.metadata import EXIF_DIRECTORIES
-from workers.engine.protocol import unfinished
+from workers.engine.protocol import unfinished_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workers.engine.arrays import Deep
+    from workers.engine.arrays import Pixels16
     from workers.engine.codecs.decode import Encoding
     from workers.engine.codecs.metadata import Metadata
 
@@ -36,25 +36,27 @@ BMP_BITFIELDS = 3
 HALF_OPAQUE = 128
 
 
-def encode(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, target: Path) -> None:
+def encode(image: Image.Image | Pixels16, encoding: Encoding, metadata: Metadata, target: Path) -> None:
     """Write ``image`` to ``target``, which never exists half-written.
 
     It is L, LA, RGB or RGBA; or, for a PNG or TIFF, an array ``(H, W, C)`` uint16. It must fit the format
     (``Caps.for_format``). Raises OSError when the disk does not take it.
     """
-    with replacing(target) as file:
+    with atomic_write(target) as file:
         write(image, encoding, metadata, file)
 
 
-def write(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO) -> None:
+def write(
+    image: Image.Image | Pixels16, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO
+) -> None:
     """As ``encode``, to wherever it is wanted."""
     if isinstance(image, np.ndarray):
-        _write_deep(image, encoding.image_format, metadata, file)
+        _write_16bit(image, encoding.image_format, metadata, file)
         return
     if encoding.image_format is ImageFormat.GIF:
-        image = with_palette(image)
+        image = to_palette(image)
     if encoding.image_format is ImageFormat.BMP and image.mode == "RGBA":
-        content = _bmp_with_alpha(image)
+        content = _bmp_rgba(image)
         file.write(content) if isinstance(file, io.BytesIO) else file.write_bytes(content)
     else:
         options = save_options(image, encoding, metadata)
@@ -62,9 +64,9 @@ def write(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, fil
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A file to write to, which takes the place of ``target`` when the block ends, and is gone when it fails."""
-    unfinished_file = unfinished(target)
+    unfinished_file = unfinished_path(target)
     try:
         yield unfinished_file
         os.replace(unfinished_file, target)  # noqa: PTH105 — the atomic step, by its own name
@@ -74,7 +76,9 @@ def replacing(target: Path) -> Iterator[Path]:
         raise
 
 
-def _write_deep(pixels: Deep, image_format: ImageFormat, metadata: Metadata, file: Path | io.BytesIO) -> None:
+def _write_16bit(
+    pixels: Pixels16, image_format: ImageFormat, metadata: Metadata, file: Path | io.BytesIO
+) -> None:
     with nullcontext(file) if isinstance(file, io.BytesIO) else file.open("wb") as out:
         if image_format is ImageFormat.PNG:
             write_png(out, pixels, _png_options(metadata))
@@ -91,7 +95,9 @@ def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> 
                 "subsampling": encoding.chroma_subsampling,
                 "progressive": encoding.progressive,
                 "icc_profile": metadata.icc_profile,
-                **_given(dpi=metadata.dpi, exif=_fitting(metadata.exif), xmp=_fitting(metadata.xmp)),
+                **_without_none(
+                    dpi=metadata.dpi, exif=_if_fits_jpeg(metadata.exif), xmp=_if_fits_jpeg(metadata.xmp)
+                ),
             }
         case ImageFormat.PNG:
             return _png_options(metadata)
@@ -100,22 +106,22 @@ def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> 
                 "lossless": encoding.lossless,
                 # Pillow's one word for two things: without loss, it says how hard to try.
                 "quality": WEBP_LOSSLESS_EFFORT if encoding.lossless else WEBP_QUALITY,
-                **_given(exif=metadata.exif, xmp=metadata.xmp, icc_profile=metadata.icc_profile),
+                **_without_none(exif=metadata.exif, xmp=metadata.xmp, icc_profile=metadata.icc_profile),
             }
         case ImageFormat.TIFF:
             return _tiff_options(metadata)
         case ImageFormat.BMP:
-            return _given(dpi=metadata.dpi)
+            return _without_none(dpi=metadata.dpi)
         case ImageFormat.GIF:
-            return _given(transparency=image.info.get("transparency"))
+            return _without_none(transparency=image.info.get("transparency"))
 
 
-def _given(**options: object) -> dict[str, object]:
+def _without_none(**options: object) -> dict[str, object]:
     """Without those that are None, which Pillow would take for values."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _fitting(segment: bytes | None) -> bytes | None:
+def _if_fits_jpeg(segment: bytes | None) -> bytes | None:
     """Only what fits a JPEG segment: a result without a note is better than none."""
     return segment if segment is not None and len(segment) < MAX_JPEG_SEGMENT - 64 else None
 
@@ -124,7 +130,7 @@ def _png_options(metadata: Metadata) -> dict[str, object]:
     return {
         "compress_level": PNG_COMPRESSION,
         "pnginfo": _png_text(metadata.xmp),
-        **_given(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
+        **_without_none(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
     }
 
 
@@ -143,7 +149,7 @@ def _tiff_options(metadata: Metadata) -> dict[str, object]:
     has_directories = any(tags.get_ifd(directory) for directory in EXIF_DIRECTORIES)
     if metadata.xmp is not None:
         tags[ExifTags.Base.XMLPacket] = metadata.xmp
-    return _given(
+    return _without_none(
         # Pillow writes the directories of a camera into uncompressed files only, and fails on others.
         compression=None if has_directories else "tiff_adobe_deflate",
         exif=tags,
@@ -152,7 +158,7 @@ def _tiff_options(metadata: Metadata) -> dict[str, object]:
     )
 
 
-def with_palette(image: Image.Image) -> Image.Image:
+def to_palette(image: Image.Image) -> Image.Image:
     """As GIF holds it: up to 256 colours; a pixel that is less than half opaque is not there at all."""
     if image.mode == "L":
         return image
@@ -170,7 +176,7 @@ def _quantized(image: Image.Image, colours: int) -> Image.Image:
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _bmp_with_alpha(image: Image.Image) -> bytes:
+def _bmp_rgba(image: Image.Image) -> bytes:
     """The whole file, for an RGBA picture: Pillow writes one whose transparency no program sees.
 
     BITMAPV4HEADER says where the alpha is:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import putchunk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.engine.arrays import Deep
+    from workers.engine.arrays import Pixels16
 
 COMPRESSION = 6  # zlib's own balance
 BLOCK_BYTES = 256 * 1024  # compressed at a time; of a TIFF, one strip
@@ -31,7 +31,7 @@ _TIFF_ADOBE_DEFLATE = 8
 _TIFF_HORIZONTAL_DIFFERENCES = 2
 
 
-def write_png(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
+def write_png(file: BinaryIO, pixels: Pixels16, options: dict[str, Any]) -> None:
     """``(H, W, C)`` as a PNG; ``options`` are those of Pillow's encoder."""
     height, width, channels = pixels.shape
     small = io.BytesIO()
@@ -53,7 +53,7 @@ def write_png(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
         position = end
 
 
-def _png_data(pixels: Deep) -> Iterator[bytes]:
+def _png_data(pixels: Pixels16) -> Iterator[bytes]:
     """Each row less the one above: files come out 1 % larger than with the best of the five filters."""
     compressor = zlib.compressobj(COMPRESSION)
     above = np.zeros((1, pixels.shape[1] * pixels.shape[2] * 2), np.uint8)
@@ -68,7 +68,7 @@ def _png_data(pixels: Deep) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def write_tiff(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
+def write_tiff(file: BinaryIO, pixels: Pixels16, options: dict[str, Any]) -> None:
     """``(H, W, C)`` as a page of a TIFF; ``options`` are those of Pillow's encoder, whose ``exif`` is an Exif."""
     height, width, channels = pixels.shape
     directory = TiffImagePlugin.ImageFileDirectory_v2()
@@ -111,20 +111,20 @@ def _tiff_notes(
     return notes
 
 
-def _tiff_strips(pixels: Deep) -> Iterator[bytes]:
+def _tiff_strips(pixels: Pixels16) -> Iterator[bytes]:
     for block in _blocks(pixels):
         differences = block.astype("<u2")
         differences[:, 1:] -= block[:, :-1]
         yield zlib.compress(differences.data, COMPRESSION)
 
 
-def _blocks(pixels: Deep) -> Iterator[Deep]:
+def _blocks(pixels: Pixels16) -> Iterator[Pixels16]:
     rows = _rows_of_block(pixels)
     for top in range(0, len(pixels), rows):
         yield pixels[top : top + rows]
 
 
-def _rows_of_block(pixels: Deep) -> int:
+def _rows_of_block(pixels: Pixels16) -> int:
     height, width, channels = pixels.shape
     rows: int = max(1, min(height, BLOCK_BYTES // (width * channels * 2)))
     return rows

@@ -81,7 +81,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
 
 
-def upright(image: Image.Image) -> Image.Image:
+def apply_orientation(image: Image.Image) -> Image.Image:
     """The picture as it is meant to be seen, its EXIF orientation applied. It must be loaded.
 
     Only what the EXIF block says, as browsers do; ``Image.getexif`` would also look into XMP.
@@ -90,7 +90,7 @@ def upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def load(image: Image.Image) -> None:
+def load_pixels(image: Image.Image) -> None:
     """As the picture's own method, but XMP turns no TIFF, which Pillow turns while it loads."""
     xmp = image.info.pop("xmp", None) if image.format == "TIFF" else None
     image.load()
@@ -134,7 +134,7 @@ def _readable_exif(image: Image.Image) -> Image.Exif:
 
 
 @lru_cache(maxsize=1)  # all frames of an animation have the same
-def allowed(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
+def apply_policy(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
     """What of it an operator lets through."""
     match policy:
         case MetadataPolicy.KEEP:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.self_test import check_golden, expected_samples
+from workers.engine.inference.self_test import check_agreement, expected_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,14 +22,14 @@ class LoadedModel:
         precision: Precision,
         folder: Path,
         threads: int = 1,
-        kept: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.model = model
         self.device = device
         self._precision = precision
         self._folder = folder
         self._threads = threads
-        self._kept = kept
+        self._cache = cache
         self._networks: dict[int, LoadedNetwork] = {}
 
     def network_for(self, factor: float) -> LoadedNetwork:
@@ -42,7 +42,7 @@ class LoadedModel:
         if network.scale not in self._networks:
             expected_samples(network)  # first: an operator's network may be at fault, and no device
             folder = network.folder or self._folder
-            loaded = LoadedNetwork(network, self.device, self._precision, folder, self._threads, self._kept)
-            check_golden(loaded)
+            loaded = LoadedNetwork(network, self.device, self._precision, folder, self._threads, self._cache)
+            check_agreement(loaded)
             self._networks[network.scale] = loaded
         return self._networks[network.scale]

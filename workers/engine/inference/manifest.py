@@ -29,14 +29,14 @@ _LARGEST_PAD = 512  # more than the receptive radius of any network of ours
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-def _beside(name: str) -> str:
+def _check_file_name(name: str) -> str:
     """No path to elsewhere; a link is followed, because Kubernetes mounts files as links."""
     if name.startswith(".") or any(character in name for character in "/\\\0"):
         raise PydanticCustomError("beside", "must be the name of a file beside the manifest")
     return name
 
 
-_FileName = Annotated[str, AfterValidator(_beside)]
+_FileName = Annotated[str, AfterValidator(_check_file_name)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 _Blob = Annotated[str, Field(pattern=r"^\S+$")]
 _Tile = Annotated[int, Field(ge=SMALLEST_TILE_SIDE, le=_LARGEST_TILE)]
@@ -55,7 +55,7 @@ class _Network(BaseModel):
 
     @field_validator("bin")
     @classmethod
-    def _named_alike(cls, name: str, others: ValidationInfo) -> str:
+    def _check_bin_name(cls, name: str, others: ValidationInfo) -> str:
         param = others.data.get("param")
         if param is not None and name != (expected := param.removesuffix(".param") + ".bin"):
             raise PydanticCustomError("alike", "must be {expected}, as its param", {"expected": expected})
@@ -86,21 +86,21 @@ class _Manifest(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _not_ours(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         if name in {AUTO, *MODELS}:
             raise PydanticCustomError("ours", "{name} is taken", {"name": name})
         return name
 
     @field_validator("feather")
     @classmethod
-    def _within_the_pad(cls, feather: int, others: ValidationInfo) -> int:
+    def _check_feather(cls, feather: int, others: ValidationInfo) -> int:
         if feather > others.data.get("pad", feather):
             raise PydanticCustomError("within", "must not be more than pad")
         return feather
 
     @field_validator("networks")
     @classmethod
-    def _one_for_each_scale(cls, networks: list[_Network]) -> list[_Network]:
+    def _check_scales(cls, networks: list[_Network]) -> list[_Network]:
         if len({network.scale for network in networks}) < len(networks):
             raise PydanticCustomError("each_once", "two have the same scale")
         return networks

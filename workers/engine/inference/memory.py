@@ -70,7 +70,7 @@ def tiles_within(
     return side, min(threads, (room - shared) // each)
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """To the system, what has been freed: the GNU C library keeps some hundred MB, in pieces too small for a network."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # others have none
     if trim is not None:

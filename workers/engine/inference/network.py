@@ -13,8 +13,8 @@ import numpy as np
 from workers.engine.errors import DeviceFault, TileTooLarge, WeightsError
 from workers.engine.inference.int8 import int8_network
 from workers.engine.inference.models import Precision, check_weights
-from workers.engine.inference.output_check import check_answer
-from workers.engine.inference.stages import run_stages, stages
+from workers.engine.inference.output_check import check_output
+from workers.engine.inference.stages import read_stages, run_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,12 +35,12 @@ class LoadedNetwork:
         precision: Precision,
         folder: Path,
         threads: int = 1,
-        kept: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         """Raises WeightsError unless the files are exactly the ones we know, DeviceFault when loading fails.
 
         ``threads`` is how many cells of all tiles are computed at once, if the network works in stages. In
-        ``kept`` lie networks that were made 8 bits; None: none is kept.
+        ``cache`` lie networks that were made 8 bits; None: none is kept.
         """
         check_weights(network, folder)
         self.network = network
@@ -50,14 +50,14 @@ class LoadedNetwork:
         self._net = ncnn.Net()
         _set_options(self._net, device, precision)
         if precision is Precision.INT8 and device.vulkan_index is None and network.float_layers is not None:
-            self._load_8_bits(folder, kept)
+            self._load_int8(folder, cache)
         else:
             self._load((folder / f"{network.stem}.param").read_text("ascii"), folder / f"{network.stem}.bin")
         # A GPU would carry every blob to the main memory and back, and has enough of its own.
         self._cell = network.cell if device.vulkan_index is None else None
         self._stages: list[Stage] = []
         if self._cell is not None:
-            self._stages = stages(folder / f"{network.stem}.param")
+            self._stages = read_stages(folder / f"{network.stem}.param")
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
 
     @property
@@ -82,13 +82,13 @@ class LoadedNetwork:
         if self._net.load_model(str(weights)) != 0:
             raise DeviceFault(f"{weights.name} could not be loaded on {self.device.id}.")
 
-    def _load_8_bits(self, folder: Path, kept: Path | None) -> None:
-        def observe(pictures: Sequence[Floats], names: Sequence[str]) -> Iterator[list[Floats]]:
+    def _load_int8(self, folder: Path, cache: Path | None) -> None:
+        def observe(images: Sequence[Floats], names: Sequence[str]) -> Iterator[list[Floats]]:
             exact = LoadedNetwork(self.network, self.device, Precision.FP32, folder)
-            return (exact._extract({self.network.input_blob: picture}, names) for picture in pictures)
+            return (exact._extract({self.network.input_blob: image}, names) for image in images)
 
-        with TemporaryDirectory(prefix="uprez-") as passing:
-            self._load(*int8_network(self.network, folder, kept or Path(passing), observe))
+        with TemporaryDirectory(prefix="uprez-") as temporary:
+            self._load(*int8_network(self.network, folder, cache or Path(temporary), observe))
 
     def __call__(self, tile: Floats) -> Floats:
         """``(3, H, W)`` RGB 0–1 → ``(3, H × scale, W × scale)``, which may go a little below 0 and above 1.
@@ -105,7 +105,7 @@ class LoadedNetwork:
             # Nothing at all is how some drivers say that there is no memory left.
             fault = DeviceFault if larger.size else TileTooLarge
             raise fault(f"{self.device.id} answered a tile of {width}x{height} with {larger.shape}.")
-        check_answer(tile, larger, self.device)
+        check_output(tile, larger, self.device)
         return larger
 
     def _extract(self, inputs: dict[str, Floats], names: Sequence[str]) -> list[Floats]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 VISIBLE = 16 / 255
 
 
-def check_answer(tile: Floats, larger: Floats, device: Device) -> None:
+def check_output(tile: Floats, larger: Floats, device: Device) -> None:
     """``larger`` is what the device made of ``tile``. Raises DeviceFault for values that are no numbers, and for
     black where the tile is not: what an overflow in 16 bits leaves, or a buffer that nobody wrote to.
     """

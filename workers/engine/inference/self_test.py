@@ -61,7 +61,7 @@ _EXPECTED: dict[str, str] = {
 }
 
 
-def golden_picture() -> Floats:
+def reference_image() -> Floats:
     """``(3, 16, 16)`` RGB 0–1: a slope, a hard edge and a disc, one in each channel, all of them in each a little."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / (SIDE - 1)
     edge = (rows + columns > 1).astype(np.float32)
@@ -74,9 +74,9 @@ def golden_picture() -> Floats:
     )
 
 
-def golden_samples(network: LoadedNetwork) -> Samples:
+def output_samples(network: LoadedNetwork) -> Samples:
     """``(3, SAMPLES, SAMPLES)`` pixels of what a network makes of the golden picture. Raises DeviceFault."""
-    larger = network(golden_picture())
+    larger = network(reference_image())
     places = np.linspace(0, larger.shape[1] - 1, SAMPLES).round().astype(int)
     rounded = (np.clip(larger, 0, 1) * 255 + 0.5).astype(np.uint8)
     return rounded[:, places[:, None], places]
@@ -90,19 +90,19 @@ def expected_samples(network: Network) -> Samples:
     if network.folder is None:
         known = np.frombuffer(bytes.fromhex(_EXPECTED[network.stem]), dtype=np.uint8)
         return known.reshape(3, SAMPLES, SAMPLES)
-    return _answer_of_the_cpu(network, network.folder)
+    return _cpu_samples(network, network.folder)
 
 
 @cache
-def _answer_of_the_cpu(network: Network, folder: Path) -> Samples:
+def _cpu_samples(network: Network, folder: Path) -> Samples:
     try:
         loaded = LoadedNetwork(network, cpu_device(), Precision.FP32, folder)
         # ncnn does not look, and reads on in memory that is not the picture's.
         layers = read_layers((folder / f"{network.stem}.param").read_text("ascii"))
         if channels_of(network.input_blob, layers) - {RGB}:
             raise ManifestError(f"The network {network.stem} takes no pictures of three channels.")
-        samples = golden_samples(loaded)
-        loaded(golden_picture()[:, 1:, :-2])  # no even sides: tiles are of any size
+        samples = output_samples(loaded)
+        loaded(reference_image()[:, 1:, :-2])  # no even sides: tiles are of any size
     except (DeviceFault, ValueError, LookupError) as fault:  # the latter two for a .param that is none
         raise ManifestError(
             f"The network {network.stem} does not work as its manifest says, "
@@ -119,12 +119,12 @@ def agreement_db(network: LoadedNetwork) -> float:
     Raises DeviceFault when there is no answer, ManifestError, WeightsError as ``expected_samples`` does.
     """
     expected = expected_samples(network.network)
-    difference = golden_samples(network).astype(np.float64) - expected
+    difference = output_samples(network).astype(np.float64) - expected
     mean_square = float(np.mean(difference**2))
     return IDENTICAL_DB if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
-def check_golden(network: LoadedNetwork) -> float:
+def check_agreement(network: LoadedNetwork) -> float:
     """The agreement in dB. Raises DeviceFault when it is too small for anything but a fault.
 
     And ManifestError, WeightsError, as ``expected_samples`` does.

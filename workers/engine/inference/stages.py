@@ -44,7 +44,7 @@ class Stage:
     scale: int
 
 
-def stages(param: Path) -> list[Stage]:
+def read_stages(param: Path) -> list[Stage]:
     """The stages of the network that this ncnn file describes; each residual block is one.
 
     For networks of convolutions (3×3 or the like, without stride), additions and enlargements alone.
@@ -77,7 +77,9 @@ def run_stages(
     """
     for index, stage in enumerate(steps):
         known |= _run(stage, known, extract, cell, pool)
-        wanted = {name for later in steps[index + 1 :] for name in later.inputs} | set(steps[-1].outputs)
+        wanted = {name for following in steps[index + 1 :] for name in following.inputs} | set(
+            steps[-1].outputs
+        )
         for name in known.keys() - wanted:
             del known[name]
         after_stage()
@@ -110,9 +112,9 @@ def _run(
     return dict(zip(stage.outputs, whole, strict=True))
 
 
-def _stage(layers: list[Layer], later: list[Layer]) -> Stage:
+def _stage(layers: list[Layer], following: list[Layer]) -> Stage:
     made = [name for layer in layers for name in layer.outputs]
-    wanted_later = {name for layer in later for name in layer.inputs}
+    wanted_later = {name for layer in following for name in layer.inputs}
     wanted_here = [name for layer in layers for name in layer.inputs]
     inputs = tuple(dict.fromkeys(name for name in wanted_here if name not in made))
     # In the order they are made: ncnn forgets a blob once all that needed it have had it.

@@ -48,10 +48,10 @@ class Tile:
     rows: Span
     columns: Span
 
-    def cut(self, picture: Pixels) -> Pixels:
+    def cut(self, pixels: Pixels) -> Pixels:
         """What the network gets to see of a picture ``(H, W, …)``; a view."""
         rows, columns = self.rows, self.columns
-        return picture[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+        return pixels[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Plan:
 
     @property
     def tiles(self) -> list[Tile]:
-        """Row by row, each from left to right: the order in which ``join`` wants their outputs."""
+        """Row by row, each from left to right: the order in which ``join_tiles`` wants their outputs."""
         return [Tile(rows, columns) for rows in self.rows for columns in self.columns]
 
 
@@ -73,7 +73,7 @@ def plan_tiles(width: int, height: int, *, tile: int, pad: int, feather: int) ->
     return Plan(_spans(height, tile, pad, feather), _spans(width, tile, pad, feather))
 
 
-def join(plan: Plan, outputs: Iterator[Floats], scale: int) -> Iterator[Floats]:
+def join_tiles(plan: Plan, outputs: Iterator[Floats], scale: int) -> Iterator[Floats]:
     """Bands ``(C, rows, width × scale)`` from top to bottom, that together are the whole larger picture.
 
     ``outputs`` are the network's outputs ``(C, h × scale, w × scale)`` for what each tile read, in the
@@ -132,9 +132,9 @@ def _join_row(rows: Span, columns: tuple[Span, ...], outputs: Iterator[Floats], 
     return band
 
 
-def _blend(later: Floats, earlier: Floats, axis: int) -> None:
-    """Mix ``earlier`` into the beginning of ``later`` along ``axis``, in place, from all to nothing."""
-    length = earlier.shape[axis]
+def _blend(second: Floats, first: Floats, axis: int) -> None:
+    """Mix ``first`` into the beginning of ``second`` along ``axis``, in place, from all to nothing."""
+    length = first.shape[axis]
     weight = ((np.arange(length, dtype=np.float32) + 0.5) / length).reshape(-1, *[1] * (2 - axis))
-    beginning = later[:, :length] if axis == 1 else later[:, :, :length]
-    beginning += (earlier - beginning) * (1 - weight)
+    beginning = second[:, :length] if axis == 1 else second[:, :, :length]
+    beginning += (first - beginning) * (1 - weight)

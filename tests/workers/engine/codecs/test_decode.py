@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from domain.errors import InvalidImage
 from domain.formats import ImageFormat
 from domain.sizing import Caps
-from workers.engine.codecs.decode import Picture, decode
+from workers.engine.codecs.decode import DecodedImage, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
+def decode_bytes(content: bytes, folder: Path, caps: Caps | None = None) -> DecodedImage:
     path = folder / "hostile"
     path.write_bytes(content)
     return decode(path, caps or Caps())
@@ -42,11 +42,11 @@ def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
 def test_the_six_formats_are_known_by_their_content(
     image_format: ImageFormat, crop: Image.Image, written: Written
 ) -> None:
-    picture = decode(written(crop, image_format.value))
+    decoded = decode(written(crop, image_format.value))
 
-    assert picture.encoding.image_format is image_format
-    assert picture.size == crop.size
-    assert picture.pixels.dtype == np.uint8
+    assert decoded.encoding.image_format is image_format
+    assert decoded.size == crop.size
+    assert decoded.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -60,10 +60,10 @@ def test_the_orientation_is_applied_and_then_not_stated_any_more(
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
-    picture = decode(path)
+    decoded = decode(path)
 
-    np.testing.assert_array_equal(picture.pixels, expected)
-    assert picture.metadata.exif is None
+    np.testing.assert_array_equal(decoded.pixels, expected)
+    assert decoded.metadata.exif is None
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff"])
@@ -79,16 +79,16 @@ def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
     with Image.open(path) as image:
         assert image.getexif()[0x0112] == 6
 
-    picture = decode(path)
+    decoded = decode(path)
 
-    assert picture.size == crop.size
-    assert picture.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
+    assert decoded.size == crop.size
+    assert decoded.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
 
 
 def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Written) -> None:
-    picture = decode(written(crop, "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
+    decoded = decode(written(crop, "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
 
-    assert picture.size == crop.size
+    assert decoded.size == crop.size
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_whatever_the_kind_of_pixels_it_looks_like_the_original(
 ) -> None:
     image = crop.convert(mode)
 
-    picture = decode(written(image, image_format))
+    decoded = decode(written(image, image_format))
 
-    assert picture.pixels.shape == (40, 48, channels)
+    assert decoded.pixels.shape == (40, 48, channels)
     reference = image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
-    assert psnr(picture.pixels.reshape(40, 48, -1), np.asarray(reference).reshape(40, 48, -1)) > 30
+    assert psnr(decoded.pixels.reshape(40, 48, -1), np.asarray(reference).reshape(40, 48, -1)) > 30
 
 
 def test_a_bilevel_picture_becomes_black_and_white(crop: Image.Image, written: Written) -> None:
@@ -135,10 +135,10 @@ def test_a_bilevel_picture_becomes_black_and_white(crop: Image.Image, written: W
 def test_a_transparent_palette_entry_becomes_alpha(crop: Image.Image, written: Written) -> None:
     image = crop.quantize(16)
 
-    picture = decode(written(image, "png", transparency=3))
+    decoded = decode(written(image, "png", transparency=3))
 
-    assert picture.pixels.shape[2] == 4
-    np.testing.assert_array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == 3)
+    assert decoded.pixels.shape[2] == 4
+    np.testing.assert_array_equal(decoded.pixels[..., 3] == 0, np.asarray(image) == 3)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_a_palette_of_grays_stays_in_colour_under_a_profile_for_colours(
     options = {"transparency": 3} if transparent else {}
     palette = crop.convert("L").quantize(16)
 
-    picture = decode(written(palette, "png", icc_profile=profile, **options))
+    decoded = decode(written(palette, "png", icc_profile=profile, **options))
 
-    assert picture.pixels.shape[2] == channels + transparent
-    assert picture.metadata.icc_profile == profile
-    assert picture.is_neutral
+    assert decoded.pixels.shape[2] == channels + transparent
+    assert decoded.metadata.icc_profile == profile
+    assert decoded.is_neutral
 
 
 @pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", (1, 2, 3), 4), ("L", 7, 2)])
@@ -165,19 +165,19 @@ def test_one_transparent_colour_becomes_alpha(
 ) -> None:
     image = Image.new(mode, (4, 4), colour)
 
-    picture = decode(written(image, "png", transparency=colour))
+    decoded = decode(written(image, "png", transparency=colour))
 
-    assert picture.pixels.shape[2] == channels
-    assert (picture.pixels[..., -1] == 0).all()
+    assert decoded.pixels.shape[2] == channels
+    assert (decoded.pixels[..., -1] == 0).all()
 
 
 @pytest.mark.parametrize("image_format", ["png", "tiff"])
 def test_sixteen_bit_gray_keeps_its_sixteen_bits(image_format: str, written: Written) -> None:
     values = np.linspace(0, 65_535, 64 * 32).astype(np.uint16).reshape(32, 64)
 
-    picture = decode(written(Image.fromarray(values), image_format))
+    decoded = decode(written(Image.fromarray(values), image_format))
 
-    np.testing.assert_array_equal(picture.pixels[..., 0], values)
+    np.testing.assert_array_equal(decoded.pixels[..., 0], values)
 
 
 def test_sixteen_bit_gray_from_the_other_byte_order_is_the_same(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_sixteen_bit_gray_from_the_other_byte_order_is_the_same(tmp_path: Path) 
         directory += struct.pack(">HHI", tag, 4, 1) + struct.pack(">I", value)
     content = (b"MM\0*" + struct.pack(">I", 8) + directory + bytes(4)).ljust(200, b"\0") + values.tobytes()
 
-    np.testing.assert_array_equal(decoded(content, tmp_path).pixels[0, :, 0], values)
+    np.testing.assert_array_equal(decode_bytes(content, tmp_path).pixels[0, :, 0], values)
 
 
 def test_thirty_two_bit_pictures_are_refused_with_a_sentence(written: Written) -> None:
@@ -199,10 +199,10 @@ def test_thirty_two_bit_pictures_are_refused_with_a_sentence(written: Written) -
 def test_cmyk_goes_through_its_profile_and_an_unusable_one_is_ignored(
     crop: Image.Image, written: Written
 ) -> None:
-    picture = decode(written(crop.convert("CMYK"), "jpeg", icc_profile=b"no profile", quality=95))
+    decoded = decode(written(crop.convert("CMYK"), "jpeg", icc_profile=b"no profile", quality=95))
 
-    assert picture.metadata.icc_profile is None
-    assert picture.pixels.shape[2] == 3
+    assert decoded.metadata.icc_profile is None
+    assert decoded.pixels.shape[2] == 3
 
 
 def test_lab_becomes_srgb(crop: Image.Image, written: Written, psnr: Callable[..., float]) -> None:
@@ -216,9 +216,9 @@ def test_lab_becomes_srgb(crop: Image.Image, written: Written, psnr: Callable[..
 def test_of_an_animation_the_first_frame_is_taken(crop: Image.Image, written: Written) -> None:
     others = [Image.new("RGB", crop.size, "red")]
 
-    picture = decode(written(crop, "webp", save_all=True, append_images=others, lossless=True))
+    decoded = decode(written(crop, "webp", save_all=True, append_images=others, lossless=True))
 
-    np.testing.assert_array_equal(picture.pixels, np.asarray(crop))
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(crop))
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
@@ -256,14 +256,14 @@ def test_a_neutral_picture_is_known_as_such_in_any_number_of_channels(
 
 
 @pytest.mark.parametrize("image_format", ImageFormat)
-@pytest.mark.parametrize("kept", [0.6, 0.99])
+@pytest.mark.parametrize("kept_share", [0.6, 0.99])
 def test_a_file_that_ends_too_early_is_refused(
-    image_format: ImageFormat, kept: float, crop: Image.Image, written: Written, tmp_path: Path
+    image_format: ImageFormat, kept_share: float, crop: Image.Image, written: Written, tmp_path: Path
 ) -> None:
     content = written(crop, image_format.value).read_bytes()
 
     with pytest.raises(InvalidImage):
-        decoded(content[: int(len(content) * kept)], tmp_path)
+        decode_bytes(content[: int(len(content) * kept_share)], tmp_path)
 
 
 def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_pa
     content[content.index(b"IEND") - 5] ^= 1  # the checksum of the pixels
 
     with pytest.raises(InvalidImage, match="damaged"):
-        decoded(bytes(content), tmp_path)
+        decode_bytes(bytes(content), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_pa
 )
 def test_what_is_no_picture_of_the_six_formats_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(InvalidImage):
-        decoded(content, tmp_path)
+        decode_bytes(content, tmp_path)
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -325,27 +325,29 @@ def test_an_impossible_size_is_refused_before_any_pixel_is_read(
     size: tuple[int, int], tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidImage):
-        decoded(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
+        decode_bytes(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
 
 
 def test_a_size_that_pillow_warns_of_is_for_the_caps_to_judge(tmp_path: Path) -> None:
     content = png(100_000, 2000, (b"IDAT", zlib.compress(bytes(100))))
 
     with pytest.raises(InvalidImage, match="more than 199,999,999 pixels"):
-        decoded(content, tmp_path, Caps(max_pixels=199_999_999))
+        decode_bytes(content, tmp_path, Caps(max_pixels=199_999_999))
     with pytest.raises(InvalidImage, match="damaged"):
-        decoded(content, tmp_path, Caps(max_pixels=200_000_000))
+        decode_bytes(content, tmp_path, Caps(max_pixels=200_000_000))
 
 
 def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused(tmp_path: Path) -> None:
     bomb = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
 
     with pytest.raises(InvalidImage):
-        decoded(png(1, 1, (b"zTXt", bomb), (b"IDAT", zlib.compress(bytes(2)))), tmp_path)
+        decode_bytes(png(1, 1, (b"zTXt", bomb), (b"IDAT", zlib.compress(bytes(2)))), tmp_path)
 
 
 def test_a_tail_behind_a_jpeg_does_no_harm(crop: Image.Image, written: Written, tmp_path: Path) -> None:
-    assert decoded(written(crop, "jpeg").read_bytes() + b"PK\x03\x04<script>", tmp_path).size == crop.size
+    assert (
+        decode_bytes(written(crop, "jpeg").read_bytes() + b"PK\x03\x04<script>", tmp_path).size == crop.size
+    )
 
 
 def test_a_missing_file_is_not_the_pictures_fault(tmp_path: Path) -> None:
@@ -355,7 +357,7 @@ def test_a_missing_file_is_not_the_pictures_fault(tmp_path: Path) -> None:
 
 def test_the_sentences_name_no_library_and_no_path(tmp_path: Path) -> None:
     with pytest.raises(InvalidImage) as refusal:
-        decoded(b"GIF89a", tmp_path)
+        decode_bytes(b"GIF89a", tmp_path)
 
     assert str(tmp_path) not in str(refusal.value)
     assert "PIL" not in str(refusal.value)

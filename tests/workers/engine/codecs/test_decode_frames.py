@@ -59,13 +59,13 @@ def pages_of(*pages: tuple[Image.Image, dict[str, Any]]) -> bytes:
     return content.getvalue()
 
 
-def shown(frames: Frames) -> list[np.ndarray]:
+def visible_frames(frames: Frames) -> list[np.ndarray]:
     """``(H, W, 4)`` each, and nothing at all where nothing is to be seen."""
     seen = []
-    for picture in frames.pictures():
-        pixels = picture.pixels
-        colour = np.broadcast_to(pixels[..., :-1] if picture.has_alpha else pixels, (*pixels.shape[:2], 3))
-        alpha = pixels[..., -1:] if picture.has_alpha else np.full_like(pixels[..., :1], 255)
+    for decoded in frames.images():
+        pixels = decoded.pixels
+        colour = np.broadcast_to(pixels[..., :-1] if decoded.has_alpha else pixels, (*pixels.shape[:2], 3))
+        alpha = pixels[..., -1:] if decoded.has_alpha else np.full_like(pixels[..., :1], 255)
         seen.append(np.concatenate((np.where(alpha > 0, colour, 0), alpha), axis=2))
     return seen
 
@@ -80,8 +80,8 @@ def test_a_single_picture_is_what_it_is_without_frames(
 
     alone = decode(tmp_path / "single")
     assert (frames.sizes, frames.encoding, frames.timing) == ((Size(48, 40),), alone.encoding, None)
-    (picture,) = frames.pictures()
-    np.testing.assert_array_equal(picture.pixels, alone.pixels)
+    (decoded,) = frames.images()
+    np.testing.assert_array_equal(decoded.pixels, alone.pixels)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
@@ -102,7 +102,7 @@ def test_every_frame_is_composed_as_it_is_to_be_seen(
     assert frames.timing == Timing((10, 20, 30, 500), 7)
     assert frames.encoding.lossless is (image_format is ImageFormat.WEBP)
     for _ in range(2):
-        for seen, original in zip(shown(frames), originals, strict=True):
+        for seen, original in zip(visible_frames(frames), originals, strict=True):
             np.testing.assert_array_equal(seen, np.asarray(original.convert("RGBA")))
 
 
@@ -126,9 +126,9 @@ def test_the_frames_of_an_animation_have_the_same_channels(written: Written) -> 
 
     frames = read_frames(written([gray, coloured], "gif"), CAPS)
 
-    assert [picture.pixels.shape[2] for picture in frames.pictures()] == [3, 3]
+    assert [decoded.pixels.shape[2] for decoded in frames.images()] == [3, 3]
     assert not frames.neutral
-    first, second = shown(frames)
+    first, second = visible_frames(frames)
     np.testing.assert_array_equal(first[..., :3], np.asarray(gray))
     np.testing.assert_array_equal(second[..., :3], np.asarray(coloured))
 
@@ -149,7 +149,7 @@ def test_each_frame_is_upright(image_format: str, written: Written) -> None:
     frames = read_frames(written(originals, image_format, lossless=True, exif=exif), CAPS)
 
     assert frames.sizes == (Size(30, 40),) * 4
-    for seen, original in zip(shown(frames), originals, strict=True):
+    for seen, original in zip(visible_frames(frames), originals, strict=True):
         np.testing.assert_array_equal(
             seen[..., :3], np.asarray(original.transpose(Image.Transpose.ROTATE_270))
         )
@@ -167,41 +167,41 @@ def test_an_orientation_noted_behind_the_frames_turns_all_of_them(written: Writt
     frames = read_frames(path, CAPS)
 
     assert frames.sizes == (Size(30, 40),) * 4
-    for seen, original in zip(shown(frames), originals, strict=True):
+    for seen, original in zip(visible_frames(frames), originals, strict=True):
         turned = original.transpose(Image.Transpose.ROTATE_270)
         np.testing.assert_array_equal(seen[..., :3], np.asarray(turned))
 
 
 def test_each_page_has_its_own_size_and_mode_and_profile(crop: Image.Image, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    deep = Image.fromarray(np.arange(0, 60_000, 1000, dtype=np.uint16).reshape(6, 10))
+    gray16 = Image.fromarray(np.arange(0, 60_000, 1000, dtype=np.uint16).reshape(6, 10))
     (tmp_path / "pages").write_bytes(
         pages_of(
             (crop, {"icc_profile": profile, "dpi": (300, 300)}),
             (crop.convert("LA").resize((30, 70)), {}),
-            (deep, {"compression": "tiff_lzw"}),
+            (gray16, {"compression": "tiff_lzw"}),
             (crop.convert("CMYK").resize((9, 7)), {}),
         )
     )
 
     frames = read_frames(tmp_path / "pages", CAPS)
 
-    pictures = list(frames.pictures())
+    images = list(frames.images())
     assert frames.sizes == ((48, 40), (30, 70), (10, 6), (9, 7))
     assert frames.timing is None
-    assert [picture.pixels.shape[2] for picture in pictures] == [3, 2, 1, 3]
-    assert [picture.pixels.dtype for picture in pictures] == [np.uint8, np.uint8, np.uint16, np.uint8]
-    assert [picture.metadata.icc_profile for picture in pictures] == [profile, None, None, None]
-    assert [picture.metadata.dpi for picture in pictures] == [(300, 300), None, None, None]
-    np.testing.assert_array_equal(pictures[0].pixels, np.asarray(crop))
-    np.testing.assert_array_equal(pictures[2].pixels[..., 0], np.asarray(deep))
+    assert [decoded.pixels.shape[2] for decoded in images] == [3, 2, 1, 3]
+    assert [decoded.pixels.dtype for decoded in images] == [np.uint8, np.uint8, np.uint16, np.uint8]
+    assert [decoded.metadata.icc_profile for decoded in images] == [profile, None, None, None]
+    assert [decoded.metadata.dpi for decoded in images] == [(300, 300), None, None, None]
+    np.testing.assert_array_equal(images[0].pixels, np.asarray(crop))
+    np.testing.assert_array_equal(images[2].pixels[..., 0], np.asarray(gray16))
 
 
-@pytest.mark.parametrize("no_page", [1, 4])
-def test_smaller_copies_and_masks_are_no_pages(no_page: int, crop: Image.Image, tmp_path: Path) -> None:
+@pytest.mark.parametrize("subfile_type", [1, 4])
+def test_smaller_copies_and_masks_are_no_pages(subfile_type: int, crop: Image.Image, tmp_path: Path) -> None:
     small = crop.resize((12, 10))
     (tmp_path / "pages").write_bytes(
-        pages_of((crop, {}), (small, {"tiffinfo": {254: no_page}}), (small, {"tiffinfo": {254: 2}}))
+        pages_of((crop, {}), (small, {"tiffinfo": {254: subfile_type}}), (small, {"tiffinfo": {254: 2}}))
     )
 
     assert read_frames(tmp_path / "pages", CAPS).sizes == ((48, 40), (12, 10))
@@ -214,7 +214,7 @@ def test_what_a_phone_hides_behind_a_jpeg_is_no_frame(crop: Image.Image, written
 
 
 @pytest.mark.parametrize(
-    ("image_format", "count", "sentence"),
+    ("image_format", "count", "message"),
     [
         ("gif", 201, "more than 200 frames"),
         ("png", 201, "more than 200 frames"),
@@ -222,10 +222,10 @@ def test_what_a_phone_hides_behind_a_jpeg_is_no_frame(crop: Image.Image, written
         ("tiff", 51, "more than 50 pages"),
     ],
 )
-def test_too_many_frames_are_refused(image_format: str, count: int, sentence: str, written: Written) -> None:
+def test_too_many_frames_are_refused(image_format: str, count: int, message: str, written: Written) -> None:
     frames = [Image.new("L", (3, 1), index % 2 * 255) for index in range(count)]
 
-    with pytest.raises(InvalidImage, match=sentence):
+    with pytest.raises(InvalidImage, match=message):
         read_frames(written(frames, image_format), CAPS)
     assert len(read_frames(written(frames[1:], image_format), CAPS).sizes) == count - 1
 
@@ -296,8 +296,8 @@ def test_what_a_gif_shows_beyond_its_canvas_is_cut_away(tmp_path: Path) -> None:
     frames = read_frames(tmp_path / "beyond", CAPS)
 
     assert frames.sizes == ((8, 8), (8, 8))
-    assert [frame.shape for frame in shown(frames)] == [(8, 8, 4)] * 2
-    assert tuple(shown(frames)[1][7, 7]) == (0, 0, 255, 255)
+    assert [frame.shape for frame in visible_frames(frames)] == [(8, 8, 4)] * 2
+    assert tuple(visible_frames(frames)[1][7, 7]) == (0, 0, 255, 255)
 
 
 def broken_png(content: bytes) -> bytes:

@@ -28,11 +28,11 @@ GIF, PNG, WEBP, TIFF = ImageFormat.GIF, ImageFormat.PNG, ImageFormat.WEBP, Image
 CAPS = Caps()
 
 
-def bare(images: list[Image.Image]) -> Iterator[tuple[Image.Image, Metadata]]:
+def without_metadata(images: list[Image.Image]) -> Iterator[tuple[Image.Image, Metadata]]:
     return ((image, Metadata()) for image in images)
 
 
-def flying(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
+def moving_frames(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
     """A piece of a photograph that crosses the canvas, over the rest of the photograph or over nothing."""
     piece = coffee.crop((300, 60, 324, 84)).convert(mode)
     frames = []
@@ -47,7 +47,7 @@ def flying(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
     return frames
 
 
-def composed(path: Path) -> list[np.ndarray]:
+def read_composed(path: Path) -> list[np.ndarray]:
     """What a program shows: ``(H, W, 4)``, all zeros where nothing is."""
     with Image.open(path) as image:
         frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
@@ -56,7 +56,7 @@ def composed(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def seen(image: Image.Image) -> np.ndarray:
+def visible_pixels(image: Image.Image) -> np.ndarray:
     values = np.array(image.convert("RGBA"))
     values[values[..., 3] == 0] = 0
     return values
@@ -67,28 +67,30 @@ def seen(image: Image.Image) -> np.ndarray:
 def test_frames_without_loss_are_read_back_as_they_were(
     image_format: ImageFormat, mode: str, coffee: Image.Image, tmp_path: Path
 ) -> None:
-    images = flying(coffee, mode)
+    images = moving_frames(coffee, mode)
     timing = Timing((40, 1000 / 30, 500, 70, 10), 3)
     if image_format is WEBP:  # which counts whole milliseconds
         timing = Timing((40, 33, 500, 70, 10), 3)
 
-    encode_frames(bare(images), Encoding(image_format, lossless=True), timing, tmp_path / "result")
+    encode_frames(
+        without_metadata(images), Encoding(image_format, lossless=True), timing, tmp_path / "result"
+    )
 
     back = read_frames(tmp_path / "result", CAPS).timing
     assert back is not None
     assert back.milliseconds == pytest.approx(timing.milliseconds)
     assert back.loop == 3
-    for shown, image in zip(composed(tmp_path / "result"), images, strict=True):
-        np.testing.assert_array_equal(shown, seen(image))
+    for shown, image in zip(read_composed(tmp_path / "result"), images, strict=True):
+        np.testing.assert_array_equal(shown, visible_pixels(image))
 
 
 def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
     values = np.arange(0, 64_000, 1000, dtype=np.uint16).reshape(8, 8)
     images = [Image.fromarray(values), Image.fromarray(values[::-1].copy())]
 
-    encode_frames(bare(images), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
+    encode_frames(without_metadata(images), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
 
-    first, second = read_frames(tmp_path / "result", CAPS).pictures()
+    first, second = read_frames(tmp_path / "result", CAPS).images()
     np.testing.assert_array_equal(first.pixels[..., 0], values)
     np.testing.assert_array_equal(second.pixels[..., 0], values[::-1])
 
@@ -100,10 +102,10 @@ def test_equal_frames_stay_as_many_as_they_are(
     image = coffee.crop((0, 0, 40, 30))
     timing = Timing((40, 50, 60), 0)
 
-    encode_frames(bare([image] * 3), Encoding(image_format), timing, tmp_path / "result")
+    encode_frames(without_metadata([image] * 3), Encoding(image_format), timing, tmp_path / "result")
 
     assert read_frames(tmp_path / "result", CAPS).timing == timing
-    first, second, third = composed(tmp_path / "result")
+    first, second, third = read_composed(tmp_path / "result")
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, third)
 
@@ -113,7 +115,9 @@ def test_of_equal_frames_a_webp_makes_one_that_is_seen_for_as_long(
 ) -> None:
     image, other = coffee.crop((0, 0, 40, 30)), coffee.crop((99, 99, 139, 129))
 
-    encode_frames(bare([image, image, other]), Encoding(WEBP), Timing((40, 50, 60), 0), tmp_path / "result")
+    encode_frames(
+        without_metadata([image, image, other]), Encoding(WEBP), Timing((40, 50, 60), 0), tmp_path / "result"
+    )
 
     assert read_frames(tmp_path / "result", CAPS).timing == Timing((90, 60), 0)
 
@@ -122,14 +126,17 @@ def test_of_equal_frames_a_webp_makes_one_that_is_seen_for_as_long(
 def test_a_webp_is_without_loss_if_its_original_was(
     lossless: bool, coffee: Image.Image, tmp_path: Path, psnr: Psnr
 ) -> None:
-    images = flying(coffee, "RGB")
+    images = moving_frames(coffee, "RGB")
 
-    encode_frames(bare(images), Encoding(WEBP, lossless=lossless), Timing((40,) * 5, 0), tmp_path / "result")
+    encode_frames(
+        without_metadata(images), Encoding(WEBP, lossless=lossless), Timing((40,) * 5, 0), tmp_path / "result"
+    )
 
     frames = read_frames(tmp_path / "result", CAPS)
     assert frames.encoding.lossless is lossless
     agreements = [
-        psnr(shown, seen(image)) for shown, image in zip(composed(tmp_path / "result"), images, strict=True)
+        psnr(shown, visible_pixels(image))
+        for shown, image in zip(read_composed(tmp_path / "result"), images, strict=True)
     ]
     assert min(agreements) > (100 if lossless else 33)
 
@@ -138,13 +145,15 @@ def test_a_webp_is_without_loss_if_its_original_was(
 def test_a_gif_shows_each_frame_and_no_trace_of_the_one_before(
     mode: str, coffee: Image.Image, tmp_path: Path, psnr: Psnr
 ) -> None:
-    images = flying(coffee, mode)
+    images = moving_frames(coffee, mode)
 
-    encode_frames(bare(images), Encoding(GIF), Timing((40, 50, 60, 500, 0), 3), tmp_path / "result")
+    encode_frames(
+        without_metadata(images), Encoding(GIF), Timing((40, 50, 60, 500, 0), 3), tmp_path / "result"
+    )
 
     assert read_frames(tmp_path / "result", CAPS).timing == Timing((40, 50, 60, 500, 0), 3)
-    for shown, image in zip(composed(tmp_path / "result"), images, strict=True):
-        expected = seen(image)
+    for shown, image in zip(read_composed(tmp_path / "result"), images, strict=True):
+        expected = visible_pixels(image)
         np.testing.assert_array_equal(shown[..., 3], expected[..., 3])
         assert psnr(shown, expected) > 35
         if mode in {"L", "LA"}:
@@ -160,9 +169,9 @@ def test_of_a_gif_what_is_less_than_half_opaque_is_not_there_in_any_frame(
     for image, alpha in zip(images, alphas, strict=True):
         image.putalpha(alpha)
 
-    encode_frames(bare(images), Encoding(GIF), Timing((40,) * 3, 0), tmp_path / "result")
+    encode_frames(without_metadata(images), Encoding(GIF), Timing((40,) * 3, 0), tmp_path / "result")
 
-    for shown, alpha in zip(composed(tmp_path / "result"), alphas, strict=True):
+    for shown, alpha in zip(read_composed(tmp_path / "result"), alphas, strict=True):
         np.testing.assert_array_equal(shown[..., 3] == 255, np.asarray(alpha) >= HALF_OPAQUE)
         np.testing.assert_array_equal(shown[..., 3] == 0, np.asarray(alpha) < HALF_OPAQUE)
 
@@ -186,27 +195,37 @@ def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
     unequal = [frames[0], *(later for earlier, later in pairwise(frames) if (earlier != later).any())]
     images = [Image.fromarray(frame) for frame in unequal]
 
-    encode_frames(bare(images), Encoding(image_format, lossless=True), Timing((40,) * len(images), 0), target)
+    encode_frames(
+        without_metadata(images),
+        Encoding(image_format, lossless=True),
+        Timing((40,) * len(images), 0),
+        target,
+    )
 
-    for shown, frame in zip(composed(target), unequal, strict=True):
+    for shown, frame in zip(read_composed(target), unequal, strict=True):
         np.testing.assert_array_equal(shown, frame)
 
 
 # Each frame has its own palette and is dithered by it, so all of a still background would seem to crawl.
 def test_of_a_gif_what_stays_as_it_is_does_not_flicker(coffee: Image.Image, tmp_path: Path) -> None:
-    images = flying(coffee, "RGB")
+    images = moving_frames(coffee, "RGB")
 
-    encode_frames(bare(images), Encoding(GIF), Timing((40,) * 5, 0), tmp_path / "result")
+    encode_frames(without_metadata(images), Encoding(GIF), Timing((40,) * 5, 0), tmp_path / "result")
 
-    shown = composed(tmp_path / "result")
+    shown = read_composed(tmp_path / "result")
     for earlier, later in ((0, 1), (1, 2), (2, 3), (3, 4)):
-        still = (seen(images[earlier]) == seen(images[later])).all(axis=2)
+        still = (visible_pixels(images[earlier]) == visible_pixels(images[later])).all(axis=2)
         assert 0.5 < still.mean() < 1
         np.testing.assert_array_equal(shown[earlier][still], shown[later][still])
 
 
 def test_a_gif_that_is_shown_once_says_nothing_of_repeating(coffee: Image.Image, tmp_path: Path) -> None:
-    encode_frames(bare(flying(coffee, "RGBA")), Encoding(GIF), Timing((40,) * 5, None), tmp_path / "result")
+    encode_frames(
+        without_metadata(moving_frames(coffee, "RGBA")),
+        Encoding(GIF),
+        Timing((40,) * 5, None),
+        tmp_path / "result",
+    )
 
     assert b"NETSCAPE" not in (tmp_path / "result").read_bytes()
 
@@ -214,19 +233,19 @@ def test_a_gif_that_is_shown_once_says_nothing_of_repeating(coffee: Image.Image,
 def test_a_png_shows_programs_that_know_no_animations_what_its_original_did(
     coffee: Image.Image, tmp_path: Path
 ) -> None:
-    hidden, *images = flying(coffee, "RGBA")
+    hidden, *images = moving_frames(coffee, "RGBA")
     timing = Timing((0, 40, 50, 60, 70), 2, hidden_first=True)
 
-    encode_frames(bare([hidden, *images]), Encoding(PNG), timing, tmp_path / "result")
+    encode_frames(without_metadata([hidden, *images]), Encoding(PNG), timing, tmp_path / "result")
 
     back = read_frames(tmp_path / "result", CAPS).timing
     assert back is not None
     assert back.hidden_first
     assert back.milliseconds[1:] == timing.milliseconds[1:]
     with Image.open(tmp_path / "result") as image:
-        np.testing.assert_array_equal(seen(image), seen(hidden))
-    for shown, image in zip(composed(tmp_path / "result")[1:], images, strict=True):
-        np.testing.assert_array_equal(shown, seen(image))
+        np.testing.assert_array_equal(visible_pixels(image), visible_pixels(hidden))
+    for shown, image in zip(read_composed(tmp_path / "result")[1:], images, strict=True):
+        np.testing.assert_array_equal(shown, visible_pixels(image))
 
 
 def test_a_png_keeps_sixteen_bits_of_gray(tmp_path: Path) -> None:
@@ -234,18 +253,18 @@ def test_a_png_keeps_sixteen_bits_of_gray(tmp_path: Path) -> None:
     moved = still.copy()
     moved[5:9, 10:12] ^= 1
 
-    encode_frames(bare([still, moved]), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
+    encode_frames(without_metadata([still, moved]), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
 
-    back = [picture.pixels for picture in read_frames(tmp_path / "result", CAPS).pictures()]
+    back = [decoded.pixels for decoded in read_frames(tmp_path / "result", CAPS).images()]
     np.testing.assert_array_equal(back, [still, moved])
 
 
 def test_a_png_holds_of_a_frame_only_what_has_changed(coffee: Image.Image, tmp_path: Path) -> None:
-    still, moved = flying(coffee, "RGB", 2)
+    still, moved = moving_frames(coffee, "RGB", 2)
     sizes = []
     for images in ([still], [still, moved]):
         timing = Timing((40,) * len(images), 0)
-        encode_frames(bare(images), Encoding(PNG), timing, tmp_path / "result")
+        encode_frames(without_metadata(images), Encoding(PNG), timing, tmp_path / "result")
         sizes.append((tmp_path / "result").stat().st_size)
 
     assert sizes[1] < sizes[0] * 1.5
@@ -269,11 +288,11 @@ def exif_of(metadata: Metadata) -> Image.Exif:
 def test_what_an_animation_carries_is_what_its_first_frame_does(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
-    images = [(image, notes(f"frame {index}")) for index, image in enumerate(flying(coffee, "RGB"))]
+    images = [(image, notes(f"frame {index}")) for index, image in enumerate(moving_frames(coffee, "RGB"))]
 
     encode_frames(iter(images), Encoding(image_format), Timing((40,) * 5, 0), tmp_path / "result")
 
-    back = next(read_frames(tmp_path / "result", CAPS).pictures()).metadata
+    back = next(read_frames(tmp_path / "result", CAPS).images()).metadata
     assert exif_of(back)[0x010E] == "frame 0"
     assert exif_of(back).get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
     assert (back.xmp, back.icc_profile) == (b"<x>frame 0</x>", images[0][1].icc_profile)
@@ -282,25 +301,25 @@ def test_what_an_animation_carries_is_what_its_first_frame_does(
 
 def test_each_page_keeps_its_size_its_depth_and_its_notes(coffee: Image.Image, tmp_path: Path) -> None:
     """Some of them of many strips, whose places in the file have to move with the page."""
-    deep = np.arange(90_000, dtype=np.uint32).reshape(300, 300).astype(np.uint16)
+    gray16 = np.arange(90_000, dtype=np.uint32).reshape(300, 300).astype(np.uint16)
     images = [
         coffee,
         coffee.convert("LA").crop((0, 0, 300, 350)),
-        Image.fromarray(deep),
+        Image.fromarray(gray16),
         coffee.convert("RGBA").crop((7, 9, 400, 300)),
     ]
     pages = [(image, notes(f"page {index}")) for index, image in enumerate(images)]
 
     encode_frames(iter(pages), Encoding(TIFF), None, tmp_path / "result")
 
-    back = list(read_frames(tmp_path / "result", CAPS).pictures())
-    for picture, (image, carried) in zip(back, pages, strict=True):
+    back = list(read_frames(tmp_path / "result", CAPS).images())
+    for decoded, (image, carried) in zip(back, pages, strict=True):
         expected = np.asarray(image)
-        np.testing.assert_array_equal(picture.pixels, expected.reshape(picture.pixels.shape))
-        assert picture.pixels.dtype == expected.dtype
-        assert exif_of(picture.metadata)[0x010E] == exif_of(carried)[0x010E]
-        assert (picture.metadata.xmp, picture.metadata.dpi) == (carried.xmp, carried.dpi)
-        assert picture.metadata.icc_profile == carried.icc_profile
+        np.testing.assert_array_equal(decoded.pixels, expected.reshape(decoded.pixels.shape))
+        assert decoded.pixels.dtype == expected.dtype
+        assert exif_of(decoded.metadata)[0x010E] == exif_of(carried)[0x010E]
+        assert (decoded.metadata.xmp, decoded.metadata.dpi) == (carried.xmp, carried.dpi)
+        assert decoded.metadata.icc_profile == carried.icc_profile
     assert exif_of(back[0].metadata).get_ifd(0x8825) == {1: "N", 2: (51.0, 28.0, 0.0)}
     with Image.open(tmp_path / "result") as result:
         named = [0x8825 in page.tag_v2 for page in ImageSequence.Iterator(result)]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Timed:
+class TimedNetwork:
     """A network and the clock on its wall: each pixel takes the same time, and nothing else takes any."""
 
     def __init__(self, seconds_per_pixel: float) -> None:
@@ -31,22 +31,22 @@ class Timed:
 
 
 @pytest.mark.parametrize(
-    ("seconds_per_pixel", "shown"),
+    ("seconds_per_pixel", "sides"),
     [(1e-3, [32]), (1e-6, [32, 64, 128]), (1e-9, [32, 64, 128, 256, 300])],
     ids=["slow", "as a CPU", "fast"],
 )
 def test_a_device_is_shown_no_more_than_it_takes_to_know(
-    monkeypatch: pytest.MonkeyPatch, seconds_per_pixel: float, shown: list[int]
+    monkeypatch: pytest.MonkeyPatch, seconds_per_pixel: float, sides: list[int]
 ) -> None:
-    network = Timed(seconds_per_pixel)
+    network = TimedNetwork(seconds_per_pixel)
     monkeypatch.setattr(calibration, "time", network)
 
     assert tile_seconds(network, 300, at_once=1) == pytest.approx(300 * 300 * seconds_per_pixel)
-    assert network.sides == shown
+    assert network.sides == sides
 
 
 def test_a_tile_smaller_than_the_first_part_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Timed(1e-9)
+    network = TimedNetwork(1e-9)
     monkeypatch.setattr(calibration, "time", network)
 
     tile_seconds(network, 20, at_once=1)

@@ -8,7 +8,7 @@ from workers.engine.inference import device as devices
 from workers.engine.inference.device import Device, DeviceKind, choose_devices, cpu_device, list_devices
 from workers.engine.inference.models import ANIMEVIDEO, Precision, weights_folder
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.self_test import check_golden
+from workers.engine.inference.self_test import check_agreement
 
 CARD = Device("vulkan:0", "Some card", DeviceKind.DISCRETE_GPU, 0)
 SOFTWARE = Device("vulkan:1", "llvmpipe", DeviceKind.SOFTWARE, 1)
@@ -91,5 +91,5 @@ def test_every_vulkan_device_passes_its_self_test_and_agrees_with_the_cpu(crop: 
 
     for device in found:
         loaded = LoadedNetwork(network, device, Precision.FP32, weights_folder())
-        check_golden(loaded)
+        check_agreement(loaded)
         assert -10 * np.log10(np.mean((loaded(tile) - expected) ** 2)) > 45

@@ -53,7 +53,7 @@ def test_a_checksum_may_be_written_in_capitals(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "instead", "words"),
+    ("old", "new", "message"),
     [
         ("pad = 18", "pad = 18.0", "pad: Input should be a valid integer."),
         ("pad = 18", "", "pad: Field required."),
@@ -78,13 +78,13 @@ def test_a_checksum_may_be_written_in_capitals(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_manifest_is_said_with_its_file_and_field(
-    there: str, instead: str, words: str, tmp_path: Path
+    old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     path = write_own_model(tmp_path)
-    assert there in path.read_text()
-    path.write_text(path.read_text().replace(there, instead), "utf-8")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new), "utf-8")
 
-    with pytest.raises(ManifestError, match=re.escape(f"The manifest {path} cannot be used: {words}"[:-1])):
+    with pytest.raises(ManifestError, match=re.escape(f"The manifest {path} cannot be used: {message}"[:-1])):
         read_models(tmp_path)
 
 
@@ -129,18 +129,18 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def of_the_page(tmp_path: Path) -> Model:
+def documented_model(tmp_path: Path) -> Model:
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "another-name.toml").write_text(example, "utf-8")
     (model,) = read_models(tmp_path).values()
     return model
 
 
-def test_the_manifest_of_the_page_can_be_used(of_the_page: Model, tmp_path: Path) -> None:
-    assert of_the_page.name not in MODELS
-    assert f"`UPREZ_MODEL={of_the_page.name}`" in PAGE
-    assert f"`--model {of_the_page.name}`" in PAGE
-    (network,) = of_the_page.networks
+def test_the_manifest_of_the_page_can_be_used(documented_model: Model, tmp_path: Path) -> None:
+    assert documented_model.name not in MODELS
+    assert f"`UPREZ_MODEL={documented_model.name}`" in PAGE
+    assert f"`--model {documented_model.name}`" in PAGE
+    (network,) = documented_model.networks
     assert network.scale == 4
     assert f"at least {MIN_AGREEMENT_DB:.0f} dB" in PAGE.replace("\n", " ")
 

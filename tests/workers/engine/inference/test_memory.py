@@ -68,9 +68,9 @@ def peak_of(child: EngineChild) -> int:
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
-def upscaled(options: EngineOptions, picture: Image.Image, folder: Path) -> int:
+def peak_of_upscaling(options: EngineOptions, image: Image.Image, folder: Path) -> int:
     """The peak of a child that has enlarged the picture to twice its size."""
-    picture.save(folder / "picture.png")
+    image.save(folder / "picture.png")
     with EngineChild(options) as child:
         child.upscale(
             EngineJob(folder / "picture.png", folder / "result.png", Sizing(2)),
@@ -87,8 +87,8 @@ on_linux = pytest.mark.skipif(
 
 @on_linux
 def test_an_engine_stays_within_the_memory_that_is_set(coffee: Image.Image, tmp_path: Path) -> None:
-    unbounded = upscaled(EngineOptions("cpu", tile_threads=2), coffee, tmp_path)
-    bounded = upscaled(EngineOptions("cpu", tile_threads=2, memory_mb=250), coffee, tmp_path)
+    unbounded = peak_of_upscaling(EngineOptions("cpu", tile_threads=2), coffee, tmp_path)
+    bounded = peak_of_upscaling(EngineOptions("cpu", tile_threads=2, memory_mb=250), coffee, tmp_path)
 
     assert bounded < 250 * 2**20 < unbounded
 
@@ -99,6 +99,6 @@ def test_an_engine_stays_within_the_memory_that_is_set(coffee: Image.Image, tmp_
 def test_a_wide_picture_takes_less_than_700_mb(coffee: Image.Image, tmp_path: Path) -> None:
     missing = 1920 * (1080 - 600) * 3 * (1 + 4)
 
-    peak = upscaled(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 600)), tmp_path)
+    peak = peak_of_upscaling(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 600)), tmp_path)
 
     assert peak < 700 * 10**6 - missing

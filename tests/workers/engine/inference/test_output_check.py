@@ -7,7 +7,7 @@ import pytest
 
 from workers.engine.errors import DeviceFault
 from workers.engine.inference.device import Device, DeviceKind
-from workers.engine.inference.output_check import check_answer
+from workers.engine.inference.output_check import check_output
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,23 +23,23 @@ def flat(value: float, side: int = 8) -> np.ndarray[tuple[int, ...], np.dtype[np
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_one_value_that_is_no_number_is_a_fault(value: float) -> None:
-    answer = flat(0.5, 16)
-    answer[1, 7, 3] = value
+    output = flat(0.5, 16)
+    output[1, 7, 3] = value
 
     with pytest.raises(DeviceFault, match="vulkan:0 answered with values that are no numbers"):
-        check_answer(flat(0.5), answer, CARD)
+        check_output(flat(0.5), output, CARD)
 
 
 # Below 0 as well: a result is cut off there.
 @pytest.mark.parametrize("black", [0.0, -0.2])
 def test_black_is_a_fault_where_the_tile_is_not(black: float) -> None:
     with pytest.raises(DeviceFault, match="vulkan:0 answered with black"):
-        check_answer(flat(0.2), flat(black, 16), CARD)
+        check_output(flat(0.2), flat(black, 16), CARD)
 
 
 def test_black_is_right_where_the_tile_is_black() -> None:
-    check_answer(flat(0), flat(0, 16), CARD)
-    check_answer(flat(2 / 255), flat(-0.01, 16), CARD)
+    check_output(flat(0), flat(0, 16), CARD)
+    check_output(flat(2 / 255), flat(-0.01, 16), CARD)
 
 
 @pytest.mark.parametrize("level", [0, 1, 4, 16, 24, 32, 255])

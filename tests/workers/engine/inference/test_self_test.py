@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("there", "instead"),
+    ("old", "new"),
     [("scale = 2", "scale = 3"), ('"data"', '"in0"'), ('"output"', '"out0"')],
     ids=["scale", "input", "output"],
 )
 def test_an_operators_model_that_is_not_what_its_manifest_says_is_refused_at_the_start(
-    there: str, instead: str, tmp_path: Path
+    old: str, new: str, tmp_path: Path
 ) -> None:
     path = write_own_model(tmp_path)
-    path.write_text(path.read_text().replace(there, instead))
+    path.write_text(path.read_text().replace(old, new))
 
     with pytest.raises(
         ManifestError, match=r"The network mine-x2 does not work as its manifest says, . times"
@@ -58,7 +58,7 @@ def test_an_operators_network_that_is_not_described_in_text_is_refused_at_the_st
         start_engine(EngineOptions("cpu", "mine", models=tmp_path))
 
 
-def of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
+def model_of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
     """The folder, with a model of a network of these layers, which takes the blob a and makes the blob b."""
     path = write_own_model(folder)
     lines = f"Input in 0 1 a\n{layers.strip()}\n"
@@ -75,20 +75,20 @@ def of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
     return folder
 
 
-def of_one_convolution(folder: Path, channels: int) -> Path:
+def model_of_one_convolution(folder: Path, channels: int) -> Path:
     """The folder, with a model whose network is one convolution that reads so many channels."""
     weights = np.random.default_rng(1).random(12 * 9 * channels, dtype=np.float32)
     layers = (
         f"Convolution only 1 1 a twelve 0=12 1=3 4=1 5=0 6={len(weights)}\nPixelShuffle last 1 1 twelve b 0=2"
     )
-    return of_layers(folder, layers, bytes(4) + weights.tobytes())
+    return model_of_layers(folder, layers, bytes(4) + weights.tobytes())
 
 
 def test_an_operators_network_must_take_three_channels(tmp_path: Path) -> None:
-    assert start_engine(EngineOptions("cpu", "mine", models=of_one_convolution(tmp_path / "3", 3)))
+    assert start_engine(EngineOptions("cpu", "mine", models=model_of_one_convolution(tmp_path / "3", 3)))
 
     for channels in (1, 4):
-        folder = of_one_convolution(tmp_path / str(channels), channels)
+        folder = model_of_one_convolution(tmp_path / str(channels), channels)
         with pytest.raises(ManifestError, match="The network mine-x2 takes no pictures of three channels"):
             start_engine(EngineOptions("cpu", "mine", models=folder))
 
@@ -111,7 +111,7 @@ PixelShuffle output 1 1 twelve b 0=2
 
 
 @pytest.mark.parametrize(
-    ("layers", "sentence"),
+    ("layers", "message"),
     [
         (GRAY, "makes one colour of every picture"),
         (
@@ -123,11 +123,11 @@ PixelShuffle output 1 1 twelve b 0=2
     ids=["one colour", "only even sides", "four channels, behind another layer"],
 )
 def test_an_operators_network_that_cannot_do_the_work_is_refused_at_the_start(
-    layers: str, sentence: str, tmp_path: Path
+    layers: str, message: str, tmp_path: Path
 ) -> None:
-    folder = of_layers(tmp_path, layers, bytes(4 + 4 * 432) if "Convolution" in layers else b"")
+    folder = model_of_layers(tmp_path, layers, bytes(4 + 4 * 432) if "Convolution" in layers else b"")
 
-    with pytest.raises(ManifestError, match=f"The network mine-x2 {sentence}"):
+    with pytest.raises(ManifestError, match=f"The network mine-x2 {message}"):
         start_engine(EngineOptions("cpu", "mine", models=folder))
 
 

@@ -13,7 +13,7 @@ from workers.engine.errors import DeviceFault, EngineCancelled
 from workers.engine.inference.device import cpu_device
 from workers.engine.inference.models import X4PLUS, X4PLUS_ANIME, Precision, weights_folder
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.stages import Stage, run_stages, stages
+from workers.engine.inference.stages import Stage, read_stages, run_stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def loaded(cell: int | None, threads: int = 1) -> LoadedNetwork:
 
 
 def test_each_residual_block_of_an_rrdb_network_is_a_stage() -> None:
-    found = stages(weights_folder() / f"{X4PLUS.network_for(4).stem}.param")
+    found = read_stages(weights_folder() / f"{X4PLUS.network_for(4).stem}.param")
 
     first, *blocks, trunk, upper = found
     assert first == Stage(("data",), ("703", "719"), reach=6, scale=1)  # a convolution, and five in a block
@@ -45,7 +45,7 @@ def test_each_residual_block_of_an_rrdb_network_is_a_stage() -> None:
 
 def test_each_stage_finds_what_it_needs() -> None:
     known = {"data"}
-    for stage in stages(weights_folder() / f"{NETWORK.stem}.param"):
+    for stage in read_stages(weights_folder() / f"{NETWORK.stem}.param"):
         assert known.issuperset(stage.inputs)
         known |= set(stage.outputs)
     assert NETWORK.output_blob in known
@@ -68,11 +68,11 @@ def test_the_threads_of_the_cells_change_no_bit(coffee: Image.Image) -> None:
 def test_after_each_stage_a_word_can_be_said_or_the_tile_given_up(coffee: Image.Image) -> None:
     network = loaded(12)
     tile = planar(coffee.crop((300, 50, 316, 66)))
-    said = []
+    calls = []
 
-    network.after_stage = lambda: said.append(True)
+    network.after_stage = lambda: calls.append(True)
     network(tile)
-    assert len(said) == 3 * 6 + 2
+    assert len(calls) == 3 * 6 + 2
 
     def give_up() -> None:
         raise EngineCancelled
@@ -109,20 +109,20 @@ def test_cells_of_any_size_join_to_the_whole(
 
     def extract(inputs: dict[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         if "middle" in names:
-            return [around(inputs["in"], reach), 2 * inputs["in"]]
-        larger = around(inputs["middle"], reach) + inputs["side"]
+            return [neighbour_sums(inputs["in"], reach), 2 * inputs["in"]]
+        larger = neighbour_sums(inputs["middle"], reach) + inputs["side"]
         return [larger.repeat(scale, axis=1).repeat(scale, axis=2)]
 
-    picture = np.random.default_rng(7).integers(0, 9, (1, height, width)).astype(np.float32)
+    image = np.random.default_rng(7).integers(0, 9, (1, height, width)).astype(np.float32)
     with ThreadPoolExecutor(2) as pool:
-        joined = run_stages(steps, {"in": picture}, extract, cell, pool, lambda: None)
+        joined = run_stages(steps, {"in": image}, extract, cell, pool, lambda: None)
 
-    (middle, side) = extract({"in": picture}, ["middle", "side"])
+    (middle, side) = extract({"in": image}, ["middle", "side"])
     (whole,) = extract({"middle": middle, "side": side}, ["out"])
     np.testing.assert_array_equal(joined, whole)
 
 
-def around(blob: np.ndarray, reach: int) -> np.ndarray:
+def neighbour_sums(blob: np.ndarray, reach: int) -> np.ndarray:
     """At each pixel the sum of the square around it, with zeros beyond the border."""
     _, height, width = blob.shape
     padded = np.pad(blob, ((0, 0), (reach, reach), (reach, reach)))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.engine.inference.tiles import Plan, join, plan_tiles
+from workers.engine.inference.tiles import Plan, join_tiles, plan_tiles
 
 sides = st.integers(1, 70)
 
@@ -22,11 +22,11 @@ def blur_and_enlarge(block: np.ndarray, scale: int, radius: int) -> np.ndarray:
     return enlarge(windows.sum(axis=(3, 4), dtype=np.float64).astype(np.float32), scale)
 
 
-def joined(plan: Plan, picture: np.ndarray, scale: int, network: object) -> np.ndarray:
+def joined(plan: Plan, pixels: np.ndarray, scale: int, network: object) -> np.ndarray:
     outputs = (
-        network(np.ascontiguousarray(tile.cut(picture).transpose(2, 0, 1)), scale) for tile in plan.tiles
+        network(np.ascontiguousarray(tile.cut(pixels).transpose(2, 0, 1)), scale) for tile in plan.tiles
     )
-    return np.concatenate(list(join(plan, outputs, scale)), axis=1)
+    return np.concatenate(list(join_tiles(plan, outputs, scale)), axis=1)
 
 
 @given(width=sides, height=sides, tile=st.integers(1, 40), pad=st.integers(0, 12))
@@ -54,12 +54,12 @@ def test_the_own_parts_of_the_tiles_cover_every_pixel_once(
 def test_tiles_of_what_needs_no_surroundings_join_to_the_whole(
     width: int, height: int, tile: int, pad: int, feather: int, scale: int
 ) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.float32)
     plan = plan_tiles(width, height, tile=tile, pad=pad, feather=min(feather, pad))
 
-    result = joined(plan, picture, scale, enlarge)
+    result = joined(plan, pixels, scale, enlarge)
 
-    np.testing.assert_allclose(result, enlarge(picture.transpose(2, 0, 1), scale), atol=1e-3)
+    np.testing.assert_allclose(result, enlarge(pixels.transpose(2, 0, 1), scale), atol=1e-3)
 
 
 @settings(max_examples=50)
@@ -74,12 +74,12 @@ def test_tiles_of_what_needs_no_surroundings_join_to_the_whole(
 def test_a_pad_as_large_as_the_receptive_field_joins_exactly(
     width: int, height: int, tile: int, radius: int, more: int, scale: int
 ) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (height, width, 1)).astype(np.float32)
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 1)).astype(np.float32)
     plan = plan_tiles(width, height, tile=tile, pad=radius + more, feather=0)
 
-    result = joined(plan, picture, scale, lambda block, scale: blur_and_enlarge(block, scale, radius))
+    result = joined(plan, pixels, scale, lambda block, scale: blur_and_enlarge(block, scale, radius))
 
-    np.testing.assert_array_equal(result, blur_and_enlarge(picture.transpose(2, 0, 1), scale, radius))
+    np.testing.assert_array_equal(result, blur_and_enlarge(pixels.transpose(2, 0, 1), scale, radius))
 
 
 def test_neighbours_that_disagree_are_blended_without_a_step() -> None:
@@ -87,7 +87,7 @@ def test_neighbours_that_disagree_are_blended_without_a_step() -> None:
     plan = plan_tiles(64, 8, tile=32, pad=16, feather=8)
     outputs = iter([np.zeros((1, 16, 96), np.float32), np.ones((1, 16, 96), np.float32)])
 
-    row = np.concatenate(list(join(plan, outputs, 2)), axis=1)[0, 0]
+    row = np.concatenate(list(join_tiles(plan, outputs, 2)), axis=1)[0, 0]
 
     assert row[0] == 0
     assert row[-1] == 1
@@ -105,7 +105,7 @@ def test_bands_come_as_soon_as_their_tiles_are_there() -> None:
             taken.append(number)
             yield np.zeros((1, 8, 8), np.float32)
 
-    bands = join(plan, outputs(), 1)
+    bands = join_tiles(plan, outputs(), 1)
     next(bands)
 
     assert taken == [0]
