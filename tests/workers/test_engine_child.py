@@ -16,7 +16,7 @@ from PIL import Image
 
 from domain.errors import InvalidImage
 from domain.sizing import Size, Sizing
-from workers import engine_child
+from workers import engine_child, engine_process
 from workers.engine.errors import ManifestError, UnknownDevice, UnknownModel
 from workers.engine.protocol import MetadataPolicy
 from workers.engine_child import (
@@ -208,10 +208,10 @@ def little_memory(large_tiles: EngineOptions, monkeypatch: pytest.MonkeyPatch) -
     with EngineChild(large_tiles) as child:
         child.start()
         bound = psutil.Process(child.pid).memory_info().vms // 1024 + room * 1024
-    command = engine_child._command
+    command = engine_process.engine_command
     monkeypatch.setattr(
-        engine_child,
-        "_command",
+        engine_process,
+        "engine_command",
         lambda options: ["sh", "-c", f'ulimit -v {bound} && exec "$0" "$@"', *command(options)],
     )
 
@@ -265,7 +265,7 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
 
     beats = []
     with EngineChild(OPTIONS, stall_seconds=1.5) as child:
-        with pytest.raises(EngineLost, match="said nothing"):
+        with pytest.raises(EngineLost, match="sent no message"):
             upscale(child, long_job, on_progress=stop, keep_going=lambda: beats.append(1) is None)
 
         # The lease must be renewed while nothing comes from the child.
@@ -362,7 +362,7 @@ def test_smaller_tiles_are_smaller_than_those_of_the_model_at_work(
 MODEL_LOADING_PROGRAM = """
 import time
 hello = ('{"type": "hello", "device": "cpu", "device_name": "", "model": "one", "versions": {}, '
-    '"tile_side": 200, "slowest_seconds": 0.001, "set_aside": []}')
+    '"tile_side": 200, "slowest_seconds": 0.001, "excluded_devices": []}')
 ready = '{"type": "ready", "tile_side": 200, "slowest_seconds": %s}'
 print(hello, flush=True)
 input()
@@ -370,7 +370,7 @@ print('{"type": "loading"}', flush=True)
 time.sleep(1)
 print(ready, flush=True)
 time.sleep(1)
-print('{"type": "refused", "sentence": "the end"}', flush=True)
+print('{"type": "invalid_image", "message": "the end"}', flush=True)
 """
 
 
@@ -380,9 +380,9 @@ def test_a_model_may_take_its_time_to_load_and_afterwards_as_much_as_it_says_it_
 ) -> None:
     monkeypatch.setattr(engine_child, "STALL_FLOOR_SECONDS", 0.5)
     program = MODEL_LOADING_PROGRAM % slowest_seconds
-    monkeypatch.setattr(engine_child, "_command", lambda _options: [sys.executable, "-c", program])
+    monkeypatch.setattr(engine_process, "engine_command", lambda _options: [sys.executable, "-c", program])
 
-    with EngineChild(OPTIONS) as child, pytest.raises(error, match=r"said nothing for 0\.5 s|the end"):
+    with EngineChild(OPTIONS) as child, pytest.raises(error, match=r"sent no message for 0\.5 s|the end"):
         upscale(child, job)
 
 
@@ -400,7 +400,7 @@ def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
 
     with EngineChild(OPTIONS) as child:
         limit = stall_limit(child.start().slowest_seconds)
-        with pytest.raises(EngineLost, match=f"said nothing for {limit:.3g} s"):
+        with pytest.raises(EngineLost, match=f"sent no message for {limit:.3g} s"):
             upscale(child, long_job, on_progress=stop)
 
         assert wait_until(lambda: has_ended(stopped[0]))
@@ -430,10 +430,10 @@ _run()
 def test_a_device_that_answers_a_picture_with_black_is_at_fault(
     child: EngineChild, job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = engine_child._command
+    command = engine_process.engine_command
     monkeypatch.setattr(
-        engine_child,
-        "_command",
+        engine_process,
+        "engine_command",
         lambda options: [sys.executable, "-c", BLACK_UNLESS_SQUARE, *command(options)[3:]],
     )
 

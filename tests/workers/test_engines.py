@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 from domain.sizing import Sizing
-from workers import engine_child
-from workers.engine.errors import NoSoundDevice, UnknownDevice, WeightsError
+from workers import engine_child, engine_process
+from workers.engine.errors import NoUsableDevice, UnknownDevice, WeightsError
 from workers.engine.protocol import EngineOptions
-from workers.engine_child import EngineJob, chosen_devices
+from workers.engine_child import EngineJob
+from workers.engine_queries import chosen_devices, engine_report
 from workers.engines import reserve_engine, start_engines
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 FAST = "realesr-animevideov3"
 
 FAILING_PROGRAM = (
-    'print(\'{"type": "unusable", "code": "no_sound_device", "sentence": "A card fails its self-test."}\')'
+    'print(\'{"type": "unusable", "code": "no_usable_device", "message": "A card fails its self-test."}\')'
 )
 MISSING_FILES_PROGRAM = (
-    'print(\'{"type": "unusable", "code": "weights_error", "sentence": "A file is damaged."}\')'
+    'print(\'{"type": "unusable", "code": "weights_error", "message": "A file is damaged."}\')'
 )
 CRASHING_PROGRAM = "import os; os.abort()"
 SILENT_PROGRAM = "import time; time.sleep(600)"
@@ -36,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def with_cards(**programs: str) -> None:
         cards = {f"vulkan:{name[4:]}": program for name, program in programs.items()}
-        real = engine_child._command
+        real = engine_process.engine_command
 
         def command(options: EngineOptions) -> list[str]:
             if options.device in cards:
@@ -46,7 +47,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             ids = list(cards) if options.device == "auto" else options.device.split(",")
             return [sys.executable, "-c", f"print({json.dumps({'type': 'devices', 'ids': ids})!r})"]
 
-        monkeypatch.setattr(engine_child, "_command", command)
+        monkeypatch.setattr(engine_process, "engine_command", command)
 
     return with_cards
 
@@ -67,7 +68,7 @@ def test_a_device_that_fails_at_the_start_leaves_the_others_working(
     machine(card0=fault)
 
     assert devices(EngineOptions("vulkan:0,cpu")) == ["cpu"]
-    assert "A device is set aside" in caplog.text
+    assert "device_excluded" in caplog.text
 
 
 def test_a_device_that_never_answers_is_set_aside(
@@ -76,9 +77,9 @@ def test_a_device_that_never_answers_is_set_aside(
     machine(card0=SILENT_PROGRAM, card1=SILENT_PROGRAM)
     monkeypatch.setattr(engine_child, "START_SECONDS", 0.5)
 
-    with pytest.raises(NoSoundDevice):
+    with pytest.raises(NoUsableDevice):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
-    assert "vulkan:0 cannot be started: the engine said nothing for 0.5 s" in caplog.text
+    assert "vulkan:0 cannot be started: the engine sent no message for 0.5 s" in caplog.text
 
 
 def test_when_every_card_fails_that_auto_would_take_the_cpu_steps_in(machine: Any) -> None:
@@ -90,13 +91,13 @@ def test_when_every_card_fails_that_auto_would_take_the_cpu_steps_in(machine: An
 def test_when_every_device_fails_that_was_named_there_is_no_engine(machine: Any) -> None:
     machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
-    with pytest.raises(NoSoundDevice, match="vulkan:0, vulkan:1"):
+    with pytest.raises(NoUsableDevice, match="vulkan:0, vulkan:1"):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
 
 
 # A child without a device: ready at once, and nothing else.
 READY_PROGRAM = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
-'"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "set_aside": []}', flush=True); input()"""
+'"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "excluded_devices": []}', flush=True); input()"""
 
 
 def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else(machine: Any) -> None:
@@ -166,5 +167,5 @@ def test_several_devices_are_as_many_children_that_do_the_same_work(image_file: 
 
 
 def _software_devices() -> list[str]:
-    report = engine_child.engine_report(EngineOptions(model=FAST))
+    report = engine_report(EngineOptions(model=FAST))
     return [device.id for device in report.devices if device.kind == "software Vulkan"]

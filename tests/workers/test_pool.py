@@ -76,7 +76,7 @@ def test_an_engine_that_is_set_aside_is_lent_to_nobody(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
     assert pool.acquire(1) is first
-    assert pool.set_aside(first)
+    assert pool.remove(first)
     pool.release(first)
 
     for image_id in (2, 3):
@@ -95,7 +95,7 @@ def test_an_image_waits_for_no_engine_that_is_gone(
 
     with ThreadPoolExecutor(1) as others:
         waiting = others.submit(pool.acquire, 7)
-        assert pool.set_aside(second)
+        assert pool.remove(second)
         assert waiting.result(timeout=10) is first
 
 
@@ -105,17 +105,17 @@ def test_the_reserve_steps_in_for_the_last_engine_and_is_the_last_itself(
     pool = EnginePool([first], reserve=second)
     assert pool.acquire(1) is first
 
-    assert pool.set_aside(first)
+    assert pool.remove(first)
     pool.release(first)
 
     assert pool.acquire(1) is second
-    assert not pool.set_aside(second)
+    assert not pool.remove(second)
 
 
 def test_the_last_engine_is_never_set_aside(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
-    assert pool.set_aside(second)
+    assert pool.remove(second)
 
-    assert not pool.set_aside(first)
+    assert not pool.remove(first)
     assert pool.acquire(1) is first

@@ -24,7 +24,7 @@ from domain.services import Policy, Services
 from domain.sizing import Size, Sizing
 from uprez.settings import load_settings
 from workers import engine_child, upscaling
-from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoSoundDevice
+from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoUsableDevice
 from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
@@ -276,14 +276,14 @@ def test_a_worker_without_an_engine_hands_back_and_ends(
     waiting = row(real_services, image)
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
     assert ended.calls == 1
-    assert str(upscaling.broken_by) == "The card is gone."
+    assert str(upscaling.fatal_error) == "The card is gone."
     assert queue.take() == [image.id]
 
 
 def test_an_engine_that_is_gone_leaves_the_others_working(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
-    upscaling = upscaling_with(BrokenEngine(NoSoundDevice("The card is gone.")), InstantEngine())
+    upscaling = upscaling_with(BrokenEngine(NoUsableDevice("The card is gone.")), InstantEngine())
     first, second = submit(png), submit(png)
 
     upscaling.upscale(first.id)
@@ -293,7 +293,7 @@ def test_an_engine_that_is_gone_leaves_the_others_working(
     upscaling.upscale(second.id)
 
     assert [row(real_services, image).status for image in (first, second)] == [Status.COMPLETED] * 2
-    assert (ended.calls, upscaling.broken_by) == (0, None)
+    assert (ended.calls, upscaling.fatal_error) == (0, None)
 
 
 def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_aside(
@@ -337,14 +337,14 @@ def test_the_only_engine_is_not_set_aside_for_one_wrong_answer(
     upscaling.upscale(image.id)
 
     assert row(real_services, image).job.lost == 1
-    assert (ended.calls, upscaling.broken_by) == (0, None)
+    assert (ended.calls, upscaling.fatal_error) == (0, None)
 
 
 def test_an_image_that_one_engine_loses_is_tried_on_another(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any
 ) -> None:
     image = submit(png)
-    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine said nothing")), InstantEngine())
+    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine sent no message")), InstantEngine())
 
     upscaling.upscale(image.id)
     upscaling.upscale(image.id)
@@ -498,7 +498,7 @@ def test_a_result_of_which_nothing_can_be_learned_stays(
 
     (original, result) = stored_keys()
     assert original == image.original_key
-    assert f"its result {result} stays" in caplog.text
+    assert f"result_file_kept image_id={image.id} key={result}" in caplog.text
 
 
 def test_a_late_message_does_nothing(
@@ -558,7 +558,7 @@ def test_a_lost_attempt_is_made_again_with_the_same_model(
 
     def lose_the_first() -> None:
         if len(engine.jobs) == 1:
-            raise EngineLost("the engine said nothing")
+            raise EngineLost("the engine sent no message")
 
     engine = RecordingEngine(lose_the_first)
     worker = Upscaling(services, [engine], tmp_path / "work", ended)

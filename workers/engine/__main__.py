@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from workers.engine.model_cache import ModelCache
     from workers.engine.start import Engine
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # The API and the database share the machine and answer in milliseconds; pictures take seconds.
 NICENESS = 10
@@ -62,7 +62,7 @@ def main() -> int:
         arguments.precision,
         arguments.memory_mb,
         MetadataPolicy(arguments.metadata),
-        arguments.kept,
+        arguments.network_cache,
         arguments.models,
     )
     if arguments.report or arguments.devices:
@@ -92,7 +92,7 @@ class _JobLoop:
         try:
             models = ModelCache(options)
         except EngineUnusable as error:
-            self._send("unusable", code=error.code, sentence=str(error))
+            self._send("unusable", code=error.code, message=str(error))
             return EXIT_UNUSABLE
         self._send_hello(models.engine_for(None, lambda: None))
         while True:
@@ -110,7 +110,7 @@ class _JobLoop:
             versions=versions(),
             tile_side=engine.tile_side,
             slowest_seconds=engine.slowest_seconds,
-            set_aside=engine.set_aside,
+            excluded_devices=engine.excluded_devices,
         )
 
     def _read_messages(self) -> None:
@@ -147,17 +147,17 @@ class _JobLoop:
         except EngineCancelled:
             self._send("cancelled")
         except ModelUnusable as error:
-            self._send("model_unusable", sentence=str(error))
+            self._send("model_unusable", message=str(error))
         except InvalidImage as error:
-            self._send("refused", sentence=str(error))
+            self._send("invalid_image", message=str(error))
         except TileTooLarge as error:
-            self._send("too_large", sentence=str(error))
+            self._send("tile_too_large", message=str(error))
         except DeviceFault as error:
             # A device is judged by the model it was started with: another one may be too large for it.
-            self._send("faulty" if models.is_default(job.model) else "failed", sentence=str(error))
+            self._send("device_faulty" if models.is_default(job.model) else "failed", message=str(error))
         except Exception as error:
-            log.exception("the job failed")
-            self._send("failed", sentence=f"{type(error).__name__}: {error}")
+            _log.exception("the job failed")
+            self._send("failed", message=f"{type(error).__name__}: {error}")
         else:
             self._send(
                 "done",
@@ -183,7 +183,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--precision")
     parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
-    parser.add_argument("--kept", type=Path)
+    parser.add_argument("--network-cache", type=Path)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--devices", action="store_true")
@@ -201,7 +201,7 @@ def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, 
     try:
         output.write(to_line(query(options)))
     except EngineUnusable as error:
-        output.write(to_line({"type": "unusable", "code": error.code, "sentence": str(error)}))
+        output.write(to_line({"type": "unusable", "code": error.code, "message": str(error)}))
     output.flush()
 
 
@@ -225,7 +225,7 @@ def _run() -> NoReturn:
     except SystemExit as exit_request:  # argparse's: 0 after --help, 2 for what it does not know
         code = exit_request.code if isinstance(exit_request.code, int) else 1
     except Exception:
-        log.exception("the engine broke")
+        _log.exception("the engine broke")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

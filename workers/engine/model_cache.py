@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workers.engine.protocol import EngineOptions
     from workers.engine.start import Engine
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ModelCache:
@@ -62,7 +62,7 @@ class ModelCache:
         except EngineUnusable as error:
             if self.is_default(model.name):
                 raise
-            log.warning("%s is refused: %s", model.name, error)
+            _log.warning("%s is refused: %s", model.name, error)
             raise ModelUnusable(f"The model {model.name} cannot be used at present.") from error
 
     def _prepared(self, model: Model) -> Engine:
@@ -72,6 +72,6 @@ class ModelCache:
             if not self._loaded:
                 # Not TileTooLarge: to a model that cannot even be loaded, smaller tiles are no help.
                 raise DeviceFault(str(fault)) from fault
-            log.warning("%s is tried again without the others: %s", model.name, fault)
+            _log.warning("%s is tried again without the others: %s", model.name, fault)
         self._loaded.clear()  # their memory may be what is missing
         return self._prepared(model)

@@ -70,7 +70,7 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EngineHello:
-    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how.
+    """What a child that is ready works with; ``excluded_devices`` says which devices failed their self-test and how.
 
     ``slowest_seconds``: the longest that this device, as measured just now, works without a word.
     """
@@ -81,7 +81,7 @@ class EngineHello:
     versions: dict[str, str]
     tile_side: int
     slowest_seconds: float
-    set_aside: tuple[str, ...] = ()
+    excluded_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def hello_from_message(message: Message) -> EngineHello:
         versions=message["versions"],
         tile_side=message["tile_side"],
         slowest_seconds=message["slowest_seconds"],
-        set_aside=tuple(message["set_aside"]),
+        excluded_devices=tuple(message["excluded_devices"]),
     )
 
 

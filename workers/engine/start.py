@@ -9,7 +9,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import TYPE_CHECKING
 
-from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
+from workers.engine.errors import DeviceFault, EngineUnusable, NoUsableDevice
 from workers.engine.inference.calibration import tile_seconds
 from workers.engine.inference.device import choose_devices, cpu_device
 from workers.engine.inference.loaded_model import LoadedModel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.engine.inference.models import Model
     from workers.engine.protocol import EngineOptions
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SOFTWARE_TILE = 96  # software Vulkan works on whole tiles, in the main memory
 GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one joined
@@ -34,7 +34,7 @@ GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one
 
 @dataclass(frozen=True)
 class Engine:
-    """Ready to work. ``set_aside`` holds a sentence for each device that failed its self-test.
+    """Ready to work. ``excluded_devices`` holds a sentence for each device that failed its self-test.
 
     ``slowest_seconds`` is how long this device took for a tile or a stage of it, or for loading the model, whichever
     is more.
@@ -44,7 +44,7 @@ class Engine:
     tile_side: int
     tile_threads: int
     slowest_seconds: float
-    set_aside: tuple[str, ...] = ()
+    excluded_devices: tuple[str, ...] = ()
 
 
 def start_engine(
@@ -61,16 +61,16 @@ def start_engine(
     devices = choose_devices(options.device)
     if options.device == AUTO and cpu_device() not in devices:
         devices.append(cpu_device())
-    set_aside: list[str] = []
+    excluded_devices: list[str] = []
     for device in devices:
         try:
             engine = prepare(options, choose_model(options.model, device, known), device, folder)
         except DeviceFault as fault:
-            log.warning("set aside: %s", fault)
-            set_aside.append(str(fault))
+            _log.warning("set aside: %s", fault)
+            excluded_devices.append(str(fault))
             continue
-        return replace(engine, set_aside=tuple(set_aside))
-    raise NoSoundDevice(f"No device can be used. {' '.join(set_aside)}")
+        return replace(engine, excluded_devices=tuple(excluded_devices))
+    raise NoUsableDevice(f"No device can be used. {' '.join(excluded_devices)}")
 
 
 def known_models(options: EngineOptions) -> Mapping[str, Model]:

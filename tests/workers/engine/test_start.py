@@ -40,7 +40,7 @@ def test_a_device_that_fails_its_self_test_is_set_aside_and_the_cpu_steps_in(bro
 
     assert engine.model.device == cpu_device()
     assert engine.model.model is ANIMEVIDEO
-    assert engine.set_aside == ("vulkan:0 (Broken card) fails its self-test",)
+    assert engine.excluded_devices == ("vulkan:0 (Broken card) fails its self-test",)
 
 
 def test_a_device_that_was_asked_for_is_not_replaced_by_another(broken_card: None) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from own_models import sha256, write_own_model
 
-from workers.engine.errors import ManifestError, NoSoundDevice
+from workers.engine.errors import ManifestError, NoUsableDevice
 from workers.engine.inference import self_test
 from workers.engine.inference.device import list_devices
 from workers.engine.protocol import EngineOptions
@@ -154,5 +154,5 @@ def test_an_operators_model_must_give_on_a_gpu_what_it_gives_on_the_cpu(
     assert start_engine(EngineOptions(found[0], "mine", models=tmp_path)).model.device.id == found[0]
 
     monkeypatch.setattr(self_test, "MIN_AGREEMENT_DB", self_test.IDENTICAL_DB + 1)
-    with pytest.raises(NoSoundDevice, match=f"{found[0]} .* fails its self-test with mine-x2"):
+    with pytest.raises(NoUsableDevice, match=f"{found[0]} .* fails its self-test with mine-x2"):
         start_engine(EngineOptions(found[0], "mine", models=tmp_path))
