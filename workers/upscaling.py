@@ -234,10 +234,10 @@ class Upscaling:
         _log.info("image_completed image_id=%d seconds=%.2f", image.id, result.seconds)
 
     def _complete(self, image: Image, result: Result) -> bool | None:
-        """Complete the row and return whether this attempt still had it; None if the database never
-        responded.
+        """Complete the row and return whether this attempt still had the image.
 
-        A database that is busy for seconds must not cost minutes of work, so there are several tries.
+        Return None if the database never responded. A database that is busy for seconds must not cost minutes
+        of work, so there are several tries.
         """
         for delay in _FINISH_RETRY_SECONDS:
             try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAST = "realesr-animevideov3"
 
 FAILING_PROGRAM = (
-    'print(\'{"type": "unusable", "code": "no_usable_device", "message": "A card fails its self-test."}\')'
+    'print(\'{"type": "unusable", "code": "no_usable_device", "message": "A GPU fails its self-test."}\')'
 )
 MISSING_FILES_PROGRAM = (
     'print(\'{"type": "unusable", "code": "weights_error", "message": "A file is damaged."}\')'
@@ -33,7 +33,9 @@ SILENT_PROGRAM = "import time; time.sleep(600)"
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine with a CPU, which is real, and cards; each card's child is a program that does what it says."""
+    """Return a function that simulates a machine with a real CPU and GPUs; a GPU's child runs the given
+    program.
+    """
 
     def with_cards(**programs: str) -> None:
         cards = {f"vulkan:{name[4:]}": program for name, program in programs.items()}
@@ -62,7 +64,7 @@ def devices(options: EngineOptions, **others: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", [FAILING_PROGRAM, CRASHING_PROGRAM])
-def test_a_device_that_fails_at_the_start_leaves_the_others_working(
+def test_device_failing_at_start_is_excluded(
     machine: Any, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine(card0=fault)
@@ -71,7 +73,7 @@ def test_a_device_that_fails_at_the_start_leaves_the_others_working(
     assert "device_excluded" in caplog.text
 
 
-def test_a_device_that_never_answers_is_set_aside(
+def test_silent_device_is_excluded(
     machine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine(card0=SILENT_PROGRAM, card1=SILENT_PROGRAM)
@@ -82,25 +84,25 @@ def test_a_device_that_never_answers_is_set_aside(
     assert "vulkan:0 cannot be started: the engine sent no message for 0.5 s" in caplog.text
 
 
-def test_when_every_card_fails_that_auto_would_take_the_cpu_steps_in(machine: Any) -> None:
+def test_auto_uses_the_cpu_when_every_gpu_fails(machine: Any) -> None:
     machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
     assert devices(EngineOptions()) == ["cpu"]
 
 
-def test_when_every_device_fails_that_was_named_there_is_no_engine(machine: Any) -> None:
+def test_no_engine_when_every_named_device_fails(machine: Any) -> None:
     machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
     with pytest.raises(NoUsableDevice, match="vulkan:0, vulkan:1"):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
 
 
-# A child without a device: ready at once, and nothing else.
+# A program that behaves like a child that is ready and then waits.
 READY_PROGRAM = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
 '"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "excluded_devices": []}', flush=True); input()"""
 
 
-def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else(machine: Any) -> None:
+def test_cpu_is_the_reserve_only_for_auto(machine: Any) -> None:
     machine(card0=READY_PROGRAM)
 
     for setting, expected in (("auto", True), ("vulkan:0,cpu", False)):
@@ -116,7 +118,7 @@ def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else
                 engine.close()
 
 
-def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:
+def test_damaged_files_raise_weights_error_and_stop_all(machine: Any) -> None:
     machine(card0=MISSING_FILES_PROGRAM)
     before = set(psutil.Process().children())
 
@@ -126,13 +128,13 @@ def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:
     assert set(psutil.Process().children()) <= before
 
 
-def test_a_device_that_is_not_there_is_no_engine() -> None:
+def test_unknown_device_fails_start() -> None:
     with pytest.raises(UnknownDevice, match="'vulkan:77'"):
         start_engines(EngineOptions("cpu,vulkan:77"))
 
 
 @pytest.mark.vulkan
-def test_auto_takes_no_software_device() -> None:
+def test_auto_chooses_no_software_device() -> None:
     software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
@@ -141,7 +143,7 @@ def test_auto_takes_no_software_device() -> None:
 
 
 @pytest.mark.vulkan
-def test_several_devices_are_as_many_children_that_do_the_same_work(image_file: Path, tmp_path: Path) -> None:
+def test_each_device_has_its_own_child(image_file: Path, tmp_path: Path) -> None:
     software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")

@@ -24,7 +24,7 @@ def pool(first: EngineChild, second: EngineChild) -> EnginePool:
     return EnginePool([first, second])
 
 
-def test_each_engine_is_lent_to_one_at_a_time(
+def test_engine_is_acquired_by_one_thread_at_a_time(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
     assert {pool.acquire(1), pool.acquire(2)} == {first, second}
@@ -36,7 +36,7 @@ def test_each_engine_is_lent_to_one_at_a_time(
         assert waiting.result(timeout=10) is first
 
 
-def test_an_image_that_was_lost_on_one_engine_waits_for_another(
+def test_lost_image_waits_for_another_engine(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
     assert (pool.acquire(7), pool.acquire(8)) == (first, second)
@@ -52,7 +52,7 @@ def test_an_image_that_was_lost_on_one_engine_waits_for_another(
         assert waiting.result(timeout=10) is second
 
 
-def test_it_does_not_wait_for_another_as_long_as_that_may_be_busy(
+def test_wait_for_another_engine_is_limited(
     pool: EnginePool, first: EngineChild, second: EngineChild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.pool.OTHER_ENGINE_SECONDS", 0.1)
@@ -63,7 +63,7 @@ def test_it_does_not_wait_for_another_as_long_as_that_may_be_busy(
     assert pool.acquire(7) is first
 
 
-def test_an_image_that_was_lost_on_every_engine_takes_any(pool: EnginePool, first: EngineChild) -> None:
+def test_image_lost_on_every_engine_gets_any_engine(pool: EnginePool, first: EngineChild) -> None:
     for _ in range(2):
         engine = pool.acquire(7)
         pool.record_lost(engine, 7)
@@ -72,9 +72,7 @@ def test_an_image_that_was_lost_on_every_engine_takes_any(pool: EnginePool, firs
     assert pool.acquire(7) is first
 
 
-def test_an_engine_that_is_set_aside_is_lent_to_nobody(
-    pool: EnginePool, first: EngineChild, second: EngineChild
-) -> None:
+def test_removed_engine_is_not_acquired(pool: EnginePool, first: EngineChild, second: EngineChild) -> None:
     assert pool.acquire(1) is first
     assert pool.remove(first)
     pool.release(first)
@@ -85,8 +83,8 @@ def test_an_engine_that_is_set_aside_is_lent_to_nobody(
         pool.release(engine)
 
 
-# Whoever waits for another engine than the one that is left would wait for ever.
-def test_an_image_waits_for_no_engine_that_is_gone(
+# A thread that waits for a removed engine would never continue.
+def test_image_does_not_wait_for_a_removed_engine(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
     assert (pool.acquire(7), pool.acquire(8)) == (first, second)
@@ -99,9 +97,7 @@ def test_an_image_waits_for_no_engine_that_is_gone(
         assert waiting.result(timeout=10) is first
 
 
-def test_the_reserve_steps_in_for_the_last_engine_and_is_the_last_itself(
-    first: EngineChild, second: EngineChild
-) -> None:
+def test_reserve_replaces_the_last_engine(first: EngineChild, second: EngineChild) -> None:
     pool = EnginePool([first], reserve=second)
     assert pool.acquire(1) is first
 
@@ -112,9 +108,7 @@ def test_the_reserve_steps_in_for_the_last_engine_and_is_the_last_itself(
     assert not pool.remove(second)
 
 
-def test_the_last_engine_is_never_set_aside(
-    pool: EnginePool, first: EngineChild, second: EngineChild
-) -> None:
+def test_last_engine_is_never_removed(pool: EnginePool, first: EngineChild, second: EngineChild) -> None:
     assert pool.remove(second)
 
     assert not pool.remove(first)

@@ -1,7 +1,7 @@
-"""The engine's process: jobs come in on stdin, answers go out on stdout, as ``protocol.py`` says.
+"""The engine's process: it reads jobs from stdin and writes messages to stdout, as ``protocol.py`` describes.
 
-``python -m workers.engine --report`` prints one JSON object about devices and models instead, ``--devices`` one
-with the devices to use.
+``python -m workers.engine --report`` prints one JSON object about devices and models and ends; ``--devices``
+prints one with the devices to use.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# The API and the database share the machine and answer in milliseconds; pictures take seconds.
+# The API and the database share the machine and respond in milliseconds; an image takes seconds.
 NICENESS = 10
 
 EXIT_UNUSABLE = 3
 
 
 def main() -> int:
+    """Parse the command line, respond to a query or process jobs, and return the exit status."""
     arguments = _parse(sys.argv[1:])
     output = _claim_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
@@ -68,8 +69,8 @@ def main() -> int:
     if arguments.report or arguments.devices:
         _respond(_report if arguments.report else _devices, options, output)
         return 0
-    # A signal to the whole group asks the worker to finish its work, which needs this process; when the
-    # worker is gone, stdin ends, and so does this.
+    # A signal to the whole group tells the worker to finish its jobs, for which it needs this process. When
+    # the worker has ended, stdin ends, and so does this process.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
@@ -78,6 +79,8 @@ def main() -> int:
 
 
 class _JobLoop:
+    """The loop that reads jobs, runs them one after the other and sends their messages."""
+
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
         self._jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -85,8 +88,9 @@ class _JobLoop:
         self._output_lock = threading.Lock()
 
     def run(self, options: EngineOptions) -> int:
+        """Load the model, then run jobs without end; return EXIT_UNUSABLE if the engine cannot start."""
         threading.Thread(target=self._read_messages, name="listen", daemon=True).start()
-        # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
+        # This import loads ncnn and drivers, which may print, so it comes after stdout was redirected.
         from workers.engine.model_cache import ModelCache  # noqa: PLC0415
 
         try:
@@ -121,7 +125,8 @@ class _JobLoop:
             else:
                 self._cancelled.clear()
                 self._jobs.put(message)
-        # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
+        # The parent has ended. Threads inside native code cannot be stopped, so the process ends without
+        # them.
         os._exit(0)
 
     def _run_job(self, models: ModelCache, message: Message, metadata: MetadataPolicy) -> None:
@@ -153,10 +158,11 @@ class _JobLoop:
         except TileTooLarge as error:
             self._send("tile_too_large", message=str(error))
         except DeviceFault as error:
-            # A device is judged by the model it was started with: another one may be too large for it.
+            # A device counts as faulty only with the model it was started with: another model may be too
+            # large for it.
             self._send("device_faulty" if models.is_default(job.model) else "failed", message=str(error))
-        except Exception as error:
-            _log.exception("the job failed")
+        except Exception as error:  # noqa: BLE001  # every failure must become a message
+            _log.exception("engine_job_failed")
             self._send("failed", message=f"{type(error).__name__}: {error}")
         else:
             self._send(
@@ -168,7 +174,7 @@ class _JobLoop:
             )
 
     def _send(self, message_type: str, **fields: Any) -> None:
-        # Heartbeats come from a thread of their own, and a line must stay in one piece.
+        # Heartbeats come from another thread, and each line must stay in one piece.
         with self._output_lock:
             self._output.write(to_line({"type": message_type, **fields}))
             self._output.flush()
@@ -191,13 +197,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _claim_stdout() -> BinaryIO:
-    """The real stdout, for answers alone; whatever native code prints from now on goes to stderr."""
+    """Return the real stdout, for messages only, and redirect what native code prints from now on to stderr."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return output
 
 
 def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, output: BinaryIO) -> None:
+    """Write the result of the query, or an ``unusable`` message, to ``output``."""
     try:
         output.write(to_line(query(options)))
     except EngineUnusable as error:
@@ -206,26 +213,29 @@ def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, 
 
 
 def _report(options: EngineOptions) -> Message:
-    from workers.engine.report import describe  # noqa: PLC0415 — loads ncnn, after stdout was taken
+    from workers.engine.report import describe  # noqa: PLC0415  # loads ncnn, so stdout must be redirected first
 
     return {"type": "report", **asdict(describe(options))}
 
 
 def _devices(options: EngineOptions) -> Message:
-    from workers.engine.inference.device import choose_devices  # noqa: PLC0415 — so does this
+    from workers.engine.inference.device import choose_devices  # noqa: PLC0415  # loads ncnn as well
 
     return {"type": "devices", "ids": [device.id for device in choose_devices(options.device)]}
 
 
 def _run() -> NoReturn:
-    """End without destructors: drivers like to crash in theirs, and Python waits for threads in native code."""
+    """Run ``main`` and end the process without destructors.
+
+    Some drivers crash in their destructors, and Python would wait for threads in native code.
+    """
     code = 1
     try:
         code = main()
-    except SystemExit as exit_request:  # argparse's: 0 after --help, 2 for what it does not know
+    except SystemExit as exit_request:  # argparse exits with 0 after --help and with 2 for unknown arguments
         code = exit_request.code if isinstance(exit_request.code, int) else 1
-    except Exception:
-        _log.exception("the engine broke")
+    except Exception:  # noqa: BLE001  # the process must end without destructors in every case
+        _log.exception("engine_failed")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_a_step_that_hangs_falls_silent_after_what_its_pixels_can_take(
+def test_heartbeats_stop_after_the_allowed_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     beats: list[None] = []
@@ -24,7 +24,7 @@ def test_a_step_that_hangs_falls_silent_after_what_its_pixels_can_take(
     assert len(beats) == 5
 
 
-def test_a_quick_step_says_nothing() -> None:
+def test_quick_step_sends_no_heartbeat() -> None:
     beats: list[None] = []
 
     with heartbeats(lambda: beats.append(None), 1):

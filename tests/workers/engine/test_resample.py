@@ -12,7 +12,7 @@ sides = st.integers(1, 90)
 
 
 @given(source=st.tuples(sides, sides), result=st.tuples(sides, sides), rows=st.integers(1, 40))
-def test_band_by_band_equals_the_whole_at_once(
+def test_bands_equal_resampling_the_whole(
     source: tuple[int, int], result: tuple[int, int], rows: int
 ) -> None:
     width, height = source
@@ -27,8 +27,8 @@ def test_band_by_band_equals_the_whole_at_once(
     np.testing.assert_allclose(joined, whole, atol=1e-4)
 
 
-def test_only_the_rows_that_are_still_needed_are_kept() -> None:
-    # Halving 1,000 rows that come ten at a time: the first result rows must not wait for the last.
+def test_resample_yields_rows_early() -> None:
+    # 1,000 rows come ten at a time and are halved: the first result rows must not wait for the last.
     seen = []
 
     def bands() -> object:

@@ -69,7 +69,7 @@ def pixels(path: Path) -> np.ndarray:
         (Sizing(target_width=49), (49, 41)),
     ],
 )
-def test_the_result_has_exactly_the_size_that_was_asked_for(
+def test_result_has_exactly_the_requested_size(
     sizing: Sizing, size: tuple[int, int], image_file: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
     target = tmp_path / "result.png"
@@ -82,7 +82,7 @@ def test_the_result_has_exactly_the_size_that_was_asked_for(
 
 
 @pytest.mark.parametrize("sizing", [Sizing(2), Sizing(3), Sizing(4), Sizing(target_width=113)])
-def test_it_is_the_network_that_works_and_it_shows_the_same_picture(
+def test_result_shows_the_same_image_better_than_lanczos(
     sizing: Sizing, crop: Image.Image, image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
     target = tmp_path / "result.png"
@@ -97,7 +97,7 @@ def test_it_is_the_network_that_works_and_it_shows_the_same_picture(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 53), (47, 1), (2, 3), (37, 41)])
-def test_the_oddest_sizes_work(
+def test_unusual_sizes_are_upscaled(
     size: tuple[int, int], coffee: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     source = saved(coffee.crop((300, 60, 300 + size[0], 60 + size[1])), tmp_path / "odd.png")
@@ -106,7 +106,7 @@ def test_the_oddest_sizes_work(
 
 
 @pytest.mark.parametrize("image_format", ImageFormat)
-def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
+def test_result_has_the_format_of_the_original(
     image_format: ImageFormat, crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     source = saved(crop, tmp_path / "misleading.txt", format=image_format.value)
@@ -118,7 +118,7 @@ def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
         assert image.size == (96, 80)
 
 
-def test_tiles_and_threads_change_no_byte(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_threads_do_not_change_the_result(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     results = []
     for threads in (1, 2, 3):
         upscale(image_file, tmp_path / "result.png", threads=threads)
@@ -127,9 +127,7 @@ def test_tiles_and_threads_change_no_byte(image_file: Path, tmp_path: Path, upsc
     assert results[0] == results[1] == results[2]
 
 
-def test_cutting_into_tiles_leaves_no_seam(
-    image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
-) -> None:
+def test_tiled_result_has_no_seam(image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr) -> None:
     upscale(image_file, tmp_path / "tiled.png", tile_side=16)
     upscale(image_file, tmp_path / "whole.png", tile_side=64)
 
@@ -138,7 +136,7 @@ def test_cutting_into_tiles_leaves_no_seam(
     assert np.abs(tiled - whole).max() <= 1
 
 
-def test_the_whole_picture_equals_what_the_network_alone_makes_of_it(
+def test_result_equals_the_network_output(
     crop: Image.Image,
     image_file: Path,
     tmp_path: Path,
@@ -169,7 +167,7 @@ def test_gray_stays_exactly_gray(mode: str, crop: Image.Image, tmp_path: Path, u
     ("image_format", "channels"),
     [("png", 1), ("png", 2), ("png", 3), ("png", 4), ("tiff", 1), ("tiff", 3), ("tiff", 4)],
 )
-def test_sixteen_bits_come_out_with_more_than_eight(
+def test_16bit_result_has_more_than_8_bits(
     image_format: str, channels: int, tmp_path: Path, upscale: Upscale
 ) -> None:
     slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48, 1).repeat(channels, axis=2)
@@ -186,9 +184,7 @@ def test_sixteen_bits_come_out_with_more_than_eight(
         assert abs(int(result[..., channel].mean()) - int(slope.mean())) < 2000
 
 
-def test_every_page_of_a_tiff_keeps_its_own_depth(
-    crop: Image.Image, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_tiff_pages_keep_their_depth(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     random = np.random.default_rng(0)
     pages = [random.integers(0, 65_536, (9, 11, channels), dtype=np.uint16) for channels in (3, 1, 4)]
     images = iter((image, Metadata()) for image in (*pages, crop))
@@ -206,10 +202,8 @@ def test_every_page_of_a_tiff_keeps_its_own_depth(
     assert all((result % 257 != 0).any() for result in results[:3])
 
 
-def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
-    tmp_path: Path, upscale: Upscale
-) -> None:
-    # An orange disc whose transparent surroundings hide black, the colour that must not show.
+def test_alpha_edge_keeps_colour_and_flat_alpha_stays_flat(tmp_path: Path, upscale: Upscale) -> None:
+    # The transparent pixels around the orange disc hide black, which must not show.
     image = Image.new("RGBA", (64, 64))
     rows, columns = np.mgrid[0:64, 0:64]
     inside = (rows - 31.5) ** 2 + (columns - 31.5) ** 2 < 20**2
@@ -228,7 +222,7 @@ def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
     assert alpha.mean() / 255 == pytest.approx(inside.mean(), abs=0.01)
 
 
-def test_half_transparent_glass_shows_no_borders_of_tiles(tmp_path: Path, upscale: Upscale) -> None:
+def test_half_transparent_area_shows_no_tile_borders(tmp_path: Path, upscale: Upscale) -> None:
     values = np.full((60, 160, 4), 128, np.uint8)
     rows, columns = np.mgrid[0:60, 0:160]
     distance = np.hypot(rows - 29.5, columns - 39.5)
@@ -242,9 +236,7 @@ def test_half_transparent_glass_shows_no_borders_of_tiles(tmp_path: Path, upscal
     assert alpha[58:62, 78:82].min() == 255
 
 
-def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
-    crop: Image.Image, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_opaque_alpha_stays_opaque(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     upscale(
         saved(crop.convert("RGBA"), tmp_path / "opaque.png"),
         tmp_path / "result.png",
@@ -254,9 +246,7 @@ def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
     assert (pixels(tmp_path / "result.png")[..., 3] == 255).all()
 
 
-def test_a_picture_that_lies_on_its_side_is_measured_upright(
-    crop: Image.Image, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_rotated_image_is_measured_upright(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     source = saved(crop, tmp_path / "side.jpg", exif=exif)
@@ -273,7 +263,7 @@ def test_progress_counts_every_tile(image_file: Path, tmp_path: Path, upscale: U
 
 
 @pytest.mark.parametrize(("step", "number"), [("encode", 4), ("_fill_transparent", 0)])
-def test_a_slow_step_keeps_saying_where_it_is(
+def test_slow_step_sends_heartbeats(
     step: str,
     number: int,
     image_file: Path,
@@ -302,10 +292,8 @@ def test_a_slow_step_keeps_saying_where_it_is(
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
-# A tile of a deep network takes many seconds: somebody waits for a sign of life, or wants it no more.
-def test_within_a_slow_tile_the_job_says_where_it_is_and_can_be_cancelled(
-    image_file: Path, tmp_path: Path
-) -> None:
+# A tile of a deep network takes many seconds: the job must send heartbeats and stay cancellable.
+def test_slow_tile_reports_stages_and_can_be_cancelled(image_file: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     options = {
         "caps": Caps(),
@@ -326,14 +314,14 @@ def test_within_a_slow_tile_the_job_says_where_it_is_and_can_be_cancelled(
     assert calls == [(done, stages) for done in (*range(stages), stages - 1, stages)]
 
 
-# Its colour goes through the network, and then its transparency: the stages of one tile come twice.
-def test_progress_never_goes_back_in_a_picture_with_transparency(crop: Image.Image, tmp_path: Path) -> None:
+# Colour and transparency run through the network one after the other, so the stages of one tile come twice.
+def test_progress_never_decreases_with_transparency(crop: Image.Image, tmp_path: Path) -> None:
     crop = crop.resize((24, 20))
     crop.putalpha(crop.convert("L"))
     calls: list[tuple[int, int]] = []
 
     upscale_file(
-        saved(crop, tmp_path / "picture.png"),
+        saved(crop, tmp_path / "image.png"),
         tmp_path / "x.png",
         Sizing(4),
         caps=Caps(),
@@ -348,9 +336,7 @@ def test_progress_never_goes_back_in_a_picture_with_transparency(crop: Image.Ima
     assert calls[-1] == (80, 80)
 
 
-def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
-    image_file: Path, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_cancelled_job_stops_between_tiles(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[int] = []
 
     with pytest.raises(EngineCancelled):
@@ -376,7 +362,7 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
         ("webp", Sizing(target_width=101), Caps(max_side=100), "A result can .* 100 pixels on a side"),
     ],
 )
-def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_question(
+def test_result_over_caps_is_rejected_before_tiles(
     image_format: str,
     sizing: Sizing,
     caps: Caps,
@@ -385,17 +371,19 @@ def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_que
     tmp_path: Path,
     upscale: Upscale,
 ) -> None:
-    source = saved(crop, tmp_path / "picture", format=image_format)
+    source = saved(crop, tmp_path / "image", format=image_format)
 
     with pytest.raises(InvalidImage, match=message):
         upscale(source, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked"))
 
 
-# --- several pictures in one file
+# --- several images in one file
 
 
 def moving(crop: Image.Image, mode: str) -> list[Image.Image]:
-    """A piece of a photograph that goes to the right, then stays, over a photograph or over nothing."""
+    """Return frames of a piece of a photograph that moves, then stays, on a photograph or a transparent
+    canvas.
+    """
     frames = []
     for left in (0, 14, 28, 28):
         frame = crop.convert(mode) if mode == "RGB" else Image.new(mode, crop.size)
@@ -405,7 +393,7 @@ def moving(crop: Image.Image, mode: str) -> list[Image.Image]:
 
 
 def read_composed(path: Path) -> list[np.ndarray]:
-    """``(H, W, 4)`` for each frame, all zeros where nothing is."""
+    """Return ``(H, W, 4)`` for each frame, with zeros for transparent pixels."""
     with Image.open(path) as image:
         frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
     for frame in frames:
@@ -415,7 +403,7 @@ def read_composed(path: Path) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("image_format", ["gif", "png", "webp"])
-def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_own(
+def test_frame_equals_its_upscaling_as_a_single_image(
     image_format: str, mode: str, crop: Image.Image, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
     first, *others = moving(crop, mode)
@@ -452,12 +440,12 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
 
 
 @pytest.mark.parametrize("image_format", ["gif", "png"])
-def test_frames_that_are_equal_come_out_equal(
+def test_equal_frames_have_equal_results(
     image_format: str, crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     frames = moving(crop, "RGB")
     images = ((image, Metadata()) for image in (*frames, frames[0]))
-    # Pillow would make one frame of equal ones.
+    # Pillow would merge equal frames.
     encode_frames(images, Encoding(ImageFormat(image_format)), Timing((40,) * 5, 0), tmp_path / "source")
 
     upscale(tmp_path / "source", tmp_path / "result")
@@ -475,7 +463,7 @@ def animation(crop: Image.Image, tmp_path: Path) -> Path:
     return saved(first, tmp_path / "moving.png", save_all=True, append_images=others[:2], duration=40)
 
 
-def test_every_page_grows_as_the_first_does(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
+def test_pages_grow_by_the_factor_of_the_first(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     pages = [crop, crop.convert("L").crop((0, 0, 20, 33)), crop.convert("RGBA").crop((0, 0, 31, 9))]
     source = saved(pages[0], tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
 
@@ -503,7 +491,7 @@ def test_progress_counts_the_tiles_of_all_frames(animation: Path, tmp_path: Path
     assert set(seen) == {(done, 12) for done in range(13)}
 
 
-def test_a_slow_encoder_of_frames_keeps_saying_where_it_is(
+def test_slow_frame_encoder_sends_heartbeats(
     animation: Path, tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -529,9 +517,7 @@ def test_a_slow_encoder_of_frames_keeps_saying_where_it_is(
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
-    animation: Path, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_cancelled_animation_leaves_no_file(animation: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[int] = []
 
     with pytest.raises(EngineCancelled):
@@ -555,7 +541,7 @@ def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
         (Sizing(target_width=101), Caps(max_side=100), "100 pixels on a side"),
     ],
 )
-def test_an_animation_over_the_caps_is_refused_before_any_work(
+def test_animation_over_caps_is_rejected_before_tiles(
     sizing: Sizing, caps: Caps, message: str, animation: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
     with pytest.raises(InvalidImage, match=message):
@@ -564,7 +550,7 @@ def test_an_animation_over_the_caps_is_refused_before_any_work(
         )
 
 
-def test_an_operator_may_allow_more_than_we_do(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_caps_may_exceed_the_defaults(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     upscaled = upscale(
         image_file,
         tmp_path / "result.png",

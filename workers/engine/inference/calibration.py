@@ -1,4 +1,4 @@
-"""How long a tile takes here: measured once at the start, so that a hang can be told from a slow device."""
+"""Measure the time for a tile once at the start, so that a hang can be distinguished from a slow device."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from workers.engine.arrays import Floats
 
-# What a convolution costs grows with the pixels, so a part of a tile tells what all of it takes; a small part
-# tells too much, because each call has a cost of its own. That errs on the patient side.
+# The cost of a convolution grows with the pixels, so a part of a tile is enough to estimate the whole. A
+# small part gives a value that is too high, because each call has a fixed cost; the limit for a hang is then
+# longer.
 FIRST_MEASURED_SIDE = 32
-MIN_MEASURED_SECONDS = (
-    0.01  # a command waits for this before its one picture, and only orders of magnitude matter
-)
+MIN_MEASURED_SECONDS = 0.01  # a command waits for this before its image; an order of magnitude is enough
 
 
 def tile_seconds(network: Callable[[Floats], Floats], side: int, at_once: int) -> float:
-    """How long tiles of ``side`` × ``side`` pixels, pad included, take with ``at_once`` of them on their way.
+    """Return the time that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take, pad included.
 
-    A slow device is shown a part of such tiles, and the rest is reckoned by pixels. Raises DeviceFault.
+    On a slow device only a part of the tiles is measured, and the rest is extrapolated by pixels. Raise
+    DeviceFault.
     """
     measured_side = min(FIRST_MEASURED_SIDE, side)
     with ThreadPoolExecutor(at_once) as pool:

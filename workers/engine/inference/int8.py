@@ -1,11 +1,11 @@
-"""Networks in 8 bits, made from the shipped ones when first needed and kept in a folder.
+"""Networks in 8 bits, converted from the shipped ones when first needed and kept in a folder.
 
-ncnn computes a convolution in integers when the layer says so: the weights of each filter have a scale of their
-own, but all channels of its input share one. A dense block reads channels of very different ranges, and the
-narrow ones would be lost in it. So they are evened out first: what a filter makes is divided by a factor and
-what reads it is multiplied, which leaves the network's answer as it was, because a leaky ReLU keeps factors
-(cross-layer equalization, https://arxiv.org/abs/1906.04721; the factor that shares the loss between inputs and
-weights is that of SmoothQuant, https://arxiv.org/abs/2211.10438).
+ncnn computes a convolution in integers if the layer says so: each filter's weights have their own scale, but
+all channels of its input share one. A dense block reads channels of very different ranges, and the narrow
+ones would lose their precision. So the channels are equalized first: the output of a filter is divided by a
+factor and the weights that read it are multiplied by it. The network's output stays the same, because a leaky
+ReLU preserves factors (cross-layer equalization, https://arxiv.org/abs/1906.04721; the factor that shares the
+loss between inputs and weights is that of SmoothQuant, https://arxiv.org/abs/2211.10438).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
     Observe = Callable[[Sequence[Floats], Sequence[str]], Iterator[list[Floats]]]
 
-_VERSION = 1  # of the recipe: another one makes all files anew
+_VERSION = 1  # of the conversion: a new version converts all networks again
 _FP16_TAG = 0x01306B47
 _FP32_TAG = 0
 _INT8_TAG = 0x000D4B38
 _LARGEST = 127
 _DIGEST_BYTES = 32
 _KERNEL = 3
-_EPSILON = np.float32(1e-6)  # for channels that are always 0
+_EPSILON = np.float32(1e-6)  # avoids a division by 0 for channels that are always 0
 _ACTIVATION, _LEAKY_RELU = "9", "2"
 
 IMAGES = 3
@@ -49,8 +49,10 @@ IMAGE_SIDE = 64
 
 @dataclass
 class _Convolution:
+    """A convolution layer of a network with its weights."""
+
     layer: Layer
-    sources: tuple[str, ...]  # the blobs whose channels it reads, one after the other
+    sources: tuple[str, ...]  # the blobs whose channels it reads, in this order
     weights: Floats  # (filters, channels, 3, 3)
     bias: Floats
     is_quantized: bool
@@ -61,11 +63,11 @@ class _Convolution:
 
 
 def int8_network(network: Network, folder: Path, cache: Path, observe: Observe) -> tuple[str, Path]:
-    """The text of the ``.param`` and the path of the ``.bin`` of a network in 8 bits.
+    """Return the text of the ``.param`` and the path of the ``.bin`` of a network in 8 bits.
 
-    ``observe(images, names)`` is what the network in 32 bits makes of each picture, blob by blob. It is asked
-    only if ``cache`` does not hold the file yet, or holds a damaged one. Several processes may do this at once.
-    Raises WeightsError for weights of another kind, OSError.
+    ``observe(images, names)`` yields the named blobs that the 32-bit network computes for each image. It is
+    called only if ``cache`` does not hold the file, or holds a damaged one. Several processes may do this at
+    once. Raise WeightsError for weights of another kind, OSError.
     """
     param = folder / f"{network.stem}.param"
     stamp = hashlib.sha256(f"{_VERSION} {network}".encode()).hexdigest()[:16]
@@ -75,15 +77,16 @@ def int8_network(network: Network, folder: Path, cache: Path, observe: Observe) 
         content = _convert(network, folder, observe)
         with tempfile.NamedTemporaryFile(dir=cache, prefix=".", delete=False) as file:
             file.write(content + hashlib.sha256(content).digest())
-        os.replace(file.name, path)  # noqa: PTH105 — as one step, whoever else writes or reads it
+        os.replace(file.name, path)  # noqa: PTH105  # atomic for other processes that read or write it
     return _int8_param(param.read_text("ascii"), network), path
 
 
 def calibration_images() -> list[Floats]:
-    """``(3, 64, 64)`` RGB 0–1 each: noise with the spectrum of photographs, stripes with hard edges, a disc.
+    """Return ``(3, 64, 64)`` RGB 0–1 images for the calibration.
 
-    By a formula, because no photograph ships with us, and no worse: what they have to show is the range of
-    each channel. With these x4plus keeps 42.8 to 50 dB on six photographs, with three photographs 42.4 to 52.
+    They show noise with a photograph's spectrum, stripes with hard edges, and a disc. They come from a
+    formula because no photograph is shipped, and are as good because they only need to show the range of each
+    channel: with them x4plus keeps 42.8 to 50 dB on six photographs, with three photographs 42.4 to 52.
     """
     random = np.random.default_rng(1)
     rows, columns = np.mgrid[0:IMAGE_SIDE, 0:IMAGE_SIDE] / (IMAGE_SIDE - 1)
@@ -103,6 +106,7 @@ def calibration_images() -> list[Floats]:
 
 
 def _convert(network: Network, folder: Path, observe: Observe) -> bytes:
+    """Return the content of the ``.bin`` file in 8 bits."""
     convolutions = _read(network, folder)
     quantized = [convolution for convolution in convolutions if convolution.is_quantized]
     ranges = _ranges(quantized, observe)
@@ -111,7 +115,7 @@ def _convert(network: Network, folder: Path, observe: Observe) -> bytes:
 
 
 def _pack(convolutions: Sequence[_Convolution], ranges: dict[str, Floats]) -> bytes:
-    """As ncnn reads them from a ``.bin``."""
+    """Return the convolutions in the format of ncnn's ``.bin``."""
     parts = []
     for convolution in convolutions:
         if convolution.is_quantized:
@@ -127,21 +131,25 @@ def _pack(convolutions: Sequence[_Convolution], ranges: dict[str, Floats]) -> by
 
 
 def _read(network: Network, folder: Path) -> list[_Convolution]:
+    """Return the convolutions of the shipped network, in 16 bits on disk.
+
+    Raise WeightsError for another format.
+    """
     content = (folder / f"{network.stem}.bin").read_bytes()
     layers = read_layers((folder / f"{network.stem}.param").read_text("ascii"))
     joined = {layer.outputs[0]: layer.inputs for layer in layers if layer.kind == "Concat"}
     quantized = _quantized_layers(layers, network)
-    found, place = [], 0
+    found, position = [], 0
     for layer in layers:
         if layer.kind != "Convolution":
             continue
         filters, size = int(layer.parameters["0"]), int(layer.parameters["6"])
-        if int.from_bytes(content[place : place + 4], "little") != _FP16_TAG:
-            raise WeightsError(f"{network.stem}.bin holds weights that cannot be made 8 bits.")
-        weights = np.frombuffer(content, "<f2", size, place + 4).astype(np.float32)
-        place += 4 + -(-size * 2 // 4) * 4
-        bias = np.frombuffer(content, "<f4", filters, place).copy()
-        place += filters * 4
+        if int.from_bytes(content[position : position + 4], "little") != _FP16_TAG:
+            raise WeightsError(f"{network.stem}.bin holds weights that cannot be converted to 8 bits.")
+        weights = np.frombuffer(content, "<f2", size, position + 4).astype(np.float32)
+        position += 4 + -(-size * 2 // 4) * 4
+        bias = np.frombuffer(content, "<f4", filters, position).copy()
+        position += filters * 4
         (read,) = layer.inputs
         found.append(
             _Convolution(
@@ -152,13 +160,17 @@ def _read(network: Network, folder: Path) -> list[_Convolution]:
                 layer in quantized,
             )
         )
-    if place != len(content):
+    if position != len(content):
         raise WeightsError(f"{network.stem}.bin holds more than the convolutions of its .param.")
     return found
 
 
 def _quantized_layers(layers: Sequence[Layer], network: Network) -> list[Layer]:
-    """Not the first convolution, which reads the picture, and of the last ones those whose errors show most."""
+    """Return the convolutions to compute in 8 bits.
+
+    The first one, which reads the image, stays in floating point, and so do those of the last ones whose
+    errors are the most visible.
+    """
     assert network.float_layers is not None
     convolutions = [layer for layer in layers if layer.kind == "Convolution"]
     sums = [layer for layer in convolutions[-network.float_sums :] if _ACTIVATION not in layer.parameters]
@@ -166,8 +178,8 @@ def _quantized_layers(layers: Sequence[Layer], network: Network) -> list[Layer]:
 
 
 def _ranges(quantized: Sequence[_Convolution], observe: Observe) -> dict[str, Floats]:
-    """The largest absolute value of each channel of each blob that is read in 8 bits."""
-    # In the order in which they are made: ncnn forgets a blob once all that needed it have had it.
+    """Return the largest absolute value of each channel of each blob that is read in 8 bits."""
+    # The blobs are read in the order of their computation: ncnn releases a blob after its last use.
     names = list(dict.fromkeys(name for convolution in quantized for name in convolution.sources))
     largest: dict[str, Floats] = {}
     for blobs in observe(calibration_images(), names):
@@ -178,12 +190,14 @@ def _ranges(quantized: Sequence[_Convolution], observe: Observe) -> dict[str, Fl
 
 
 def _equalize(convolutions: Sequence[_Convolution], ranges: dict[str, Floats]) -> None:
+    """Equalize the channels of all blobs in place, and update ``ranges``."""
     for convolution in convolutions:
         readers = [other for other in convolutions if convolution.output in other.sources]
         quantized = [other for other in readers if other.is_quantized]
         if not quantized or convolution.layer.parameters.get(_ACTIVATION) != _LEAKY_RELU:
             continue
-        # Relative to the channels that the block began with, which others read as well and so stay as they are.
+        # The factor is relative to the block's first channels, which other layers read as well and so stay
+        # unchanged.
         first = ranges[quantized[0].sources[0]]
         heaviest = max(np.abs(other.weights[:, : len(first)]).max() for other in quantized)
         heavy = np.max(
@@ -203,12 +217,14 @@ def _equalize(convolutions: Sequence[_Convolution], ranges: dict[str, Floats]) -
 
 
 def _channels(reader: _Convolution, blob: str, ranges: dict[str, Floats]) -> slice:
+    """Return the position of a blob's channels in the input of ``reader``."""
     before = reader.sources[: reader.sources.index(blob)]
     start = sum(len(ranges[name]) for name in before)
     return slice(start, start + len(ranges[blob]))
 
 
 def _pack_int8(convolution: _Convolution, input_scale: float) -> bytes:
+    """Return one convolution in 8 bits, in the format of ncnn's ``.bin``."""
     scales = _LARGEST / np.maximum(np.abs(convolution.weights).max((1, 2, 3)), _EPSILON)
     rounded = np.round(convolution.weights * scales[:, None, None, None]).astype(np.int8).tobytes()
     return b"".join(
@@ -223,6 +239,7 @@ def _pack_int8(convolution: _Convolution, input_scale: float) -> bytes:
 
 
 def _int8_param(text: str, network: Network) -> str:
+    """Return the ``.param`` with the layers marked that ncnn computes in 8 bits."""
     quantized_names = {layer.outputs[0] for layer in _quantized_layers(read_layers(text), network)}
     lines = text.splitlines()
     for index in range(HEADER_LINES, len(lines)):

@@ -1,4 +1,4 @@
-"""The networks of one model on one device: loaded when first needed, checked once, then kept."""
+"""The networks of one model on one device, loaded and checked at their first use, then kept."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 class LoadedModel:
+    """A model on a device."""
+
     def __init__(
         self,
         model: Model,
@@ -33,14 +35,14 @@ class LoadedModel:
         self._networks: dict[int, LoadedNetwork] = {}
 
     def network_for(self, factor: float) -> LoadedNetwork:
-        """The network for an enlargement by ``factor``, known to answer rightly on this device.
+        """Return the network for an enlargement by ``factor``; it has passed its self-test on this device.
 
-        Raises WeightsError for files that are not the known ones, ManifestError for an operator's network that
-        is not what it is said to be, DeviceFault for a wrong answer.
+        Raise WeightsError for files with a wrong checksum, ManifestError for an operator's network that does
+        not match its manifest, DeviceFault for a wrong result.
         """
         network = self.model.network_for(factor)
         if network.scale not in self._networks:
-            expected_samples(network)  # first: an operator's network may be at fault, and no device
+            expected_samples(network)  # first: an invalid operator's network is no device fault
             folder = network.folder or self._folder
             loaded = LoadedNetwork(network, self.device, self._precision, folder, self._threads, self._cache)
             check_agreement(loaded)

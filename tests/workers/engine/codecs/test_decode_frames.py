@@ -28,7 +28,7 @@ CAPS = Caps()
 
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
-    """A file with these frames in it, saved by Pillow."""
+    """Return a function that saves frames with Pillow and returns the file."""
 
     def write(frames: list[Image.Image], image_format: str, **options: Any) -> Path:
         path = tmp_path / "frames"
@@ -39,7 +39,7 @@ def written(tmp_path: Path) -> Written:
 
 
 def moving(mode: str, count: int = 4, size: tuple[int, int] = (40, 30)) -> list[Image.Image]:
-    """A disc that moves to the right, of few enough colours for a GIF to hold them all."""
+    """Return frames of a disc that moves to the right, in few enough colours for a GIF."""
     frames = []
     for index in range(count):
         frame = Image.new(mode, size)
@@ -50,7 +50,7 @@ def moving(mode: str, count: int = 4, size: tuple[int, int] = (40, 30)) -> list[
 
 
 def pages_of(*pages: tuple[Image.Image, dict[str, Any]]) -> bytes:
-    """A TIFF; each page with its own options."""
+    """Return a TIFF of pages, each with its own options."""
     content = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(content) as tiff:
         for image, options in pages:
@@ -60,7 +60,7 @@ def pages_of(*pages: tuple[Image.Image, dict[str, Any]]) -> bytes:
 
 
 def visible_frames(frames: Frames) -> list[np.ndarray]:
-    """``(H, W, 4)`` each, and nothing at all where nothing is to be seen."""
+    """Return ``(H, W, 4)`` for each frame, with zeros for transparent pixels."""
     seen = []
     for decoded in frames.images():
         pixels = decoded.pixels
@@ -71,7 +71,7 @@ def visible_frames(frames: Frames) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("image_format", ImageFormat)
-def test_a_single_picture_is_what_it_is_without_frames(
+def test_single_image_has_one_frame_and_no_timing(
     image_format: ImageFormat, crop: Image.Image, tmp_path: Path
 ) -> None:
     crop.save(tmp_path / "single", image_format.value)
@@ -86,10 +86,8 @@ def test_a_single_picture_is_what_it_is_without_frames(
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("image_format", ANIMATED)
-def test_every_frame_is_composed_as_it_is_to_be_seen(
-    image_format: ImageFormat, mode: str, written: Written
-) -> None:
-    """Pillow writes of each frame only what differs from the one before."""
+def test_frames_are_composed(image_format: ImageFormat, mode: str, written: Written) -> None:
+    """Pillow writes only the difference to the frame before."""
     originals = moving(mode)
     options = {"disposal": 2} if image_format is ImageFormat.GIF and mode == "RGBA" else {}
 
@@ -106,13 +104,13 @@ def test_every_frame_is_composed_as_it_is_to_be_seen(
             np.testing.assert_array_equal(seen, np.asarray(original.convert("RGBA")))
 
 
-def test_a_gif_that_says_nothing_of_repeating_is_shown_once(written: Written) -> None:
+def test_gif_without_loop_has_no_loop_count(written: Written) -> None:
     timing = read_frames(written(moving("RGB"), "gif", duration=40), CAPS).timing
 
     assert timing == Timing((40,) * 4, None)
 
 
-def test_the_picture_for_programs_that_know_no_animations_is_told_from_the_frames(written: Written) -> None:
+def test_png_default_image_is_detected(written: Written) -> None:
     frames = read_frames(written(moving("RGB"), "png", default_image=True, duration=40), CAPS)
 
     assert len(frames.sizes) == 4
@@ -120,8 +118,8 @@ def test_the_picture_for_programs_that_know_no_animations_is_told_from_the_frame
     assert frames.timing.hidden_first
 
 
-def test_the_frames_of_an_animation_have_the_same_channels(written: Written) -> None:
-    """A GIF's first frame keeps its palette in Pillow, the others become colours."""
+def test_animation_frames_have_the_same_channels(written: Written) -> None:
+    """Pillow keeps the palette of a GIF's first frame and converts the other frames to RGB."""
     gray, coloured = moving("L", 1)[0].convert("RGB"), moving("RGB", 2)[1]
 
     frames = read_frames(written([gray, coloured], "gif"), CAPS)
@@ -134,14 +132,14 @@ def test_the_frames_of_an_animation_have_the_same_channels(written: Written) -> 
 
 
 @pytest.mark.parametrize("image_format", ANIMATED)
-def test_an_animation_without_any_colour_is_neutral(image_format: ImageFormat, written: Written) -> None:
+def test_gray_animation_is_neutral(image_format: ImageFormat, written: Written) -> None:
     path = written(moving("L"), image_format.value, lossless=True)
 
     assert read_frames(path, CAPS).neutral
 
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])
-def test_each_frame_is_upright(image_format: str, written: Written) -> None:
+def test_every_frame_is_upright(image_format: str, written: Written) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     originals = moving("RGB")
@@ -155,7 +153,7 @@ def test_each_frame_is_upright(image_format: str, written: Written) -> None:
         )
 
 
-def test_an_orientation_noted_behind_the_frames_turns_all_of_them(written: Written) -> None:
+def test_exif_after_the_frames_turns_all_frames(written: Written) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     originals = moving("RGB")
@@ -172,7 +170,7 @@ def test_an_orientation_noted_behind_the_frames_turns_all_of_them(written: Writt
         np.testing.assert_array_equal(seen[..., :3], np.asarray(turned))
 
 
-def test_each_page_has_its_own_size_and_mode_and_profile(crop: Image.Image, tmp_path: Path) -> None:
+def test_pages_keep_their_size_mode_and_profile(crop: Image.Image, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     gray16 = Image.fromarray(np.arange(0, 60_000, 1000, dtype=np.uint16).reshape(6, 10))
     (tmp_path / "pages").write_bytes(
@@ -198,7 +196,7 @@ def test_each_page_has_its_own_size_and_mode_and_profile(crop: Image.Image, tmp_
 
 
 @pytest.mark.parametrize("subfile_type", [1, 4])
-def test_smaller_copies_and_masks_are_no_pages(subfile_type: int, crop: Image.Image, tmp_path: Path) -> None:
+def test_thumbnails_and_masks_are_not_pages(subfile_type: int, crop: Image.Image, tmp_path: Path) -> None:
     small = crop.resize((12, 10))
     (tmp_path / "pages").write_bytes(
         pages_of((crop, {}), (small, {"tiffinfo": {254: subfile_type}}), (small, {"tiffinfo": {254: 2}}))
@@ -207,7 +205,7 @@ def test_smaller_copies_and_masks_are_no_pages(subfile_type: int, crop: Image.Im
     assert read_frames(tmp_path / "pages", CAPS).sizes == ((48, 40), (12, 10))
 
 
-def test_what_a_phone_hides_behind_a_jpeg_is_no_frame(crop: Image.Image, written: Written) -> None:
+def test_second_image_of_mpo_is_ignored(crop: Image.Image, written: Written) -> None:
     path = written([crop, crop.resize((4, 3))], "mpo")
 
     assert read_frames(path, CAPS).sizes == ((48, 40),)
@@ -222,7 +220,7 @@ def test_what_a_phone_hides_behind_a_jpeg_is_no_frame(crop: Image.Image, written
         ("tiff", 51, "more than 50 pages"),
     ],
 )
-def test_too_many_frames_are_refused(image_format: str, count: int, message: str, written: Written) -> None:
+def test_too_many_frames_are_rejected(image_format: str, count: int, message: str, written: Written) -> None:
     frames = [Image.new("L", (3, 1), index % 2 * 255) for index in range(count)]
 
     with pytest.raises(InvalidImage, match=message):
@@ -231,7 +229,7 @@ def test_too_many_frames_are_refused(image_format: str, count: int, message: str
 
 
 @pytest.mark.parametrize("image_format", ["gif", "png", "webp", "tiff"])
-def test_the_pixels_of_all_frames_count_together(image_format: str, written: Written) -> None:
+def test_pixel_cap_applies_to_all_frames_together(image_format: str, written: Written) -> None:
     path = written(moving("RGB"), image_format)
 
     with pytest.raises(InvalidImage, match="more than 4,799 pixels in all its frames or pages"):
@@ -243,14 +241,14 @@ GIF_HEADER = b"GIF89a" + struct.pack("<HHBBB", 8, 6, 0x80, 0, 0) + b"\0\0\0\xff\
 
 
 def gif_frame(width: int, height: int, disposal: int = 0) -> bytes:
-    """Says it is so large, and holds a single pixel."""
+    """Return a frame that states this size and holds a single pixel."""
     control = b"\x21\xf9\x04" + bytes([disposal << 2 | 1]) + b"\5\0\0\0"
     return control + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x4c\x01\0"
 
 
 @pytest.mark.parametrize("disposal", range(4))
 @pytest.mark.parametrize("frames", [1, 2])
-def test_a_frame_as_large_as_gif_allows_takes_no_memory(disposal: int, frames: int, tmp_path: Path) -> None:
+def test_huge_gif_frame_is_rejected_without_memory(disposal: int, frames: int, tmp_path: Path) -> None:
     content = GIF_HEADER + gif_frame(1, 1) * (frames - 1) + gif_frame(65_535, 65_535, disposal) + b";"
     (tmp_path / "huge").write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -261,8 +259,8 @@ def test_a_frame_as_large_as_gif_allows_takes_no_memory(disposal: int, frames: i
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
-# Pillow's canvas grows with every frame, whatever becomes of what lies beyond the first.
-def test_a_gif_whose_canvas_grows_later_is_held_to_the_cap_for_all_frames(tmp_path: Path) -> None:
+# Pillow's canvas grows with every frame, although the part beyond the first frame is cut.
+def test_growing_gif_canvas_is_held_to_the_cap(tmp_path: Path) -> None:
     beyond = b"," + struct.pack("<HHHHB", 899, 899, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
     (tmp_path / "growing").write_bytes(GIF_HEADER + gif_frame(1, 1) + beyond * 2 + b";")
 
@@ -271,7 +269,7 @@ def test_a_gif_whose_canvas_grows_later_is_held_to_the_cap_for_all_frames(tmp_pa
         read_frames(tmp_path / "growing", Caps(max_pixels=2_400_000))
 
 
-def test_what_stands_behind_the_end_of_an_animated_png_is_ignored(tmp_path: Path) -> None:
+def test_data_after_apng_end_is_ignored(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "animation.png", save_all=True, append_images=frames[1:])
     with (tmp_path / "animation.png").open("ab") as file:
@@ -280,7 +278,7 @@ def test_what_stands_behind_the_end_of_an_animated_png_is_ignored(tmp_path: Path
     assert len(read_frames(tmp_path / "animation.png", CAPS).sizes) == 2
 
 
-def test_what_a_gif_shows_beyond_its_canvas_is_cut_away(tmp_path: Path) -> None:
+def test_gif_frame_is_cut_to_the_canvas(tmp_path: Path) -> None:
     content = bytearray()
     for side, colour in ((8, "red"), (20, "blue")):
         alone = io.BytesIO()
@@ -321,7 +319,7 @@ def announcing_more(content: bytes) -> bytes:
         ("tiff", lambda content: content[: int(len(content) * 0.9)]),
     ],
 )
-def test_damage_in_a_later_frame_is_found_before_any_work(
+def test_damage_in_last_frame_is_found_by_read_frames(
     image_format: str, damage: Callable[[bytes], bytes], coffee: Image.Image, written: Written
 ) -> None:
     originals = [coffee.crop((at, 0, at + 40, 30)) for at in (0, 40, 80)]

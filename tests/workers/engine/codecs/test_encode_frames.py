@@ -33,7 +33,7 @@ def without_metadata(images: list[Image.Image]) -> Iterator[tuple[Image.Image, M
 
 
 def moving_frames(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
-    """A piece of a photograph that crosses the canvas, over the rest of the photograph or over nothing."""
+    """Return frames of a piece of a photograph that crosses the photograph or a transparent canvas."""
     piece = coffee.crop((300, 60, 324, 84)).convert(mode)
     frames = []
     for index in range(count):
@@ -48,7 +48,7 @@ def moving_frames(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.
 
 
 def read_composed(path: Path) -> list[np.ndarray]:
-    """What a program shows: ``(H, W, 4)``, all zeros where nothing is."""
+    """Return the frames as a program shows them: ``(H, W, 4)``, zeros for transparent pixels."""
     with Image.open(path) as image:
         frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
     for frame in frames:
@@ -64,12 +64,12 @@ def visible_pixels(image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("image_format", [PNG, WEBP])
-def test_frames_without_loss_are_read_back_as_they_were(
+def test_lossless_frames_roundtrip_exactly(
     image_format: ImageFormat, mode: str, coffee: Image.Image, tmp_path: Path
 ) -> None:
     images = moving_frames(coffee, mode)
     timing = Timing((40, 1000 / 30, 500, 70, 10), 3)
-    if image_format is WEBP:  # which counts whole milliseconds
+    if image_format is WEBP:  # WebP stores whole milliseconds
         timing = Timing((40, 33, 500, 70, 10), 3)
 
     encode_frames(
@@ -84,7 +84,7 @@ def test_frames_without_loss_are_read_back_as_they_were(
         np.testing.assert_array_equal(shown, visible_pixels(image))
 
 
-def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
+def test_16bit_gray_frames_keep_their_bits(tmp_path: Path) -> None:
     values = np.arange(0, 64_000, 1000, dtype=np.uint16).reshape(8, 8)
     images = [Image.fromarray(values), Image.fromarray(values[::-1].copy())]
 
@@ -96,9 +96,7 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image_format", [PNG, GIF])
-def test_equal_frames_stay_as_many_as_they_are(
-    image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_equal_frames_are_not_merged(image_format: ImageFormat, coffee: Image.Image, tmp_path: Path) -> None:
     image = coffee.crop((0, 0, 40, 30))
     timing = Timing((40, 50, 60), 0)
 
@@ -110,9 +108,7 @@ def test_equal_frames_stay_as_many_as_they_are(
     np.testing.assert_array_equal(first, third)
 
 
-def test_of_equal_frames_a_webp_makes_one_that_is_seen_for_as_long(
-    coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_webp_merges_equal_frames_and_adds_durations(coffee: Image.Image, tmp_path: Path) -> None:
     image, other = coffee.crop((0, 0, 40, 30)), coffee.crop((99, 99, 139, 129))
 
     encode_frames(
@@ -123,7 +119,7 @@ def test_of_equal_frames_a_webp_makes_one_that_is_seen_for_as_long(
 
 
 @pytest.mark.parametrize("lossless", [True, False])
-def test_a_webp_is_without_loss_if_its_original_was(
+def test_webp_animation_keeps_lossless_mode(
     lossless: bool, coffee: Image.Image, tmp_path: Path, psnr: Psnr
 ) -> None:
     images = moving_frames(coffee, "RGB")
@@ -142,7 +138,7 @@ def test_a_webp_is_without_loss_if_its_original_was(
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_a_gif_shows_each_frame_and_no_trace_of_the_one_before(
+def test_gif_frames_leave_no_trace_of_earlier_frames(
     mode: str, coffee: Image.Image, tmp_path: Path, psnr: Psnr
 ) -> None:
     images = moving_frames(coffee, mode)
@@ -161,9 +157,7 @@ def test_a_gif_shows_each_frame_and_no_trace_of_the_one_before(
             np.testing.assert_array_equal(shown[..., 0], shown[..., 2])
 
 
-def test_of_a_gif_what_is_less_than_half_opaque_is_not_there_in_any_frame(
-    coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_gif_animation_alpha_threshold_is_half(coffee: Image.Image, tmp_path: Path) -> None:
     alphas = [Image.linear_gradient("L").resize((96, 64)).rotate(angle) for angle in (0, 180, 0)]
     images = [coffee.crop((0, 0, 96, 64)) for _ in alphas]
     for image, alpha in zip(images, alphas, strict=True):
@@ -186,12 +180,12 @@ cels = st.lists(
 @given(cels=cels)
 @example(cels=[[RED] * 6 + [RED] * 6, [RED] * 6 + [GREEN] * 6, [NOTHING] * 6 + [GREEN] * 6])
 @settings(max_examples=60)
-def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
+def test_any_change_between_frames_is_shown(
     image_format: ImageFormat, cels: list[list[tuple[int, ...]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     target = tmp_path_factory.getbasetemp() / "cels"
     frames = [np.array(cel, np.uint8).reshape(3, 4, 4) for cel in cels]
-    # A WebP's encoder would make one frame of equal ones.
+    # The WebP encoder would merge equal frames.
     unequal = [frames[0], *(later for earlier, later in pairwise(frames) if (earlier != later).any())]
     images = [Image.fromarray(frame) for frame in unequal]
 
@@ -206,8 +200,8 @@ def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
         np.testing.assert_array_equal(shown, frame)
 
 
-# Each frame has its own palette and is dithered by it, so all of a still background would seem to crawl.
-def test_of_a_gif_what_stays_as_it_is_does_not_flicker(coffee: Image.Image, tmp_path: Path) -> None:
+# Each frame has its own palette and dithering, so a still background would flicker if it were drawn again.
+def test_unchanged_gif_pixels_do_not_flicker(coffee: Image.Image, tmp_path: Path) -> None:
     images = moving_frames(coffee, "RGB")
 
     encode_frames(without_metadata(images), Encoding(GIF), Timing((40,) * 5, 0), tmp_path / "result")
@@ -219,7 +213,7 @@ def test_of_a_gif_what_stays_as_it_is_does_not_flicker(coffee: Image.Image, tmp_
         np.testing.assert_array_equal(shown[earlier][still], shown[later][still])
 
 
-def test_a_gif_that_is_shown_once_says_nothing_of_repeating(coffee: Image.Image, tmp_path: Path) -> None:
+def test_gif_without_loop_has_no_loop_extension(coffee: Image.Image, tmp_path: Path) -> None:
     encode_frames(
         without_metadata(moving_frames(coffee, "RGBA")),
         Encoding(GIF),
@@ -230,9 +224,7 @@ def test_a_gif_that_is_shown_once_says_nothing_of_repeating(coffee: Image.Image,
     assert b"NETSCAPE" not in (tmp_path / "result").read_bytes()
 
 
-def test_a_png_shows_programs_that_know_no_animations_what_its_original_did(
-    coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_png_default_image_is_kept(coffee: Image.Image, tmp_path: Path) -> None:
     hidden, *images = moving_frames(coffee, "RGBA")
     timing = Timing((0, 40, 50, 60, 70), 2, hidden_first=True)
 
@@ -248,7 +240,7 @@ def test_a_png_shows_programs_that_know_no_animations_what_its_original_did(
         np.testing.assert_array_equal(shown, visible_pixels(image))
 
 
-def test_a_png_keeps_sixteen_bits_of_gray(tmp_path: Path) -> None:
+def test_16bit_apng_keeps_its_bits(tmp_path: Path) -> None:
     still = np.random.default_rng(0).integers(0, 65_536, (20, 30, 1), dtype=np.uint16)
     moved = still.copy()
     moved[5:9, 10:12] ^= 1
@@ -259,7 +251,7 @@ def test_a_png_keeps_sixteen_bits_of_gray(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back, [still, moved])
 
 
-def test_a_png_holds_of_a_frame_only_what_has_changed(coffee: Image.Image, tmp_path: Path) -> None:
+def test_apng_stores_only_changed_pixels(coffee: Image.Image, tmp_path: Path) -> None:
     still, moved = moving_frames(coffee, "RGB", 2)
     sizes = []
     for images in ([still], [still, moved]):
@@ -285,7 +277,7 @@ def exif_of(metadata: Metadata) -> Image.Exif:
 
 
 @pytest.mark.parametrize("image_format", [PNG, WEBP])
-def test_what_an_animation_carries_is_what_its_first_frame_does(
+def test_animation_has_metadata_of_first_frame(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     images = [(image, notes(f"frame {index}")) for index, image in enumerate(moving_frames(coffee, "RGB"))]
@@ -296,11 +288,11 @@ def test_what_an_animation_carries_is_what_its_first_frame_does(
     assert exif_of(back)[0x010E] == "frame 0"
     assert exif_of(back).get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
     assert (back.xmp, back.icc_profile) == (b"<x>frame 0</x>", images[0][1].icc_profile)
-    assert b"Exif\0\0" not in (tmp_path / "result").read_bytes()  # which belongs to JPEG alone
+    assert b"Exif\0\0" not in (tmp_path / "result").read_bytes()  # this prefix belongs only into a JPEG
 
 
-def test_each_page_keeps_its_size_its_depth_and_its_notes(coffee: Image.Image, tmp_path: Path) -> None:
-    """Some of them of many strips, whose places in the file have to move with the page."""
+def test_pages_keep_size_depth_and_metadata(coffee: Image.Image, tmp_path: Path) -> None:
+    """Some pages have many strips, whose positions must move with the page."""
     gray16 = np.arange(90_000, dtype=np.uint32).reshape(300, 300).astype(np.uint16)
     images = [
         coffee,
@@ -323,11 +315,11 @@ def test_each_page_keeps_its_size_its_depth_and_its_notes(coffee: Image.Image, t
     assert exif_of(back[0].metadata).get_ifd(0x8825) == {1: "N", 2: (51.0, 28.0, 0.0)}
     with Image.open(tmp_path / "result") as result:
         named = [0x8825 in page.tag_v2 for page in ImageSequence.Iterator(result)]
-    assert named == [True, False, False, False]  # an address from before the page moved would be worse
+    assert named == [True, False, False, False]  # a wrong address would be worse than none
 
 
 @pytest.mark.parametrize("image_format", [GIF, PNG, WEBP, TIFF])
-def test_never_more_than_two_frames_are_in_memory(
+def test_at_most_two_frames_are_in_memory(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     made: list[weakref.ref[Image.Image]] = []
@@ -349,7 +341,7 @@ def test_never_more_than_two_frames_are_in_memory(
 
 
 @pytest.mark.parametrize("image_format", [GIF, PNG, WEBP, TIFF])
-def test_nothing_half_written_is_left_behind(
+def test_failed_write_leaves_the_old_file(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     target = tmp_path / "result"

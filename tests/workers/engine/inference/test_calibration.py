@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TimedNetwork:
-    """A network and the clock on its wall: each pixel takes the same time, and nothing else takes any."""
+    """A network and a clock: each pixel takes the same time, and nothing else takes time."""
 
     def __init__(self, seconds_per_pixel: float) -> None:
         self._seconds_per_pixel = seconds_per_pixel
@@ -35,7 +35,7 @@ class TimedNetwork:
     [(1e-3, [32]), (1e-6, [32, 64, 128]), (1e-9, [32, 64, 128, 256, 300])],
     ids=["slow", "as a CPU", "fast"],
 )
-def test_a_device_is_shown_no_more_than_it_takes_to_know(
+def test_slow_device_is_measured_on_smaller_tiles(
     monkeypatch: pytest.MonkeyPatch, seconds_per_pixel: float, sides: list[int]
 ) -> None:
     network = TimedNetwork(seconds_per_pixel)
@@ -45,7 +45,7 @@ def test_a_device_is_shown_no_more_than_it_takes_to_know(
     assert network.sides == sides
 
 
-def test_a_tile_smaller_than_the_first_part_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_tile_is_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     network = TimedNetwork(1e-9)
     monkeypatch.setattr(calibration, "time", network)
 
@@ -54,8 +54,8 @@ def test_a_tile_smaller_than_the_first_part_is_shown_as_it_is(monkeypatch: pytes
     assert network.sides == [20]
 
 
-def test_tiles_are_timed_side_by_side() -> None:
-    # Each waits for the others: one after the other, they would wait for ever.
+def test_tiles_are_measured_in_parallel() -> None:
+    # Each tile waits for the others, so sequential calls would never end.
     together = threading.Barrier(3, timeout=10)
 
     assert tile_seconds(lambda tile: tile[: together.wait() or None], 8, at_once=3) >= 0

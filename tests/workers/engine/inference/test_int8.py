@@ -51,7 +51,7 @@ def levels(tile: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("model", [X4PLUS, X4PLUS_ANIME], ids=lambda model: model.name)
-def test_8_bits_agree_with_32_on_photographs(model: object, cache: Path, psnr: Psnr) -> None:
+def test_int8_agrees_with_fp32_on_photographs(model: object, cache: Path, psnr: Psnr) -> None:
     network = model.network_for(4)
     exact, quick = loaded(network, Precision.FP32), loaded(network, Precision.INT8, cache)
 
@@ -59,11 +59,11 @@ def test_8_bits_agree_with_32_on_photographs(model: object, cache: Path, psnr: P
     for name, left, top in (("coffee.png", 60, 270), ("astronaut.png", 310, 210), ("rocket.jpg", 260, 210)):
         tile = photograph(name, left, top)
         agreement = psnr(levels(quick(tile)), levels(exact(tile)))
-        assert 42 < agreement < 60, name  # more would be floating point
+        assert 42 < agreement < 60, name  # a higher value would mean floating point
 
 
-# Otherwise what 8 bits cost would not be all that is lost.
-def test_evening_out_the_channels_leaves_the_answer_as_it_was(cache: Path, tmp_path: Path) -> None:
+# The rounding to 8 bits must be the only loss.
+def test_equalization_preserves_the_output(cache: Path, tmp_path: Path) -> None:
     exact = loaded(ANIME, Precision.FP32)
     convolutions = int8._read(ANIME, weights_folder())
     before = [convolution.weights.copy() for convolution in convolutions]
@@ -89,9 +89,9 @@ def test_evening_out_the_channels_leaves_the_answer_as_it_was(cache: Path, tmp_p
     assert np.abs(equalized(tile) - exact(tile)).max() < 1e-3
 
 
-def test_a_network_is_made_once_and_then_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_converted_network_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = quantized(tmp_path)
-    monkeypatch.setattr(int8, "_convert", None)  # whoever called it would fail
+    monkeypatch.setattr(int8, "_convert", None)  # a call of it would fail
 
     again = quantized(tmp_path)
 
@@ -100,7 +100,7 @@ def test_a_network_is_made_once_and_then_kept(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty"])
-def test_a_damaged_file_is_made_again(damage: str, cache: Path) -> None:
+def test_damaged_cache_file_is_rebuilt(damage: str, cache: Path) -> None:
     quantized(cache)
     (path,) = cache.glob(f"{ANIME.stem}*")
     intact = path.read_bytes()
@@ -113,7 +113,7 @@ def test_a_damaged_file_is_made_again(damage: str, cache: Path) -> None:
     assert path.read_bytes() == intact
 
 
-def test_two_that_make_it_at_once_do_not_harm_each_other(cache: Path, tmp_path: Path) -> None:
+def test_concurrent_conversions_write_one_file(cache: Path, tmp_path: Path) -> None:
     quantized(cache)
     (expected,) = cache.glob(f"{ANIME.stem}*")
 
@@ -125,13 +125,13 @@ def test_two_that_make_it_at_once_do_not_harm_each_other(cache: Path, tmp_path: 
     assert made.read_bytes() == expected.read_bytes()
 
 
-def test_without_a_folder_to_keep_it_in_it_works_all_the_same(cache: Path) -> None:
+def test_int8_works_without_a_cache(cache: Path) -> None:
     tile = photograph("coffee.png", 60, 270, 16)
 
     np.testing.assert_array_equal(loaded(ANIME, Precision.INT8)(tile), quantized(cache)(tile))
 
 
-def test_a_network_without_8_bits_stays_in_floating_point(tmp_path: Path) -> None:
+def test_network_without_int8_stays_in_floating_point(tmp_path: Path) -> None:
     network = ANIMEVIDEO.network_for(2)
     tile = photograph("coffee.png", 60, 270, 16)
 
@@ -141,19 +141,19 @@ def test_a_network_without_8_bits_stays_in_floating_point(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_format_are_rejected(tmp_path: Path) -> None:
     for name in ANIME.files:
         (tmp_path / name).write_bytes((weights_folder() / name).read_bytes())
     weights = bytearray((tmp_path / f"{ANIME.stem}.bin").read_bytes())
     weights[0] ^= 1
     (tmp_path / f"{ANIME.stem}.bin").write_bytes(weights)
 
-    with pytest.raises(WeightsError, match="cannot be made 8 bits"):
+    with pytest.raises(WeightsError, match="cannot be converted to 8 bits"):
         int8._read(ANIME, tmp_path)
 
 
-# Ranges that differed from start to start would make files that differ.
-def test_the_calibration_pictures_are_always_the_same_and_are_pictures() -> None:
+# Different ranges would produce different files.
+def test_calibration_images_are_deterministic() -> None:
     first, again = calibration_images(), calibration_images()
 
     assert [hashlib.sha256(tile.tobytes()).hexdigest() for tile in first] == [
