@@ -23,15 +23,12 @@ Message = dict[str, Any]
 
 AUTO = "auto"
 CPU = "cpu"
-SMALLEST_TILE_SIDE = (
-    32  # for little memory: with a pad of 32, nine tenths of the work on such a tile are for the pad
-)
+# With a pad of 32, nine tenths of the work on such a tile are for the pad: it is only for little memory.
+SMALLEST_TILE_SIDE = 32
 
 
 class MetadataPolicy(StrEnum):
-    """The parts of the original's EXIF and XMP that a result keeps; colour profile and resolution always
-    stay.
-    """
+    """The EXIF and XMP that a result keeps of its original; colour profile and resolution always stay."""
 
     KEEP = "keep"
     STRIP_LOCATION = "strip-location"
