@@ -65,9 +65,7 @@ def _self_test(model: Model, device: Device, options: EngineOptions, folder: Pat
     first = model.network_for(1)
     agreement = None
     try:
-        expected_samples(
-            first
-        )  # fails for an invalid network of an operator, which is no fault of the device
+        expected_samples(first)  # first: an invalid operator's network is no device fault
         network = LoadedNetwork(
             first, device, precision_for(options, model), first.folder or folder, cache=options.kept
         )

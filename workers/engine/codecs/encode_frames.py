@@ -175,7 +175,7 @@ def _full_box(image: Image.Image | Pixels16) -> tuple[int, int, int, int]:
 
 def _changed_box(previous: Image.Image | Pixels16, after: Image.Image | Pixels16) -> Box:
     changed = np.asarray(previous) != np.asarray(after)
-    return _bounding_box(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004 — or with channels
+    return _bounding_box(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004  # 16-bit frames have channels
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> Box:
@@ -255,9 +255,8 @@ def _to_gif_frame(image: Image.Image, seen: Pixels, unchanged: NDArray[np.bool_]
 
 
 def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> None:
-    out.write(
-        b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0)
-    )  # 8 bits a colour, no common palette
+    # The flags say 8 bits for each colour and no common palette.
+    out.write(b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0))
     if loop is not None:
         out.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, loop, 0))
 
