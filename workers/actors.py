@@ -1,4 +1,4 @@
-"""The queue's side of a job: a thin actor that says which image is meant."""
+"""The Dramatiq actor that passes an image's id to the upscaling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def declare_actors(broker: Broker, upscale: Callable[[int], None]) -> None:
-    """A message is acknowledged whatever ``upscale`` met with: the row knows what is left to do."""
+    """Declare the actor that calls ``upscale`` with the image id of each message.
+
+    Every message is acknowledged, even after an error: the image's row says what is left to do.
+    """
 
     def upscale_image(image_id: int) -> None:
         upscale(image_id)

@@ -1,4 +1,4 @@
-"""The Dramatiq broker from its URL, with settings under which a killed worker's message comes back soon."""
+"""The Dramatiq broker made from its URL, and the queue that sends image ids through it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ _log = logging.getLogger(__name__)
 IMAGES_QUEUE = "images"
 UPSCALE_ACTOR = "upscale_image"
 _CONNECT_SECONDS = 2
-_ANSWER_SECONDS = 2
-"""Dramatiq polls, so no command takes long; a server that hangs must not hang whoever uploads."""
-_QUIET_SECONDS = 5.0
-"""So long a broker that did not answer is not asked again: its silence is paid for once, and not by each of the
-twenty images of a batch. The reconciler wakes what was not announced.
+_RESPONSE_SECONDS = 2
+"""Dramatiq polls, so no command takes long, and a server that hangs must not block an upload."""
+_PAUSE_SECONDS = 5.0
+"""For so long no message is sent after a failure: a broken broker delays one of a batch's twenty images and
+not each of them. The reconciler requeues the images without a message.
 """
 _HEARTBEAT_MILLISECONDS = 15_000
-_ALWAYS = 1_000_000
-"""Out of a million: every command looks for messages of dead workers. The default finds them after
-about 13 minutes, and costs nothing noticeable less."""
+_EVERY_COMMAND = 1_000_000
+"""A chance out of a million: every command looks for messages of dead workers.
+
+Dramatiq's default finds them after about 13 minutes and does not cost noticeably less.
+"""
 
 
 class BrokerError(UprezError):
@@ -41,25 +43,28 @@ class BrokerError(UprezError):
 
 
 def make_broker(url: str) -> Broker:
-    """Raises BrokerError for a URL that is none of ours; connects to nothing yet."""
+    """Return the broker for this URL, with the images' queue declared and without a connection.
+
+    Raise BrokerError for a URL of an unknown scheme, or when the package for RabbitMQ is missing.
+    """
     scheme = url.partition(":")[0]
-    # No middleware: no retries, because the row decides what is tried again, and no time limit, because
-    # native code cannot be interrupted from outside (the engine child can be killed).
+    # There is no middleware: the row decides about retries, and a time limit cannot interrupt native code
+    # (the engine child can be killed instead).
     middleware: list[Any] = []
     if scheme in {"redis", "rediss", "unix"}:
-        # A client of our own: beside a URL the broker ignores further connection settings.
+        # The client is made here because the broker ignores other connection settings next to a URL.
         broker: Broker = RedisBroker(  # type: ignore[no-untyped-call]
-            # One more try at once, for a connection that has gone stale; the default goes on for
-            # ten seconds, and an upload waits for its answer meanwhile.
+            # One immediate retry replaces a stale connection. The default retries for ten seconds, and an
+            # upload waits for its response meanwhile.
             client=Redis.from_url(
                 url,
                 socket_connect_timeout=_CONNECT_SECONDS,
-                socket_timeout=_ANSWER_SECONDS,
+                socket_timeout=_RESPONSE_SECONDS,
                 retry=Retry(NoBackoff(), 1),
             ),
             middleware=middleware,
             heartbeat_timeout=_HEARTBEAT_MILLISECONDS,
-            maintenance_chance=_ALWAYS,
+            maintenance_chance=_EVERY_COMMAND,
         )
     elif scheme in {"amqp", "amqps"}:
         broker = _rabbitmq(url, middleware)
@@ -72,14 +77,15 @@ def make_broker(url: str) -> Broker:
 
 
 class BrokerQueue:
-    """The Queue port: a message with the image's id, and nothing else that could be out of date."""
+    """The Queue port: each message holds the image's id and nothing that could be out of date."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._quiet_until = 0.0
+        self._paused_until = 0.0
 
     def notify(self, image_id: int) -> bool:
-        if time.monotonic() < self._quiet_until:
+        """Send the image's id to a worker; return False if the broker does not accept it or is paused."""
+        if time.monotonic() < self._paused_until:
             return False
         message: dramatiq.Message[None] = dramatiq.Message(
             queue_name=IMAGES_QUEUE, actor_name=UPSCALE_ACTOR, args=(image_id,), kwargs={}, options={}
@@ -87,12 +93,9 @@ class BrokerQueue:
         try:
             self._broker.enqueue(message)
         except (DramatiqError, RedisError, OSError) as reason:
-            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
             _log.warning(
-                "Image %d waits for the reconciler, as do those of the next seconds: the broker did not take "
-                "its message (%s).",
-                image_id,
-                reason,
+                "image_not_queued image_id=%d pause_seconds=%g reason=%s", image_id, _PAUSE_SECONDS, reason
             )
             return False
         return True
@@ -100,7 +103,9 @@ class BrokerQueue:
 
 def _rabbitmq(url: str, middleware: list[Any]) -> Broker:
     try:
-        from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415  # an extra of its own
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415  # an optional extra
     except ImportError:
-        raise BrokerError("An amqp:// broker needs the extra: pip install 'uprez[rabbitmq]'") from None
+        raise BrokerError(
+            "An amqp:// broker needs an optional package. Install it: pip install 'uprez[rabbitmq]'"
+        ) from None
     return RabbitmqBroker(url=url, middleware=middleware, confirm_delivery=True)

@@ -1,4 +1,4 @@
-"""One engine child for each device that is to be used, each up and tested."""
+"""Start the engine children of a worker: one for each device to use."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workers.engine.errors import NoSoundDevice
+from workers.engine.errors import NoUsableDevice
 from workers.engine.protocol import AUTO, CPU
-from workers.engine_child import EngineChild, chosen_devices
+from workers.engine_child import EngineChild
+from workers.engine_queries import chosen_devices
 
 if TYPE_CHECKING:
     from workers.engine.protocol import EngineOptions
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def start_engines(options: EngineOptions, *, stall_seconds: float | None = None) -> list[EngineChild]:
-    """All that work. Raises EngineUnusable when none does.
+    """Start an engine on each device to use and return those that work.
 
-    A device that fails its self-test, or whose driver crashes, is set aside for the others. Where ``auto``
-    is left without one, the CPU steps in.
+    A device that fails its self-test, or whose driver crashes, is excluded. If ``auto`` is left without a
+    device, start the CPU. Raise EngineUnusable when no device works.
     """
     devices = chosen_devices(options)
-    engines = _started(devices, options, stall_seconds)
+    engines = _start_all(devices, options, stall_seconds)
     if not engines and options.device == AUTO and CPU not in devices:
-        engines = _started([CPU], options, stall_seconds)
+        engines = _start_all([CPU], options, stall_seconds)
     if not engines:
-        raise NoSoundDevice(
-            f"No device can be used: {', '.join(devices)} failed at the start; the log says how."
+        raise NoUsableDevice(
+            f"No device can be used: {', '.join(devices)} failed at the start. The log has the reasons."
         )
     return engines
 
@@ -37,31 +38,34 @@ def start_engines(options: EngineOptions, *, stall_seconds: float | None = None)
 def reserve_engine(
     options: EngineOptions, engines: list[EngineChild], *, stall_seconds: float | None = None
 ) -> EngineChild | None:
-    """The CPU, not started yet, for when the last of these is set aside; None where ``auto`` does not choose."""
+    """Return an engine for the CPU, not started, that replaces the last of ``engines`` if that one fails.
+
+    Return None when the device is not ``auto``, or when one of the engines runs on the CPU already.
+    """
     if options.device != AUTO or any(engine.start().device == CPU for engine in engines):
         return None
     return EngineChild(replace(options, device=CPU), stall_seconds=stall_seconds)
 
 
-def _started(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
+def _start_all(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
     engines = [
         EngineChild(replace(options, device=device), stall_seconds=stall_seconds) for device in devices
     ]
     try:
-        # Side by side: the first start of a GPU's driver compiles for minutes.
+        # They start in parallel: the first start of a GPU's driver compiles for minutes.
         with ThreadPoolExecutor(len(engines)) as pool:
-            sound = list(pool.map(_starts, engines))
+            usable = list(pool.map(_can_start, engines))
     except BaseException:
         for engine in engines:
             engine.close()
         raise
-    return [engine for engine, starts in zip(engines, sound, strict=True) if starts]
+    return [engine for engine, starts in zip(engines, usable, strict=True) if starts]
 
 
-def _starts(engine: EngineChild) -> bool:
+def _can_start(engine: EngineChild) -> bool:
     try:
         engine.start()
-    except NoSoundDevice as reason:
-        log.warning("A device is set aside: %s", reason)
+    except NoUsableDevice as reason:
+        _log.warning("device_excluded reason=%s", reason)
         return False
     return True

@@ -1,4 +1,4 @@
-"""The engines of a worker, each lent to one thread at a time."""
+"""The engines of a worker; each is used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -12,47 +12,58 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 
-ANOTHER_SECONDS = 10.0  # the others may be busy for an hour, and this one would idle for as long
+OTHER_ENGINE_SECONDS = 10.0  # the others may be busy for an hour, and this engine would idle meanwhile
 
 
 class EnginePool:
+    """Engines that threads acquire and release."""
+
     def __init__(self, engines: Sequence[EngineChild], reserve: EngineChild | None = None) -> None:
-        """``reserve`` steps in when the last of the engines is set aside."""
+        """Fill the pool; ``reserve`` replaces the last of the engines when that one is removed."""
         self._engines = list(engines)
         self._reserve = reserve
         self._idle = list(engines)
-        self._lost_on: dict[EngineChild, int] = {}
+        self._last_lost_image: dict[EngineChild, int] = {}
         self._changed = threading.Condition()
 
-    def take(self, image_id: int) -> EngineChild:
-        """Waits for one; if this image was just lost on some, for a while for another, as long as there are others."""
-        late = time.monotonic() + ANOTHER_SECONDS
+    def acquire(self, image_id: int) -> EngineChild:
+        """Wait for an idle engine and return it.
+
+        If this image was just lost on some engines, prefer another one for ``OTHER_ENGINE_SECONDS``, as long
+        as there are others.
+        """
+        deadline = time.monotonic() + OTHER_ENGINE_SECONDS
         with self._changed:
             while True:
-                patience = late - time.monotonic()
+                remaining = deadline - time.monotonic()
                 for engine in self._idle:
-                    if patience <= 0 or self._suits(engine, image_id):
+                    if remaining <= 0 or self._is_suitable(engine, image_id):
                         self._idle.remove(engine)
                         return engine
-                self._changed.wait(patience if self._idle else None)
+                self._changed.wait(remaining if self._idle else None)
 
-    def _suits(self, engine: EngineChild, image_id: int) -> bool:
-        others = [each for each in self._engines if self._lost_on.get(each) != image_id]
-        return engine in others or not others
+    def _is_suitable(self, engine: EngineChild, image_id: int) -> bool:
+        alternatives = [each for each in self._engines if self._last_lost_image.get(each) != image_id]
+        return engine in alternatives or not alternatives
 
-    def give_back(self, engine: EngineChild) -> None:
+    def release(self, engine: EngineChild) -> None:
+        """Make the engine available again, unless it was removed from the pool."""
         with self._changed:
             if engine in self._engines:
                 self._idle.append(engine)
                 self._changed.notify_all()
 
-    def remember_lost(self, engine: EngineChild, image_id: int) -> None:
-        """Of each engine the last one: a picture that is lost everywhere must not bar them all to it."""
-        with self._changed:
-            self._lost_on[engine] = image_id
+    def record_lost(self, engine: EngineChild, image_id: int) -> None:
+        """Remember that this image was the last one lost on this engine.
 
-    def set_aside(self, engine: EngineChild) -> bool:
-        """Lend it to nobody any more. False, and nothing changes, if there is no other."""
+        Only the last image of each engine is kept: an image that is lost on all engines must not be excluded
+        from all.
+        """
+        with self._changed:
+            self._last_lost_image[engine] = image_id
+
+    def remove(self, engine: EngineChild) -> bool:
+        """Remove the engine; return False and change nothing if it is the last one and there is no reserve."""
         with self._changed:
             if self._engines == [engine]:
                 if self._reserve is None:
@@ -61,10 +72,11 @@ class EnginePool:
                 self._idle.append(self._reserve)
                 self._reserve = None
             self._engines.remove(engine)
-            self._lost_on.pop(engine, None)
+            self._last_lost_image.pop(engine, None)
             self._changed.notify_all()
             return True
 
     def close(self) -> None:
+        """Kill all engine children of the pool."""
         for engine in self._engines:
             engine.close()

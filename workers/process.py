@@ -1,4 +1,4 @@
-"""The worker process: Dramatiq's threads around the engines, until a signal says stop."""
+"""The worker process: Dramatiq's threads around the engines, until a stop signal."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
-_HAND_BACK_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0
-"""Until the worker next looks up from its job, until the engine has stopped or is killed, and a little more."""
+_RELEASE_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0
+"""The time until the next heartbeat of the job, until the engine has stopped or is killed, and a margin."""
 
 
 def run_worker(
@@ -36,28 +36,29 @@ def run_worker(
     grace_seconds: float,
     reserve: EngineChild | None = None,
 ) -> None:
-    """Works until ``stop`` is set; then finishes what is in hand, or hands it back after the grace.
+    """Process messages until ``stop`` is set, then finish the current images or release them.
 
-    Raises EngineUnusable, after having stopped in order, when an engine was lost for good.
+    They are released when ``grace_seconds`` are nearly over. Raise EngineUnusable, after a regular stop, when
+    the last engine was lost for good.
     """
     upscaling = Upscaling(services, engines, work_folder, stop.set, reserve)
     declare_actors(broker, upscaling.upscale)
     worker = Worker(broker, worker_threads=len(engines), worker_timeout=200)
-    # One message per thread: what waits here could be done by an idle worker elsewhere.
+    # One message for each thread: an idle worker elsewhere could process what waits here.
     worker.queue_prefetch = len(engines)
     reconciler = Reconciler(services)
     worker.start()
     reconciler.start()
-    _log.info("The worker is ready with %d engine(s).", len(engines))
+    _log.info("worker_started engines=%d", len(engines))
     stop.wait()
-    _log.info("The worker stops.")
-    hand_back = threading.Timer(max(0.0, grace_seconds - _HAND_BACK_SECONDS), upscaling.stop)
-    hand_back.start()
+    _log.info("worker_stopping grace_seconds=%g", grace_seconds)
+    release_timer = threading.Timer(max(0.0, grace_seconds - _RELEASE_SECONDS), upscaling.stop)
+    release_timer.start()
     worker.stop(timeout=int(grace_seconds * 1000))
-    hand_back.cancel()
+    release_timer.cancel()
     reconciler.stop()
     upscaling.stop()
     upscaling.close()
     broker.close()
-    if upscaling.broken_by is not None:
-        raise upscaling.broken_by
+    if upscaling.fatal_error is not None:
+        raise upscaling.fatal_error

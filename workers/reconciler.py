@@ -1,4 +1,4 @@
-"""Wakes images whose message was lost, or whose worker was: the reason why no outbox is needed."""
+"""Requeue images whose message or worker was lost; because of this no outbox is needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from domain.services import Services
 
 _log = logging.getLogger(__name__)
-_EVERY_SECONDS = 1.0
+_INTERVAL_SECONDS = 1.0
 
 
 class Reconciler:
+    """A thread that requeues stale images every second."""
+
     def __init__(self, services: Services) -> None:
         self._services = services
         self._stop = threading.Event()
@@ -26,17 +28,18 @@ class Reconciler:
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the thread and wait for its end."""
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(_EVERY_SECONDS):
+        while not self._stop.wait(_INTERVAL_SECONDS):
             try:
-                woken = jobs.requeue_stale_images(self._services)
+                requeued = jobs.requeue_stale_images(self._services)
             except Unavailable:
-                _log.warning("The database does not answer; waiting images are looked for again.")
-            except Exception:  # noqa: BLE001  # whatever it was: without this thread lost messages stay lost
-                _log.exception("Looking for waiting images failed; they are looked for again.")
+                _log.warning("requeue_failed reason=database_unavailable")
+            except Exception:  # noqa: BLE001  # without this thread, lost messages stay lost
+                _log.exception("requeue_failed")
             else:
-                if woken:
-                    _log.info("Woke %d waiting image(s).", woken)
+                if requeued:
+                    _log.info("images_requeued count=%d", requeued)

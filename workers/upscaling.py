@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
-_LOST_FILE_SENTENCE = "The picture could not be processed: its file is missing from the store."
-_FINISH_AGAIN_SECONDS = (0.5, 1.0, 2.0)
+_MISSING_FILE_MESSAGE = "The image could not be processed: its file is missing from the store."
+_FINISH_RETRY_SECONDS = (0.5, 1.0, 2.0)
 
 
 class _Progress:
     percent = 0
 
-    def count(self, done: int, total: int) -> None:
-        self.percent = min(99, 100 * done // total)  # 100 is the finished row's
+    def update(self, done: int, total: int) -> None:
+        self.percent = min(99, 100 * done // total)  # only a finished row has 100
 
 
 class Upscaling:
-    """What a worker does with a message, on as many threads as there are engines."""
+    """The processing of messages, on as many threads as there are engines."""
 
     def __init__(
         self,
@@ -55,11 +55,12 @@ class Upscaling:
         end_worker: Callable[[], None],
         reserve: EngineChild | None = None,
     ) -> None:
-        """``end_worker`` is called when no engine can be started any more; ``broken_by`` then says why.
+        """Store the engines; ``reserve`` replaces the last of them when that one is removed.
 
-        ``reserve`` steps in when the last of the engines is set aside.
+        ``end_worker`` is called when no engine can be started any more; ``fatal_error`` then holds the
+        reason.
         """
-        self.broken_by: EngineUnusable | None = None
+        self.fatal_error: EngineUnusable | None = None
         self._end_worker = end_worker
         self._services = services
         self._work_folder = work_folder
@@ -67,99 +68,117 @@ class Upscaling:
         self._engines = EnginePool(engines, reserve)
 
     def upscale(self, image_id: int) -> None:
-        """The image, and before it, if it is of a batch, every single one that waits now; raises nothing of ours.
+        """Process the image; if it belongs to a batch, first process every single image that waits now.
 
-        Rows are asked, not queues: what a queue has handed out already, here or elsewhere, is in no order.
-        Those that come meanwhile wait for the next time: as long as they come, no batch would have its turn.
+        The order comes from the rows and not from the queue: what a queue has delivered already, here or to
+        another worker, has no order. Single images that arrive meanwhile wait for the next message: otherwise
+        a batch would never be processed while they arrive. No UprezError leaves this method.
         """
-        before: list[int] = []
+        singles: list[int] = []
         with suppress(Unavailable):
-            before = jobs.pending_singles_ahead_of(self._services, image_id)
-        for each in [*before, image_id]:
+            singles = jobs.pending_singles_ahead_of(self._services, image_id)
+        for each in [*singles, image_id]:
             self._upscale(each)
 
     @property
-    def _ends(self) -> bool:
-        return self._stopping.is_set() or self.broken_by is not None
+    def _is_stopping(self) -> bool:
+        return self._stopping.is_set() or self.fatal_error is not None
 
     def _upscale(self, image_id: int) -> None:
-        """Ends with the row finished, claimable again, or somebody else's."""
-        if self._ends:
-            return  # another worker's reconciler wakes it again
-        # Before the claim: once an engine is set aside there are fewer than threads, and a lease runs out.
-        engine = self._engines.take(image_id)
+        """Process one image; afterwards its row is finished, claimable again or claimed by another worker."""
+        if self._is_stopping:
+            return  # the reconciler of another worker requeues it
+        # The engine comes before the claim: after an engine is removed there are fewer engines than threads,
+        # and a lease would expire while it waits.
+        engine = self._engines.acquire(image_id)
         try:
-            if not self._ends:
+            if not self._is_stopping:
                 self._upscale_with(engine, image_id)
         finally:
-            self._engines.give_back(engine)
+            self._engines.release(engine)
 
     def _upscale_with(self, engine: EngineChild, image_id: int) -> None:
         try:
             image = jobs.claim(self._services, image_id)
         except NotClaimable:
-            return  # a late message
+            return  # the message came late
         except Unavailable:
-            _log.warning("Image %d could not be claimed: the database does not answer.", image_id)
+            _log.warning("image_not_claimed image_id=%d reason=database_unavailable", image_id)
             return
-        _log.info("Image %d: attempt %d.", image.id, image.job.attempt)
+        _log.info("image_attempt_started image_id=%d attempt=%d", image.id, image.job.attempt)
         try:
             self._attempt(engine, image)
         except (Unavailable, OSError) as reason:
-            # Our own disk, store or database: the picture has lost nothing, and neither has its owner.
-            _log.warning("Image %d: attempt %d ended: %s", image.id, image.job.attempt, reason)
-            self._hand_back(image)
+            # The server's own disk, store or database failed: the image loses no attempt, and its owner no
+            # quota.
+            _log.warning(
+                "image_attempt_interrupted image_id=%d attempt=%d reason=%s",
+                image.id,
+                image.job.attempt,
+                reason,
+            )
+            self._release(image)
         except EngineUnusable as reason:
-            _log.warning("Image %d is handed back: %s", image.id, reason)
-            self._give_up(engine, image, reason)
+            _log.warning("image_released image_id=%d reason=%s", image.id, reason)
+            self._drop_lost_engine(engine, image, reason)
         except UprezError:
-            _log.exception("Image %d: attempt %d ended unexpectedly.", image.id, image.job.attempt)
-            self._lose(image)
+            _log.exception("image_attempt_failed image_id=%d attempt=%d", image.id, image.job.attempt)
+            self._requeue_lost(image)
 
-    def _give_up(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
-        """A device that was there is gone for good: the others go on, and after the last, a new start may help."""
-        if not self._set_aside(engine):
-            self.broken_by = reason
+    def _drop_lost_engine(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
+        """Remove an engine that is lost for good and release the image; end the worker after the last engine.
+
+        A new start of the worker may find the device again.
+        """
+        if not self._remove_engine(engine):
+            self.fatal_error = reason
             self._end_worker()
-        self._hand_back(image)
+        self._release(image)
 
-    def _set_aside(self, engine: EngineChild) -> bool:
-        """False for the last one: better a device that fails sometimes than none."""
-        aside = self._engines.set_aside(engine)
-        if aside:
-            _log.warning("A device is set aside, and others go on.")
-        return aside
+    def _remove_engine(self, engine: EngineChild) -> bool:
+        """Remove the engine; return False for the last one.
+
+        A device that fails sometimes is better than none.
+        """
+        is_removed = self._engines.remove(engine)
+        if is_removed:
+            _log.warning("engine_removed")
+        return is_removed
 
     def stop(self) -> None:
-        """Hands back what is at work; nothing new is begun."""
+        """Release the images in progress, and start no other."""
         self._stopping.set()
 
     def close(self) -> None:
+        """Kill all engine children."""
         self._engines.close()
 
     def _attempt(self, engine: EngineChild, image: Image) -> None:
         try:
-            result = self._work(engine, image)
+            result = self._run_engine(engine, image)
         except EngineCancelled:
             if self._stopping.is_set():
-                self._hand_back(image)
-            # Otherwise the image is deleted, its batch cancelled, or another attempt has it.
+                self._release(image)
+            # In all other cases the image is deleted, its batch is cancelled, or another attempt has claimed
+            # it.
         except EngineLost as reason:
-            _log.warning("Image %d: attempt %d lost: %s", image.id, image.job.attempt, reason)
-            self._engines.remember_lost(engine, image.id)
+            _log.warning(
+                "image_attempt_lost image_id=%d attempt=%d reason=%s", image.id, image.job.attempt, reason
+            )
+            self._engines.record_lost(engine, image.id)
             if isinstance(reason, EngineFaulty):
-                self._set_aside(engine)
-            self._lose(image)
+                self._remove_engine(engine)
+            self._requeue_lost(image)
         except InvalidImage as reason:
             jobs.fail(self._services, image, str(reason), refund=isinstance(reason, ModelUnusable))
         except NotFound:
-            jobs.fail(self._services, image, _LOST_FILE_SENTENCE, refund=True)
+            jobs.fail(self._services, image, _MISSING_FILE_MESSAGE, refund=True)
         else:
             self._finish(image, result)
 
-    def _work(self, engine: EngineChild, image: Image) -> Result:
+    def _run_engine(self, engine: EngineChild, image: Image) -> Result:
         extension, policy = image.image_format.extension, self._services.policy
-        # A word that is no longer offered is auto again: its owner was promised a result.
+        # A model choice that is no longer offered becomes auto: the owner still gets a result.
         model = None if image.model_choice is None else policy.model_choices.get(image.model_choice)
         self._work_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work_folder, ignore_cleanup_errors=True) as folder:
@@ -170,8 +189,8 @@ class Upscaling:
             progress = _Progress()
             report = engine.upscale(
                 EngineJob(source, target, image.sizing, policy.result_caps, model),
-                on_progress=progress.count,
-                keep_going=lambda: self._keep(image, progress),
+                on_progress=progress.update,
+                keep_going=lambda: self._renew_lease(image, progress),
                 beat_seconds=BEAT_SECONDS,
             )
             key = f"upscaled/{self._services.random_source.token(32)}-{image.job.attempt}{extension}"
@@ -186,50 +205,59 @@ class Upscaling:
             device=report.device,
         )
 
-    def _keep(self, image: Image, progress: _Progress) -> bool:
-        """Renews the lease and notes the progress in one small transaction."""
+    def _renew_lease(self, image: Image, progress: _Progress) -> bool:
+        """Renew the lease and store the progress in one short transaction; return False if the job must stop."""
         if self._stopping.is_set():
             return False
         try:
             return jobs.renew(self._services, image, progress.percent)
         except Unavailable:
-            return True  # the lease may outlast a short outage; finishing will tell
+            return True  # the lease may outlast a short outage; finishing detects a lost one
 
     def _finish(self, image: Image, result: Result) -> None:
-        """The result's file stays where the row names it, or may name it, and nowhere else."""
+        """Complete the row, and delete the result's file unless the row refers to it or may refer to it."""
         completed = self._complete(image, result)
         if not completed:
-            # What one try is told may be due to another, whose COMMIT held and whose answer was lost.
+            # False may come from an earlier try whose COMMIT succeeded although its response was lost.
             try:
-                named = jobs.has_result(self._services, image, result)
+                is_referenced = jobs.has_result(self._services, image, result)
             except Unavailable:
-                _log.warning("Image %d: its result %s stays, and may be nobody's.", image.id, result.key)
+                _log.warning(
+                    "result_file_kept image_id=%d key=%s reason=database_unavailable", image.id, result.key
+                )
                 raise
-            if not named:
-                self._services.store.delete(result.key)  # nobody may ever see it
+            if not is_referenced:
+                self._services.store.delete(result.key)  # no row refers to it
                 if completed is None:
-                    raise Unavailable("the database does not answer")
+                    raise Unavailable("the database does not respond")
                 return
-        _log.info("Image %d: completed in %.2f s.", image.id, result.seconds)
+        _log.info("image_completed image_id=%d seconds=%.2f", image.id, result.seconds)
 
     def _complete(self, image: Image, result: Result) -> bool | None:
-        """None if the database never answered: minutes of work are not thrown away for one that is busy for seconds."""
-        for patience in _FINISH_AGAIN_SECONDS:
+        """Complete the row and return whether this attempt still had the image.
+
+        Return None if the database never responded. A database that is busy for seconds must not cost minutes
+        of work, so there are several tries.
+        """
+        for delay in _FINISH_RETRY_SECONDS:
             try:
                 return jobs.complete(self._services, image, result)
             except Unavailable:
-                _log.warning("Image %d: its result waits for the database.", image.id)
-                self._stopping.wait(patience)
+                _log.warning("image_completion_delayed image_id=%d reason=database_unavailable", image.id)
+                self._stopping.wait(delay)
         return None
 
-    def _hand_back(self, image: Image) -> None:
-        """No attempt lost. If even that cannot be written, the lease runs out and counts as one."""
+    def _release(self, image: Image) -> None:
+        """Make the image claimable again without losing an attempt.
+
+        If the database is unavailable, the lease expires and counts as a lost attempt.
+        """
         with suppress(Unavailable):
             if jobs.hand_back(self._services, image):
                 self._services.queue.notify(image.id)
 
-    def _lose(self, image: Image) -> None:
-        """Tried again at once; the message that brought us here will not come a second time."""
+    def _requeue_lost(self, image: Image) -> None:
+        """Count a lost attempt and queue the image again: its message is not delivered a second time."""
         with suppress(Unavailable):
             if jobs.lose(self._services, image):
                 self._services.queue.notify(image.id)

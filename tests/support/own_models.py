@@ -1,4 +1,4 @@
-"""An operator's model: the networks of realesr-animevideov3 under other names, with a manifest."""
+"""Write an operator's own model: the networks of realesr-animevideov3 under other names, with a manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def write_own_model(folder: Path, name: str = "mine", scales: Sequence[int] = (2,), **fields: Any) -> Path:
-    """The manifest; ``fields`` are those of the model, of its networks there is one for each of ``scales``."""
+    """Write the model and return the path of its manifest.
+
+    ``fields`` are fields of the model; there is one network for each of ``scales``.
+    """
     folder.mkdir(exist_ok=True)
     lines = [f"{field} = {value!r}" for field, value in ({"pad": ANIMEVIDEO.pad} | fields).items()]
     for network in ANIMEVIDEO.networks:

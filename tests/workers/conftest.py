@@ -1,4 +1,4 @@
-"""A photograph to work on, and the engine's models, loaded once."""
+"""Fixtures: a photograph, and the engine's model, loaded once."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def coffee() -> Image.Image:
-    """600x400, RGB, with sharp edges and smooth slopes."""
+    """Return a photograph: 600x400, RGB, with sharp edges and smooth slopes."""
     with Image.open(Path(skimage.__file__).parent / "data" / "coffee.png") as image:
         return image.convert("RGB")
 
 
 @pytest.fixture(scope="session")
 def crop(coffee: Image.Image) -> Image.Image:
-    """48x40 of it: the rim of the cup, large enough to judge and small enough for a test."""
+    """Return a part of it, 48x40: the rim of the cup, large enough to compare and small enough for a test."""
     return coffee.crop((300, 60, 348, 100))
 
 
@@ -37,14 +37,14 @@ def animevideo() -> LoadedModel:
 
 
 @pytest.fixture
-def picture_file(crop: Image.Image, tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
+def image_file(crop: Image.Image, tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
     crop.save(path)
     return path
 
 
 def psnr(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
-    """In dB, of 8-bit values."""
+    """Return the peak signal-to-noise ratio of 8-bit values in dB."""
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     return float(10 * np.log10(255**2 / max(np.mean(difference**2), 1e-12)))
 

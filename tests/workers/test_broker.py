@@ -1,4 +1,4 @@
-"""The queue: which brokers there are, and that a broken one costs an upload nothing."""
+"""The broker URL, and uploads that do not suffer from a broken broker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from workers.actors import declare_actors
 from workers.broker import BrokerError, BrokerQueue, make_broker
 
 
-def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
-    heard: list[int] = []
+def test_notified_image_reaches_a_worker(valkey: str) -> None:
+    received: list[int] = []
     arrived = threading.Event()
 
     def upscale(image_id: int) -> None:
-        heard.append(image_id)
+        received.append(image_id)
         arrived.set()
 
     broker = make_broker(valkey)
@@ -34,23 +34,23 @@ def test_a_woken_image_reaches_a_worker(valkey: str) -> None:
         worker.stop()
         broker.close()
         api_side.close()
-    assert heard == [42]
+    assert received == [42]
 
 
-# The row is committed by then, and the client waits for its 202.
-def test_a_broker_that_is_down_is_a_wake_up_less_and_no_error(tmp_path: Path) -> None:
+# The row is committed at that point, and the client waits for its 202.
+def test_unreachable_broker_returns_false(tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'nobody.sock'}")).notify(1) is False
+    assert BrokerQueue(make_broker(f"unix://{tmp_path / 'missing.sock'}")).notify(1) is False
     assert time.monotonic() - begun < 5
 
 
-# Its silence is waited for once, and not by each image of a batch.
-def test_a_broker_that_hangs_is_not_asked_again_at_once(tmp_path: Path) -> None:
+# One image waits for the time-out, not every image of a batch.
+def test_hanging_broker_is_paused(tmp_path: Path) -> None:
     path = tmp_path / "silent.sock"
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(path))
-        silent.listen(100)  # connections are made, and nothing is ever said
+        silent.listen(100)  # connections succeed, but no response follows
         queue = BrokerQueue(make_broker(f"unix://{path}"))
         began = time.monotonic()
         assert queue.notify(1) is False
@@ -62,12 +62,12 @@ def test_a_broker_that_hangs_is_not_asked_again_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "http://localhost", "kafka://localhost", "localhost:6379"])
-def test_a_url_of_no_broker_is_refused_with_those_that_there_are(url: str) -> None:
+def test_unknown_broker_url_error_lists_schemes(url: str) -> None:
     with pytest.raises(BrokerError, match="redis://"):
         make_broker(url)
 
 
-def test_rabbitmq_confirms_what_it_took() -> None:
+def test_rabbitmq_confirms_delivery() -> None:
     broker = make_broker("amqp://guest:guest@127.0.0.1:1")
 
     assert broker.confirm_delivery is True

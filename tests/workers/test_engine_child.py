@@ -16,8 +16,8 @@ from PIL import Image
 
 from domain.errors import InvalidImage
 from domain.sizing import Size, Sizing
-from workers import engine_child
-from workers.engine.errors import ManifestError, UnknownDevice, UnknownModel
+from workers import engine_child, engine_process
+from workers.engine.errors import ManifestError, UnknownModel
 from workers.engine.protocol import MetadataPolicy
 from workers.engine_child import (
     STALL_CEILING_SECONDS,
@@ -31,7 +31,6 @@ from workers.engine_child import (
     EngineOptions,
     EngineResult,
     ModelUnusable,
-    engine_report,
     stall_limit,
 )
 
@@ -40,23 +39,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPTIONS = EngineOptions(device="cpu", tile_side=16, tile_threads=2)
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 @pytest.fixture
 def child() -> Iterator[EngineChild]:
-    with EngineChild(OPTIONS, stall_seconds=PATIENCE_SECONDS) as child:
+    with EngineChild(OPTIONS, stall_seconds=TIMEOUT_SECONDS) as child:
         yield child
 
 
 @pytest.fixture
-def job(picture_file: Path, tmp_path: Path) -> EngineJob:
-    return EngineJob(picture_file, tmp_path / "result.png", Sizing(2))
+def job(image_file: Path, tmp_path: Path) -> EngineJob:
+    return EngineJob(image_file, tmp_path / "result.png", Sizing(2))
 
 
 @pytest.fixture
 def long_job(coffee: Image.Image, tmp_path: Path) -> EngineJob:
-    """Some hundred tiles: it is surely not over when something happens to it."""
+    """Return a job of about a hundred tiles, so that it is still running when a test interrupts it."""
     coffee.save(tmp_path / "long.png")
     return EngineJob(tmp_path / "long.png", tmp_path / "long-result.png", Sizing(4))
 
@@ -70,12 +69,12 @@ def upscale(
     return child.upscale(job, on_progress=on_progress, keep_going=keep_going, beat_seconds=0.05)
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -83,7 +82,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def test_a_job_is_done_and_reported(child: EngineChild, job: EngineJob) -> None:
+def test_job_returns_result_and_reports_progress(child: EngineChild, job: EngineJob) -> None:
     seen: list[tuple[int, int]] = []
 
     result = upscale(child, job, on_progress=lambda done, total: seen.append((done, total)))
@@ -97,7 +96,7 @@ def test_a_job_is_done_and_reported(child: EngineChild, job: EngineJob) -> None:
         assert image.size == (96, 80)
 
 
-def test_one_child_does_many_jobs(child: EngineChild, job: EngineJob) -> None:
+def test_one_child_runs_several_jobs(child: EngineChild, job: EngineJob) -> None:
     hello = child.start()
     pid = child.pid
 
@@ -111,7 +110,7 @@ def test_one_child_does_many_jobs(child: EngineChild, job: EngineJob) -> None:
     assert hello.versions["ncnn"]
 
 
-def test_a_child_keeps_of_the_metadata_what_its_options_say(coffee: Image.Image, tmp_path: Path) -> None:
+def test_child_applies_metadata_policy(coffee: Image.Image, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a cup"
     exif.get_ifd(0x8825).update({1: "N", 2: (51.0, 28.0, 0.0)})
@@ -126,10 +125,8 @@ def test_a_child_keeps_of_the_metadata_what_its_options_say(coffee: Image.Image,
         assert not left.get_ifd(0x8825)
 
 
-def test_a_bad_picture_is_refused_and_the_child_lives_on(
-    child: EngineChild, job: EngineJob, tmp_path: Path
-) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+def test_invalid_image_does_not_end_the_child(child: EngineChild, job: EngineJob, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"not an image")
     pid = child.start() and child.pid
 
     with pytest.raises(InvalidImage, match="cannot be read"):
@@ -139,16 +136,14 @@ def test_a_bad_picture_is_refused_and_the_child_lives_on(
     assert child.pid == pid
 
 
-def test_a_file_that_cannot_be_written_is_the_engines_fault(
-    child: EngineChild, job: EngineJob, tmp_path: Path
-) -> None:
+def test_unwritable_target_raises_engine_lost(child: EngineChild, job: EngineJob, tmp_path: Path) -> None:
     with pytest.raises(EngineLost, match="FileNotFoundError"):
         upscale(child, EngineJob(job.source, tmp_path / "nowhere" / "result.png", Sizing(2)))
 
     assert upscale(child, job).result == (96, 80)
 
 
-def test_a_child_that_is_killed_in_mid_job_is_lost_and_the_next_job_gets_another(
+def test_killed_child_raises_engine_lost_and_is_replaced(
     child: EngineChild, job: EngineJob, long_job: EngineJob
 ) -> None:
     killed = []
@@ -166,10 +161,8 @@ def test_a_child_that_is_killed_in_mid_job_is_lost_and_the_next_job_gets_another
     assert [child.pid] != killed
 
 
-# The system's way to say that memory ran out; the smaller tile is remembered for the child that comes next.
-def test_after_a_child_was_killed_within_its_tiles_the_next_one_works_on_smaller_ones(
-    job: EngineJob, long_job: EngineJob
-) -> None:
+# The system kills a process when memory runs out; the reduced tile side applies to the next child.
+def test_child_killed_within_tiles_halves_the_tile_side(job: EngineJob, long_job: EngineJob) -> None:
     def kill(done: int, _total: int) -> None:
         if done == 3:
             os.kill(child.pid, signal.SIGKILL)
@@ -183,12 +176,12 @@ def test_after_a_child_was_killed_within_its_tiles_the_next_one_works_on_smaller
         assert upscale(child, job).result == (96, 80)
 
 
-def test_a_child_that_dies_between_two_jobs_costs_neither_an_attempt(job: EngineJob) -> None:
+def test_child_death_between_jobs_costs_no_attempt(job: EngineJob) -> None:
     with EngineChild(replace(OPTIONS, tile_side=80)) as child:
         child.start()
         os.kill(child.pid, signal.SIGKILL)
-        # Its first thread may be gone before the others, and it is not yet over then.
-        assert eventually(lambda: child._process.has_ended)
+        # The main thread may end before the others, and then the process has not ended yet.
+        assert wait_until(lambda: child._process.has_ended)
 
         assert upscale(child, job).result == (96, 80)
         assert child.start().tile_side == 80
@@ -196,28 +189,28 @@ def test_a_child_that_dies_between_two_jobs_costs_neither_an_attempt(job: Engine
 
 @pytest.fixture
 def large_tiles(tmp_path: Path) -> EngineOptions:
-    """A model whose tiles are larger than those of any of ours."""
+    """Return options with a model whose tiles are larger than those of any shipped model."""
     write_own_model(tmp_path / "models", cpu_tile=600)
     return EngineOptions("cpu", "mine", tile_threads=1, models=tmp_path / "models")
 
 
 @pytest.fixture
 def little_memory(large_tiles: EngineOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every child has this much, in MiB, beyond what it needs to start: half of what a tile of 450x300 takes."""
+    """Limit each child to 200 MiB more than it needs to start: half of the need of a tile of 450x300."""
     room = 200
     with EngineChild(large_tiles) as child:
         child.start()
         bound = psutil.Process(child.pid).memory_info().vms // 1024 + room * 1024
-    command = engine_child._command
+    command = engine_process.engine_command
     monkeypatch.setattr(
-        engine_child,
-        "_command",
+        engine_process,
+        "engine_command",
         lambda options: ["sh", "-c", f'ulimit -v {bound} && exec "$0" "$@"', *command(options)],
     )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
-def test_a_child_whose_memory_is_too_small_for_a_tile_makes_the_picture_anew_of_smaller_ones(
+def test_too_large_tile_restarts_with_smaller_tiles(
     coffee: Image.Image, tmp_path: Path, large_tiles: EngineOptions, little_memory: None
 ) -> None:
     coffee.crop((100, 60, 550, 360)).save(tmp_path / "large.png")
@@ -227,7 +220,7 @@ def test_a_child_whose_memory_is_too_small_for_a_tile_makes_the_picture_anew_of_
     with EngineChild(replace(large_tiles, tile_side=450)) as child:
         upscale(child, large, on_progress=lambda done, total: seen.append((done, total)))
 
-        # One tile, which never came; then smaller ones, and for the next picture those at once.
+        # First there was one tile, which failed; then smaller ones, which the next image uses from the start.
         assert seen[0] == (0, 1)
         side, tiles = child.start().tile_side, seen[-1][1]
         assert side < 450
@@ -241,7 +234,7 @@ def test_a_child_whose_memory_is_too_small_for_a_tile_makes_the_picture_anew_of_
     assert large.target.read_bytes() == result
 
 
-def test_a_child_whose_memory_is_too_small_for_the_smallest_tile_is_lost(
+def test_too_little_memory_for_smallest_tile_is_engine_lost(
     long_job: EngineJob, monkeypatch: pytest.MonkeyPatch, large_tiles: EngineOptions, little_memory: None
 ) -> None:
     monkeypatch.setattr(engine_child, "SMALLEST_TILE_SIDE", 600)
@@ -253,9 +246,7 @@ def test_a_child_whose_memory_is_too_small_for_the_smallest_tile_is_lost(
         upscale(child, long_job)
 
 
-def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
-    job: EngineJob, long_job: EngineJob
-) -> None:
+def test_hanging_child_is_killed_and_replaced(job: EngineJob, long_job: EngineJob) -> None:
     stopped = []
 
     def stop(done: int, _total: int) -> None:
@@ -265,56 +256,54 @@ def test_a_child_that_hangs_is_killed_and_the_next_job_gets_another(
 
     beats = []
     with EngineChild(OPTIONS, stall_seconds=1.5) as child:
-        with pytest.raises(EngineLost, match="said nothing"):
+        with pytest.raises(EngineLost, match="sent no message"):
             upscale(child, long_job, on_progress=stop, keep_going=lambda: beats.append(1) is None)
 
-        # The lease must be renewed while nothing comes from the child.
+        # The lease must be renewed while the child sends no message.
         assert len(beats) > 10
-        assert eventually(lambda: gone(stopped[0]))
+        assert wait_until(lambda: has_ended(stopped[0]))
         assert upscale(child, job).result == (96, 80)
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """An operator's folder, with one model: ours by another name."""
+    """Return an operator's folder with one model: a shipped one under another name."""
     write_own_model(tmp_path / "models")
     return tmp_path / "models"
 
 
-def test_one_child_does_each_job_with_the_model_it_asks_for(
+def test_each_job_uses_its_own_model(
     coffee: Image.Image, job: EngineJob, tmp_path: Path, models: Path
 ) -> None:
     coffee.crop((0, 0, 8, 8)).save(tmp_path / "small.png")
     small = EngineJob(tmp_path / "small.png", tmp_path / "small-result.png", Sizing(4))
 
     with EngineChild(replace(OPTIONS, models=models)) as child:
-        asked = [
+        outcomes = [
             (upscale(child, replace(each, model=model)).model, each.target.read_bytes(), child.pid)
             for each, model in ((job, None), (small, "realesrgan-x4plus-anime"), (job, "mine"), (job, None))
         ]
 
-    assert [model for model, _, _ in asked] == [
+    assert [model for model, _, _ in outcomes] == [
         "realesr-animevideov3",
         "realesrgan-x4plus-anime",
         "mine",
         "realesr-animevideov3",
     ]
-    assert len({pid for _, _, pid in asked}) == 1
-    assert asked[0][1] == asked[2][1] == asked[3][1]
+    assert len({pid for _, _, pid in outcomes}) == 1
+    assert outcomes[0][1] == outcomes[2][1] == outcomes[3][1]
     with EngineChild(EngineOptions("cpu", "realesrgan-x4plus-anime", tile_side=16)) as child:
         upscale(child, small)
-        assert small.target.read_bytes() == asked[1][1]
+        assert small.target.read_bytes() == outcomes[1][1]
 
 
-def test_a_model_of_ones_own_can_be_the_engines_choice(job: EngineJob, models: Path) -> None:
+def test_own_model_can_be_the_default_model(job: EngineJob, models: Path) -> None:
     with EngineChild(replace(OPTIONS, model="mine", models=models)) as child:
         assert child.start().model == "mine"
         assert upscale(child, job).model == "mine"
 
 
-def test_a_job_whose_model_cannot_be_used_is_refused_and_the_child_lives_on(
-    job: EngineJob, models: Path
-) -> None:
+def test_unusable_model_does_not_end_the_child(job: EngineJob, models: Path) -> None:
     with EngineChild(replace(OPTIONS, models=models)) as child:
         pid = child.start() and child.pid
         with pytest.raises(ModelUnusable, match="There is no model 'waifu2x'"):
@@ -328,7 +317,7 @@ def test_a_job_whose_model_cannot_be_used_is_refused_and_the_child_lives_on(
         assert child.pid == pid
 
 
-def test_a_manifest_that_is_wrong_is_refused_for_good(models: Path) -> None:
+def test_invalid_manifest_raises_manifest_error(models: Path) -> None:
     (models / "other.toml").write_text("pad = 1")
 
     with (
@@ -338,7 +327,7 @@ def test_a_manifest_that_is_wrong_is_refused_for_good(models: Path) -> None:
         child.start()
 
 
-def test_smaller_tiles_are_smaller_than_those_of_the_model_at_work(
+def test_reduced_tile_side_depends_on_the_current_model(
     coffee: Image.Image, tmp_path: Path, models: Path
 ) -> None:
     write_own_model(models, "larger", cpu_tile=400)
@@ -352,17 +341,17 @@ def test_smaller_tiles_are_smaller_than_those_of_the_model_at_work(
     with EngineChild(EngineOptions("cpu", "mine", tile_threads=1, models=models)) as child:
         with pytest.raises(EngineLost):
             upscale(child, long_job, on_progress=kill)
-        assert child.start().tile_side == 200  # which was not too large
+        assert child.start().tile_side == 200  # this model's tile was not too large
         with pytest.raises(EngineLost):
             upscale(child, long_job, on_progress=kill)
         assert child.start().tile_side == 100
 
 
-# A child without an engine, as it is while and after it loads a model for its first job.
-LOADS_A_MODEL = """
+# A program that behaves like a child that loads a model for its first job.
+MODEL_LOADING_PROGRAM = """
 import time
 hello = ('{"type": "hello", "device": "cpu", "device_name": "", "model": "one", "versions": {}, '
-    '"tile_side": 200, "slowest_seconds": 0.001, "set_aside": []}')
+    '"tile_side": 200, "slowest_seconds": 0.001, "excluded_devices": []}')
 ready = '{"type": "ready", "tile_side": 200, "slowest_seconds": %s}'
 print(hello, flush=True)
 input()
@@ -370,24 +359,24 @@ print('{"type": "loading"}', flush=True)
 time.sleep(1)
 print(ready, flush=True)
 time.sleep(1)
-print('{"type": "refused", "sentence": "the end"}', flush=True)
+print('{"type": "invalid_image", "message": "the end"}', flush=True)
 """
 
 
 @pytest.mark.parametrize(("slowest_seconds", "error"), [("0.001", EngineLost), ("10", InvalidImage)])
-def test_a_model_may_take_its_time_to_load_and_afterwards_as_much_as_it_says_it_needs(
+def test_hang_limit_is_extended_while_a_model_loads(
     slowest_seconds: str, error: type[Exception], job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_child, "STALL_FLOOR_SECONDS", 0.5)
-    program = LOADS_A_MODEL % slowest_seconds
-    monkeypatch.setattr(engine_child, "_command", lambda _options: [sys.executable, "-c", program])
+    program = MODEL_LOADING_PROGRAM % slowest_seconds
+    monkeypatch.setattr(engine_process, "engine_command", lambda _options: [sys.executable, "-c", program])
 
-    with EngineChild(OPTIONS) as child, pytest.raises(error, match=r"said nothing for 0\.5 s|the end"):
+    with EngineChild(OPTIONS) as child, pytest.raises(error, match=r"sent no message for 0\.5 s|the end"):
         upscale(child, job)
 
 
-# Without a setting, the limit is what this device was measured to need, many times over.
-def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
+# Without a setting, the limit is a multiple of the time that this device needed.
+def test_hang_limit_depends_on_measured_device_speed(
     job: EngineJob, long_job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.engine_child.STALL_FLOOR_SECONDS", 0.5)
@@ -400,25 +389,25 @@ def test_a_hang_is_told_by_what_the_device_needed_at_its_start(
 
     with EngineChild(OPTIONS) as child:
         limit = stall_limit(child.start().slowest_seconds)
-        with pytest.raises(EngineLost, match=f"said nothing for {limit:.3g} s"):
+        with pytest.raises(EngineLost, match=f"sent no message for {limit:.3g} s"):
             upscale(child, long_job, on_progress=stop)
 
-        assert eventually(lambda: gone(stopped[0]))
+        assert wait_until(lambda: has_ended(stopped[0]))
         assert upscale(child, job).result == (96, 80)
 
 
-def test_a_slow_device_is_given_time_and_none_is_given_for_ever() -> None:
+def test_stall_limit_has_floor_factor_and_ceiling() -> None:
     assert stall_limit(0.01) == STALL_FLOOR_SECONDS
     assert stall_limit(10) == 10 * STALL_FACTOR
     assert stall_limit(10_000) == STALL_CEILING_SECONDS
 
 
-BLACK_FOR_ALL_BUT_SQUARES = """
+BLACK_UNLESS_SQUARE = """
 import ncnn
 extract = ncnn.Extractor.extract
 def broken(extractor, name):
     status, output = extract(extractor, name)
-    if output.w != output.h:  # the self-test's picture is a square, and so is what is timed
+    if output.w != output.h:  # the self-test's image is a square, and so is what is timed
         output.fill(0.0)
     return status, output
 ncnn.Extractor.extract = broken
@@ -427,24 +416,24 @@ _run()
 """
 
 
-def test_a_device_that_answers_a_picture_with_black_is_at_fault(
+def test_black_result_raises_engine_faulty(
     child: EngineChild, job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = engine_child._command
+    command = engine_process.engine_command
     monkeypatch.setattr(
-        engine_child,
-        "_command",
-        lambda options: [sys.executable, "-c", BLACK_FOR_ALL_BUT_SQUARES, *command(options)[3:]],
+        engine_process,
+        "engine_command",
+        lambda options: [sys.executable, "-c", BLACK_UNLESS_SQUARE, *command(options)[3:]],
     )
 
-    with pytest.raises(EngineFaulty, match="cpu answered with black"):
+    with pytest.raises(EngineFaulty, match="cpu returned black"):
         upscale(child, job)
 
     assert not job.target.exists()
     assert child.pid is None
 
 
-def test_a_cancelled_job_stops_and_leaves_nothing_and_the_child_lives_on(
+def test_cancelled_job_leaves_no_file_and_keeps_the_child(
     child: EngineChild, job: EngineJob, long_job: EngineJob, tmp_path: Path
 ) -> None:
     seen: list[int] = []
@@ -463,7 +452,7 @@ def test_a_cancelled_job_stops_and_leaves_nothing_and_the_child_lives_on(
     assert child.pid == pid
 
 
-def test_a_child_that_does_not_obey_is_killed(
+def test_child_that_ignores_cancel_is_killed(
     child: EngineChild, job: EngineJob, long_job: EngineJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.engine_child.CANCEL_SECONDS", 0.3)
@@ -481,9 +470,7 @@ def test_a_child_that_does_not_obey_is_killed(
     assert upscale(child, job).result == (96, 80)
 
 
-def test_an_error_of_the_caller_ends_the_child_in_mid_job(
-    child: EngineChild, job: EngineJob, long_job: EngineJob
-) -> None:
+def test_callback_exception_ends_the_child(child: EngineChild, job: EngineJob, long_job: EngineJob) -> None:
     child.start()
     pid = child.pid
 
@@ -493,11 +480,11 @@ def test_an_error_of_the_caller_ends_the_child_in_mid_job(
     with pytest.raises(KeyboardInterrupt):
         upscale(child, long_job, on_progress=interrupt)
 
-    assert gone(pid)
+    assert has_ended(pid)
     assert upscale(child, job).result == (96, 80)
 
 
-def test_the_child_ignores_the_signals_that_are_for_the_worker(child: EngineChild, job: EngineJob) -> None:
+def test_child_ignores_sigterm_and_sigint(child: EngineChild, job: EngineJob) -> None:
     child.start()
     pid = child.pid
 
@@ -509,7 +496,7 @@ def test_the_child_ignores_the_signals_that_are_for_the_worker(child: EngineChil
 
 
 @pytest.mark.parametrize("ending", ["close", "garbage"])
-def test_no_child_outlives_its_owner(ending: str) -> None:
+def test_child_ends_with_its_owner(ending: str) -> None:
     child = EngineChild(OPTIONS)
     child.start()
     pid = child.pid
@@ -518,10 +505,10 @@ def test_no_child_outlives_its_owner(ending: str) -> None:
         child.close()
     del child
 
-    assert gone(pid)
+    assert has_ended(pid)
 
 
-def test_the_child_ends_when_its_parent_is_killed_in_mid_job(long_job: EngineJob) -> None:
+def test_child_ends_when_its_parent_is_killed(long_job: EngineJob) -> None:
     program = f"""
 import sys
 from pathlib import Path
@@ -538,10 +525,10 @@ child.upscale(
         pid = int(parent.stdout.readline())
         parent.kill()
 
-    assert eventually(lambda: gone(pid))
+    assert wait_until(lambda: has_ended(pid))
 
 
-def test_settings_that_cannot_work_are_refused_for_good() -> None:
+def test_unknown_model_raises_unknown_model() -> None:
     with (
         EngineChild(EngineOptions("cpu", "waifu2x")) as child,
         pytest.raises(UnknownModel, match="realesrgan-x4plus"),
@@ -549,48 +536,7 @@ def test_settings_that_cannot_work_are_refused_for_good() -> None:
         child.start()
 
 
-def test_the_report_tells_devices_models_and_what_would_be_used() -> None:
-    report = engine_report(EngineOptions("cpu"))
-
-    (cpu,) = report.devices
-    assert (cpu.id, cpu.used, cpu.model, cpu.problem) == ("cpu", True, "realesr-animevideov3", None)
-    assert cpu.agreement_db > 45
-    assert [model.name for model in report.models] == [
-        "realesr-animevideov3",
-        "realesrgan-x4plus",
-        "realesrgan-x4plus-anime",
-    ]
-    assert [len(model.files) for model in report.models] == [6, 2, 2]
-    assert report.problems == ()
-    assert "cpu (as set)" in report.choice
-
-
-def test_the_report_tells_an_operators_models_and_what_is_wrong_with_them(models: Path) -> None:
-    options = EngineOptions("cpu", "mine", models=models)
-    report = engine_report(options)
-
-    assert report.problems == ()
-    assert (report.models[-1].name, report.models[-1].scales) == ("mine", (2,))
-    assert [file.name for file in report.models[-1].files] == ["mine-x2.param", "mine-x2.bin"]
-    (cpu,) = report.devices
-    assert (cpu.model, cpu.agreement_db) == ("mine", 99)
-
-    manifest = models / "mine.toml"
-    manifest.write_text(manifest.read_text().replace("scale = 2", "scale = 3"))
-    (problem,) = engine_report(EngineOptions("cpu", models=models)).problems
-    assert problem.startswith("The network mine-x2 does not work as its manifest says")
-
-    (models / "mine-x2.bin").unlink()
-    report = engine_report(options)
-    assert report.problems == ("The network file mine-x2.bin cannot be read: No such file or directory.",)
-
-
-def test_a_report_on_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UnknownDevice, match="vulkan:77"):
-        engine_report(EngineOptions("vulkan:77"))
-
-
-def test_the_supervisor_needs_neither_ncnn_nor_pillow() -> None:
+def test_engine_child_imports_neither_ncnn_nor_pillow() -> None:
     program = "import sys, workers.engine_child; print(sorted({'ncnn', 'numpy', 'PIL'} & set(sys.modules)))"
 
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"

@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 from domain.sizing import Sizing
-from workers import engine_child
-from workers.engine.errors import NoSoundDevice, UnknownDevice, WeightsError
+from workers import engine_child, engine_process
+from workers.engine.errors import NoUsableDevice, UnknownDevice, WeightsError
 from workers.engine.protocol import EngineOptions
-from workers.engine_child import EngineJob, chosen_devices
+from workers.engine_child import EngineJob
+from workers.engine_queries import chosen_devices, engine_report
 from workers.engines import reserve_engine, start_engines
 
 if TYPE_CHECKING:
@@ -20,21 +21,25 @@ if TYPE_CHECKING:
 
 FAST = "realesr-animevideov3"
 
-FAILS = (
-    'print(\'{"type": "unusable", "code": "no_sound_device", "sentence": "A card fails its self-test."}\')'
+FAILING_PROGRAM = (
+    'print(\'{"type": "unusable", "code": "no_usable_device", "message": "A GPU fails its self-test."}\')'
 )
-LACKS_FILES = 'print(\'{"type": "unusable", "code": "weights_error", "sentence": "A file is damaged."}\')'
-CRASHES = "import os; os.abort()"
-SAYS_NOTHING = "import time; time.sleep(600)"
+MISSING_FILES_PROGRAM = (
+    'print(\'{"type": "unusable", "code": "weights_error", "message": "A file is damaged."}\')'
+)
+CRASHING_PROGRAM = "import os; os.abort()"
+SILENT_PROGRAM = "import time; time.sleep(600)"
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine with a CPU, which is real, and cards; each card's child is a program that does what it says."""
+    """Return a function that simulates a machine with a real CPU and GPUs; a GPU's child runs the given
+    program.
+    """
 
     def with_cards(**programs: str) -> None:
         cards = {f"vulkan:{name[4:]}": program for name, program in programs.items()}
-        real = engine_child._command
+        real = engine_process.engine_command
 
         def command(options: EngineOptions) -> list[str]:
             if options.device in cards:
@@ -44,7 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             ids = list(cards) if options.device == "auto" else options.device.split(",")
             return [sys.executable, "-c", f"print({json.dumps({'type': 'devices', 'ids': ids})!r})"]
 
-        monkeypatch.setattr(engine_child, "_command", command)
+        monkeypatch.setattr(engine_process, "engine_command", command)
 
     return with_cards
 
@@ -58,47 +63,47 @@ def devices(options: EngineOptions, **others: Any) -> list[str]:
             engine.close()
 
 
-@pytest.mark.parametrize("fault", [FAILS, CRASHES])
-def test_a_device_that_fails_at_the_start_leaves_the_others_working(
+@pytest.mark.parametrize("fault", [FAILING_PROGRAM, CRASHING_PROGRAM])
+def test_device_failing_at_start_is_excluded(
     machine: Any, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine(card0=fault)
 
     assert devices(EngineOptions("vulkan:0,cpu")) == ["cpu"]
-    assert "A device is set aside" in caplog.text
+    assert "device_excluded" in caplog.text
 
 
-def test_a_device_that_never_answers_is_set_aside(
+def test_silent_device_is_excluded(
     machine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    machine(card0=SAYS_NOTHING, card1=SAYS_NOTHING)
+    machine(card0=SILENT_PROGRAM, card1=SILENT_PROGRAM)
     monkeypatch.setattr(engine_child, "START_SECONDS", 0.5)
 
-    with pytest.raises(NoSoundDevice):
+    with pytest.raises(NoUsableDevice):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
-    assert "vulkan:0 cannot be started: the engine said nothing for 0.5 s" in caplog.text
+    assert "vulkan:0 cannot be started: the engine sent no message for 0.5 s" in caplog.text
 
 
-def test_when_every_card_fails_that_auto_would_take_the_cpu_steps_in(machine: Any) -> None:
-    machine(card0=FAILS, card1=CRASHES)
+def test_auto_uses_the_cpu_when_every_gpu_fails(machine: Any) -> None:
+    machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
     assert devices(EngineOptions()) == ["cpu"]
 
 
-def test_when_every_device_fails_that_was_named_there_is_no_engine(machine: Any) -> None:
-    machine(card0=FAILS, card1=CRASHES)
+def test_no_engine_when_every_named_device_fails(machine: Any) -> None:
+    machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
-    with pytest.raises(NoSoundDevice, match="vulkan:0, vulkan:1"):
+    with pytest.raises(NoUsableDevice, match="vulkan:0, vulkan:1"):
         start_engines(EngineOptions("vulkan:0,vulkan:1"))
 
 
-# A child without a device: ready at once, and nothing else.
-READY = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
-'"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "set_aside": []}', flush=True); input()"""
+# A program that behaves like a child that is ready and then waits.
+READY_PROGRAM = """print('{"type": "hello", "device": "vulkan:0", "device_name": "Some card", "model": "realesrgan-x4plus", '
+'"versions": {}, "tile_side": 192, "slowest_seconds": 0.1, "excluded_devices": []}', flush=True); input()"""
 
 
-def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else(machine: Any) -> None:
-    machine(card0=READY)
+def test_cpu_is_the_reserve_only_for_auto(machine: Any) -> None:
+    machine(card0=READY_PROGRAM)
 
     for setting, expected in (("auto", True), ("vulkan:0,cpu", False)):
         options = EngineOptions(setting)
@@ -113,8 +118,8 @@ def test_the_cpu_is_in_reserve_for_the_gpus_that_auto_takes_and_for_nothing_else
                 engine.close()
 
 
-def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:
-    machine(card0=LACKS_FILES)
+def test_damaged_files_raise_weights_error_and_stop_all(machine: Any) -> None:
+    machine(card0=MISSING_FILES_PROGRAM)
     before = set(psutil.Process().children())
 
     with pytest.raises(WeightsError, match="damaged"):
@@ -123,14 +128,14 @@ def test_files_that_are_damaged_are_no_fault_of_a_device(machine: Any) -> None:
     assert set(psutil.Process().children()) <= before
 
 
-def test_a_device_that_is_not_there_is_no_engine() -> None:
+def test_unknown_device_fails_start() -> None:
     with pytest.raises(UnknownDevice, match="'vulkan:77'"):
         start_engines(EngineOptions("cpu,vulkan:77"))
 
 
 @pytest.mark.vulkan
-def test_auto_takes_no_software_device() -> None:
-    software = _software()
+def test_auto_chooses_no_software_device() -> None:
+    software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
 
@@ -138,10 +143,8 @@ def test_auto_takes_no_software_device() -> None:
 
 
 @pytest.mark.vulkan
-def test_several_devices_are_as_many_children_that_do_the_same_work(
-    picture_file: Path, tmp_path: Path
-) -> None:
-    software = _software()
+def test_each_device_has_its_own_child(image_file: Path, tmp_path: Path) -> None:
+    software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
     engines = start_engines(EngineOptions(f"cpu,{software[0]}", FAST))
@@ -151,7 +154,7 @@ def test_several_devices_are_as_many_children_that_do_the_same_work(
             target = tmp_path / f"result-{number}.png"
             results.append(
                 engine.upscale(
-                    EngineJob(picture_file, target, Sizing(2)),
+                    EngineJob(image_file, target, Sizing(2)),
                     on_progress=lambda _done, _total: None,
                     keep_going=lambda: True,
                 )
@@ -165,6 +168,6 @@ def test_several_devices_are_as_many_children_that_do_the_same_work(
     assert {result.result for result in results} == {(96, 80)}
 
 
-def _software() -> list[str]:
-    report = engine_child.engine_report(EngineOptions(model=FAST))
+def _software_devices() -> list[str]:
+    report = engine_report(EngineOptions(model=FAST))
     return [device.id for device in report.devices if device.kind == "software Vulkan"]

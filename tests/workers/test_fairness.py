@@ -1,4 +1,4 @@
-"""A batch of twenty, then a single image: with a real queue, real rows and the worker as it runs."""
+"""Single images after a batch, with a real queue, real rows and a running worker."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineJob
 from workers.process import run_worker
 
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 class Gate:
-    """What its engines have begun, in order; each ends its work when it is let."""
+    """The images that gated engines have started, in order; each engine ends its job when permitted."""
 
     def __init__(self) -> None:
         self.begun: SimpleQueue[str] = SimpleQueue()
         self.permits = threading.Semaphore(0)
 
     def next(self) -> str:
-        return self.begun.get(timeout=PATIENCE_SECONDS)
+        return self.begun.get(timeout=TIMEOUT_SECONDS)
 
 
 class GatedEngine:
-    """Says what is in a file, and copies it when it is let."""
+    """An engine that reports the content of a file and copies it when permitted."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     def upscale(self, job: EngineJob, *_: object, **__: object) -> EngineResult:
         self._gate.begun.put(job.source.read_text().splitlines()[1])
-        assert self._gate.permits.acquire(timeout=PATIENCE_SECONDS)
+        assert self._gate.permits.acquire(timeout=TIMEOUT_SECONDS)
         job.target.write_bytes(job.source.read_bytes())
         return EngineResult(Size(8, 6), Size(16, 12), ImageFormat.PNG, "gated", "cpu", 0.0)
 
@@ -53,7 +53,7 @@ class GatedEngine:
         pass
 
 
-def picture(label: str) -> Upload:
+def upload(label: str) -> Upload:
     content = f"PICTURE png 8 6\n{label}".encode()
     return Upload("photo.png", io.BytesIO(content), len(content))
 
@@ -70,7 +70,7 @@ def queued_services(make_services: Callable[..., Services], valkey: str) -> Iter
 def start_worker(
     queued_services: Services, valkey: str, tmp_path: Path
 ) -> Iterator[Callable[[Gate, int], None]]:
-    """A worker with so many engines behind a gate."""
+    """Return a function that starts a worker with this number of engines behind a gate."""
     stop = threading.Event()
     gates: list[Gate] = []
     workers: list[threading.Thread] = []
@@ -96,10 +96,10 @@ def start_worker(
         worker.join()
 
 
-# Whoever comes after a batch waits for what is at work already, and for nothing else of it: neither how fast
-# the queue is looked at nor what a worker has fetched of it may matter.
+# A single image waits only for the batch images that are in progress already. It does not depend on the
+# polling interval of the queue or on the prefetched messages.
 @pytest.mark.parametrize("engines", [1, 2])
-def test_single_images_wait_for_no_more_of_a_batch_than_is_at_work(
+def test_single_images_precede_waiting_batch_images(
     queued_services: Services,
     make_account: Callable[..., Account],
     start_worker: Callable[[Gate, int], None],
@@ -107,33 +107,33 @@ def test_single_images_wait_for_no_more_of_a_batch_than_is_at_work(
 ) -> None:
     account, gate = make_account("professional"), Gate()
     batches.submit(
-        queued_services, account, [picture(f"batch {number}") for number in range(20)], UpscaleOptions()
+        queued_services, account, [upload(f"batch {number}") for number in range(20)], UpscaleOptions()
     )
     start_worker(gate, engines)
     at_work = [gate.next() for _ in range(engines)]
     for number in range(3):
-        images.submit(queued_services, account, picture(f"single {number}"), UpscaleOptions())
+        images.submit(queued_services, account, upload(f"single {number}"), UpscaleOptions())
 
     gate.permits.release(23)
     after = [gate.next() for _ in range(23 - engines)]
 
     assert all(label.startswith("batch") for label in at_work)
-    # What was claimed last may say so first, where there is more than one to say it.
+    # With several engines, the image that was claimed last may be reported first.
     assert set(after[: 2 + engines]) >= {"single 0", "single 1", "single 2"}
-    # Nobody was forgotten for it, and nobody had two turns.
+    # Every image was processed exactly once.
     assert len(set(at_work + after)) == 23
 
 
-# One of them waits at any time, so whoever let all of them go first would never get to the batch.
-def test_single_images_that_never_end_hold_no_batch_back(
+# A single image waits at any time; if all of them went first, the batch would never be processed.
+def test_endless_single_images_do_not_block_a_batch(
     queued_services: Services,
     make_account: Callable[..., Account],
     start_worker: Callable[[Gate, int], None],
 ) -> None:
     account, gate = make_account("professional"), Gate()
-    singles = (picture(f"single {number}") for number in itertools.count())
+    singles = (upload(f"single {number}") for number in itertools.count())
     batches.submit(
-        queued_services, account, [picture(f"batch {number}") for number in range(3)], UpscaleOptions()
+        queued_services, account, [upload(f"batch {number}") for number in range(3)], UpscaleOptions()
     )
     images.submit(queued_services, account, next(singles), UpscaleOptions())
     start_worker(gate, 1)
@@ -148,7 +148,7 @@ def test_single_images_that_never_end_hold_no_batch_back(
     assert begun == ["single 0", "batch 0", "single 1", "batch 1", "single 2", "batch 2"]
 
 
-def test_the_images_of_a_batch_go_in_the_order_in_which_they_were_sent(
+def test_batch_images_are_processed_in_upload_order(
     queued_services: Services,
     make_account: Callable[..., Account],
     start_worker: Callable[[Gate, int], None],
@@ -156,7 +156,7 @@ def test_the_images_of_a_batch_go_in_the_order_in_which_they_were_sent(
     gate = Gate()
     labels = [f"batch {number}" for number in range(5)]
     batches.submit(
-        queued_services, make_account("professional"), [picture(label) for label in labels], UpscaleOptions()
+        queued_services, make_account("professional"), [upload(label) for label in labels], UpscaleOptions()
     )
     gate.permits.release(5)
 

@@ -24,98 +24,92 @@ def pool(first: EngineChild, second: EngineChild) -> EnginePool:
     return EnginePool([first, second])
 
 
-def test_each_engine_is_lent_to_one_at_a_time(
+def test_engine_is_acquired_by_one_thread_at_a_time(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
-    assert {pool.take(1), pool.take(2)} == {first, second}
+    assert {pool.acquire(1), pool.acquire(2)} == {first, second}
 
     with ThreadPoolExecutor(1) as others:
-        waiting = others.submit(pool.take, 3)
+        waiting = others.submit(pool.acquire, 3)
         assert not waiting.done()
-        pool.give_back(first)
+        pool.release(first)
         assert waiting.result(timeout=10) is first
 
 
-def test_an_image_that_was_lost_on_one_engine_waits_for_another(
+def test_lost_image_waits_for_another_engine(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
-    assert (pool.take(7), pool.take(8)) == (first, second)
-    pool.remember_lost(first, 7)
-    pool.give_back(first)
+    assert (pool.acquire(7), pool.acquire(8)) == (first, second)
+    pool.record_lost(first, 7)
+    pool.release(first)
 
     with ThreadPoolExecutor(1) as others:
-        waiting = others.submit(pool.take, 7)
-        assert pool.take(9) is first
-        pool.give_back(first)
+        waiting = others.submit(pool.acquire, 7)
+        assert pool.acquire(9) is first
+        pool.release(first)
         assert not waiting.done()
-        pool.give_back(second)
+        pool.release(second)
         assert waiting.result(timeout=10) is second
 
 
-def test_it_does_not_wait_for_another_as_long_as_that_may_be_busy(
+def test_wait_for_another_engine_is_limited(
     pool: EnginePool, first: EngineChild, second: EngineChild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.pool.ANOTHER_SECONDS", 0.1)
-    assert (pool.take(7), pool.take(8)) == (first, second)
-    pool.remember_lost(first, 7)
-    pool.give_back(first)
+    monkeypatch.setattr("workers.pool.OTHER_ENGINE_SECONDS", 0.1)
+    assert (pool.acquire(7), pool.acquire(8)) == (first, second)
+    pool.record_lost(first, 7)
+    pool.release(first)
 
-    assert pool.take(7) is first
+    assert pool.acquire(7) is first
 
 
-def test_an_image_that_was_lost_on_every_engine_takes_any(pool: EnginePool, first: EngineChild) -> None:
+def test_image_lost_on_every_engine_gets_any_engine(pool: EnginePool, first: EngineChild) -> None:
     for _ in range(2):
-        engine = pool.take(7)
-        pool.remember_lost(engine, 7)
-        pool.give_back(engine)
+        engine = pool.acquire(7)
+        pool.record_lost(engine, 7)
+        pool.release(engine)
 
-    assert pool.take(7) is first
+    assert pool.acquire(7) is first
 
 
-def test_an_engine_that_is_set_aside_is_lent_to_nobody(
-    pool: EnginePool, first: EngineChild, second: EngineChild
-) -> None:
-    assert pool.take(1) is first
-    assert pool.set_aside(first)
-    pool.give_back(first)
+def test_removed_engine_is_not_acquired(pool: EnginePool, first: EngineChild, second: EngineChild) -> None:
+    assert pool.acquire(1) is first
+    assert pool.remove(first)
+    pool.release(first)
 
     for image_id in (2, 3):
-        engine = pool.take(image_id)
+        engine = pool.acquire(image_id)
         assert engine is second
-        pool.give_back(engine)
+        pool.release(engine)
 
 
-# Whoever waits for another engine than the one that is left would wait for ever.
-def test_an_image_waits_for_no_engine_that_is_gone(
+# A thread that waits for a removed engine would never continue.
+def test_image_does_not_wait_for_a_removed_engine(
     pool: EnginePool, first: EngineChild, second: EngineChild
 ) -> None:
-    assert (pool.take(7), pool.take(8)) == (first, second)
-    pool.remember_lost(first, 7)
-    pool.give_back(first)
+    assert (pool.acquire(7), pool.acquire(8)) == (first, second)
+    pool.record_lost(first, 7)
+    pool.release(first)
 
     with ThreadPoolExecutor(1) as others:
-        waiting = others.submit(pool.take, 7)
-        assert pool.set_aside(second)
+        waiting = others.submit(pool.acquire, 7)
+        assert pool.remove(second)
         assert waiting.result(timeout=10) is first
 
 
-def test_the_reserve_steps_in_for_the_last_engine_and_is_the_last_itself(
-    first: EngineChild, second: EngineChild
-) -> None:
+def test_reserve_replaces_the_last_engine(first: EngineChild, second: EngineChild) -> None:
     pool = EnginePool([first], reserve=second)
-    assert pool.take(1) is first
+    assert pool.acquire(1) is first
 
-    assert pool.set_aside(first)
-    pool.give_back(first)
+    assert pool.remove(first)
+    pool.release(first)
 
-    assert pool.take(1) is second
-    assert not pool.set_aside(second)
+    assert pool.acquire(1) is second
+    assert not pool.remove(second)
 
 
-def test_the_last_engine_is_never_set_aside(
-    pool: EnginePool, first: EngineChild, second: EngineChild
-) -> None:
-    assert pool.set_aside(second)
+def test_last_engine_is_never_removed(pool: EnginePool, first: EngineChild, second: EngineChild) -> None:
+    assert pool.remove(second)
 
-    assert not pool.set_aside(first)
-    assert pool.take(1) is first
+    assert not pool.remove(first)
+    assert pool.acquire(1) is first

@@ -1,4 +1,4 @@
-"""What becomes of a row: every end that an attempt can have, with the real engine and the real database."""
+"""Every possible end of an attempt, with the real engine and the real database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 
 from domain import images, jobs, uploads
 from domain.errors import Unavailable
@@ -24,7 +24,7 @@ from domain.services import Policy, Services
 from domain.sizing import Size, Sizing
 from uprez.settings import load_settings
 from workers import engine_child, upscaling
-from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoSoundDevice
+from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoUsableDevice
 from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineChild, EngineJob, EngineOptions, engine_report
 from workers.upscaling import Upscaling
@@ -37,12 +37,12 @@ def engine() -> Iterator[EngineChild]:
 
 
 @pytest.fixture
-def real_services(make_services: Callable[..., Services], crop: Picture.Image) -> Services:
+def real_services(make_services: Callable[..., Services], crop: PillowImage.Image) -> Services:
     return make_services(probe=lambda _content: ImageFacts(ImageFormat.PNG, Size(*crop.size)))
 
 
 @pytest.fixture
-def png(crop: Picture.Image) -> bytes:
+def png(crop: PillowImage.Image) -> bytes:
     content = io.BytesIO()
     crop.save(content, "PNG")
     return content.getvalue()
@@ -57,7 +57,7 @@ def submit(real_services: Services, account: Account) -> Callable[[bytes], Image
     return submit
 
 
-class Ended:
+class CallCounter:
     def __init__(self) -> None:
         self.calls = 0
 
@@ -66,17 +66,17 @@ class Ended:
 
 
 @pytest.fixture
-def ended() -> Ended:
-    return Ended()
+def ended() -> CallCounter:
+    return CallCounter()
 
 
 @pytest.fixture
-def upscaling_with(real_services: Services, tmp_path: Path, ended: Ended) -> Callable[..., Upscaling]:
+def upscaling_with(real_services: Services, tmp_path: Path, ended: CallCounter) -> Callable[..., Upscaling]:
     return lambda *engines: Upscaling(real_services, engines, tmp_path / "work", ended)
 
 
 class BrokenEngine:
-    """An engine whose child does what its device does: this one fails."""
+    """An engine that raises this error in every job."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -89,7 +89,7 @@ class BrokenEngine:
 
 
 class InstantEngine:
-    """Makes a result of nothing; ``meanwhile`` is what happens while it works."""
+    """An engine that returns a result at once; ``meanwhile`` runs during the job."""
 
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._meanwhile = meanwhile
@@ -103,7 +103,7 @@ class InstantEngine:
         pass
 
 
-class RememberingEngine(InstantEngine):
+class RecordingEngine(InstantEngine):
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         super().__init__(meanwhile)
         self.jobs: list[EngineJob] = []
@@ -129,7 +129,7 @@ def row_month(services: Services) -> str:
     return services.clock.now().strftime("%Y-%m")
 
 
-def test_an_image_is_completed_and_its_result_stored(
+def test_image_is_completed_and_its_result_stored(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild, tmp_path: Path
 ) -> None:
     image = submit(png)
@@ -144,11 +144,11 @@ def test_an_image_is_completed_and_its_result_stored(
     with real_services.store.open(done.result.key) as stored:
         content = stored.read()
     assert len(content) == done.result.bytes
-    assert Picture.open(io.BytesIO(content)).size == (96, 80)
+    assert PillowImage.open(io.BytesIO(content)).size == (96, 80)
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_picture_that_cannot_be_read_fails_with_a_sentence_and_stays_paid(
+def test_unreadable_image_fails_without_refund(
     real_services: Services,
     account: Account,
     submit: Any,
@@ -167,7 +167,7 @@ def test_a_picture_that_cannot_be_read_fails_with_a_sentence_and_stays_paid(
     assert used(real_services, account) == 1
 
 
-def test_a_file_that_is_missing_fails_the_image_and_gives_the_quota_back(
+def test_missing_original_fails_image_and_refunds_quota(
     real_services: Services,
     account: Account,
     submit: Any,
@@ -184,7 +184,7 @@ def test_a_file_that_is_missing_fails_the_image_and_gives_the_quota_back(
     assert used(real_services, account) == 0
 
 
-def test_an_engine_that_dies_every_time_fails_the_image_at_the_third(
+def test_third_lost_attempt_fails_the_image(
     real_services: Services, account: Account, submit: Any, png: bytes, upscaling_with: Any, queue: Any
 ) -> None:
     image = submit(png)
@@ -200,17 +200,17 @@ def test_an_engine_that_dies_every_time_fails_the_image_at_the_third(
     failed = row(real_services, image)
     assert (attempts, failed.status, failed.error) == (3, Status.FAILED, jobs.LOST_SENTENCE)
     assert used(real_services, account) == 0
-    assert queue.take() == [image.id] * 3  # the last one finds nothing to do
+    assert queue.take() == [image.id] * 3  # the last message changes nothing
 
 
-def test_an_engine_that_hangs_in_mid_tile_costs_one_attempt_and_another_completes_the_image(
+def test_hang_costs_one_attempt(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_child, "STALL_FLOOR_SECONDS", 0.5)
     stopped: list[int | None] = []
 
     class Stopped(EngineChild):
-        """Its first child is stopped after two tiles, with others in work."""
+        """An engine whose first child is stopped after two tiles."""
 
         def upscale(self, job: EngineJob, *, on_progress: Callable[[int, int], None], **others: Any) -> Any:
             def stop(done: int, total: int) -> None:
@@ -235,7 +235,7 @@ def test_an_engine_that_hangs_in_mid_tile_costs_one_attempt_and_another_complete
     assert (done.status, done.job.attempt) == (Status.COMPLETED, 2)
 
 
-def test_an_error_that_nobody_expected_costs_one_attempt(
+def test_unexpected_error_costs_one_attempt(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild
 ) -> None:
     class Strange(EngineLost):
@@ -249,9 +249,9 @@ def test_an_error_that_nobody_expected_costs_one_attempt(
     assert row(real_services, image).status is Status.COMPLETED
 
 
-# Our own full disk is no fault of the picture, and costs it no attempt.
+# A full disk of the server is no fault of the image and costs it no attempt.
 @pytest.mark.parametrize("error", [Unavailable("the store is full"), OSError(28, "No space left on device")])
-def test_an_outage_of_our_own_hands_the_image_back(
+def test_server_outage_releases_the_image(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, queue: Any, error: Exception
 ) -> None:
     image = submit(png)
@@ -264,8 +264,8 @@ def test_an_outage_of_our_own_hands_the_image_back(
     assert queue.take() == [image.id]
 
 
-def test_a_worker_without_an_engine_hands_back_and_ends(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended, queue: Any
+def test_worker_without_engine_releases_image_and_ends(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter, queue: Any
 ) -> None:
     image = submit(png)
     queue.take()
@@ -276,14 +276,14 @@ def test_a_worker_without_an_engine_hands_back_and_ends(
     waiting = row(real_services, image)
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
     assert ended.calls == 1
-    assert str(upscaling.broken_by) == "The card is gone."
+    assert str(upscaling.fatal_error) == "The card is gone."
     assert queue.take() == [image.id]
 
 
-def test_an_engine_that_is_gone_leaves_the_others_working(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+def test_lost_engine_leaves_the_others_working(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
-    upscaling = upscaling_with(BrokenEngine(NoSoundDevice("The card is gone.")), InstantEngine())
+    upscaling = upscaling_with(BrokenEngine(NoUsableDevice("The card is gone.")), InstantEngine())
     first, second = submit(png), submit(png)
 
     upscaling.upscale(first.id)
@@ -293,13 +293,13 @@ def test_an_engine_that_is_gone_leaves_the_others_working(
     upscaling.upscale(second.id)
 
     assert [row(real_services, image).status for image in (first, second)] == [Status.COMPLETED] * 2
-    assert (ended.calls, upscaling.broken_by) == (0, None)
+    assert (ended.calls, upscaling.fatal_error) == (0, None)
 
 
-def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_aside(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+def test_faulty_engine_costs_an_attempt_and_is_removed(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
-    upscaling = upscaling_with(BrokenEngine(EngineFaulty("vulkan:0 answered with black")), InstantEngine())
+    upscaling = upscaling_with(BrokenEngine(EngineFaulty("vulkan:0 returned black")), InstantEngine())
     images = [submit(png) for _ in range(3)]
 
     upscaling.upscale(images[0].id)
@@ -312,10 +312,10 @@ def test_an_engine_whose_device_answers_wrongly_costs_an_attempt_and_is_set_asid
     assert ended.calls == 0
 
 
-def test_the_reserve_completes_what_the_last_device_answers_wrongly(
-    real_services: Services, submit: Any, png: bytes, tmp_path: Path, ended: Ended
+def test_reserve_completes_image_of_faulty_last_device(
+    real_services: Services, submit: Any, png: bytes, tmp_path: Path, ended: CallCounter
 ) -> None:
-    broken: Any = BrokenEngine(EngineFaulty("vulkan:0 answered with black"))
+    broken: Any = BrokenEngine(EngineFaulty("vulkan:0 returned black"))
     reserve: Any = InstantEngine()
     upscaling = Upscaling(real_services, [broken], tmp_path / "work", ended, reserve)
     image = submit(png)
@@ -328,23 +328,23 @@ def test_the_reserve_completes_what_the_last_device_answers_wrongly(
     assert ended.calls == 0
 
 
-def test_the_only_engine_is_not_set_aside_for_one_wrong_answer(
-    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: Ended
+def test_only_engine_is_kept_after_a_faulty_result(
+    real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter
 ) -> None:
     image = submit(png)
-    upscaling = upscaling_with(BrokenEngine(EngineFaulty("cpu answered with black")))
+    upscaling = upscaling_with(BrokenEngine(EngineFaulty("cpu returned black")))
 
     upscaling.upscale(image.id)
 
     assert row(real_services, image).job.lost == 1
-    assert (ended.calls, upscaling.broken_by) == (0, None)
+    assert (ended.calls, upscaling.fatal_error) == (0, None)
 
 
-def test_an_image_that_one_engine_loses_is_tried_on_another(
+def test_lost_image_is_retried_on_another_engine(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any
 ) -> None:
     image = submit(png)
-    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine said nothing")), InstantEngine())
+    upscaling = upscaling_with(BrokenEngine(EngineLost("the engine sent no message")), InstantEngine())
 
     upscaling.upscale(image.id)
     upscaling.upscale(image.id)
@@ -353,7 +353,7 @@ def test_an_image_that_one_engine_loses_is_tried_on_another(
     assert (done.status, done.job.attempt, done.job.lost) == (Status.COMPLETED, 2, 1)
 
 
-def test_a_worker_that_stops_hands_its_image_back_at_once(
+def test_stopping_worker_releases_its_image(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild, queue: Any
 ) -> None:
     image = submit(png)
@@ -376,13 +376,13 @@ def test_a_worker_that_stops_hands_its_image_back_at_once(
     assert queue.take() == [image.id]
 
 
-# A message that comes late would only claim the row, wait for an engine and hand the image back.
-@pytest.mark.parametrize("why", ["told to", "its engine is gone"])
-def test_a_worker_that_stops_begins_nothing(
+# A late message would only claim the row, wait for an engine and release the image.
+@pytest.mark.parametrize("why", ["stop was called", "its engine is lost"])
+def test_stopping_worker_starts_no_image(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, why: str
 ) -> None:
     upscaling = upscaling_with(BrokenEngine(EngineUnusable("The card is gone.")))
-    if why == "told to":
+    if why == "stop was called":
         upscaling.stop()
     else:
         upscaling.upscale(submit(png).id)
@@ -393,8 +393,8 @@ def test_a_worker_that_stops_begins_nothing(
     assert row(real_services, image) == image
 
 
-# The zombie's result must never be seen, and must not lie around either.
-def test_the_result_of_a_stale_attempt_is_thrown_away(
+# The result of a stale attempt must not be visible, and its file must be deleted.
+def test_result_of_a_stale_attempt_is_deleted(
     real_services: Services,
     submit: Any,
     png: bytes,
@@ -406,7 +406,7 @@ def test_the_result_of_a_stale_attempt_is_thrown_away(
     image = submit(png)
 
     class Slow:
-        """Loses its lease to another worker while it works."""
+        """An engine that loses its lease to another worker during the job."""
 
         def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
             result = engine.upscale(*arguments, **callbacks)
@@ -424,10 +424,10 @@ def test_the_result_of_a_stale_attempt_is_thrown_away(
     assert stored_keys() == [image.original_key]
 
 
-# The first answer is lost although the row was written; the next try, if it gets through, is told «too late».
+# The first response is lost although the row was written; the next try finds that it comes too late.
 @pytest.mark.both_databases
 @pytest.mark.parametrize("lost", [1, 3])
-def test_a_result_that_was_written_without_an_answer_stays(
+def test_committed_result_without_response_stays(
     real_services: Services,
     submit: Any,
     png: bytes,
@@ -437,12 +437,12 @@ def test_a_result_that_was_written_without_an_answer_stays(
     monkeypatch: pytest.MonkeyPatch,
     lost: int,
 ) -> None:
-    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
     complete = jobs.complete
     tries = iter(range(lost))
 
-    def complete_unheard(*arguments: Any) -> bool:
+    def complete_with_lost_response(*arguments: Any) -> bool:
         match next(tries, None):
             case 0:
                 break_commits(1, hold=True)
@@ -450,7 +450,7 @@ def test_a_result_that_was_written_without_an_answer_stays(
                 raise Unavailable
         return complete(*arguments)
 
-    monkeypatch.setattr(jobs, "complete", complete_unheard)
+    monkeypatch.setattr(jobs, "complete", complete_with_lost_response)
     upscaling_with(InstantEngine()).upscale(image.id)
 
     done = row(real_services, image)
@@ -459,7 +459,7 @@ def test_a_result_that_was_written_without_an_answer_stays(
 
 
 @pytest.mark.both_databases
-def test_a_result_that_cannot_be_written_is_thrown_away_and_its_image_handed_back(
+def test_uncommitted_result_is_deleted_and_image_released(
     real_services: Services,
     submit: Any,
     png: bytes,
@@ -468,7 +468,7 @@ def test_a_result_that_cannot_be_written_is_thrown_away_and_its_image_handed_bac
     stored_keys: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
 
     upscaling_with(InstantEngine(lambda: break_commits(3, hold=False))).upscale(image.id)
@@ -478,7 +478,7 @@ def test_a_result_that_cannot_be_written_is_thrown_away_and_its_image_handed_bac
     assert stored_keys() == [image.original_key]
 
 
-def test_a_result_of_which_nothing_can_be_learned_stays(
+def test_result_file_stays_if_database_is_unavailable(
     real_services: Services,
     submit: Any,
     png: bytes,
@@ -490,7 +490,7 @@ def test_a_result_of_which_nothing_can_be_learned_stays(
     def writing() -> NoReturn:
         raise Unavailable
 
-    monkeypatch.setattr(upscaling, "_FINISH_AGAIN_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
     lose_the_database = partial(monkeypatch.setattr, real_services.database, "writing", writing)
 
@@ -498,10 +498,10 @@ def test_a_result_of_which_nothing_can_be_learned_stays(
 
     (original, result) = stored_keys()
     assert original == image.original_key
-    assert f"its result {result} stays" in caplog.text
+    assert f"result_file_kept image_id={image.id} key={result}" in caplog.text
 
 
-def test_a_late_message_does_nothing(
+def test_late_message_changes_nothing(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild
 ) -> None:
     image = submit(png)
@@ -515,23 +515,23 @@ def test_a_late_message_does_nothing(
     assert row(real_services, image) == done
 
 
-# The operator's settings from end to end: what requests may choose, and what the words stand for.
+# The operator's settings from end to end: the permitted model choices and their models.
 @pytest.mark.parametrize(
     ("word", "offered_now", "model"),
     [
         ("fast", "photo=realesrgan-x4plus,fast=realesr-animevideov3", "realesr-animevideov3"),
         (None, "photo=realesrgan-x4plus,fast=realesr-animevideov3", None),
-        # What the operator has changed since holds: another model, or none for this word any more.
+        # The current settings apply: another model for this choice, or none.
         ("fast", "fast=one-of-mine", "one-of-mine"),
         ("fast", "photo=realesrgan-x4plus", None),
     ],
 )
-def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
+def test_model_choice_maps_to_its_current_model(
     real_services: Services,
     account: Account,
     png: bytes,
     tmp_path: Path,
-    ended: Ended,
+    ended: CallCounter,
     word: str | None,
     offered_now: str,
     model: str | None,
@@ -539,7 +539,7 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
     api = replace(real_services, policy=load_settings(model="realesrgan-x4plus").policy())
     upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
     image = images.submit(api, account, upload, uploads.UpscaleOptions(model=word))
-    engine = RememberingEngine()
+    engine = RecordingEngine()
 
     policy = load_settings(model="realesrgan-x4plus", model_choices=offered_now).policy()
     Upscaling(replace(real_services, policy=policy), [engine], tmp_path / "work", ended).upscale(image.id)
@@ -549,8 +549,8 @@ def test_the_engine_is_told_the_model_that_the_word_stands_for_now(
     assert (done.status, done.model_choice) == (Status.COMPLETED, word)
 
 
-def test_a_lost_attempt_is_made_again_with_the_same_model(
-    real_services: Services, account: Account, png: bytes, tmp_path: Path, ended: Ended
+def test_lost_attempt_is_retried_with_the_same_model(
+    real_services: Services, account: Account, png: bytes, tmp_path: Path, ended: CallCounter
 ) -> None:
     services = replace(real_services, policy=Policy(model_choices={"fast": "a-model"}))
     upload = uploads.Upload("photo.png", io.BytesIO(png), len(png))
@@ -558,9 +558,9 @@ def test_a_lost_attempt_is_made_again_with_the_same_model(
 
     def lose_the_first() -> None:
         if len(engine.jobs) == 1:
-            raise EngineLost("the engine said nothing")
+            raise EngineLost("the engine sent no message")
 
-    engine = RememberingEngine(lose_the_first)
+    engine = RecordingEngine(lose_the_first)
     worker = Upscaling(services, [engine], tmp_path / "work", ended)
     worker.upscale(image.id)
     worker.upscale(image.id)
@@ -569,7 +569,7 @@ def test_a_lost_attempt_is_made_again_with_the_same_model(
     assert row(services, image).status is Status.COMPLETED
 
 
-def test_a_deleted_image_is_not_worked_on_any_longer(
+def test_deleted_image_is_cancelled(
     real_services: Services,
     account: Account,
     submit: Any,
@@ -591,13 +591,11 @@ def test_a_deleted_image_is_not_worked_on_any_longer(
     upscaling_with(Interrupted()).upscale(image.id)
 
     assert stored_keys() == []
-    assert used(real_services, account) == 1  # it had begun
+    assert used(real_services, account) == 1  # it had started
 
 
 @pytest.mark.vulkan
-def test_a_picture_upscaled_on_a_gpu_agrees_with_the_cpu(
-    picture_file: Path, tmp_path: Path, psnr: Callable[..., float]
-) -> None:
+def test_gpu_result_agrees_with_the_cpu(image_file: Path, tmp_path: Path, psnr: Callable[..., float]) -> None:
 
     found = [device.id for device in engine_report().devices if device.id != "cpu"]
     if not found:
@@ -607,12 +605,12 @@ def test_a_picture_upscaled_on_a_gpu_agrees_with_the_cpu(
         target = tmp_path / f"{device.replace(':', '-')}.png"
         with EngineChild(EngineOptions(device=device, model="realesr-animevideov3")) as child:
             done = child.upscale(
-                EngineJob(picture_file, target, Sizing(2)),
+                EngineJob(image_file, target, Sizing(2)),
                 on_progress=lambda _done, _total: None,
                 keep_going=lambda: True,
             )
         assert done.device == device
-        with Picture.open(target) as picture:
-            results[device] = picture.copy()
+        with PillowImage.open(target) as result:
+            results[device] = result.copy()
     for device in found:
         assert psnr(results[device], results["cpu"]) > 45

@@ -1,7 +1,7 @@
-"""The engine's process: jobs come in on stdin, answers go out on stdout, as ``protocol.py`` says.
+"""The engine's process: it reads jobs from stdin and writes messages to stdout, as ``protocol.py`` describes.
 
-``python -m workers.engine --report`` prints one JSON object about devices and models instead, ``--devices`` one
-with the devices to use.
+``python -m workers.engine --report`` prints one JSON object about devices and models and ends; ``--devices``
+prints one with the devices to use.
 """
 
 from __future__ import annotations
@@ -39,20 +39,21 @@ from workers.engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.engine.model_cache import SeveralModels
+    from workers.engine.model_cache import ModelCache
     from workers.engine.start import Engine
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-# The API and the database share the machine and answer in milliseconds; pictures take seconds.
+# The API and the database share the machine and respond in milliseconds; an image takes seconds.
 NICENESS = 10
 
 EXIT_UNUSABLE = 3
 
 
 def main() -> int:
+    """Parse the command line, respond to a query or process jobs, and return the exit status."""
     arguments = _parse(sys.argv[1:])
-    answers = _take_stdout()
+    output = _claim_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     options = EngineOptions(
         arguments.device,
@@ -62,47 +63,50 @@ def main() -> int:
         arguments.precision,
         arguments.memory_mb,
         MetadataPolicy(arguments.metadata),
-        arguments.kept,
+        arguments.network_cache,
         arguments.models,
     )
     if arguments.report or arguments.devices:
-        _answer(_report if arguments.report else _devices, options, answers)
+        _respond(_report if arguments.report else _devices, options, output)
         return 0
-    # A signal to the whole group asks the worker to finish its work, which needs this process; when the
-    # worker is gone, stdin ends, and so does this.
+    # A signal to the whole group tells the worker to finish its jobs, for which it needs this process. When
+    # the worker has ended, stdin ends, and so does this process.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(NICENESS)
-    return _Conversation(answers).run(options)
+    return _JobLoop(output).run(options)
 
 
-class _Conversation:
-    def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
+class _JobLoop:
+    """The loop that reads jobs, runs them one after the other and sends their messages."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
         self._jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._cancelled = threading.Event()
-        self._saying = threading.Lock()
+        self._output_lock = threading.Lock()
 
     def run(self, options: EngineOptions) -> int:
-        threading.Thread(target=self._listen, name="listen", daemon=True).start()
-        # Only now, because this loads ncnn and drivers, which may print to what used to be stdout.
-        from workers.engine.model_cache import SeveralModels  # noqa: PLC0415
+        """Load the model, then run jobs without end; return EXIT_UNUSABLE if the engine cannot start."""
+        threading.Thread(target=self._read_messages, name="listen", daemon=True).start()
+        # This import loads ncnn and drivers, which may print, so it comes after stdout was redirected.
+        from workers.engine.model_cache import ModelCache  # noqa: PLC0415
 
         try:
-            models = SeveralModels(options)
+            models = ModelCache(options)
         except EngineUnusable as error:
-            self._say("unusable", code=error.code, sentence=str(error))
+            self._send("unusable", code=error.code, message=str(error))
             return EXIT_UNUSABLE
-        self._greet(models.engine_for(None, lambda: None))
+        self._send_hello(models.engine_for(None, lambda: None))
         while True:
-            self._work(models, self._jobs.get(), options.metadata)
+            self._run_job(models, self._jobs.get(), options.metadata)
 
-    def _greet(self, engine: Engine) -> None:
+    def _send_hello(self, engine: Engine) -> None:
         from workers.engine.start import versions  # noqa: PLC0415
 
         device = engine.model.device
-        self._say(
+        self._send(
             "hello",
             device=device.id,
             device_name=device.name,
@@ -110,10 +114,10 @@ class _Conversation:
             versions=versions(),
             tile_side=engine.tile_side,
             slowest_seconds=engine.slowest_seconds,
-            set_aside=engine.set_aside,
+            excluded_devices=engine.excluded_devices,
         )
 
-    def _listen(self) -> None:
+    def _read_messages(self) -> None:
         for line in sys.stdin.buffer:
             message = from_line(line)
             if message["type"] == "cancel":
@@ -121,16 +125,17 @@ class _Conversation:
             else:
                 self._cancelled.clear()
                 self._jobs.put(message)
-        # The other side is gone. Threads inside native code cannot be asked to stop, so nothing is asked.
+        # The parent has ended. Threads inside native code cannot be stopped, so the process ends without
+        # them.
         os._exit(0)
 
-    def _work(self, models: SeveralModels, message: Message, metadata: MetadataPolicy) -> None:
+    def _run_job(self, models: ModelCache, message: Message, metadata: MetadataPolicy) -> None:
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 
         job = job_from_message(message)
         try:
-            engine = models.engine_for(job.model, lambda: self._say("loading"))
-            self._say("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
+            engine = models.engine_for(job.model, lambda: self._send("loading"))
+            self._send("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
             started = time.monotonic()
             upscaled = upscale_file(
                 job.source,
@@ -140,26 +145,27 @@ class _Conversation:
                 model=engine.model,
                 tile_side=engine.tile_side,
                 threads=engine.tile_threads,
-                on_progress=lambda done, total: self._say("progress", done=done, total=total),
+                on_progress=lambda done, total: self._send("progress", done=done, total=total),
                 cancelled=self._cancelled.is_set,
                 metadata=metadata,
             )
         except EngineCancelled:
-            self._say("cancelled")
+            self._send("cancelled")
         except ModelUnusable as error:
-            self._say("model_unusable", sentence=str(error))
+            self._send("model_unusable", message=str(error))
         except InvalidImage as error:
-            self._say("refused", sentence=str(error))
+            self._send("invalid_image", message=str(error))
         except TileTooLarge as error:
-            self._say("too_large", sentence=str(error))
+            self._send("tile_too_large", message=str(error))
         except DeviceFault as error:
-            # A device is judged by the model it was started with: another one may be too large for it.
-            self._say("faulty" if models.is_first(job.model) else "failed", sentence=str(error))
-        except Exception as error:
-            log.exception("the job failed")
-            self._say("failed", sentence=f"{type(error).__name__}: {error}")
+            # A device counts as faulty only with the model it was started with: another model may be too
+            # large for it.
+            self._send("device_faulty" if models.is_default(job.model) else "failed", message=str(error))
+        except Exception as error:  # noqa: BLE001  # every failure must become a message
+            _log.exception("engine_job_failed")
+            self._send("failed", message=f"{type(error).__name__}: {error}")
         else:
-            self._say(
+            self._send(
                 "done",
                 **asdict(upscaled),
                 model=engine.model.model.name,
@@ -167,11 +173,11 @@ class _Conversation:
                 seconds=time.monotonic() - started,
             )
 
-    def _say(self, kind: str, **facts: Any) -> None:
-        # Heartbeats come from a thread of their own, and a line must stay in one piece.
-        with self._saying:
-            self._answers.write(to_line({"type": kind, **facts}))
-            self._answers.flush()
+    def _send(self, message_type: str, **fields: Any) -> None:
+        # Heartbeats come from another thread, and each line must stay in one piece.
+        with self._output_lock:
+            self._output.write(to_line({"type": message_type, **fields}))
+            self._output.flush()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -183,49 +189,53 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--precision")
     parser.add_argument("--memory-mb", type=int)
     parser.add_argument("--metadata", default=EngineOptions.metadata, choices=list(MetadataPolicy))
-    parser.add_argument("--kept", type=Path)
+    parser.add_argument("--network-cache", type=Path)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--devices", action="store_true")
     return parser.parse_args(arguments)
 
 
-def _take_stdout() -> BinaryIO:
-    """The real stdout, for answers alone; whatever native code prints from now on goes to stderr."""
-    answers = os.fdopen(os.dup(1), "wb")
+def _claim_stdout() -> BinaryIO:
+    """Return the real stdout, for messages only, and redirect what native code prints from now on to stderr."""
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    return answers
+    return output
 
 
-def _answer(question: Callable[[EngineOptions], Message], options: EngineOptions, answers: BinaryIO) -> None:
+def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, output: BinaryIO) -> None:
+    """Write the result of the query, or an ``unusable`` message, to ``output``."""
     try:
-        answers.write(to_line(question(options)))
+        output.write(to_line(query(options)))
     except EngineUnusable as error:
-        answers.write(to_line({"type": "unusable", "code": error.code, "sentence": str(error)}))
-    answers.flush()
+        output.write(to_line({"type": "unusable", "code": error.code, "message": str(error)}))
+    output.flush()
 
 
 def _report(options: EngineOptions) -> Message:
-    from workers.engine.report import describe  # noqa: PLC0415 — loads ncnn, after stdout was taken
+    from workers.engine.report import describe  # noqa: PLC0415  # loads ncnn, so stdout must be redirected first
 
     return {"type": "report", **asdict(describe(options))}
 
 
 def _devices(options: EngineOptions) -> Message:
-    from workers.engine.inference.device import choose_devices  # noqa: PLC0415 — so does this
+    from workers.engine.inference.device import choose_devices  # noqa: PLC0415  # loads ncnn as well
 
     return {"type": "devices", "ids": [device.id for device in choose_devices(options.device)]}
 
 
 def _run() -> NoReturn:
-    """End without destructors: drivers like to crash in theirs, and Python waits for threads in native code."""
+    """Run ``main`` and end the process without destructors.
+
+    Some drivers crash in their destructors, and Python would wait for threads in native code.
+    """
     code = 1
     try:
         code = main()
-    except SystemExit as ending:  # argparse's: 0 after --help, 2 for what it does not know
-        code = ending.code if isinstance(ending.code, int) else 1
-    except Exception:
-        log.exception("the engine broke")
+    except SystemExit as exit_request:  # argparse exits with 0 after --help and with 2 for unknown arguments
+        code = exit_request.code if isinstance(exit_request.code, int) else 1
+    except Exception:  # noqa: BLE001  # the process must end without destructors in every case
+        _log.exception("engine_failed")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

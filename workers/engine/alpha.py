@@ -1,7 +1,7 @@
-"""Transparency: give transparent parts the colour of what is beside them, and keep flat alpha flat.
+"""Transparency: fill transparent parts with the colour next to them, and keep flat alpha flat.
 
 A network that sees the black under transparent pixels draws it into the edges. Measured on hard and soft
-edges: colour bled outwards keeps the edge's colour (173 of 173), premultiplied colour turns it to 0–135.
+edges: colour bled outwards keeps the edge's colour (173 of 173), premultiplied colour changes it to 0–135.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from workers.engine.arrays import Floats, Pixels
 
-BLEED_REACH = 24  # pixels; more than what shows in an edge of any of our networks
+BLEED_REACH = 24  # pixels; more than affects an edge in any of the shipped networks
 
 
-def bled(colour: Pixels, alpha: Pixels) -> Pixels:
-    """``colour`` ``(H, W, C)`` with the visible colour spread into where ``alpha`` ``(H, W)`` is 0.
+def bleed_colour(colour: Pixels, alpha: Pixels) -> Pixels:
+    """Return ``colour`` ``(H, W, C)`` with the visible colour spread to where ``alpha`` ``(H, W)`` is 0.
 
-    Ring by ring, each pixel becomes the mean of its known neighbours; what lies further than the reach
-    gets the mean of all that was known, so that nothing hidden there can come through.
+    Ring by ring, each pixel becomes the mean of its known neighbours. Pixels beyond the reach get the mean of
+    all visible pixels, so that no hidden colour there can show.
     """
     known = np.pad(alpha > 0, 1)
     unknown = np.pad(alpha == 0, 1)
@@ -30,7 +30,7 @@ def bled(colour: Pixels, alpha: Pixels) -> Pixels:
         return colour
     result = colour.copy()
     everywhere = colour.mean(axis=(0, 1), where=known[1:-1, 1:-1, None])
-    # Only rings are ever looked at: most pictures with alpha are opaque nearly everywhere.
+    # Only rings are computed, because most images with alpha are opaque nearly everywhere.
     ring = np.flatnonzero(_dilated(known) & unknown)
     row = known.shape[1]
     neighbours = (-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1)
@@ -39,7 +39,7 @@ def bled(colour: Pixels, alpha: Pixels) -> Pixels:
     for _ in range(BLEED_REACH):
         if not ring.size:
             break
-        # One neighbour after the other: all eight at once take gigabytes where alpha is noise.
+        # The neighbours are added one by one: all eight at once need gigabytes where alpha is noise.
         total = np.zeros((ring.size, colour.shape[2]), dtype=np.float32)
         count = np.zeros((ring.size, 1), dtype=np.float32)
         for neighbour in neighbours:
@@ -56,29 +56,29 @@ def bled(colour: Pixels, alpha: Pixels) -> Pixels:
     return result
 
 
-def keep_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
-    """``larger`` alpha 0–1, exactly the original again where that does not change from pixel to pixel.
+def restore_flat(larger: Floats, alpha: Floats, scale: int) -> Floats:
+    """Return the enlarged alpha, with the original's values where those do not change from pixel to pixel.
 
-    A network moves flat values by some levels, differently in each tile: a logo would get a veil over all of
-    its background, and half-transparent glass the borders of tiles.
+    Values of ``larger`` are 0–1. A network moves flat values by some levels, differently in each tile: a logo
+    would get a veil over its whole background, and half-transparent glass would show the borders of tiles.
     """
     kept = np.where(_flat(alpha), alpha, np.float32(np.nan)).repeat(scale, axis=0).repeat(scale, axis=1)
     return np.where(np.isnan(kept), np.clip(larger, 0, 1), kept)
 
 
 def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True where the pixel or one of its eight neighbours is."""
+    """Return True where the pixel or one of its eight neighbours is True."""
     padded = np.pad(mask, 1)
     rows = padded[:-2] | padded[1:-1] | padded[2:]
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
 def _flat(alpha: Floats) -> NDArray[np.bool_]:
-    """True where the eight neighbours are what the pixel is; beyond the border counts as the border."""
+    """Return True where the eight neighbours equal the pixel; beyond the border the border's values count."""
     padded = np.pad(alpha, 1, mode="edge")
     down = padded[1:] == padded[:-1]
     across = padded[:, 1:] == padded[:, :-1]
-    # Each of the three columns is of one value, and so is the middle row that joins them.
+    # Each of the three columns has one value, and the middle row that joins them has one as well.
     columns = down[:-1] & down[1:]
     middle = across[1:-1]
     flat: NDArray[np.bool_] = (

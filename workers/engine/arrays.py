@@ -1,4 +1,4 @@
-"""The two kinds of arrays that pictures are in."""
+"""The kinds of arrays that hold an image."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-"""As in a file: ``(H, W, C)``, 0 to 255 or 65,535."""
+"""``(H, W, C)`` as in a file: 0 to 255 or 0 to 65,535."""
 
 Floats = NDArray[np.float32]
-"""As networks want it: planar ``(C, H, W)``, 0 to 1, sometimes a little beyond."""
+"""Planar ``(C, H, W)`` as networks need it: 0 to 1, sometimes a little beyond."""
 
-Deep = NDArray[np.uint16]
-"""Those of ``Pixels`` that have 16 bits in each channel."""
+Pixels16 = NDArray[np.uint16]
+"""``Pixels`` with 16 bits in each channel."""
 
-LARGEST_DEEP = 65_535
+MAX_16BIT = 65_535

@@ -1,24 +1,30 @@
-"""What can go wrong with the engine itself; what is wrong with a picture is ``domain.errors.InvalidImage``.
+"""Errors of the engine itself; an image that cannot be read or written is ``domain.errors.InvalidImage``.
 
 UprezError
-├── EngineUnusable      the engine cannot start with these settings on this machine; trying again will not help
-│   ├── WeightsError        a file of a network is missing or is not the file we know
-│   ├── ManifestError       what an operator's model is said to be cannot be, or its network does not do it
+├── EngineUnusable      the engine cannot start with these settings on this machine; a retry does not help
+│   ├── WeightsError        a file of a network is missing, or its checksum is wrong
+│   ├── ManifestError       the manifest of an operator's model is invalid, or its network does not match it
 │   ├── UnknownModel
 │   ├── UnknownDevice
-│   └── NoSoundDevice       no device that may be used gets through its start and its self-test
-├── DeviceFault         a device failed a call, or answers with wrong numbers
-│   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for that one
-├── EngineLost          the child process died, hung or broke on this job: costs one attempt
-│   └── EngineFaulty        its device answered with what cannot be right
-├── EngineCancelled     the caller wanted the job no more
-└── PictureError
-    └── ModelUnusable       the job's model is not there or cannot be used; the picture may do with another
+│   └── NoUsableDevice      no permitted device passes its start and its self-test
+├── DeviceFault         a device failed a call, or returned wrong numbers
+│   └── TileTooLarge        it failed on a tile, as it does when its memory is too small for the tile
+├── EngineLost          the child process died, hung or failed on this job: costs one attempt
+│   └── EngineFaulty        its device returned a wrong result
+├── EngineCancelled     the caller cancelled the job
+└── InvalidImage
+    └── ModelUnusable       the job's model is missing or cannot be used; another model may work for the image
 """
 
 from __future__ import annotations
 
 from domain.errors import InvalidImage, UprezError
+
+
+def unusable_error(code: str, message: str) -> EngineUnusable:
+    """Return the EngineUnusable, or its subclass, that has this code."""
+    classes = (EngineUnusable, WeightsError, ManifestError, UnknownModel, UnknownDevice, NoUsableDevice)
+    return next(error for error in classes if error.code == code)(message)
 
 
 class EngineUnusable(UprezError):
@@ -41,8 +47,8 @@ class UnknownDevice(EngineUnusable):
     code = "unknown_device"
 
 
-class NoSoundDevice(EngineUnusable):
-    code = "no_sound_device"
+class NoUsableDevice(EngineUnusable):
+    code = "no_usable_device"
 
 
 class DeviceFault(UprezError):
@@ -66,6 +72,6 @@ class EngineCancelled(UprezError):
 
 
 class ModelUnusable(InvalidImage):
-    """Not the picture's fault, and trying again will not help; the sentence is for its owner all the same."""
+    """The image is not at fault, and a retry does not help; the message is still shown to the image's owner."""
 
     code = "model_unusable"

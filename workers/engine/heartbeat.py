@@ -1,4 +1,4 @@
-"""Say that work goes on, during the steps of a job that have no tiles to count."""
+"""Heartbeats during the steps of a job that have no tiles to count."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BEAT_SECONDS = 5.0  # a small part of the time after which the supervisor takes silence for a hang
+BEAT_SECONDS = 5.0  # a small part of the silence that the parent process treats as a hang
 
-# The longest that a step may take and still be believed; the slowest we know, a lossless WebP, encodes some
-# 900,000 pixels a second on a free processor, and this leaves room for a busy one.
+# The longest time that a step may take: the slowest known one, a lossless WebP, encodes about 900,000 pixels
+# a second on an idle processor, and these values leave room for a busy one.
 ALLOWANCE_SECONDS = 60.0
 PIXELS_PER_SECOND = 150_000
 
 
 @contextmanager
-def still_working(say: Callable[[], None], pixels: int) -> Iterator[None]:
-    """Call ``say`` every few seconds during the block, from a thread, but no longer than so many pixels can take.
+def heartbeats(report: Callable[[], None], pixels: int) -> Iterator[None]:
+    """Call ``report`` every few seconds during the block, from a thread, for as long as the pixels can need.
 
-    After that the supervisor hears nothing any more, so that it finds what really hangs.
+    After that no heartbeat follows, so that the parent process detects a step that hangs.
     """
     beats = int((ALLOWANCE_SECONDS + pixels / PIXELS_PER_SECOND) / BEAT_SECONDS)
     ended = threading.Event()
@@ -30,7 +30,7 @@ def still_working(say: Callable[[], None], pixels: int) -> Iterator[None]:
         for _ in range(beats):
             if ended.wait(BEAT_SECONDS):
                 return
-            say()
+            report()
 
     thread = threading.Thread(target=repeat, name="heartbeat", daemon=True)
     thread.start()
@@ -38,4 +38,4 @@ def still_working(say: Callable[[], None], pixels: int) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()  # so that nothing is said after a job's last word
+        thread.join()  # so that no heartbeat follows a job's final message

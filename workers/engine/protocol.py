@@ -1,10 +1,11 @@
-"""What the engine's child and its supervisor say to each other: one JSON object on each line.
+"""The messages between the engine child and its parent: one JSON object on each line.
 
-The child's first line is ``hello`` or ``unusable``. For each ``upscale`` it is sent it says ``loading``, if the job's
-model must be loaded first, ``ready`` with what holds for that model, ``progress`` any number of times and then exactly
-one of ``done``, ``refused`` (the picture is at fault), ``model_unusable`` (the job's model is), ``failed`` (the engine
-is), ``faulty`` (its device is), ``too_large`` (its tiles are, for the memory there is) and ``cancelled``. This module
-is for both sides, so it needs nothing but the standard library: the supervisor must not load ncnn.
+The child's first line is ``hello`` or ``unusable``. For each ``upscale`` that it receives it sends
+``loading`` if the job's model must be loaded first, ``ready`` with the limits of that model, ``progress`` any
+number of times, and then exactly one of ``done``, ``invalid_image`` (the image is at fault),
+``model_unusable`` (the job's model is), ``failed`` (the engine is), ``device_faulty`` (its device is),
+``tile_too_large`` (memory is too small for its tiles) and ``cancelled``. Both sides import this module, so it
+uses only the standard library: the parent must not load ncnn.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ Message = dict[str, Any]
 
 AUTO = "auto"
 CPU = "cpu"
-SMALLEST_TILE_SIDE = 32  # where memory is short: nine tenths of the work on such a tile are for a pad of 32
+# With a pad of 32, nine tenths of the work on such a tile are for the pad: it is only for little memory.
+SMALLEST_TILE_SIDE = 32
 
 
 class MetadataPolicy(StrEnum):
-    """What a result keeps of its original's EXIF and XMP; the colour profile and the resolution always stay."""
+    """The EXIF and XMP that a result keeps of its original; colour profile and resolution always stay."""
 
     KEEP = "keep"
     STRIP_LOCATION = "strip-location"
@@ -35,11 +37,13 @@ class MetadataPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``device``: auto, or cpu, vulkan:N or several with commas between, best first. ``model``: auto or a name. None: what the model and device suggest.
+    """The settings of an engine. None: the value that the model and the device suggest.
 
-    ``tile_side`` is the largest a tile may be, in pixels of the original, without the pad; ``tile_threads`` tiles are
-    worked on at once; ``precision`` is fp32, bf16 or int8 and concerns CPUs only; within ``memory_mb``, in units of 2**20 bytes,
-    stays all but the picture, its result and a row of joined tiles; in ``kept`` lie networks made 8 bits, in ``models``
+    ``device`` is auto, cpu, vulkan:N, or several with commas between them, best first; ``model`` is auto or a
+    name. ``tile_side`` is the largest side of a tile in pixels of the original, without the pad;
+    ``tile_threads`` is the number of tiles in progress at once; ``precision`` is fp32, bf16 or int8 and
+    affects CPUs only. ``memory_mb``, in units of 2**20 bytes, bounds everything but the image, its result and
+    a row of joined tiles. ``kept`` is the folder for networks converted to 8 bits, ``models`` the folder of
     the operator's own models with their manifests.
     """
 
@@ -56,7 +60,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class EngineJob:
-    """``target`` is written in the format of ``source``; what was there before is replaced.
+    """One image to upscale: ``target`` is written in the format of ``source`` and replaces an existing file.
 
     ``model`` is a name; None: the engine's own choice, which is ``EngineOptions.model``.
     """
@@ -70,9 +74,10 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EngineHello:
-    """What a child that is ready works with; ``set_aside`` says which devices failed their self-test and how.
+    """The device and model of a child that is ready, and the devices that failed their self-test, with
+    reasons.
 
-    ``slowest_seconds``: the longest that this device, as measured just now, works without a word.
+    ``slowest_seconds`` is the longest time that this device, as just measured, needs between two messages.
     """
 
     device: str
@@ -81,11 +86,13 @@ class EngineHello:
     versions: dict[str, str]
     tile_side: int
     slowest_seconds: float
-    set_aside: tuple[str, ...] = ()
+    excluded_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class EngineResult:
+    """The result of a job; ``seconds`` is the time that the job took."""
+
     original: Size
     result: Size
     image_format: ImageFormat
@@ -96,7 +103,10 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """``agreement_db`` with what a CPU makes of the golden picture in 32 bits, 99 when identical; None: no answer."""
+    """One device; ``agreement_db`` compares it with a 32-bit CPU on the reference image.
+
+    It is 99 dB for identical results and None without a result. ``problem`` is None for a device that works.
+    """
 
     id: str
     name: str
@@ -109,6 +119,8 @@ class DeviceReport:
 
 @dataclass(frozen=True)
 class FileReport:
+    """One file of a network; ``problem`` is None if its checksum is right."""
+
     name: str
     sha256: str
     problem: str | None
@@ -116,7 +128,7 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """``problem`` says why these settings keep it from being used; None if they do not."""
+    """One model; ``problem`` says why it cannot be used with these settings, None if it can."""
 
     name: str
     scales: tuple[int, ...]
@@ -126,7 +138,9 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class EngineReport:
-    """All that an operator may want to know about the engine of this machine; ``choice`` is a sentence."""
+    """The engine's state on this machine for an operator; ``choice`` explains the device and the model in
+    use.
+    """
 
     versions: dict[str, str]
     devices: tuple[DeviceReport, ...]
@@ -135,8 +149,11 @@ class EngineReport:
     problems: tuple[str, ...]
 
 
-def unfinished(target: Path) -> Path:
-    """Where a result is written before it takes its place; an engine that was killed leaves it behind."""
+def unfinished_path(target: Path) -> Path:
+    """Return the path where a result is written before it replaces ``target``.
+
+    A killed engine leaves this file behind.
+    """
     return target.with_name(f".{target.name}.unfinished")
 
 
@@ -145,15 +162,15 @@ def to_line(message: Message) -> bytes:
 
 
 def from_line(line: bytes) -> Message:
-    """Raises ValueError for anything but one JSON object."""
+    """Return the message in this line. Raise ValueError for anything but one JSON object."""
     message = json.loads(line)
     if not isinstance(message, dict):
-        raise ValueError("not a message")  # noqa: TRY004 — one kind of error for one kind of fault
+        raise ValueError("not a message")  # noqa: TRY004  # callers handle one kind of error
     return message
 
 
 def job_to_message(job: EngineJob) -> Message:
-    """Absolute paths: the child has a working folder of its own."""
+    """Return the job as a message, with absolute paths: the child has another working folder."""
     return {
         "type": "upscale",
         "source": str(job.source.absolute()),
@@ -182,7 +199,7 @@ def hello_from_message(message: Message) -> EngineHello:
         versions=message["versions"],
         tile_side=message["tile_side"],
         slowest_seconds=message["slowest_seconds"],
-        set_aside=tuple(message["set_aside"]),
+        excluded_devices=tuple(message["excluded_devices"]),
     )
 
 

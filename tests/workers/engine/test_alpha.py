@@ -5,51 +5,51 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from workers.engine.alpha import BLEED_REACH, bled, keep_flat
+from workers.engine.alpha import BLEED_REACH, bleed_colour, restore_flat
 
 
-def test_visible_colour_stays_and_spreads_into_what_is_transparent() -> None:
+def test_visible_colour_spreads_into_transparent_pixels() -> None:
     colour = np.zeros((9, 60, 3), np.uint8)
     alpha = np.zeros((9, 60), np.uint8)
     colour[:, :10] = (200, 100, 50)
     alpha[:, :10] = 255
 
-    result = bled(colour, alpha)
+    result = bleed_colour(colour, alpha)
 
     assert (result[:, :10] == colour[:, :10]).all()
     assert (result == (200, 100, 50)).all()
 
 
-def test_each_edge_gets_the_colour_that_is_beside_it() -> None:
+def test_edges_get_the_colour_of_their_neighbours() -> None:
     colour = np.zeros((5, 40, 1), np.uint16)
     alpha = np.zeros((5, 40), np.uint16)
     colour[:, :5], colour[:, -5:] = 60_000, 10_000
     alpha[:, :5] = alpha[:, -5:] = 65_535
 
-    result = bled(colour, alpha)
+    result = bleed_colour(colour, alpha)
 
     assert (result[:, 5:9] == 60_000).all()
     assert (result[:, -9:-5] == 10_000).all()
     assert result.dtype == np.uint16
 
 
-def test_what_is_hidden_far_from_anything_visible_does_not_come_through() -> None:
+def test_distant_hidden_colour_is_replaced() -> None:
     colour = np.full((3, 2 * BLEED_REACH + 40, 3), 255, np.uint8)
     alpha = np.zeros(colour.shape[:2], np.uint8)
     colour[:, 0], alpha[:, 0] = 10, 255
 
-    assert (bled(colour, alpha) == 10).all()
+    assert (bleed_colour(colour, alpha) == 10).all()
 
 
 @pytest.mark.parametrize("opacity", [0, 255])
-def test_a_picture_without_an_edge_is_left_alone(opacity: int) -> None:
+def test_image_without_alpha_edge_is_unchanged(opacity: int) -> None:
     colour = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
-    assert (bled(colour, np.full((4, 4), opacity, np.uint8)) == colour).all()
+    assert (bleed_colour(colour, np.full((4, 4), opacity, np.uint8)) == colour).all()
 
 
 @pytest.mark.parametrize("alpha", ["hole", "noise"])
-def test_bleeding_takes_memory_like_the_picture_and_not_many_times_as_much(alpha: str) -> None:
+def test_bleed_colour_memory_is_bounded(alpha: str) -> None:
     colour = np.full((1000, 2000, 3), 100, np.uint8)
     visible = np.full(colour.shape[:2], 255, np.uint8)
     if alpha == "hole":
@@ -59,33 +59,33 @@ def test_bleeding_takes_memory_like_the_picture_and_not_many_times_as_much(alpha
 
     tracemalloc.start()
     try:
-        result = bled(colour, visible)
+        result = bleed_colour(colour, visible)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert (result == 100).all()
-    # One copy as float32 and some masks; noise is all edge, so its rings are half of the picture.
+    # This is one float32 copy and some masks. Noise has edges everywhere, so its rings are half of the image.
     assert peak < {"hole": 9, "noise": 20}[alpha] * colour.nbytes
 
 
-def test_every_flat_value_is_kept_and_no_slope_is_taken_for_one() -> None:
+def test_flat_alpha_is_restored_and_slopes_are_not() -> None:
     alpha = np.random.default_rng(0).choice(np.float32([0, 0.5, 1]), (40, 40), p=[0.1, 0.8, 0.1])
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(alpha, 1, mode="edge"), (3, 3))
     flat = windows.min(axis=(2, 3)) == windows.max(axis=(2, 3))
 
-    result = keep_flat(np.full((80, 80), 0.25, np.float32), alpha, 2)
+    result = restore_flat(np.full((80, 80), 0.25, np.float32), alpha, 2)
 
     np.testing.assert_array_equal(result[::2, ::2], np.where(flat, alpha, 0.25))
     np.testing.assert_array_equal(result[1::2, 1::2], result[::2, ::2])
 
 
-def test_a_veil_over_flat_alpha_is_taken_away_and_edges_are_left() -> None:
+def test_restore_flat_keeps_edges() -> None:
     alpha = np.zeros((6, 12), np.float32)
     alpha[:, 6:] = 1
     veiled = alpha.repeat(2, axis=0).repeat(2, axis=1) * 0.9 + 0.03
 
-    result = keep_flat(veiled.astype(np.float32), alpha, 2)
+    result = restore_flat(veiled.astype(np.float32), alpha, 2)
 
     assert (result[:, :10] == 0).all()
     assert (result[:, 14:] == 1).all()

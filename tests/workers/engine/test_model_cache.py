@@ -13,7 +13,7 @@ from workers.engine.errors import (
     TileTooLarge,
 )
 from workers.engine.inference.models import ANIMEVIDEO, X4PLUS_ANIME, weights_folder
-from workers.engine.model_cache import SeveralModels
+from workers.engine.model_cache import ModelCache
 from workers.engine.protocol import EngineOptions
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ ANIME = X4PLUS_ANIME.name
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An operator's, with one model."""
+    """Return an operator's folder with one model."""
     write_own_model(tmp_path / "models")
     return tmp_path / "models"
 
 
-def engine_for(models: SeveralModels, name: str | None) -> tuple[Engine, bool]:
-    """And whether it was loaded for this."""
-    said: list[str] = []
-    return models.engine_for(name, lambda: said.append("loading")), bool(said)
+def engine_for(models: ModelCache, name: str | None) -> tuple[Engine, bool]:
+    """Return the engine for the model, and whether the model was loaded for this call."""
+    calls: list[str] = []
+    return models.engine_for(name, lambda: calls.append("loading")), bool(calls)
 
 
-def test_a_model_is_loaded_when_it_is_first_asked_for_and_kept(folder: Path) -> None:
-    models = SeveralModels(EngineOptions("cpu", models=folder))
+def test_model_is_loaded_once_at_first_use(folder: Path) -> None:
+    models = ModelCache(EngineOptions("cpu", models=folder))
 
     first, loaded_now = engine_for(models, None)
     assert (first.model.model, loaded_now) == (ANIMEVIDEO, False)
@@ -49,25 +49,25 @@ def test_a_model_is_loaded_when_it_is_first_asked_for_and_kept(folder: Path) -> 
     assert engine_for(models, ANIMEVIDEO.name) == engine_for(models, "auto") == (first, False)
 
 
-def test_each_model_has_tiles_of_its_own_and_none_larger_than_is_set(folder: Path) -> None:
+def test_tile_side_is_per_model_and_capped(folder: Path) -> None:
     write_own_model(folder, "small", cpu_tile=48)
 
     def side(name: str, tile_side: int | None) -> int:
-        models = SeveralModels(EngineOptions("cpu", tile_side=tile_side, models=folder))
+        models = ModelCache(EngineOptions("cpu", tile_side=tile_side, models=folder))
         return engine_for(models, name)[0].tile_side
 
     assert [side("mine", None), side("small", None)] == [200, 48]
     assert [side("mine", 64), side("small", 64)] == [64, 48]
 
 
-def test_the_time_that_a_model_needs_is_measured_on_its_own(folder: Path) -> None:
-    models = SeveralModels(EngineOptions("cpu"))
+def test_slowest_seconds_is_measured_per_model(folder: Path) -> None:
+    models = ModelCache(EngineOptions("cpu"))
 
     assert engine_for(models, ANIME)[0].slowest_seconds > engine_for(models, None)[0].slowest_seconds > 0
 
 
-def test_a_model_that_is_not_there_is_refused_and_the_others_go_on(folder: Path) -> None:
-    models = SeveralModels(EngineOptions("cpu", models=folder))
+def test_unknown_model_does_not_affect_others(folder: Path) -> None:
+    models = ModelCache(EngineOptions("cpu", models=folder))
 
     with pytest.raises(ModelUnusable, match="There is no model 'waifu2x'"):
         engine_for(models, "waifu2x")
@@ -75,36 +75,38 @@ def test_a_model_that_is_not_there_is_refused_and_the_others_go_on(folder: Path)
     assert engine_for(models, "mine")[0].model.network_for(2)
 
 
-def changed(path: Path) -> None:
+def change_last_byte(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
 
-@pytest.mark.parametrize("harm", [changed, lambda path: path.unlink()], ids=["damaged", "missing"])
-def test_a_model_whose_files_are_not_the_known_ones_is_refused_and_the_others_go_on(
-    harm: object, folder: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("damage", [change_last_byte, lambda path: path.unlink()], ids=["damaged", "missing"])
+def test_damaged_model_does_not_affect_others(
+    damage: object, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    models = SeveralModels(EngineOptions("cpu", models=folder))
-    harm(folder / "mine-x2.bin")
+    models = ModelCache(EngineOptions("cpu", models=folder))
+    damage(folder / "mine-x2.bin")
 
     with pytest.raises(ModelUnusable, match="The model mine cannot be used at present"):
         engine_for(models, "mine")
 
-    assert "mine-x2.bin" in caplog.text  # for the operator; the sentence is for the owner of a picture
+    assert (
+        "mine-x2.bin" in caplog.text
+    )  # the log is for the operator, the error message for the image's owner
     assert engine_for(models, None)[0].model.network_for(2)
 
 
-def test_one_of_our_models_whose_files_are_damaged_is_refused_as_well(tmp_path: Path) -> None:
+def test_damaged_shipped_model_is_unusable(tmp_path: Path) -> None:
     shutil.copytree(weights_folder(), tmp_path, dirs_exist_ok=True)
-    changed(tmp_path / f"{X4PLUS_ANIME.network_for(4).stem}.bin")
-    models = SeveralModels(EngineOptions("cpu"), tmp_path)
+    change_last_byte(tmp_path / f"{X4PLUS_ANIME.network_for(4).stem}.bin")
+    models = ModelCache(EngineOptions("cpu"), tmp_path)
 
     with pytest.raises(ModelUnusable, match="realesrgan-x4plus-anime cannot be used"):
         engine_for(models, ANIME)
 
 
-# The promise of UPREZ_ENGINE_MEMORY_MB is for the engine, and not for each of its models.
-def test_where_memory_is_bounded_one_model_is_loaded_at_a_time(folder: Path) -> None:
-    models = SeveralModels(EngineOptions("cpu", memory_mb=2000, models=folder))
+# UPREZ_ENGINE_MEMORY_MB limits the whole engine, not each model.
+def test_memory_limit_keeps_one_model_loaded(folder: Path) -> None:
+    models = ModelCache(EngineOptions("cpu", memory_mb=2000, models=folder))
 
     assert engine_for(models, "mine")[1]
     assert engine_for(models, None)[1]
@@ -112,8 +114,8 @@ def test_where_memory_is_bounded_one_model_is_loaded_at_a_time(folder: Path) -> 
     assert list(models._loaded) == ["mine"]
 
 
-def test_a_model_for_which_memory_is_too_small_is_refused(folder: Path) -> None:
-    models = SeveralModels(EngineOptions("cpu", memory_mb=200, models=folder))
+def test_model_too_large_for_memory_is_unusable(folder: Path) -> None:
+    models = ModelCache(EngineOptions("cpu", memory_mb=200, models=folder))
 
     with pytest.raises(ModelUnusable, match="mine cannot be used"):
         engine_for(models, "mine")
@@ -131,32 +133,28 @@ def failing(times: int, fault: DeviceFault) -> Callable[..., Engine]:
     return prepare
 
 
-def test_a_model_for_which_a_device_has_no_room_is_loaded_without_the_others(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = SeveralModels(EngineOptions("cpu", models=folder))
+def test_load_failure_unloads_other_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = ModelCache(EngineOptions("cpu", models=folder))
     monkeypatch.setattr(model_cache, "prepare", failing(1, TileTooLarge("no room")))
 
     assert engine_for(models, "mine")[1]
     assert list(models._loaded) == ["mine"]
 
 
-# Smaller tiles would not help, so it is not TileTooLarge. Another attempt may: it is not the model's fault for good.
+# It is not TileTooLarge because smaller tiles would not help. A retry may succeed, so the model stays usable.
 @pytest.mark.parametrize("name", [ANIME, "mine"])
-def test_a_model_that_a_device_fails_to_load_may_be_tried_again(
-    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = SeveralModels(EngineOptions("cpu", models=folder))
+def test_failed_load_can_be_retried(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = ModelCache(EngineOptions("cpu", models=folder))
     monkeypatch.setattr(model_cache, "prepare", failing(2, TileTooLarge("no room")))
 
-    with pytest.raises(DeviceFault) as refused:
+    with pytest.raises(DeviceFault) as caught:
         engine_for(models, name)
 
-    assert type(refused.value) is DeviceFault
+    assert type(caught.value) is DeviceFault
     assert engine_for(models, name)[0].model.network_for(2)
 
 
-def test_a_device_is_judged_by_the_model_of_the_start(folder: Path) -> None:
-    models = SeveralModels(EngineOptions("cpu", "mine", models=folder))
+def test_is_default_is_true_for_the_start_model(folder: Path) -> None:
+    models = ModelCache(EngineOptions("cpu", "mine", models=folder))
 
-    assert [models.is_first(name) for name in (None, "auto", "mine", ANIME)] == [True, True, True, False]
+    assert [models.is_default(name) for name in (None, "auto", "mine", ANIME)] == [True, True, True, False]

@@ -6,7 +6,7 @@ from domain.sizing import Caps, Sizing
 from workers.engine.protocol import EngineJob, from_line, job_from_message, job_to_message, to_line
 
 
-def test_a_job_arrives_as_it_was_sent() -> None:
+def test_job_message_roundtrip() -> None:
     job = EngineJob(
         Path("/in"), Path("/out"), Sizing(target_width=7), Caps(max_side=9, max_pixels=81), "anime"
     )
@@ -14,5 +14,5 @@ def test_a_job_arrives_as_it_was_sent() -> None:
     assert job_from_message(from_line(to_line(job_to_message(job)))) == job
 
 
-def test_a_job_without_caps_of_its_own_has_the_usual_ones() -> None:
+def test_job_has_default_caps() -> None:
     assert EngineJob(Path("/in"), Path("/out"), Sizing(2)).caps == Caps()

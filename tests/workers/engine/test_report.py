@@ -14,7 +14,9 @@ BROKEN = Device("vulkan:1", "Broken card", DeviceKind.DISCRETE_GPU, 1)
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> object:
-    """A machine with these cards, of which the broken one fails; the networks run on the CPU."""
+    """Return a function that simulates a machine with GPUs, of which BROKEN fails; the networks run on the
+    CPU.
+    """
     load = report.LoadedNetwork
 
     def loaded(
@@ -43,14 +45,14 @@ def used(options: EngineOptions) -> list[str]:
     return [device.id for device in describe(options).devices if device.used]
 
 
-def test_a_card_that_fails_makes_way_for_the_others(machine: object) -> None:
+def test_failing_gpu_is_not_used(machine: object) -> None:
     machine(GOOD, BROKEN)
 
     assert used(EngineOptions()) == ["vulkan:0"]
     assert describe(EngineOptions()).problems == ("Broken card fails its self-test",)
 
 
-def test_when_every_card_fails_the_cpu_steps_in(machine: object) -> None:
+def test_cpu_is_used_when_every_gpu_fails(machine: object) -> None:
     machine(BROKEN)
 
     found = describe(EngineOptions())
@@ -59,13 +61,13 @@ def test_when_every_card_fails_the_cpu_steps_in(machine: object) -> None:
     assert found.choice.startswith("cpu (there is no hardware GPU that works) with realesr-animevideov3")
 
 
-def test_a_card_that_was_asked_for_makes_way_for_another_that_was(machine: object) -> None:
+def test_failing_named_gpu_yields_to_another_named_one(machine: object) -> None:
     machine(GOOD, BROKEN)
 
     assert used(EngineOptions("vulkan:1,vulkan:0")) == ["vulkan:0"]
 
 
-def test_a_card_that_was_asked_for_does_not_make_way(machine: object) -> None:
+def test_only_named_gpu_is_used_although_it_fails(machine: object) -> None:
     machine(BROKEN)
 
     assert used(EngineOptions("vulkan:1")) == ["vulkan:1"]

@@ -6,29 +6,29 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from domain.sizing import Size
-from workers.engine.resample import resampled
+from workers.engine.resample import resample
 
 sides = st.integers(1, 90)
 
 
 @given(source=st.tuples(sides, sides), result=st.tuples(sides, sides), rows=st.integers(1, 40))
-def test_band_by_band_equals_the_whole_at_once(
+def test_bands_equal_resampling_the_whole(
     source: tuple[int, int], result: tuple[int, int], rows: int
 ) -> None:
     width, height = source
-    picture = np.random.default_rng(2).random((2, height, width), dtype=np.float32)
-    bands = (picture[:, top : top + rows] for top in range(0, height, rows))
+    planes = np.random.default_rng(2).random((2, height, width), dtype=np.float32)
+    bands = (planes[:, top : top + rows] for top in range(0, height, rows))
 
-    there = np.concatenate(list(resampled(bands, Size(*source), Size(*result))), axis=1)
+    joined = np.concatenate(list(resample(bands, Size(*source), Size(*result))), axis=1)
 
     whole = np.stack(
-        [np.asarray(Image.fromarray(plane).resize(result, Image.Resampling.LANCZOS)) for plane in picture]
+        [np.asarray(Image.fromarray(plane).resize(result, Image.Resampling.LANCZOS)) for plane in planes]
     )
-    np.testing.assert_allclose(there, whole, atol=1e-4)
+    np.testing.assert_allclose(joined, whole, atol=1e-4)
 
 
-def test_only_the_rows_that_are_still_needed_are_kept() -> None:
-    # Halving 1,000 rows that come ten at a time: the first result rows must not wait for the last.
+def test_resample_yields_rows_early() -> None:
+    # 1,000 rows come ten at a time and are halved: the first result rows must not wait for the last.
     seen = []
 
     def bands() -> object:
@@ -36,6 +36,6 @@ def test_only_the_rows_that_are_still_needed_are_kept() -> None:
             seen.append(number)
             yield np.zeros((1, 10, 4), np.float32)
 
-    next(resampled(bands(), Size(4, 1000), Size(2, 500)))
+    next(resample(bands(), Size(4, 1000), Size(2, 500)))
 
     assert len(seen) == 1

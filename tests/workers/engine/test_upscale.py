@@ -69,12 +69,12 @@ def pixels(path: Path) -> np.ndarray:
         (Sizing(target_width=49), (49, 41)),
     ],
 )
-def test_the_result_has_exactly_the_size_that_was_asked_for(
-    sizing: Sizing, size: tuple[int, int], picture_file: Path, tmp_path: Path, upscale: Upscale
+def test_result_has_exactly_the_requested_size(
+    sizing: Sizing, size: tuple[int, int], image_file: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
     target = tmp_path / "result.png"
 
-    upscaled = upscale(picture_file, target, sizing)
+    upscaled = upscale(image_file, target, sizing)
 
     assert upscaled == Upscaled(Size(48, 40), Size(*size), ImageFormat.PNG)
     with Image.open(target) as image:
@@ -82,11 +82,11 @@ def test_the_result_has_exactly_the_size_that_was_asked_for(
 
 
 @pytest.mark.parametrize("sizing", [Sizing(2), Sizing(3), Sizing(4), Sizing(target_width=113)])
-def test_it_is_the_network_that_works_and_it_shows_the_same_picture(
-    sizing: Sizing, crop: Image.Image, picture_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
+def test_result_shows_the_same_image_better_than_lanczos(
+    sizing: Sizing, crop: Image.Image, image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
     target = tmp_path / "result.png"
-    size = upscale(picture_file, target, sizing).result
+    size = upscale(image_file, target, sizing).result
 
     result = pixels(target)
 
@@ -97,7 +97,7 @@ def test_it_is_the_network_that_works_and_it_shows_the_same_picture(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 53), (47, 1), (2, 3), (37, 41)])
-def test_the_oddest_sizes_work(
+def test_unusual_sizes_are_upscaled(
     size: tuple[int, int], coffee: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     source = saved(coffee.crop((300, 60, 300 + size[0], 60 + size[1])), tmp_path / "odd.png")
@@ -106,7 +106,7 @@ def test_the_oddest_sizes_work(
 
 
 @pytest.mark.parametrize("image_format", ImageFormat)
-def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
+def test_result_has_the_format_of_the_original(
     image_format: ImageFormat, crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     source = saved(crop, tmp_path / "misleading.txt", format=image_format.value)
@@ -118,35 +118,33 @@ def test_the_result_is_in_the_format_of_the_original_whatever_the_names(
         assert image.size == (96, 80)
 
 
-def test_tiles_and_threads_change_no_byte(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_threads_do_not_change_the_result(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     results = []
     for threads in (1, 2, 3):
-        upscale(picture_file, tmp_path / "result.png", threads=threads)
+        upscale(image_file, tmp_path / "result.png", threads=threads)
         results.append((tmp_path / "result.png").read_bytes())
 
     assert results[0] == results[1] == results[2]
 
 
-def test_cutting_into_tiles_leaves_no_seam(
-    picture_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr
-) -> None:
-    upscale(picture_file, tmp_path / "tiled.png", tile_side=16)
-    upscale(picture_file, tmp_path / "whole.png", tile_side=64)
+def test_tiled_result_has_no_seam(image_file: Path, tmp_path: Path, upscale: Upscale, psnr: Psnr) -> None:
+    upscale(image_file, tmp_path / "tiled.png", tile_side=16)
+    upscale(image_file, tmp_path / "whole.png", tile_side=64)
 
     tiled, whole = pixels(tmp_path / "tiled.png"), pixels(tmp_path / "whole.png")
     assert psnr(tiled, whole) >= 50
     assert np.abs(tiled - whole).max() <= 1
 
 
-def test_the_whole_picture_equals_what_the_network_alone_makes_of_it(
+def test_result_equals_the_network_output(
     crop: Image.Image,
-    picture_file: Path,
+    image_file: Path,
     tmp_path: Path,
     upscale: Upscale,
     animevideo: LoadedModel,
     psnr: Psnr,
 ) -> None:
-    upscale(picture_file, tmp_path / "result.png")
+    upscale(image_file, tmp_path / "result.png")
 
     alone = animevideo.network_for(2)(np.asarray(crop).transpose(2, 0, 1).astype(np.float32) / 255)
     assert psnr(pixels(tmp_path / "result.png"), (alone.clip(0, 1) * 255).transpose(1, 2, 0)) >= 50
@@ -169,7 +167,7 @@ def test_gray_stays_exactly_gray(mode: str, crop: Image.Image, tmp_path: Path, u
     ("image_format", "channels"),
     [("png", 1), ("png", 2), ("png", 3), ("png", 4), ("tiff", 1), ("tiff", 3), ("tiff", 4)],
 )
-def test_sixteen_bits_come_out_with_more_than_eight(
+def test_16bit_result_has_more_than_8_bits(
     image_format: str, channels: int, tmp_path: Path, upscale: Upscale
 ) -> None:
     slope = np.linspace(20_000, 21_000, 48 * 40).astype(np.uint16).reshape(40, 48, 1).repeat(channels, axis=2)
@@ -186,9 +184,7 @@ def test_sixteen_bits_come_out_with_more_than_eight(
         assert abs(int(result[..., channel].mean()) - int(slope.mean())) < 2000
 
 
-def test_every_page_of_a_tiff_keeps_its_own_depth(
-    crop: Image.Image, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_tiff_pages_keep_their_depth(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     random = np.random.default_rng(0)
     pages = [random.integers(0, 65_536, (9, 11, channels), dtype=np.uint16) for channels in (3, 1, 4)]
     images = iter((image, Metadata()) for image in (*pages, crop))
@@ -196,7 +192,7 @@ def test_every_page_of_a_tiff_keeps_its_own_depth(
 
     upscale(tmp_path / "pages", tmp_path / "result")
 
-    results = [picture.pixels for picture in read_frames(tmp_path / "result", Caps()).pictures()]
+    results = [decoded.pixels for decoded in read_frames(tmp_path / "result", Caps()).images()]
     assert [(result.shape, result.dtype.name) for result in results] == [
         ((18, 22, 3), "uint16"),
         ((18, 22, 1), "uint16"),
@@ -206,10 +202,8 @@ def test_every_page_of_a_tiff_keeps_its_own_depth(
     assert all((result % 257 != 0).any() for result in results[:3])
 
 
-def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
-    tmp_path: Path, upscale: Upscale
-) -> None:
-    # An orange disc whose transparent surroundings hide black, the colour that must not show.
+def test_alpha_edge_keeps_colour_and_flat_alpha_stays_flat(tmp_path: Path, upscale: Upscale) -> None:
+    # The transparent pixels around the orange disc hide black, which must not show.
     image = Image.new("RGBA", (64, 64))
     rows, columns = np.mgrid[0:64, 0:64]
     inside = (rows - 31.5) ** 2 + (columns - 31.5) ** 2 < 20**2
@@ -228,7 +222,7 @@ def test_an_edge_of_alpha_keeps_its_colour_and_flat_alpha_stays_flat(
     assert alpha.mean() / 255 == pytest.approx(inside.mean(), abs=0.01)
 
 
-def test_half_transparent_glass_shows_no_borders_of_tiles(tmp_path: Path, upscale: Upscale) -> None:
+def test_half_transparent_area_shows_no_tile_borders(tmp_path: Path, upscale: Upscale) -> None:
     values = np.full((60, 160, 4), 128, np.uint8)
     rows, columns = np.mgrid[0:60, 0:160]
     distance = np.hypot(rows - 29.5, columns - 39.5)
@@ -242,9 +236,7 @@ def test_half_transparent_glass_shows_no_borders_of_tiles(tmp_path: Path, upscal
     assert alpha[58:62, 78:82].min() == 255
 
 
-def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
-    crop: Image.Image, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_opaque_alpha_stays_opaque(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     upscale(
         saved(crop.convert("RGBA"), tmp_path / "opaque.png"),
         tmp_path / "result.png",
@@ -254,9 +246,7 @@ def test_a_fully_opaque_picture_keeps_its_opaque_alpha(
     assert (pixels(tmp_path / "result.png")[..., 3] == 255).all()
 
 
-def test_a_picture_that_lies_on_its_side_is_measured_upright(
-    crop: Image.Image, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_rotated_image_is_measured_upright(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     source = saved(crop, tmp_path / "side.jpg", exif=exif)
@@ -264,19 +254,19 @@ def test_a_picture_that_lies_on_its_side_is_measured_upright(
     assert upscale(source, tmp_path / "result.jpg").result == (80, 96)
 
 
-def test_progress_counts_every_tile(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_progress_counts_every_tile(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[tuple[int, int]] = []
 
-    upscale(picture_file, tmp_path / "result.png", on_progress=lambda done, total: seen.append((done, total)))
+    upscale(image_file, tmp_path / "result.png", on_progress=lambda done, total: seen.append((done, total)))
 
     assert seen == [(done, 4) for done in range(5)]
 
 
-@pytest.mark.parametrize(("step", "number"), [("encode", 4), ("_with_colour_under_transparency", 0)])
-def test_a_slow_step_keeps_saying_where_it_is(
+@pytest.mark.parametrize(("step", "number"), [("encode", 4), ("_fill_transparent", 0)])
+def test_slow_step_sends_heartbeats(
     step: str,
     number: int,
-    picture_file: Path,
+    image_file: Path,
     tmp_path: Path,
     upscale: Upscale,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,77 +286,73 @@ def test_a_slow_step_keeps_saying_where_it_is(
 
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.001)
     monkeypatch.setattr(upscaling, step, slow)
-    upscale(picture_file, tmp_path / "result.png", on_progress=on_progress)
+    upscale(image_file, tmp_path / "result.png", on_progress=on_progress)
 
     assert seen == sorted(seen)
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
-# A tile of a deep network takes many seconds: somebody waits for a sign of life, or wants it no more.
-def test_within_a_slow_tile_the_job_says_where_it_is_and_can_be_cancelled(
-    picture_file: Path, tmp_path: Path
-) -> None:
-    said: list[tuple[int, int]] = []
+# A tile of a deep network takes many seconds: the job must send heartbeats and stay cancellable.
+def test_slow_tile_reports_stages_and_can_be_cancelled(image_file: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
     options = {
         "caps": Caps(),
         "model": LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
         "tile_side": 48,
         "threads": 1,
-        "on_progress": lambda done, total: said.append((done, total)),
+        "on_progress": lambda done, total: calls.append((done, total)),
     }
 
     with pytest.raises(EngineCancelled):
-        upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: len(said) > 2)
+        upscale_file(image_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: len(calls) > 2)
     stages = 20
-    assert said == [(0, stages), (1, stages), (2, stages)]
+    assert calls == [(0, stages), (1, stages), (2, stages)]
 
-    said.clear()
-    upscale_file(picture_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: False)
+    calls.clear()
+    upscale_file(image_file, tmp_path / "x.png", Sizing(4), **options, cancelled=lambda: False)
     # The last stage of a tile counts when the tile is joined.
-    assert said == [(done, stages) for done in (*range(stages), stages - 1, stages)]
+    assert calls == [(done, stages) for done in (*range(stages), stages - 1, stages)]
 
 
-# Its colour goes through the network, and then its transparency: the stages of one tile come twice.
-def test_progress_never_goes_back_in_a_picture_with_transparency(crop: Image.Image, tmp_path: Path) -> None:
+# Colour and transparency run through the network one after the other, so the stages of one tile come twice.
+def test_progress_never_decreases_with_transparency(crop: Image.Image, tmp_path: Path) -> None:
     crop = crop.resize((24, 20))
     crop.putalpha(crop.convert("L"))
-    said: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     upscale_file(
-        saved(crop, tmp_path / "picture.png"),
+        saved(crop, tmp_path / "image.png"),
         tmp_path / "x.png",
         Sizing(4),
         caps=Caps(),
         model=LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()),
         tile_side=16,
         threads=2,
-        on_progress=lambda done, total: said.append((done, total)),
+        on_progress=lambda done, total: calls.append((done, total)),
         cancelled=lambda: False,
     )
 
-    assert said == sorted(said)
-    assert said[-1] == (80, 80)
+    assert calls == sorted(calls)
+    assert calls[-1] == (80, 80)
 
 
-def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
-    picture_file: Path, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_cancelled_job_stops_between_tiles(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[int] = []
 
     with pytest.raises(EngineCancelled):
         upscale(
-            picture_file,
+            image_file,
             tmp_path / "result.png",
             on_progress=lambda done, _: seen.append(done),
             cancelled=lambda: len(seen) > 2,
         )
 
     assert seen == [0, 1, 2]
-    assert list(tmp_path.iterdir()) == [picture_file]
+    assert list(tmp_path.iterdir()) == [image_file]
 
 
 @pytest.mark.parametrize(
-    ("image_format", "sizing", "caps", "sentence"),
+    ("image_format", "sizing", "caps", "message"),
     [
         ("png", Sizing(target_width=20_000), Caps(), "16,384 pixels on a side"),
         ("png", Sizing(target_width=100, target_height=101), Caps(max_side=100), "100 pixels on a side"),
@@ -376,26 +362,28 @@ def test_a_cancelled_job_stops_between_tiles_and_leaves_nothing(
         ("webp", Sizing(target_width=101), Caps(max_side=100), "A result can .* 100 pixels on a side"),
     ],
 )
-def test_a_result_over_the_caps_is_refused_before_any_work_with_the_limit_in_question(
+def test_result_over_caps_is_rejected_before_tiles(
     image_format: str,
     sizing: Sizing,
     caps: Caps,
-    sentence: str,
+    message: str,
     crop: Image.Image,
     tmp_path: Path,
     upscale: Upscale,
 ) -> None:
-    source = saved(crop, tmp_path / "picture", format=image_format)
+    source = saved(crop, tmp_path / "image", format=image_format)
 
-    with pytest.raises(InvalidImage, match=sentence):
+    with pytest.raises(InvalidImage, match=message):
         upscale(source, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked"))
 
 
-# --- several pictures in one file
+# --- several images in one file
 
 
 def moving(crop: Image.Image, mode: str) -> list[Image.Image]:
-    """A piece of a photograph that goes to the right, then stays, over a photograph or over nothing."""
+    """Return frames of a piece of a photograph that moves, then stays, on a photograph or a transparent
+    canvas.
+    """
     frames = []
     for left in (0, 14, 28, 28):
         frame = crop.convert(mode) if mode == "RGB" else Image.new(mode, crop.size)
@@ -404,8 +392,8 @@ def moving(crop: Image.Image, mode: str) -> list[Image.Image]:
     return frames
 
 
-def composed(path: Path) -> list[np.ndarray]:
-    """``(H, W, 4)`` for each frame, all zeros where nothing is."""
+def read_composed(path: Path) -> list[np.ndarray]:
+    """Return ``(H, W, 4)`` for each frame, with zeros for transparent pixels."""
     with Image.open(path) as image:
         frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
     for frame in frames:
@@ -415,7 +403,7 @@ def composed(path: Path) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("image_format", ["gif", "png", "webp"])
-def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_own(
+def test_frame_equals_its_upscaling_as_a_single_image(
     image_format: str, mode: str, crop: Image.Image, tmp_path: Path, upscale: Upscale, psnr: Psnr
 ) -> None:
     first, *others = moving(crop, mode)
@@ -434,14 +422,14 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
 
     assert upscale(source, target, Sizing(target_width=101)).result == (101, 84)
 
-    results = composed(target)
+    results = read_composed(target)
     frames = read_frames(source, Caps())
     for index in range(len(frames.sizes)):
         with Image.open(source) as image:
             image.seek(index)
             alone = saved(image.convert(mode), tmp_path / "alone.png")
         upscale(alone, tmp_path / "larger.png", Sizing(target_width=101))
-        (expected,) = composed(tmp_path / "larger.png")
+        (expected,) = read_composed(tmp_path / "larger.png")
         if image_format == "gif":
             there = expected[..., 3] >= 128
             np.testing.assert_array_equal(results[index][..., 3] == 255, there)
@@ -452,17 +440,17 @@ def test_each_frame_of_an_animation_becomes_what_it_would_as_a_picture_of_its_ow
 
 
 @pytest.mark.parametrize("image_format", ["gif", "png"])
-def test_frames_that_are_equal_come_out_equal(
+def test_equal_frames_have_equal_results(
     image_format: str, crop: Image.Image, tmp_path: Path, upscale: Upscale
 ) -> None:
     frames = moving(crop, "RGB")
     images = ((image, Metadata()) for image in (*frames, frames[0]))
-    # Pillow would make one frame of equal ones.
+    # Pillow would merge equal frames.
     encode_frames(images, Encoding(ImageFormat(image_format)), Timing((40,) * 5, 0), tmp_path / "source")
 
     upscale(tmp_path / "source", tmp_path / "result")
 
-    results = composed(tmp_path / "result")
+    results = read_composed(tmp_path / "result")
     assert len(results) == 5
     np.testing.assert_array_equal(results[2], results[3])
     if image_format == "png":
@@ -475,19 +463,19 @@ def animation(crop: Image.Image, tmp_path: Path) -> Path:
     return saved(first, tmp_path / "moving.png", save_all=True, append_images=others[:2], duration=40)
 
 
-def test_every_page_grows_as_the_first_does(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
+def test_pages_grow_by_the_factor_of_the_first(crop: Image.Image, tmp_path: Path, upscale: Upscale) -> None:
     pages = [crop, crop.convert("L").crop((0, 0, 20, 33)), crop.convert("RGBA").crop((0, 0, 31, 9))]
     source = saved(pages[0], tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
 
     upscaled = upscale(source, tmp_path / "result.tiff", Sizing(target_width=120))
 
     assert upscaled == Upscaled(Size(48, 40), Size(120, 100), ImageFormat.TIFF)
-    results = list(read_frames(tmp_path / "result.tiff", Caps()).pictures())
-    assert [picture.size for picture in results] == [(120, 100), (50, 83), (78, 23)]
-    assert [picture.pixels.shape[2] for picture in results] == [3, 1, 4]
-    for picture, page in zip(results, pages, strict=True):
-        upscale(saved(page, tmp_path / "alone.png"), tmp_path / "larger.png", size_of(picture.size))
-        np.testing.assert_array_equal(np.squeeze(picture.pixels), pixels(tmp_path / "larger.png"))
+    results = list(read_frames(tmp_path / "result.tiff", Caps()).images())
+    assert [decoded.size for decoded in results] == [(120, 100), (50, 83), (78, 23)]
+    assert [decoded.pixels.shape[2] for decoded in results] == [3, 1, 4]
+    for decoded, page in zip(results, pages, strict=True):
+        upscale(saved(page, tmp_path / "alone.png"), tmp_path / "larger.png", size_of(decoded.size))
+        np.testing.assert_array_equal(np.squeeze(decoded.pixels), pixels(tmp_path / "larger.png"))
 
 
 def size_of(size: Size) -> Sizing:
@@ -503,7 +491,7 @@ def test_progress_counts_the_tiles_of_all_frames(animation: Path, tmp_path: Path
     assert set(seen) == {(done, 12) for done in range(13)}
 
 
-def test_a_slow_encoder_of_frames_keeps_saying_where_it_is(
+def test_slow_frame_encoder_sends_heartbeats(
     animation: Path, tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -529,9 +517,7 @@ def test_a_slow_encoder_of_frames_keeps_saying_where_it_is(
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
-    animation: Path, tmp_path: Path, upscale: Upscale
-) -> None:
+def test_cancelled_animation_leaves_no_file(animation: Path, tmp_path: Path, upscale: Upscale) -> None:
     seen: list[int] = []
 
     with pytest.raises(EngineCancelled):
@@ -548,25 +534,25 @@ def test_an_animation_stops_between_tiles_of_any_frame_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("sizing", "caps", "sentence"),
+    ("sizing", "caps", "message"),
     [
         (Sizing(2), Caps(max_pixels=3 * 7680 - 1), "at most 23,039 pixels in all its frames or pages"),
         (Sizing(2), Caps(max_pixels=3 * 1920 - 1), "has more than 5,759 pixels in all its frames or pages"),
         (Sizing(target_width=101), Caps(max_side=100), "100 pixels on a side"),
     ],
 )
-def test_an_animation_over_the_caps_is_refused_before_any_work(
-    sizing: Sizing, caps: Caps, sentence: str, animation: Path, tmp_path: Path, upscale: Upscale
+def test_animation_over_caps_is_rejected_before_tiles(
+    sizing: Sizing, caps: Caps, message: str, animation: Path, tmp_path: Path, upscale: Upscale
 ) -> None:
-    with pytest.raises(InvalidImage, match=sentence):
+    with pytest.raises(InvalidImage, match=message):
         upscale(
             animation, tmp_path / "result", sizing, caps=caps, on_progress=lambda *_: pytest.fail("worked")
         )
 
 
-def test_an_operator_may_allow_more_than_we_do(picture_file: Path, tmp_path: Path, upscale: Upscale) -> None:
+def test_caps_may_exceed_the_defaults(image_file: Path, tmp_path: Path, upscale: Upscale) -> None:
     upscaled = upscale(
-        picture_file,
+        image_file,
         tmp_path / "result.png",
         Sizing(target_width=16_400, target_height=41),
         caps=Caps(max_side=20_000),

@@ -1,1 +1,1 @@
-"""Image files in and out: decode, encode, metadata. Knows nothing of networks."""
+"""Image files: decode, encode, metadata. This package does not know the networks."""

@@ -1,4 +1,4 @@
-"""Read a picture file into plain arrays. Every file is hostile until it is read."""
+"""Decode an image file into plain arrays; every file may be hostile."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from domain.errors import InvalidImage
 from domain.formats import ImageFormat
 from domain.sizing import Caps, Size
-from workers.engine.codecs.decode_16bit import deep_pixels, is_deep
-from workers.engine.codecs.metadata import Metadata, load, metadata_of, upright
+from workers.engine.codecs.decode_16bit import is_16bit, pixels_16bit
+from workers.engine.codecs.metadata import Metadata, apply_orientation, load_pixels, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from workers.engine.arrays import Pixels
 
 
-UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF picture."
-DAMAGED = "The picture is damaged or incomplete."
+UNREADABLE = "The file cannot be read as a JPEG, PNG, WebP, BMP, TIFF or GIF image."
+DAMAGED = "The image is damaged or incomplete."
 
-# Pillow's own limit is lower than what an operator may allow; ``reading`` sets the operator's.
+# Pillow's own limit is lower than what an operator may allow; ``decoding_limits`` sets the operator's.
 Image.MAX_IMAGE_PIXELS = None
 
-# Named when opening, because Pillow knows about sixty formats, some of which run other programs.
+# ``open_image`` names the formats because Pillow knows about sixty, some of which run other programs.
 _PILLOW_FORMATS = tuple(image_format.value.upper() for image_format in ImageFormat)
 
 _FORMATS = {
     **{image_format.value.upper(): image_format for image_format in ImageFormat},
-    "MPO": ImageFormat.JPEG,  # what phones write: a JPEG with further pictures behind the first
+    "MPO": ImageFormat.JPEG,  # phones write it: a JPEG with more images after the first
 }
 
-FULL_CHROMA = 0  # 4:4:4 in Pillow's count
+FULL_CHROMA = 0  # Pillow's number for 4:4:4
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the original was written, as far as the result should be written likewise."""
+    """The properties of the original's encoding that the result shall have as well."""
 
     image_format: ImageFormat
     chroma_subsampling: int = FULL_CHROMA
@@ -54,8 +54,11 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """``pixels`` is ``(H, W, C)``, uint8 or uint16: gray, gray + alpha, sRGB or RGB in its profile, RGBA."""
+class DecodedImage:
+    """An image with its encoding and metadata.
+
+    ``pixels`` is ``(H, W, C)``, uint8 or uint16: gray, gray + alpha, RGB (sRGB or of its profile), or RGBA.
+    """
 
     pixels: Pixels
     encoding: Encoding
@@ -68,7 +71,7 @@ class Picture:
 
     @property
     def is_neutral(self) -> bool:
-        """Whether it shows nothing but shades of gray, in however many channels."""
+        """Return True if all pixels are shades of gray, in any number of channels."""
         red = self.pixels[..., 0]
         return self.pixels.shape[2] < 3 or all(  # noqa: PLR2004
             np.array_equal(red, self.pixels[..., channel]) for channel in (1, 2)
@@ -79,28 +82,28 @@ class Picture:
         return self.pixels.shape[2] in {2, 4}
 
 
-def decode(path: Path, caps: Caps = Caps()) -> Picture:  # noqa: B008 — frozen
-    """The picture in this file (of several, the first), upright. Raises PictureError, OSError.
+def decode(path: Path, caps: Caps = Caps()) -> DecodedImage:  # noqa: B008  # Caps is frozen
+    """Decode the image in this file, upright; of several, the first one.
 
-    More pixels than ``caps`` allow a result cannot be enlarged, and are not read.
+    An image with more pixels than ``caps`` allow for a result is not read. Raise InvalidImage, OSError.
     """
-    # Read as a whole first, so that an OSError is the disk's fault and everything after it the file's.
+    # The file is read first, so that an OSError means the disk and every later error means the content.
     content = path.read_bytes()
-    with reading(caps):
+    with decoding_limits(caps):
         return _decode(content, caps)
 
 
 @contextmanager
-def reading(caps: Caps, pictures: int = 1) -> Iterator[None]:
-    """Whatever goes wrong with the content of a file within the block is a PictureError.
+def decoding_limits(caps: Caps, frames: int = 1) -> Iterator[None]:
+    """Turn every error about a file's content within the block into InvalidImage.
 
-    Pillow makes no picture of more than twice the pixels of ``caps``, not even for a part of one; of as many
-    ``pictures`` none of more than twice its share.
+    Within the block Pillow refuses an image of more than twice the pixels of ``caps``; with several
+    ``frames``, each may have twice its share.
     """
-    Image.MAX_IMAGE_PIXELS = max(1, caps.max_pixels // pictures)
+    Image.MAX_IMAGE_PIXELS = max(1, caps.max_pixels // frames)
     try:
         with warnings.catch_warnings():
-            # Pillow warns about what it forgives; what must not be forgiven is checked here.
+            # Pillow warns about faults that it tolerates; the serious ones are checked here.
             warnings.simplefilter("ignore")
             yield
     except (InvalidImage, MemoryError):
@@ -110,47 +113,48 @@ def reading(caps: Caps, pictures: int = 1) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise InvalidImage(_too_many_pixels(caps)) from error
     except Exception as error:
-        # Pillow's parsers raise whatever they stumble on: OSError, SyntaxError, struct.error, KeyError …
+        # Pillow's parsers raise many kinds of errors: OSError, SyntaxError, struct.error, KeyError …
         raise InvalidImage(DAMAGED) from error
     finally:
         Image.MAX_IMAGE_PIXELS = None
 
 
 def _too_many_pixels(caps: Caps) -> str:
-    return f"The picture has more than {caps.max_pixels:,} pixels."
+    return f"The image has more than {caps.max_pixels:,} pixels."
 
 
-def _decode(content: bytes, caps: Caps) -> Picture:
-    image = opened(content)
+def _decode(content: bytes, caps: Caps) -> DecodedImage:
+    image = open_image(content)
     if Size(*image.size).pixels > caps.max_pixels:
         raise InvalidImage(_too_many_pixels(caps))
     if image.format == "PNG":
-        opened(content).verify()  # loading forgives a wrong checksum
-    return picture_of(image, encoding_of(image, content))
+        open_image(content).verify()  # loading ignores a wrong checksum
+    return decode_frame(image, encoding_of(image, content))
 
 
-def picture_of(image: ImageFile, encoding: Encoding) -> Picture:
-    """The frame or page at which ``image`` stands."""
-    if is_deep(image):
-        return Picture(deep_pixels(image), encoding, metadata_of(image))
-    load(image)
+def decode_frame(image: ImageFile, encoding: Encoding) -> DecodedImage:
+    """Decode the frame or page that ``image`` is currently at."""
+    if is_16bit(image):
+        return DecodedImage(pixels_16bit(image), encoding, metadata_of(image))
+    load_pixels(image)
     metadata = metadata_of(image)
-    converted, profile = _in_known_colours(upright(image), metadata.icc_profile)
+    converted, profile = _to_supported_mode(apply_orientation(image), metadata.icc_profile)
     pixels = np.asarray(converted)
-    if pixels.ndim == 2:  # noqa: PLR2004 — gray has no axis of channels
+    if pixels.ndim == 2:  # noqa: PLR2004  # gray images have no channel axis
         pixels = pixels[..., None]
-    return Picture(pixels, encoding, replace(metadata, icc_profile=profile))
+    return DecodedImage(pixels, encoding, replace(metadata, icc_profile=profile))
 
 
-def opened(content: bytes) -> ImageFile:
-    """Its header read, no pixel yet; one of our formats."""
+def open_image(content: bytes) -> ImageFile:
+    """Open an image of a supported format; only its header is read."""
     return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
 
 
 def encoding_of(image: Image.Image, content: bytes) -> Encoding:
+    """Return the encoding properties of an opened image."""
     image_format = _FORMATS[image.format or ""]
     if image_format is ImageFormat.JPEG:
-        # Unknown kinds of subsampling become none at all, which loses nothing.
+        # Unknown kinds of subsampling become 4:4:4, which loses nothing.
         subsampling = max(FULL_CHROMA, JpegImagePlugin.get_sampling(image))
         return Encoding(image_format, subsampling, progressive=bool(image.info.get("progressive")))
     if image_format is ImageFormat.WEBP:
@@ -159,7 +163,7 @@ def encoding_of(image: Image.Image, content: bytes) -> Encoding:
 
 
 def _is_lossless_webp(content: bytes) -> bool:
-    """Whether the first picture in the container is a ``VP8L`` chunk.
+    """Return True if the first image in the container is a ``VP8L`` chunk.
 
     https://developers.google.com/speed/webp/docs/riff_container
     """
@@ -169,29 +173,30 @@ def _is_lossless_webp(content: bytes) -> bool:
         if name in {b"VP8L", b"VP8 "}:
             return name == b"VP8L"
         length = int.from_bytes(content[position + 4 : position + 8], "little")
-        # A frame of an animation starts with 16 bytes about itself, then holds chunks of its own.
+        # A frame of an animation starts with 16 bytes about itself, followed by its own chunks.
         position += 8 + (16 if name == b"ANMF" else length + length % 2)
     return False
 
 
-def _in_known_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """The same picture as 8-bit gray, RGB or either with alpha; and its profile then."""
+def _to_supported_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """Return the image as 8-bit gray or RGB, with or without alpha, and the profile that then applies."""
     if image.mode in {"CMYK", "LAB"}:
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:
-        raise InvalidImage("Pictures with 32 bits in each channel cannot be upscaled; 8 and 16 bits can.")
+        raise InvalidImage("Images with 32 bits in each channel cannot be upscaled. Use 8 or 16 bits.")
     if image.mode in {"LA", "RGBA"}:
         return image, profile
     if image.mode in {"L", "RGB"} and not image.has_transparency_data:
         return image, profile
-    # Bilevel, palettes, one transparent colour, YCbCr, premultiplied …
+    # The remaining modes are bilevel, palettes, one transparent colour, YCbCr, premultiplied alpha and
+    # others.
     gray = image.mode in {"1", "L", "La"} or (
-        # Under a profile for colours, which programs refuse on gray, its grays stay colours.
-        image.mode == "P" and _is_gray(image.getpalette() or []) and _suits_gray(profile)
+        # With a colour profile, which programs reject on gray images, the grays of a palette stay RGB.
+        image.mode == "P" and _is_gray(image.getpalette() or []) and _allows_gray(profile)
     )
     mode = "L" if gray else "RGB"
     if image.has_transparency_data:
-        # There is no way from a palette to gray with alpha, but one through colour.
+        # Pillow cannot convert a palette to gray with alpha directly, so the conversion goes through RGBA.
         return (image.convert("RGBA") if image.mode == "P" else image).convert(f"{mode}A"), profile
     return image.convert(mode), profile
 
@@ -200,12 +205,13 @@ def _is_gray(palette: list[int]) -> bool:
     return palette[0::3] == palette[1::3] == palette[2::3]
 
 
-def _suits_gray(profile: bytes | None) -> bool:
-    return profile is None or profile[16:20] == b"GRAY"  # the colour space in its header (ICC.1, 7.2.6)
+def _allows_gray(profile: bytes | None) -> bool:
+    # The header of a profile has its colour space at this position (ICC.1, 7.2.6).
+    return profile is None or profile[16:20] == b"GRAY"
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Through the colour profile; without a usable one, by Pillow's plain formula."""
+    """Convert the image to sRGB through its colour profile, or by Pillow's formula without a usable profile."""
     try:
         source = ImageCms.createProfile("LAB") if image.mode == "LAB" else io.BytesIO(profile or b"")
         converted = ImageCms.profileToProfile(

@@ -1,8 +1,8 @@
-"""Read pictures with 16 bits in each channel, of which Pillow keeps eight unless they are gray.
+"""Decode images with 16 bits in each channel, of which Pillow keeps eight unless the image is gray.
 
-Pillow decodes the file twice, because its own unpackers take the one byte of each value or the other; or once for
-each channel, where a TIFF holds one after the other. So a stranger's file meets the same decoders, checks and limits
-whatever its depth.
+Pillow decodes the file twice, because each of its unpackers reads one of a value's two bytes; or once for
+each channel, if a TIFF stores the channels separately. So a hostile file meets the same decoders, checks and
+limits at any depth.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
-from workers.engine.arrays import LARGEST_DEEP
-from workers.engine.codecs.metadata import load, upright
+from workers.engine.arrays import MAX_16BIT
+from workers.engine.codecs.metadata import apply_orientation, load_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-    from workers.engine.arrays import Deep
+    from workers.engine.arrays import Pixels16
 
-# Pillow's words for the high bytes of big-endian values and for those of little-endian ones.
-_FIRST_BYTE, _SECOND_BYTE = "16B", "16L"
+# Pillow's raw modes for the high bytes of big-endian values and of little-endian values.
+_HIGH_BYTES, _LOW_BYTES = "16B", "16L"
 
 # Values of tags (TIFF 6.0).
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
@@ -34,7 +34,7 @@ _SEPARATE_PLANES = 2
 _PREMULTIPLIED_ALPHA = 1
 
 
-_TAGS_OF_A_PLANE = (
+_PLANE_TAGS = (
     TiffImagePlugin.IMAGEWIDTH,
     TiffImagePlugin.IMAGELENGTH,
     TiffImagePlugin.COMPRESSION,
@@ -44,7 +44,7 @@ _TAGS_OF_A_PLANE = (
     TiffImagePlugin.TILELENGTH,
     ExifTags.Base.Orientation,
 )
-_TAGS_OF_BLOCKS = {
+_BLOCK_TAGS = {
     TiffImagePlugin.STRIPOFFSETS,
     TiffImagePlugin.STRIPBYTECOUNTS,
     TiffImagePlugin.TILEOFFSETS,
@@ -52,10 +52,10 @@ _TAGS_OF_BLOCKS = {
 }
 
 
-def is_deep(image: ImageFile) -> bool:
-    """Whether a picture, open and not loaded, has 16 bits in each channel and can keep them here.
+def is_16bit(image: ImageFile) -> bool:
+    """Return True if an opened, not loaded image has 16 bits in each channel that can be kept.
 
-    The colours of an animation cannot: Pillow lays its frames over each other with 8 bits.
+    The colours of an animation cannot: Pillow composes its frames with 8 bits.
     """
     if image.mode.startswith("I;16"):
         return True
@@ -71,51 +71,53 @@ def is_deep(image: ImageFile) -> bool:
     )
 
 
-def deep_pixels(image: ImageFile) -> Deep:
-    """``(H, W, C)``, upright, of the frame or page at which a deep picture stands.
+def pixels_16bit(image: ImageFile) -> Pixels16:
+    """Return ``(H, W, C)``, upright, for the frame or page that a 16-bit image is currently at.
 
-    It was opened from memory, and its metadata are complete then. Raises whatever Pillow does.
+    The image must be opened from memory; it is loaded afterwards, with all its metadata. Raise the errors of
+    Pillow.
     """
     tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16"):
-        pixels = _gray(image, tags)
+        pixels = _gray_pixels(image, tags)
     elif _rawmode(image) == "LA;16B":
-        # Four bytes make a pixel, as in 8-bit RGBA.
-        pixels = _loaded(image, "RGBA").view(">u2").astype(np.uint16)
+        # A pixel has four bytes, as in 8-bit RGBA.
+        pixels = _load_bytes(image, "RGBA").view(">u2").astype(np.uint16)
     else:
         separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
-        pixels = _separate(image, tags) if separate else _colour(image)
+        pixels = _from_planes(image, tags) if separate else _colour_pixels(image)
         if tags.get(TiffImagePlugin.EXTRASAMPLES) == (_PREMULTIPLIED_ALPHA,):
-            pixels = _straight(pixels)
-    invisible = image.info.get("transparency")
-    return pixels if invisible is None else _with_alpha(pixels, invisible)
+            pixels = _unpremultiply(pixels)
+    transparent = image.info.get("transparency")
+    return pixels if transparent is None else _with_alpha(pixels, transparent)
 
 
-def _gray(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
-    load(image)
-    gray: Deep = np.asarray(upright(image)).astype(np.uint16)[..., None]  # some files are big-endian
+def _gray_pixels(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
+    load_pixels(image)
+    # The conversion also covers files with big-endian values.
+    gray: Pixels16 = np.asarray(apply_orientation(image)).astype(np.uint16)[..., None]
     if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
         gray = gray * np.uint16(16) + gray // np.uint16(256)  # 4,095 becomes 65,535
     if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
-        gray = np.uint16(LARGEST_DEEP) - gray
+        gray = np.uint16(MAX_16BIT) - gray
     return gray
 
 
-def _separate(image: ImageFile, tags: Mapping[int, Any]) -> Deep:
+def _from_planes(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
     content, channels = _content(image), len(image.getbands())
-    planes = (_of_one_plane(content, tags, index) for index in range(channels))
-    return np.concatenate([_gray(_opened(plane, "TIFF"), {}) for plane in planes], axis=2)
+    planes = (_single_plane_tiff(content, tags, index) for index in range(channels))
+    return np.concatenate([_gray_pixels(_open_image(plane, "TIFF"), {}) for plane in planes], axis=2)
 
 
-def _of_one_plane(content: bytes, tags: Any, index: int) -> bytes:
-    """The same TIFF with another directory, which describes one of the channels as a gray picture."""
+def _single_plane_tiff(content: bytes, tags: Any, index: int) -> bytes:
+    """Return the same TIFF with a new directory that describes one channel as a gray image."""
     count = tags[TiffImagePlugin.SAMPLESPERPIXEL]
-    new: dict[int, tuple[int, ...]] = {tag: (tags[tag],) for tag in _TAGS_OF_A_PLANE if tag in tags}
+    new: dict[int, tuple[int, ...]] = {tag: (tags[tag],) for tag in _PLANE_TAGS if tag in tags}
     new |= {
         TiffImagePlugin.BITSPERSAMPLE: (16,),
         TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: (_BLACK_IS_ZERO,),
     }
-    for tag in _TAGS_OF_BLOCKS & tags.keys():
+    for tag in _BLOCK_TAGS & tags.keys():
         blocks = len(tags[tag]) // count
         new[tag] = tags[tag][index * blocks : (index + 1) * blocks]
     order = "<" if tags.prefix == b"II" else ">"
@@ -123,7 +125,7 @@ def _of_one_plane(content: bytes, tags: Any, index: int) -> bytes:
     values_at = len(content) + len(entries) + 12 * len(new) + 4
     for tag, numbers in sorted(new.items()):
         packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
-        if len(packed) != 4:  # noqa: PLR2004 — what fits an entry
+        if len(packed) != 4:  # noqa: PLR2004  # longer or shorter values do not fit an entry
             packed, values = struct.pack(f"{order}I", values_at + len(values)), values + packed
         entries += struct.pack(f"{order}HHI", tag, TiffTags.LONG, len(numbers)) + packed
     header: bytes = tags.prefix + struct.pack(f"{order}HI", 42, len(content))
@@ -136,34 +138,34 @@ def _content(image: ImageFile) -> bytes:
     return content
 
 
-def _opened(content: bytes, image_format: str) -> ImageFile:
+def _open_image(content: bytes, image_format: str) -> ImageFile:
     return Image.open(io.BytesIO(content), formats=(image_format,))
 
 
-def _colour(image: ImageFile) -> Deep:
-    again = _opened(_content(image), image.format or "")
-    again.seek(image.tell())
+def _colour_pixels(image: ImageFile) -> Pixels16:
+    second = _open_image(_content(image), image.format or "")
+    second.seek(image.tell())
     kind = "RGBX" if _rawmode(image).startswith("RGBX") else image.mode
     order = _byte_order(image)
-    first = _loaded(image, f"{kind};{_FIRST_BYTE}")
+    first = _load_bytes(image, f"{kind};{_HIGH_BYTES}")
     both = np.empty((*first.shape, 2), np.uint8)
     both[..., 0] = first
-    del first  # before the second is there as well
-    both[..., 1] = _loaded(again, f"{kind};{_SECOND_BYTE}")
+    del first  # frees memory before the second is loaded
+    both[..., 1] = _load_bytes(second, f"{kind};{_LOW_BYTES}")
     return both.view(order)[..., 0].astype(np.uint16, copy=False)
 
 
 def _rawmode(image: ImageFile) -> str:
-    """How the decoder is to unpack pixels; in a PNG all that its tile says, in a TIFF the first of several."""
+    """Return the decoder's raw mode: the only argument of a PNG's tile, the first of several of a TIFF's."""
     arguments: Any = image.tile[0].args
     rawmode: str = arguments if isinstance(arguments, str) else arguments[0]
     return rawmode
 
 
-def _loaded(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
+def _load_bytes(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
     image.tile = [tile._replace(args=_with_rawmode(tile.args, rawmode)) for tile in image.tile]
-    load(image)
-    return np.asarray(upright(image))
+    load_pixels(image)
+    return np.asarray(apply_orientation(image))
 
 
 def _with_rawmode(arguments: Any, rawmode: str) -> Any:
@@ -179,16 +181,16 @@ def _byte_order(image: ImageFile) -> str:
     return "<u2" if prefix == b"II" else ">u2"
 
 
-def _straight(pixels: Deep) -> Deep:
-    """The colours before they were multiplied with alpha."""
+def _unpremultiply(pixels: Pixels16) -> Pixels16:
+    """Divide the colours by alpha."""
     alpha = pixels[..., 3:]
     result = pixels.copy()
-    colour = pixels[..., :3] * np.float32(LARGEST_DEEP) / np.maximum(alpha, 1)
-    result[..., :3] = np.rint(np.minimum(colour, LARGEST_DEEP))
+    colour = pixels[..., :3] * np.float32(MAX_16BIT) / np.maximum(alpha, 1)
+    result[..., :3] = np.rint(np.minimum(colour, MAX_16BIT))
     return result
 
 
-def _with_alpha(pixels: Deep, invisible: int | tuple[int, int, int]) -> Deep:
-    """With one more channel: transparent where the pixel is of this one colour, opaque elsewhere."""
-    opaque = (pixels != np.asarray(invisible)).any(axis=2, keepdims=True)
-    return np.concatenate((pixels, opaque.astype(np.uint16) * np.uint16(LARGEST_DEEP)), axis=2)
+def _with_alpha(pixels: Pixels16, transparent: int | tuple[int, int, int]) -> Pixels16:
+    """Add an alpha channel: transparent where the pixel has this one colour, opaque elsewhere."""
+    opaque = (pixels != np.asarray(transparent)).any(axis=2, keepdims=True)
+    return np.concatenate((pixels, opaque.astype(np.uint16) * np.uint16(MAX_16BIT)), axis=2)

@@ -1,7 +1,8 @@
-"""Read a file that holds several pictures: the frames of an animation, or the pages of a TIFF.
+"""Decode a file that holds several images: the frames of an animation or the pages of a TIFF.
 
-Everything is read twice: first to know that all of it can be, and what the frames have in common; then, frame
-by frame, to be worked on. So only one frame is in memory at a time, and a fault at the end costs no work.
+Everything is decoded twice: first to check that all frames can be read and what they have in common, then
+frame by frame for the upscaling. So only one frame is in memory at a time, and a fault in the last frame
+costs no work.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from domain.errors import InvalidImage
 from domain.formats import MAX_TIFF_DIRECTORIES, TIFF_SUBFILE_TYPE, ImageFormat, is_tiff_page
 from domain.sizing import Size
-from workers.engine.codecs.decode import decode, encoding_of, opened, picture_of, reading
+from workers.engine.codecs.decode import decode, decode_frame, decoding_limits, encoding_of, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,90 +25,90 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from domain.sizing import Caps
-    from workers.engine.codecs.decode import Encoding, Picture
+    from workers.engine.codecs.decode import DecodedImage, Encoding
 
 CHANNELS_WITH_ALPHA = frozenset({2, 4})
 
 
 @dataclass(frozen=True)
 class Timing:
-    """When which frame of an animation is to be seen."""
+    """The display times of an animation's frames."""
 
     milliseconds: tuple[float, ...]
-    loop: int | None  # as the format counts, 0 for ever; None where nothing is said
-    hidden_first: bool = False  # a PNG's picture for programs that know no animations
+    loop: int | None  # as in the format: 0 means endless; None if the file does not say
+    hidden_first: bool = False  # a PNG's image for programs without animations
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The pictures of one file. ``pictures()`` reads them anew, in turn; raises PictureError.
+    """The images of one file. ``images()`` decodes them again, in order, and raises InvalidImage.
 
-    ``timing`` is None for a single picture and for pages. The frames of an animation have one size, and the
-    same channels; if all show nothing but gray, ``neutral``. Each page is what it is, and None says so.
+    ``timing`` is None for a single image and for pages. The frames of an animation have one size and the same
+    channels; ``neutral`` is True if all of them are gray. It is None if each image decides for itself.
     """
 
     sizes: tuple[Size, ...]
     encoding: Encoding
-    pictures: Callable[[], Iterator[Picture]]
+    images: Callable[[], Iterator[DecodedImage]]
     timing: Timing | None = None
     neutral: bool | None = None
 
 
 def read_frames(path: Path, caps: Caps) -> Frames:
-    """All pictures in this file, each upright and composed as it is to be seen. Raises PictureError, OSError.
+    """Check all images in this file and return them, each upright and composed as it is displayed.
 
-    More than ``caps`` or the format allow together are not read. Of a JPEG, which may hide others behind it
-    (MPO), the first alone is the picture.
+    A file whose images together exceed ``caps`` or the format's limit is not read. Of a JPEG, which may have
+    more images behind the first (MPO), only the first is used. Raise InvalidImage, OSError.
     """
     content = path.read_bytes()
-    with reading(caps):
-        image = opened(content)
+    with decoding_limits(caps):
+        image = open_image(content)
         encoding = encoding_of(image, content)
         positions = _positions(image, encoding.image_format)
         if len(positions) > 1:
             _check_pixels(image, positions, caps)
             if image.format == "PNG":
-                opened(content).verify()  # loading forgives a wrong checksum
+                open_image(content).verify()  # loading ignores a wrong checksum
     if len(positions) == 1:
-        picture = decode(path, caps)
-        return Frames((picture.size,), picture.encoding, lambda: iter((picture,)))
+        decoded = decode(path, caps)
+        return Frames((decoded.size,), decoded.encoding, lambda: iter((decoded,)))
     if encoding.image_format is ImageFormat.TIFF:
-        sizes = tuple(picture.size for picture, _ in _pages(content, encoding, positions, caps))
+        sizes = tuple(decoded.size for decoded, _ in _pages(content, encoding, positions, caps))
         return Frames(
-            sizes, encoding, lambda: (picture for picture, _ in _pages(content, encoding, positions, caps))
+            sizes, encoding, lambda: (decoded for decoded, _ in _pages(content, encoding, positions, caps))
         )
     return _animation(content, encoding, positions, caps)
 
 
 def _positions(image: Image.Image, image_format: ImageFormat) -> Sequence[int]:
-    """Where in the file the pictures are, by Pillow's count. Nothing is decoded."""
+    """Return the positions of the images in the file, as Pillow counts, without decoding them."""
     if image_format is ImageFormat.TIFF:
-        positions = [at for at, is_page in enumerate(_directories(image)) if is_page or at == 0]
+        positions = [index for index, is_page in enumerate(_directories(image)) if is_page or index == 0]
     elif image_format.max_frames > 1:
         positions = list(range(min(getattr(image, "n_frames", 1), image_format.max_frames + 1)))
     else:
         return [0]
     if len(positions) > image_format.max_frames:
-        kind, what = ("TIFF", "pages") if image_format is ImageFormat.TIFF else ("animation", "frames")
-        raise InvalidImage(f"The {kind} has more than {image_format.max_frames} {what}.")
+        kind, unit = ("TIFF", "pages") if image_format is ImageFormat.TIFF else ("animation", "frames")
+        raise InvalidImage(f"The {kind} has more than {image_format.max_frames} {unit}.")
     return positions
 
 
 def _directories(image: Image.Image) -> Iterator[bool]:
-    """Of each of a TIFF's directories, whether it is a page."""
-    for at in range(MAX_TIFF_DIRECTORIES):
+    """Yield for each directory of a TIFF whether it is a page."""
+    for index in range(MAX_TIFF_DIRECTORIES):
         try:
-            image.seek(at)
+            image.seek(index)
         except EOFError:
             return
         yield is_tiff_page(image.tag_v2.get(TIFF_SUBFILE_TYPE, 0))  # type: ignore[attr-defined]
-    raise InvalidImage("The TIFF consists of too many pieces.")
+    raise InvalidImage("The TIFF has too many directories.")
 
 
 def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> None:
     pixels = 0
     for position in positions:
-        if image.format == "TIFF":  # other frames share a canvas, and going there would decode them
+        if image.format == "TIFF":  # frames of other formats share a canvas, and a seek would decode them
             image.seek(position)
         pixels += Size(*image.size).pixels
     if pixels > caps.max_pixels:
@@ -115,39 +116,39 @@ def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> N
 
 
 def _too_many(caps: Caps) -> str:
-    return f"The picture has more than {caps.max_pixels:,} pixels in all its frames or pages."
+    return f"The image has more than {caps.max_pixels:,} pixels in all its frames or pages."
 
 
 def _pages(
     content: bytes, encoding: Encoding, positions: Sequence[int], caps: Caps
-) -> Iterator[tuple[Picture, float]]:
-    """Each picture, and for how many milliseconds it is to be seen."""
-    with reading(caps):
-        image = opened(content)
+) -> Iterator[tuple[DecodedImage, float]]:
+    """Yield each image and its display time in milliseconds."""
+    with decoding_limits(caps):
+        image = open_image(content)
         if image.format == "PNG" and (exif := _exif_of_png(content)):
             image.info["exif"] = exif
-    # Pages are of different sizes, and known by now; a GIF's canvas grows with its frames.
-    alike = 1 if image.format == "TIFF" else len(positions)
+    # Pages differ in size, and the sizes are known by now; a GIF's canvas grows with its frames.
+    frame_count = 1 if image.format == "TIFF" else len(positions)
     for position in positions:
-        with reading(caps, alike):
+        with decoding_limits(caps, frame_count):
             if image.format == "TIFF" and position != image.tell():
-                image.info.clear()  # Pillow lets a page inherit the colour profile of the one before
+                image.info.clear()  # Pillow would keep the colour profile of the page before
             image.seek(position)
-            if Size(*image.size).pixels * alike > caps.max_pixels:
+            if Size(*image.size).pixels * frame_count > caps.max_pixels:
                 raise InvalidImage(_too_many(caps))
-            picture = picture_of(image, encoding)
+            decoded = decode_frame(image, encoding)
             milliseconds = float(image.info.get("duration", 0))
-        yield picture, milliseconds
+        yield decoded, milliseconds
 
 
 def _exif_of_png(content: bytes) -> bytes | None:
-    """Also where it stands behind the frames: Pillow would find it there, and turn the last one alone."""
+    """Return the EXIF chunk, also if it comes after the frames: Pillow would apply it only to the last frame."""
     position = 8
     while position < len(content):
         length, kind = struct.unpack_from(">I4s", content, position)
         if kind == b"eXIf":
             return b"Exif\0\0" + content[position + 8 : position + 8 + length]
-        if kind == b"IEND":  # what follows is no part of the picture
+        if kind == b"IEND":  # data after IEND do not belong to the image
             return None
         position += 12 + length
     return None
@@ -156,43 +157,46 @@ def _exif_of_png(content: bytes) -> bytes | None:
 def _animation(content: bytes, encoding: Encoding, positions: Sequence[int], caps: Caps) -> Frames:
     channels, size, neutral = 1, None, True
     durations = []
-    for picture, milliseconds in _pages(content, encoding, positions, caps):
-        size = size or picture.size
-        channels = _common(channels, picture.pixels.shape[2])
-        neutral = neutral and picture.is_neutral
+    for decoded, milliseconds in _pages(content, encoding, positions, caps):
+        size = size or decoded.size
+        channels = _common_channels(channels, decoded.pixels.shape[2])
+        neutral = neutral and decoded.is_neutral
         durations.append(milliseconds)
     assert size is not None
-    with reading(caps):
-        image = opened(content)
+    with decoding_limits(caps):
+        image = open_image(content)
     canvas = size
 
-    def pictures() -> Iterator[Picture]:
-        for picture, _ in _pages(content, encoding, positions, caps):
-            yield _alike(picture, canvas, channels)
+    def images() -> Iterator[DecodedImage]:
+        for decoded, _ in _pages(content, encoding, positions, caps):
+            yield _to_common_layout(decoded, canvas, channels)
 
     return Frames(
         (canvas,) * len(positions),
         encoding,
-        pictures,
+        images,
         Timing(tuple(durations), image.info.get("loop"), bool(getattr(image, "default_image", False))),
         neutral,
     )
 
 
-def _common(channels: int, others: int) -> int:
-    """How many channels hold what either needs."""
-    alpha = bool(CHANNELS_WITH_ALPHA & {channels, others})
-    return (3 if max(channels, others) >= 3 else 1) + alpha  # noqa: PLR2004
+def _common_channels(channels: int, other: int) -> int:
+    """Return the number of channels that can hold both."""
+    alpha = bool(CHANNELS_WITH_ALPHA & {channels, other})
+    return (3 if max(channels, other) >= 3 else 1) + alpha  # noqa: PLR2004
 
 
-def _alike(picture: Picture, canvas: Size, channels: int) -> Picture:
-    """The same in so many channels; what a GIF's frame shows beyond the canvas is cut away, as in browsers."""
-    pixels = picture.pixels[: canvas.height, : canvas.width]
+def _to_common_layout(decoded: DecodedImage, canvas: Size, channels: int) -> DecodedImage:
+    """Return the image with this number of channels, cut to the canvas.
+
+    A GIF's frame may reach beyond the canvas; browsers cut it as well.
+    """
+    pixels = decoded.pixels[: canvas.height, : canvas.width]
     if pixels.shape[2] == channels:
-        return replace(picture, pixels=pixels)
-    colours = pixels[..., :-1] if picture.has_alpha else pixels
+        return replace(decoded, pixels=pixels)
+    colours = pixels[..., :-1] if decoded.has_alpha else pixels
     parts = [np.broadcast_to(colours, (*colours.shape[:2], 3)) if channels > 2 else colours]  # noqa: PLR2004
     if channels in CHANNELS_WITH_ALPHA:
         opaque = np.full_like(pixels[..., :1], np.iinfo(pixels.dtype).max)
-        parts.append(pixels[..., -1:] if picture.has_alpha else opaque)
-    return replace(picture, pixels=np.concatenate(parts, axis=2))
+        parts.append(pixels[..., -1:] if decoded.has_alpha else opaque)
+    return replace(decoded, pixels=np.concatenate(parts, axis=2))

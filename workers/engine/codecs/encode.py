@@ -1,4 +1,4 @@
-"""Write a result in the format of its original, all of it or nothing."""
+"""Encode a result in the format of its original, completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,47 +14,49 @@ from PIL import ExifTags, Image, PngImagePlugin
 from domain.formats import ImageFormat
 from workers.engine.codecs.encode_16bit import write_png, write_tiff
 from workers.engine.codecs.metadata import EXIF_DIRECTORIES
-from workers.engine.protocol import unfinished
+from workers.engine.protocol import unfinished_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workers.engine.arrays import Deep
+    from workers.engine.arrays import Pixels16
     from workers.engine.codecs.decode import Encoding
     from workers.engine.codecs.metadata import Metadata
 
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
-WEBP_LOSSLESS_EFFORT = 50  # at 95, a file takes three times as long and is 0.15 % smaller
-PNG_COMPRESSION = 4  # 6, zlib's own balance, takes two to three times as long and saves a hundredth
+WEBP_LOSSLESS_EFFORT = 50  # at 95, encoding takes three times as long and saves 0.15 %
+PNG_COMPRESSION = 4  # zlib's default of 6 takes two to three times as long and saves 1 %
 MAX_JPEG_SEGMENT = 65_533  # bytes of one marker segment
 GIF_COLOURS = 256
-GIF_TRANSPARENT = GIF_COLOURS - 1  # the index of what is not there
+GIF_TRANSPARENT = GIF_COLOURS - 1  # the palette index of transparent pixels
 BMP_HEADER_BYTES = 108
 BMP_BITFIELDS = 3
 HALF_OPAQUE = 128
 
 
-def encode(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, target: Path) -> None:
+def encode(image: Image.Image | Pixels16, encoding: Encoding, metadata: Metadata, target: Path) -> None:
     """Write ``image`` to ``target``, which never exists half-written.
 
-    It is L, LA, RGB or RGBA; or, for a PNG or TIFF, an array ``(H, W, C)`` uint16. It must fit the format
-    (``Caps.for_format``). Raises OSError when the disk does not take it.
+    The image is L, LA, RGB or RGBA; or, for a PNG or TIFF, an array ``(H, W, C)`` uint16. It must be within
+    the limits of the format (``Caps.for_format``). Raise OSError when the disk cannot store it.
     """
-    with replacing(target) as file:
+    with atomic_write(target) as file:
         write(image, encoding, metadata, file)
 
 
-def write(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO) -> None:
-    """As ``encode``, to wherever it is wanted."""
+def write(
+    image: Image.Image | Pixels16, encoding: Encoding, metadata: Metadata, file: Path | io.BytesIO
+) -> None:
+    """Write ``image`` like ``encode``, but directly to a path or a buffer."""
     if isinstance(image, np.ndarray):
-        _write_deep(image, encoding.image_format, metadata, file)
+        _write_16bit(image, encoding.image_format, metadata, file)
         return
     if encoding.image_format is ImageFormat.GIF:
-        image = with_palette(image)
+        image = to_palette(image)
     if encoding.image_format is ImageFormat.BMP and image.mode == "RGBA":
-        content = _bmp_with_alpha(image)
+        content = _bmp_rgba(image)
         file.write(content) if isinstance(file, io.BytesIO) else file.write_bytes(content)
     else:
         options = save_options(image, encoding, metadata)
@@ -62,19 +64,24 @@ def write(image: Image.Image | Deep, encoding: Encoding, metadata: Metadata, fil
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A file to write to, which takes the place of ``target`` when the block ends, and is gone when it fails."""
-    unfinished_file = unfinished(target)
+def atomic_write(target: Path) -> Iterator[Path]:
+    """Yield a path to write to, which replaces ``target`` when the block ends.
+
+    If the block fails, the file is deleted and ``target`` stays as it was.
+    """
+    unfinished_file = unfinished_path(target)
     try:
         yield unfinished_file
-        os.replace(unfinished_file, target)  # noqa: PTH105 — the atomic step, by its own name
+        os.replace(unfinished_file, target)  # noqa: PTH105  # os.replace is the atomic step
     except BaseException:
         with suppress(FileNotFoundError):
             unfinished_file.unlink()
         raise
 
 
-def _write_deep(pixels: Deep, image_format: ImageFormat, metadata: Metadata, file: Path | io.BytesIO) -> None:
+def _write_16bit(
+    pixels: Pixels16, image_format: ImageFormat, metadata: Metadata, file: Path | io.BytesIO
+) -> None:
     with nullcontext(file) if isinstance(file, io.BytesIO) else file.open("wb") as out:
         if image_format is ImageFormat.PNG:
             write_png(out, pixels, _png_options(metadata))
@@ -83,7 +90,7 @@ def _write_deep(pixels: Deep, image_format: ImageFormat, metadata: Metadata, fil
 
 
 def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> dict[str, Any]:
-    """What Pillow is to be told when it saves such a picture."""
+    """Return the options for Pillow to save this image."""
     match encoding.image_format:
         case ImageFormat.JPEG:
             return {
@@ -91,32 +98,34 @@ def save_options(image: Image.Image, encoding: Encoding, metadata: Metadata) -> 
                 "subsampling": encoding.chroma_subsampling,
                 "progressive": encoding.progressive,
                 "icc_profile": metadata.icc_profile,
-                **_given(dpi=metadata.dpi, exif=_fitting(metadata.exif), xmp=_fitting(metadata.xmp)),
+                **_without_none(
+                    dpi=metadata.dpi, exif=_if_fits_jpeg(metadata.exif), xmp=_if_fits_jpeg(metadata.xmp)
+                ),
             }
         case ImageFormat.PNG:
             return _png_options(metadata)
         case ImageFormat.WEBP:
             return {
                 "lossless": encoding.lossless,
-                # Pillow's one word for two things: without loss, it says how hard to try.
+                # without loss, Pillow's "quality" is the effort
                 "quality": WEBP_LOSSLESS_EFFORT if encoding.lossless else WEBP_QUALITY,
-                **_given(exif=metadata.exif, xmp=metadata.xmp, icc_profile=metadata.icc_profile),
+                **_without_none(exif=metadata.exif, xmp=metadata.xmp, icc_profile=metadata.icc_profile),
             }
         case ImageFormat.TIFF:
             return _tiff_options(metadata)
         case ImageFormat.BMP:
-            return _given(dpi=metadata.dpi)
+            return _without_none(dpi=metadata.dpi)
         case ImageFormat.GIF:
-            return _given(transparency=image.info.get("transparency"))
+            return _without_none(transparency=image.info.get("transparency"))
 
 
-def _given(**options: object) -> dict[str, object]:
-    """Without those that are None, which Pillow would take for values."""
+def _without_none(**options: object) -> dict[str, object]:
+    """Return the options without those that are None: Pillow would use None as a value."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _fitting(segment: bytes | None) -> bytes | None:
-    """Only what fits a JPEG segment: a result without a note is better than none."""
+def _if_fits_jpeg(segment: bytes | None) -> bytes | None:
+    """Return the segment if it fits a JPEG, else None: a result without a note is better than none."""
     return segment if segment is not None and len(segment) < MAX_JPEG_SEGMENT - 64 else None
 
 
@@ -124,7 +133,7 @@ def _png_options(metadata: Metadata) -> dict[str, object]:
     return {
         "compress_level": PNG_COMPRESSION,
         "pnginfo": _png_text(metadata.xmp),
-        **_given(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
+        **_without_none(dpi=metadata.dpi, exif=metadata.exif, icc_profile=metadata.icc_profile),
     }
 
 
@@ -143,8 +152,8 @@ def _tiff_options(metadata: Metadata) -> dict[str, object]:
     has_directories = any(tags.get_ifd(directory) for directory in EXIF_DIRECTORIES)
     if metadata.xmp is not None:
         tags[ExifTags.Base.XMLPacket] = metadata.xmp
-    return _given(
-        # Pillow writes the directories of a camera into uncompressed files only, and fails on others.
+    return _without_none(
+        # Pillow writes a camera's directories only into uncompressed files and fails on others.
         compression=None if has_directories else "tiff_adobe_deflate",
         exif=tags,
         dpi=metadata.dpi,
@@ -152,8 +161,8 @@ def _tiff_options(metadata: Metadata) -> dict[str, object]:
     )
 
 
-def with_palette(image: Image.Image) -> Image.Image:
-    """As GIF holds it: up to 256 colours; a pixel that is less than half opaque is not there at all."""
+def to_palette(image: Image.Image) -> Image.Image:
+    """Return the image with up to 256 colours for a GIF; pixels less than half opaque become transparent."""
     if image.mode == "L":
         return image
     if image.mode == "RGB":
@@ -170,8 +179,8 @@ def _quantized(image: Image.Image, colours: int) -> Image.Image:
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _bmp_with_alpha(image: Image.Image) -> bytes:
-    """The whole file, for an RGBA picture: Pillow writes one whose transparency no program sees.
+def _bmp_rgba(image: Image.Image) -> bytes:
+    """Return the whole BMP file for an RGBA image: programs ignore the transparency of Pillow's BMP files.
 
     BITMAPV4HEADER says where the alpha is:
     https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapv4header

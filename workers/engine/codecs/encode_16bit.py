@@ -1,4 +1,6 @@
-"""Write pictures with 16 bits in each channel: the pixels are compressed here, Pillow writes what is around them."""
+"""Encode images with 16 bits in each channel: this module compresses the pixels, Pillow writes the rest of
+the file.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,10 @@ from PIL.PngImagePlugin import putchunk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.engine.arrays import Deep
+    from workers.engine.arrays import Pixels16
 
-COMPRESSION = 6  # zlib's own balance
-BLOCK_BYTES = 256 * 1024  # compressed at a time; of a TIFF, one strip
+COMPRESSION = 6  # zlib's default
+BLOCK_BYTES = 256 * 1024  # compressed at a time; in a TIFF, one strip
 
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _PNG_FILTER_UP = 2
@@ -31,8 +33,8 @@ _TIFF_ADOBE_DEFLATE = 8
 _TIFF_HORIZONTAL_DIFFERENCES = 2
 
 
-def write_png(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
-    """``(H, W, C)`` as a PNG; ``options`` are those of Pillow's encoder."""
+def write_png(file: BinaryIO, pixels: Pixels16, options: dict[str, Any]) -> None:
+    """Write ``(H, W, C)`` as a PNG; ``options`` are those of Pillow's encoder."""
     height, width, channels = pixels.shape
     small = io.BytesIO()
     Image.new("L", (1, 1)).save(small, format="PNG", **options)
@@ -53,8 +55,11 @@ def write_png(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
         position = end
 
 
-def _png_data(pixels: Deep) -> Iterator[bytes]:
-    """Each row less the one above: files come out 1 % larger than with the best of the five filters."""
+def _png_data(pixels: Pixels16) -> Iterator[bytes]:
+    """Yield compressed rows, each minus the row above.
+
+    Files are 1 % larger than with the best of the five filters.
+    """
     compressor = zlib.compressobj(COMPRESSION)
     above = np.zeros((1, pixels.shape[1] * pixels.shape[2] * 2), np.uint8)
     for block in _blocks(pixels):
@@ -68,8 +73,11 @@ def _png_data(pixels: Deep) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def write_tiff(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
-    """``(H, W, C)`` as a page of a TIFF; ``options`` are those of Pillow's encoder, whose ``exif`` is an Exif."""
+def write_tiff(file: BinaryIO, pixels: Pixels16, options: dict[str, Any]) -> None:
+    """Write ``(H, W, C)`` as a page of a TIFF.
+
+    ``options`` are those of Pillow's encoder, with ``exif`` an Exif.
+    """
     height, width, channels = pixels.shape
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     directory.update(_tiff_notes(**options))
@@ -84,14 +92,14 @@ def write_tiff(file: BinaryIO, pixels: Deep, options: dict[str, Any]) -> None:
     directory[TiffImagePlugin.PLANAR_CONFIGURATION] = _TIFF_PIXEL_BY_PIXEL
     directory[TiffImagePlugin.COMPRESSION] = _TIFF_ADOBE_DEFLATE
     directory[TiffImagePlugin.PREDICTOR] = _TIFF_HORIZONTAL_DIFFERENCES
-    directory[TiffImagePlugin.ROWSPERSTRIP] = _rows_of_block(pixels)
+    directory[TiffImagePlugin.ROWSPERSTRIP] = _rows_per_block(pixels)
     strips = list(_tiff_strips(pixels))
     ends = list(accumulate((len(strip) for strip in strips), initial=0))
     directory[TiffImagePlugin.STRIPBYTECOUNTS] = tuple(len(strip) for strip in strips)
-    # Counted from the end of the directory, which makes of them what the file needs.
+    # The offsets count from the end of the directory, which converts them to positions in the file.
     directory[TiffImagePlugin.STRIPOFFSETS] = tuple(ends[:-1])
     directory.save(file)
-    for strip in strips:  # noqa: FURB122 — Pillow's writer of several pages has no writelines of its own
+    for strip in strips:  # noqa: FURB122  # Pillow's writer of several pages has no writelines
         file.write(strip)
 
 
@@ -100,7 +108,7 @@ def _tiff_notes(
     exif: Image.Exif,
     dpi: tuple[float, float] | None = None,
     icc_profile: bytes | None = None,
-    compression: str | None = None,  # noqa: ARG001 — there is one for all
+    compression: str | None = None,  # noqa: ARG001  # 16-bit pages always use the same compression
 ) -> dict[int, Any]:
     notes = {tag: exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag] for tag in exif}
     if dpi is not None:
@@ -111,20 +119,20 @@ def _tiff_notes(
     return notes
 
 
-def _tiff_strips(pixels: Deep) -> Iterator[bytes]:
+def _tiff_strips(pixels: Pixels16) -> Iterator[bytes]:
     for block in _blocks(pixels):
         differences = block.astype("<u2")
         differences[:, 1:] -= block[:, :-1]
         yield zlib.compress(differences.data, COMPRESSION)
 
 
-def _blocks(pixels: Deep) -> Iterator[Deep]:
-    rows = _rows_of_block(pixels)
+def _blocks(pixels: Pixels16) -> Iterator[Pixels16]:
+    rows = _rows_per_block(pixels)
     for top in range(0, len(pixels), rows):
         yield pixels[top : top + rows]
 
 
-def _rows_of_block(pixels: Deep) -> int:
+def _rows_per_block(pixels: Pixels16) -> int:
     height, width, channels = pixels.shape
     rows: int = max(1, min(height, BLOCK_BYTES // (width * channels * 2)))
     return rows

@@ -1,7 +1,7 @@
-"""Write several pictures into one file, each as it comes: an animation, or the pages of a TIFF.
+"""Write several images into one file, one after the other: an animation or the pages of a TIFF.
 
-Pillow's own writers take frames from an iterator and then keep them all until the last is there (GIF, PNG,
-TIFF), and a GIF's frames that are alike become one. Here at most two are in memory, and none is left out.
+Pillow's own writers keep all frames of an iterator until the last one has come (GIF, PNG, TIFF), and merge
+equal frames of a GIF. Here at most two frames are in memory, and none is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import GifImagePlugin, Image, TiffImagePlugin
 
 from domain.formats import ImageFormat
-from workers.engine.codecs.encode import HALF_OPAQUE, replacing, save_options, with_palette, write
+from workers.engine.codecs.encode import HALF_OPAQUE, atomic_write, save_options, to_palette, write
 from workers.engine.codecs.metadata import EXIF_DIRECTORIES
 
 if TYPE_CHECKING:
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workers.engine.arrays import Deep, Pixels
+    from workers.engine.arrays import Pixels, Pixels16
     from workers.engine.codecs.decode import Encoding
     from workers.engine.codecs.decode_frames import Timing
     from workers.engine.codecs.metadata import Metadata
 
     Box = tuple[int, int, int, int]  # left, top, right, bottom
-    Images = Iterator[tuple[Image.Image | Deep, Metadata]]
+    Images = Iterator[tuple[Image.Image | Pixels16, Metadata]]
 
-GIF_KEEP, GIF_CLEAR = 1, 2  # what becomes of a frame when its time is over (GIF89a, 23)
+GIF_KEEP, GIF_CLEAR = 1, 2  # the disposal of a frame (GIF89a, 23)
 GIF_FULL_PALETTE_BYTES = 3 * 256
 PNG_SIGNATURE_BYTES = 8
-WEBP_METHOD = 4  # libwebp's own balance, as for a single picture; Pillow's default for animations is 0
+WEBP_METHOD = 4  # libwebp's default, as for a single image; Pillow's default for animations is 0
 
 
-class _Drawn(NamedTuple):
+class _GifFrame(NamedTuple):
     image: Image.Image
     box: Box
 
 
 def encode_frames(images: Images, encoding: Encoding, timing: Timing | None, target: Path) -> None:
-    """Write the frames, or with no ``timing`` the pages, to ``target``, which never exists half-written.
+    """Write the frames, or without ``timing`` the pages, to ``target``, which never exists half-written.
 
-    They are taken one by one, with what each carries besides its pixels; of an animation the first one's
-    counts. All frames of an animation have one mode and size. Raises OSError when the disk does not take it.
+    The images are consumed one by one, each with its metadata; an animation uses the first one's. All frames
+    of an animation have one mode and size. Raise OSError when the disk cannot store the file.
     """
-    with replacing(target) as file:
+    with atomic_write(target) as file:
         if timing is None:
             _write_tiff(images, encoding, file)
         elif encoding.image_format is ImageFormat.WEBP:
@@ -76,17 +76,22 @@ def _write_tiff(images: Images, encoding: Encoding, file: Path) -> None:
 
 
 def _without_directories(metadata: Metadata) -> Metadata:
-    """Pillow leaves the addresses of a camera's and a position's notes as they were before the page moved."""
+    """Return the metadata without the EXIF directories of camera and position.
+
+    Pillow does not update their addresses when it moves a page.
+    """
     if metadata.exif is None:
         return metadata
-    notes, kept = Image.Exif(), Image.Exif()
+    notes, unchanged = Image.Exif(), Image.Exif()
     notes.load(metadata.exif)
-    kept.update({tag: value for tag, value in notes.items() if tag not in EXIF_DIRECTORIES})
-    return replace(metadata, exif=kept.tobytes() if kept else None)
+    unchanged.update({tag: value for tag, value in notes.items() if tag not in EXIF_DIRECTORIES})
+    return replace(metadata, exif=unchanged.tobytes() if unchanged else None)
 
 
-class _Reel(Image.Image):
-    """An image of several frames, for a writer that seeks: each is fetched when it is sought, never to return."""
+class _FrameSequence(Image.Image):
+    """An image of several frames for a writer that seeks; each frame is fetched once and cannot be sought
+    again.
+    """
 
     def __init__(self, images: Images, count: int) -> None:
         super().__init__()
@@ -107,12 +112,12 @@ class _Reel(Image.Image):
 
 
 def _write_webp(images: Images, encoding: Encoding, timing: Timing, file: Path) -> None:
-    """The encoder makes one frame of several alike in a row, to be seen for as long as all of them."""
-    reel = _Reel(images, len(timing.milliseconds))
-    options = save_options(reel, encoding, reel.metadata)
-    if "exif" in options:  # which Pillow does by itself for a single picture only
+    """Write a WebP; the encoder merges equal frames in a row into one with their total display time."""
+    sequence = _FrameSequence(images, len(timing.milliseconds))
+    options = save_options(sequence, encoding, sequence.metadata)
+    if "exif" in options:  # Pillow removes it only for a single image
         options["exif"] = options["exif"].removeprefix(b"Exif\0\0")
-    reel.save(
+    sequence.save(
         file,
         format="webp",
         save_all=True,
@@ -124,14 +129,14 @@ def _write_webp(images: Images, encoding: Encoding, timing: Timing, file: Path) 
 
 
 def _write_png(images: Images, encoding: Encoding, timing: Timing, out: BinaryIO) -> None:
-    """Each frame as a PNG of its own would be; of those after the first, what differs from the one before.
+    """Write an APNG: the first frame whole, of each later frame the box that differs from the frame before.
 
     https://www.w3.org/TR/png-3/#apng-frame-based-animation
     """
     numbers = itertools.count()
-    before: Image.Image | Deep | None = None
+    previous: Image.Image | Pixels16 | None = None
     for index, ((image, metadata), milliseconds) in enumerate(zip(images, timing.milliseconds, strict=True)):
-        left, top, right, bottom = _all_of(image) if before is None else _differing(before, image)
+        left, top, right, bottom = _full_box(image) if previous is None else _changed_box(previous, image)
         alone = io.BytesIO()
         if isinstance(image, np.ndarray):
             write(image[top:bottom, left:right], encoding, metadata, alone)
@@ -147,13 +152,12 @@ def _write_png(images: Images, encoding: Encoding, timing: Timing, out: BinaryIO
             _write_chunk(out, b"acTL", struct.pack(">II", shown, timing.loop or 0))
         if index > 0 or not timing.hidden_first:
             delay = Fraction(milliseconds / 1000).limit_denominator(65_535)
-            place = (right - left, bottom - top, left, top)
-            # Kept when its time is over, and written over what was there, alpha included.
-            control = struct.pack(
-                ">IIIIIHHBB", next(numbers), *place, delay.numerator, delay.denominator, 0, 0
-            )
+            box = (right - left, bottom - top, left, top)
+            # The frame stays after its time (disposal 0) and replaces the pixels below, alpha included (blend
+            # 0).
+            control = struct.pack(">IIIIIHHBB", next(numbers), *box, delay.numerator, delay.denominator, 0, 0)
             _write_chunk(out, b"fcTL", control)
-            before = image
+            previous = image
         for data in pixels:
             if index == 0:
                 _write_chunk(out, b"IDAT", data)
@@ -162,20 +166,23 @@ def _write_png(images: Images, encoding: Encoding, timing: Timing, out: BinaryIO
     _write_chunk(out, b"IEND", b"")
 
 
-def _all_of(image: Image.Image | Deep) -> tuple[int, int, int, int]:
+def _full_box(image: Image.Image | Pixels16) -> tuple[int, int, int, int]:
     if isinstance(image, np.ndarray):
         height, width, _ = image.shape
         return (0, 0, width, height)
     return (0, 0, *image.size)
 
 
-def _differing(before: Image.Image | Deep, after: Image.Image | Deep) -> Box:
-    changed = np.asarray(before) != np.asarray(after)
-    return _around(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004 — or with channels
+def _changed_box(previous: Image.Image | Pixels16, after: Image.Image | Pixels16) -> Box:
+    changed = np.asarray(previous) != np.asarray(after)
+    return _bounding_box(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004  # 16-bit frames have channels
 
 
-def _around(mask: NDArray[np.bool_]) -> Box:
-    """The smallest box around all that is true; one pixel if nothing is, because formats know no empty frame."""
+def _bounding_box(mask: NDArray[np.bool_]) -> Box:
+    """Return the smallest box around all True values.
+
+    It is one pixel if there are none, because the formats have no empty frame.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return (0, 0, 1, 1)
@@ -196,33 +203,34 @@ def _write_chunk(out: BinaryIO, kind: bytes, data: bytes) -> None:
 
 
 def _write_gif(images: Images, timing: Timing, out: BinaryIO) -> None:
-    """A palette for each frame; a pixel that stays as it was is not drawn again, so that it does not flicker.
+    """Write a GIF with a palette for each frame.
 
-    Only where pixels vanish is there no other way than to clear the canvas and to draw all of them anew.
+    Unchanged pixels are not drawn again, so that they do not flicker. Only a frame in which pixels disappear
+    clears the canvas and draws everything again.
     """
-    before: Pixels | None = None
-    drawn: _Drawn | None = None  # and not written yet: what comes next decides whether it is cleared
-    shown_for = 0.0
+    previous: Pixels | None = None
+    pending: _GifFrame | None = None  # not written yet: the next frame decides whether it is cleared
+    duration = 0.0
     for (image, _), milliseconds in zip(images, timing.milliseconds, strict=True):
         assert isinstance(image, Image.Image)
-        now = _as_seen(image)
-        if before is None or drawn is None:
+        current = _visible_pixels(image)
+        if previous is None or pending is None:
             _write_gif_header(out, image, timing.loop)
-            kept = np.zeros(now.shape[:2], bool)
+            unchanged = np.zeros(current.shape[:2], bool)
         else:
-            vanishing = bool((before[..., 3] > now[..., 3]).any())
-            _write_gif_frame(out, drawn, image.size, shown_for, GIF_CLEAR if vanishing else GIF_KEEP)
-            kept = np.full(now.shape[:2], not vanishing) & (before == now).all(axis=2)
-        drawn = _drawn(image, now, kept)
-        before, shown_for, size = now, milliseconds, image.size
-    assert drawn is not None
-    # Not all programs clear the canvas themselves before they begin anew; and what ends there is to stay.
-    _write_gif_frame(out, drawn, size, shown_for, GIF_KEEP if timing.loop is None else GIF_CLEAR)
+            vanishing = bool((previous[..., 3] > current[..., 3]).any())
+            _write_gif_frame(out, pending, image.size, duration, GIF_CLEAR if vanishing else GIF_KEEP)
+            unchanged = np.full(current.shape[:2], not vanishing) & (previous == current).all(axis=2)
+        pending = _to_gif_frame(image, current, unchanged)
+        previous, duration, size = current, milliseconds, image.size
+    assert pending is not None
+    # Some programs do not clear the canvas before a repetition; without a repetition the last frame stays.
+    _write_gif_frame(out, pending, size, duration, GIF_KEEP if timing.loop is None else GIF_CLEAR)
     out.write(b";")
 
 
-def _as_seen(image: Image.Image) -> Pixels:
-    """``(H, W, 4)``: what is not there is all zeros, what is has an alpha of 255."""
+def _visible_pixels(image: Image.Image) -> Pixels:
+    """Return ``(H, W, 4)`` with alpha 255 for visible pixels and all zeros for the others."""
     pixels = np.array(image.convert("RGBA"))
     there = pixels[..., 3] >= HALF_OPAQUE
     pixels[..., 3] = 255
@@ -230,42 +238,41 @@ def _as_seen(image: Image.Image) -> Pixels:
     return pixels
 
 
-def _drawn(image: Image.Image, seen: Pixels, kept: NDArray[np.bool_]) -> _Drawn:
-    """What is not kept, with a palette of its own, all of whose 256 entries are there."""
+def _to_gif_frame(image: Image.Image, seen: Pixels, unchanged: NDArray[np.bool_]) -> _GifFrame:
+    """Return the pixels that changed, with a palette of exactly 256 entries."""
     box = (0, 0, *image.size)
-    if image.mode in {"LA", "RGBA"} or kept.any():
-        mask = (seen[..., 3] > 0) & ~kept
+    if image.mode in {"LA", "RGBA"} or unchanged.any():
+        mask = (seen[..., 3] > 0) & ~unchanged
         image = image.convert("RGBA")
         image.putalpha(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
-        if kept.any():
-            box = _around(mask)
+        if unchanged.any():
+            box = _bounding_box(mask)
     else:
         image = image.convert("RGB")
-    drawn = with_palette(image.crop(box))
-    drawn.putpalette(bytes(drawn.getpalette() or b"").ljust(GIF_FULL_PALETTE_BYTES, b"\0"))
-    return _Drawn(drawn, box)
+    pending = to_palette(image.crop(box))
+    pending.putpalette(bytes(pending.getpalette() or b"").ljust(GIF_FULL_PALETTE_BYTES, b"\0"))
+    return _GifFrame(pending, box)
 
 
 def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> None:
-    out.write(
-        b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0)
-    )  # 8 bits a colour, no common palette
+    # The flags say 8 bits for each colour and no common palette.
+    out.write(b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0))
     if loop is not None:
         out.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, loop, 0))
 
 
 def _write_gif_frame(
-    out: BinaryIO, drawn: _Drawn, canvas: tuple[int, int], milliseconds: float, disposal: int
+    out: BinaryIO, pending: _GifFrame, canvas: tuple[int, int], milliseconds: float, disposal: int
 ) -> None:
-    image, (left, top, *_) = drawn
+    image, (left, top, *_) = pending
     transparent = image.info.get("transparency")
-    given = {} if transparent is None else {"transparency": transparent}
-    if disposal == GIF_CLEAR and image.size != canvas:  # for only what a frame covers is cleared
-        whole = Image.new("P", canvas, transparent)
-        whole.putpalette(image.getpalette() or b"")
-        whole.paste(image, (left, top))
-        image, left, top = whole, 0, 0
+    options = {} if transparent is None else {"transparency": transparent}
+    if disposal == GIF_CLEAR and image.size != canvas:  # only the area of a frame is cleared
+        full = Image.new("P", canvas, transparent)
+        full.putpalette(image.getpalette() or b"")
+        full.paste(image, (left, top))
+        image, left, top = full, 0, 0
     blocks = GifImagePlugin.getdata(
-        image, (left, top), duration=milliseconds, disposal=disposal, include_color_table=True, **given
+        image, (left, top), duration=milliseconds, disposal=disposal, include_color_table=True, **options
     )
     out.writelines(blocks)

@@ -1,7 +1,7 @@
-"""What travels with a picture besides its pixels: EXIF, XMP, colour profile and resolution.
+"""The metadata of an image: EXIF, XMP, colour profile and resolution.
 
-The orientation is applied to the pixels and then no longer stated; sizes that EXIF repeats are dropped,
-because they are the original's.
+The orientation is applied to the pixels and then removed. Sizes that EXIF repeats are removed because they
+are the original's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _APPLY_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# A TIFF keeps EXIF among the tags that describe its own pixels; only these are about the picture's meaning.
+# A TIFF stores EXIF among the tags that describe its own pixels; only these describe the content.
 _KEPT_TAGS = frozenset(
     {
         ExifTags.Base.ImageDescription,
@@ -55,8 +55,8 @@ _XMP_ORIENTATION = re.compile(
 )
 
 
-# Properties of XMP that say where: the GPS of a camera, and places as IPTC and Photoshop name them. They are known by
-# their names alone, whatever the prefix, as an attribute or as an element with all that is in it.
+# Properties of XMP with a location: the GPS of a camera, and places as IPTC and Photoshop name them. They are
+# found by name, with any prefix, as an attribute or as an element with all its content.
 _PLACE = (
     rb"(?:GPS\w*|\w{0,40}Latitude|\w{0,40}Longitude|Lat|Long|Location\w*|Sub-?location|City|State|Province\w*"
     rb"|Country\w*|WorldRegion)"
@@ -67,13 +67,14 @@ _XMP_PLACE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PLACE_NAME = re.compile(rb"[:<]" + _PLACE + rb"\b", re.IGNORECASE)
-# One segment of a JPEG. Searching takes time with the square of the length if somebody wants it to.
+# The size of one segment of a JPEG. The search can need time with the square of the length for a hostile
+# packet.
 _SEARCHED_XMP_BYTES = 65_502
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Each as the bytes that an encoder takes; None where there is nothing."""
+    """The metadata in the form that encoders accept; None where there is none."""
 
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -81,17 +82,17 @@ class Metadata:
     dpi: tuple[float, float] | None = None
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen, its EXIF orientation applied. It must be loaded.
+def apply_orientation(image: Image.Image) -> Image.Image:
+    """Return the loaded image upright, by its EXIF orientation.
 
-    Only what the EXIF block says, as browsers do; ``Image.getexif`` would also look into XMP.
+    Only the EXIF block counts, as in browsers; ``Image.getexif`` would read XMP as well.
     """
     method = _APPLY_ORIENTATION.get(_orientation(image.info.get("exif")))
     return image if method is None else image.transpose(method)
 
 
-def load(image: Image.Image) -> None:
-    """As the picture's own method, but XMP turns no TIFF, which Pillow turns while it loads."""
+def load_pixels(image: Image.Image) -> None:
+    """Load the image like its own method, but do not let XMP rotate a TIFF, which Pillow does while it loads."""
     xmp = image.info.pop("xmp", None) if image.format == "TIFF" else None
     image.load()
     if xmp is not None:
@@ -99,7 +100,7 @@ def load(image: Image.Image) -> None:
 
 
 def metadata_of(image: Image.Image) -> Metadata:
-    """What a picture, once loaded, carries; whatever of it is malformed is left out."""
+    """Return the metadata of a loaded image, without malformed parts."""
     info: Mapping[Any, Any] = image.info
     xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
     if isinstance(xmp, str):
@@ -117,25 +118,25 @@ def _orientation(block: bytes | None) -> int:
     try:
         exif.load(block or b"")
         orientation = exif.get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 — as below
+    except Exception:  # noqa: BLE001  # the parser raises many kinds of errors
         return 1
     return orientation if isinstance(orientation, int) else 1
 
 
 def _readable_exif(image: Image.Image) -> Image.Exif:
-    """Empty when it cannot be read: a broken note about a picture is no reason to refuse the picture."""
+    """Return the EXIF of the image, empty if it is malformed: that is no reason to reject the image."""
     try:
         exif = image.getexif()
         for directory in EXIF_DIRECTORIES:
             exif.get_ifd(directory)
-    except Exception:  # noqa: BLE001 — the parser raises whatever it stumbles on
+    except Exception:  # noqa: BLE001  # the parser raises many kinds of errors
         return Image.Exif()
     return exif
 
 
-@lru_cache(maxsize=1)  # all frames of an animation have the same
-def allowed(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
-    """What of it an operator lets through."""
+@lru_cache(maxsize=1)  # all frames of an animation have the same metadata
+def apply_policy(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
+    """Return the metadata without the parts that the operator's policy removes."""
     match policy:
         case MetadataPolicy.KEEP:
             return metadata
@@ -150,7 +151,7 @@ def allowed(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
 
 
 def _exif_without_location(block: bytes) -> bytes | None:
-    """Without the GPS directory, and without the maker's note, of which only its maker knows what is in it."""
+    """Return EXIF without GPS and without the maker's note, whose format only its maker knows."""
     exif = Image.Exif()
     exif.load(block)
     exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.Base.MakerNote, None)
@@ -158,10 +159,9 @@ def _exif_without_location(block: bytes) -> bytes | None:
 
 
 def _xmp_without_location(packet: bytes) -> bytes | None:
-    """Without the properties that say where; None where they cannot all be told from the rest."""
-    if (
-        len(packet) > _SEARCHED_XMP_BYTES or b"\0" in packet
-    ):  # the latter: not UTF-8, so nothing would be found
+    """Return XMP without locations; None if they cannot all be separated from the rest."""
+    # With a zero byte it is not UTF-8, and the search would find nothing.
+    if len(packet) > _SEARCHED_XMP_BYTES or b"\0" in packet:
         return None
     rest = _XMP_PLACE.sub(b"", packet)
     return None if _PLACE_NAME.search(rest) else rest
@@ -172,29 +172,30 @@ def _exif_bytes(image: Image.Image) -> bytes | None:
 
 
 def _exif_block(exif: Image.Exif, directories: Iterable[int]) -> bytes | None:
-    """What of it is worth keeping, with these directories."""
+    """Return the EXIF tags to keep, with these directories; None if nothing is left."""
     kept = Image.Exif()
     kept.update({tag: exif[tag] for tag in _KEPT_TAGS & exif.keys()})
     anything = len(kept) > 0
     for directory in directories:
         entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZES}
-        if entries:  # an empty one would be pointed at all the same, and libtiff fails on that
+        if entries:  # an empty directory would still be referenced, and libtiff fails on that
             kept.get_ifd(directory).update(entries)
             anything = True
     if not anything:
         return None
     try:
         return kept.tobytes()
-    except Exception:  # noqa: BLE001 — values of types that cannot be written back
+    except Exception:  # noqa: BLE001  # some types cannot be written
         return None
 
 
 def _resolution(dpi: object) -> tuple[float, float] | None:
+    """Return the resolution in dots per inch; None if it is missing or invalid."""
     if not isinstance(dpi, tuple):
         return None
     try:
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    # A TIFF that states no resolution reads as 1, as do files that only state the shape of a pixel.
+    # A TIFF without a resolution reads as 1, as do files that state only the shape of a pixel.
     return (across, down) if across > 1 and down > 1 else None

@@ -1,1 +1,1 @@
-"""Networks on devices: models, weights, tiles, self-test. Knows nothing of files."""
+"""Networks on devices: models, weights, tiles, self-test. This package does not know files of images."""

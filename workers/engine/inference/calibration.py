@@ -1,4 +1,4 @@
-"""How long a tile takes here: measured once at the start, so that a hang can be told from a slow device."""
+"""Measure the time for a tile once at the start, so that a hang can be distinguished from a slow device."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ if TYPE_CHECKING:
 
     from workers.engine.arrays import Floats
 
-# What a convolution costs grows with the pixels, so a part of a tile tells what all of it takes; a small part
-# tells too much, because each call has a cost of its own. That errs on the patient side.
-FIRST_SIDE = 32
-ENOUGH_SECONDS = 0.01  # a command waits for this before its one picture, and only orders of magnitude matter
+# The cost of a convolution grows with the pixels, so a part of a tile is enough to estimate the whole. A
+# small part gives a value that is too high, because each call has a fixed cost; the limit for a hang is then
+# longer.
+FIRST_MEASURED_SIDE = 32
+MIN_MEASURED_SECONDS = 0.01  # a command waits for this before its image; an order of magnitude is enough
 
 
 def tile_seconds(network: Callable[[Floats], Floats], side: int, at_once: int) -> float:
-    """How long tiles of ``side`` × ``side`` pixels, pad included, take with ``at_once`` of them on their way.
+    """Return the time that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take, pad included.
 
-    A slow device is shown a part of such tiles, and the rest is reckoned by pixels. Raises DeviceFault.
+    On a slow device only a part of the tiles is measured, and the rest is extrapolated by pixels. Raise
+    DeviceFault.
     """
-    shown = min(FIRST_SIDE, side)
+    measured_side = min(FIRST_MEASURED_SIDE, side)
     with ThreadPoolExecutor(at_once) as pool:
         while True:
-            tile = np.full((3, shown, shown), 0.5, dtype=np.float32)
+            tile = np.full((3, measured_side, measured_side), 0.5, dtype=np.float32)
             began = time.monotonic()
-            for answer in [pool.submit(network, tile) for _ in range(at_once)]:
-                answer.result()
+            for future in [pool.submit(network, tile) for _ in range(at_once)]:
+                future.result()
             seconds = time.monotonic() - began
-            if seconds >= ENOUGH_SECONDS or shown == side:
-                return seconds * (side / shown) ** 2
-            shown = min(2 * shown, side)
+            if seconds >= MIN_MEASURED_SECONDS or measured_side == side:
+                return seconds * (side / measured_side) ** 2
+            measured_side = min(2 * measured_side, side)

@@ -1,6 +1,6 @@
-"""What can run a network on this machine: the CPU always, and every Vulkan device that ncnn finds.
+"""The devices of this machine that can run a network: the CPU, and every Vulkan device that ncnn finds.
 
-Asking for the Vulkan devices loads drivers, which may print or crash: only ever in the engine's child.
+Listing the Vulkan devices loads drivers, which may print or crash: do it only in the engine's child process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VULKAN_PREFIX = "vulkan:"
 
 
 class DeviceKind(StrEnum):
-    """In the order of ``VkPhysicalDeviceType`` as ncnn numbers it, and the CPU without Vulkan."""
+    """The kinds of ``VkPhysicalDeviceType`` in ncnn's numbering, and the CPU without Vulkan."""
 
     DISCRETE_GPU = "discrete GPU"
     INTEGRATED_GPU = "integrated GPU"
@@ -36,7 +36,7 @@ class DeviceKind(StrEnum):
 
 @dataclass(frozen=True)
 class Device:
-    """``id`` is what a setting says (``cpu``, ``vulkan:0``), ``name`` is what the maker calls it."""
+    """A device; ``id`` is the value of the setting (``cpu``, ``vulkan:0``), ``name`` is the vendor's name."""
 
     id: str
     name: str
@@ -53,17 +53,17 @@ def cpu_device() -> Device:
 
 
 def list_devices() -> list[Device]:
-    """The CPU first, then the Vulkan devices by number. Creates the Vulkan instance of this process."""
+    """Return the CPU, then the Vulkan devices by number. Create the Vulkan instance of this process."""
     with _native_output_hidden():
         count = ncnn.get_gpu_count()
     return [cpu_device(), *(_vulkan_device(index) for index in range(count))]
 
 
 def choose_devices(setting: str) -> list[Device]:
-    """The devices to use, best first: those named, with commas between. ``auto``: every GPU; without one, the CPU.
+    """Return the devices to use, best first: the named ones; for ``auto`` every GPU, without a GPU the CPU.
 
-    A software Vulkan device is many times slower than the CPU without Vulkan, so ``auto`` never takes one.
-    Asking for ``cpu`` leaves Vulkan alone. Raises UnknownDevice.
+    ``auto`` never chooses a software Vulkan device, which is many times slower than the CPU. ``cpu`` does not
+    load Vulkan. Raise UnknownDevice.
     """
     if setting == CPU:
         return [cpu_device()]
@@ -75,7 +75,7 @@ def choose_devices(setting: str) -> list[Device]:
     for name in names:
         if name not in by_id:
             raise UnknownDevice(
-                f"There is no device {name!r}; this machine has {', '.join(by_id)} ({AUTO} chooses)."
+                f"There is no device {name!r}. Use {AUTO} or a device of this machine: {', '.join(by_id)}."
             )
     return [by_id[name] for name in names]
 
@@ -97,15 +97,15 @@ def _cpu_name() -> str:
 
 @contextmanager
 def _native_output_hidden() -> Iterator[None]:
-    """Without a Vulkan loader ncnn prints one "dlopen failed" after another, which is no fault here."""
+    """Hide native output in the block: without a Vulkan loader ncnn prints harmless "dlopen failed" lines."""
     saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
         for descriptor in saved:
-            os.dup2(nowhere, descriptor)
+            os.dup2(null, descriptor)
         yield
     finally:
         for descriptor, original in saved.items():
             os.dup2(original, descriptor)
             os.close(original)
-        os.close(nowhere)
+        os.close(null)

@@ -1,11 +1,11 @@
-"""The networks of one model on one device: loaded when first needed, checked once, then kept."""
+"""The networks of one model on one device, loaded and checked at their first use, then kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.self_test import check_golden, expected_samples
+from workers.engine.inference.self_test import check_agreement, expected_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 class LoadedModel:
+    """A model on a device."""
+
     def __init__(
         self,
         model: Model,
@@ -22,27 +24,27 @@ class LoadedModel:
         precision: Precision,
         folder: Path,
         threads: int = 1,
-        kept: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.model = model
         self.device = device
         self._precision = precision
         self._folder = folder
         self._threads = threads
-        self._kept = kept
+        self._cache = cache
         self._networks: dict[int, LoadedNetwork] = {}
 
     def network_for(self, factor: float) -> LoadedNetwork:
-        """The network for an enlargement by ``factor``, known to answer rightly on this device.
+        """Return the network for an enlargement by ``factor``; it has passed its self-test on this device.
 
-        Raises WeightsError for files that are not the known ones, ManifestError for an operator's network that
-        is not what it is said to be, DeviceFault for a wrong answer.
+        Raise WeightsError for files with a wrong checksum, ManifestError for an operator's network that does
+        not match its manifest, DeviceFault for a wrong result.
         """
         network = self.model.network_for(factor)
         if network.scale not in self._networks:
-            expected_samples(network)  # first: an operator's network may be at fault, and no device
+            expected_samples(network)  # first: an invalid operator's network is no device fault
             folder = network.folder or self._folder
-            loaded = LoadedNetwork(network, self.device, self._precision, folder, self._threads, self._kept)
-            check_golden(loaded)
+            loaded = LoadedNetwork(network, self.device, self._precision, folder, self._threads, self._cache)
+            check_agreement(loaded)
             self._networks[network.scale] = loaded
         return self._networks[network.scale]

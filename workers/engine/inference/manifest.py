@@ -1,6 +1,6 @@
-"""An operator's own ncnn models: a folder, and in it or one folder deeper a TOML file for each, beside its networks.
+"""The operator's own ncnn models: a folder with a TOML manifest for each, in it or one folder deeper.
 
-``docs/models.md`` says for people what such a manifest holds.
+The networks are in the folder of their manifest. ``docs/models.md`` describes the manifest.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationInfo
 
-_CPU_TILE = 200  # as a network as small as animevideov3 has it
+_CPU_TILE = 200  # the value of the equally small animevideov3
 _GPU_TILE = 192
 _LARGEST_TILE = 4096
-_LARGEST_PAD = 512  # more than the receptive radius of any network of ours
+_LARGEST_PAD = 512  # larger than the receptive radius of any shipped network
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-def _beside(name: str) -> str:
-    """No path to elsewhere; a link is followed, because Kubernetes mounts files as links."""
+def _check_file_name(name: str) -> str:
+    """Reject a path to another folder. Links are followed, because Kubernetes mounts files as links."""
     if name.startswith(".") or any(character in name for character in "/\\\0"):
-        raise PydanticCustomError("beside", "must be the name of a file beside the manifest")
+        raise PydanticCustomError("file_name", "must be the name of a file beside the manifest")
     return name
 
 
-_FileName = Annotated[str, AfterValidator(_beside)]
+_FileName = Annotated[str, AfterValidator(_check_file_name)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 _Blob = Annotated[str, Field(pattern=r"^\S+$")]
 _Tile = Annotated[int, Field(ge=SMALLEST_TILE_SIDE, le=_LARGEST_TILE)]
@@ -55,10 +55,10 @@ class _Network(BaseModel):
 
     @field_validator("bin")
     @classmethod
-    def _named_alike(cls, name: str, others: ValidationInfo) -> str:
+    def _check_bin_name(cls, name: str, others: ValidationInfo) -> str:
         param = others.data.get("param")
         if param is not None and name != (expected := param.removesuffix(".param") + ".bin"):
-            raise PydanticCustomError("alike", "must be {expected}, as its param", {"expected": expected})
+            raise PydanticCustomError("bin_name", "must be {expected}, as its param", {"expected": expected})
         return name
 
     def network(self, folder: Path) -> Network:
@@ -86,23 +86,23 @@ class _Manifest(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _not_ours(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         if name in {AUTO, *MODELS}:
-            raise PydanticCustomError("ours", "{name} is taken", {"name": name})
+            raise PydanticCustomError("name_taken", "{name} is taken", {"name": name})
         return name
 
     @field_validator("feather")
     @classmethod
-    def _within_the_pad(cls, feather: int, others: ValidationInfo) -> int:
+    def _check_feather(cls, feather: int, others: ValidationInfo) -> int:
         if feather > others.data.get("pad", feather):
-            raise PydanticCustomError("within", "must not be more than pad")
+            raise PydanticCustomError("feather", "must not be more than pad")
         return feather
 
     @field_validator("networks")
     @classmethod
-    def _one_for_each_scale(cls, networks: list[_Network]) -> list[_Network]:
+    def _check_scales(cls, networks: list[_Network]) -> list[_Network]:
         if len({network.scale for network in networks}) < len(networks):
-            raise PydanticCustomError("each_once", "two have the same scale")
+            raise PydanticCustomError("scales", "two have the same scale")
         return networks
 
     def model(self, folder: Path) -> Model:
@@ -118,9 +118,9 @@ class _Manifest(BaseModel):
 
 
 def read_models(folder: Path) -> dict[str, Model]:
-    """Those whose manifests lie in ``folder``, by name; the files of their networks are not looked at.
+    """Return the models whose manifests are in ``folder``, by name, without reading their networks.
 
-    Raises ManifestError, which names the manifest and each field that is wrong.
+    Raise ManifestError, which names the manifest and each invalid field.
     """
     if not folder.is_dir():
         raise ManifestError(f"There is no folder {folder} of models.")
@@ -134,7 +134,7 @@ def read_models(folder: Path) -> dict[str, Model]:
 
 
 def read_manifest(path: Path) -> Model:
-    """Raises ManifestError, as ``read_models`` does."""
+    """Return the model of this manifest. Raise ManifestError, as ``read_models`` does."""
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
         return _Manifest.model_validate({"name": path.stem} | content).model(path.parent)
@@ -143,12 +143,12 @@ def read_manifest(path: Path) -> Model:
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in reason.errors()
         )
         raise ManifestError(f"The manifest {path} cannot be used: {problems}.") from None
-    except (OSError, ValueError, RecursionError) as reason:  # cannot be read, or is neither TOML nor UTF-8
+    except (OSError, ValueError, RecursionError) as reason:  # unreadable, not TOML, or not UTF-8
         raise ManifestError(f"The manifest {path} cannot be used: {reason}.") from reason
 
 
 def _manifests(folder: Path) -> Iterator[Path]:
     for path in sorted([*folder.glob("*.toml"), *folder.glob("*/*.toml")]):
-        # Where Kubernetes mounts a folder, everything is there a second time, in folders with such names.
+        # In a folder that Kubernetes mounts, each file exists a second time in folders with such names.
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path

@@ -1,4 +1,4 @@
-"""Which tiles, and how many at a time, keep an engine within so much memory."""
+"""The side and number of tiles that keep an engine within a memory limit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from workers.engine.inference.models import Model
 
 MEGABYTE = 2**20
-AT_ONCE = 2  # the side must not depend on how many processors there are: a result's bytes depend on it
+# The side must not depend on the number of processors, because a result's bytes depend on the side.
+AT_ONCE = 2
 
 
 @dataclass(frozen=True)
-class Need:
-    """In bytes, as measured on Linux and rounded up: before the first tile, and for each pixel of a tile that the
-    network gets to see. Where threads share a tile, each takes a cell of it, and that as much again as ``cell``.
+class MemoryNeed:
+    """The memory of a model in bytes, measured on Linux and rounded up.
+
+    ``ready`` is needed before the first tile, ``bytes_per_pixel`` for each pixel of a tile that the network
+    reads. If threads share a tile, each computes a cell of it, which needs ``cell`` more.
     """
 
     ready: int
@@ -30,30 +33,31 @@ class Need:
 
 
 _NEEDS = {
-    (ANIMEVIDEO.name, Precision.FP32): Need(110 * MEGABYTE, 4_000),
-    (ANIMEVIDEO.name, Precision.BF16): Need(110 * MEGABYTE, 3_500),
-    (X4PLUS.name, Precision.FP32): Need(450 * MEGABYTE, 3_000, cell=260 * MEGABYTE),
-    (X4PLUS.name, Precision.BF16): Need(450 * MEGABYTE, 3_000, cell=240 * MEGABYTE),
-    (X4PLUS_ANIME.name, Precision.FP32): Need(220 * MEGABYTE, 3_000, cell=260 * MEGABYTE),
-    (X4PLUS_ANIME.name, Precision.BF16): Need(220 * MEGABYTE, 3_000, cell=240 * MEGABYTE),
+    (ANIMEVIDEO.name, Precision.FP32): MemoryNeed(110 * MEGABYTE, 4_000),
+    (ANIMEVIDEO.name, Precision.BF16): MemoryNeed(110 * MEGABYTE, 3_500),
+    (X4PLUS.name, Precision.FP32): MemoryNeed(450 * MEGABYTE, 3_000, cell=260 * MEGABYTE),
+    (X4PLUS.name, Precision.BF16): MemoryNeed(450 * MEGABYTE, 3_000, cell=240 * MEGABYTE),
+    (X4PLUS_ANIME.name, Precision.FP32): MemoryNeed(220 * MEGABYTE, 3_000, cell=260 * MEGABYTE),
+    (X4PLUS_ANIME.name, Precision.BF16): MemoryNeed(220 * MEGABYTE, 3_000, cell=240 * MEGABYTE),
 }
 _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
 
-def _need(model: Model, precision: Precision) -> Need:
+def _need(model: Model, precision: Precision) -> MemoryNeed:
     if model.name in MODELS:
         return _NEEDS.get((model.name, precision), _UNKNOWN)
-    # As much as x4plus takes on whole tiles: nothing larger than that is to be expected, of all its networks at once.
-    return Need(_UNKNOWN.ready * len(model.networks), 53_000)
+    # This is the need of x4plus on whole tiles, for all networks of the model at once: a larger model is not
+    # expected.
+    return MemoryNeed(_UNKNOWN.ready * len(model.networks), 53_000)
 
 
 def tiles_within(
     megabytes: int, model: Model, precision: Precision, side: int, threads: int
 ) -> tuple[int, int]:
-    """The side of a tile without its pad, at most ``side``, and how many threads, at most ``threads``.
+    """Return the side of a tile without its pad and the number of threads that fit the memory.
 
-    The picture, its result and one row of joined tiles come on top. Raises EngineUnusable when not even one
-    small tile fits.
+    They are at most ``side`` and ``threads``. The image, its result and one row of joined tiles are not
+    included. Raise EngineUnusable if one small tile does not fit.
     """
     need = _need(model, precision)
     room = megabytes * MEGABYTE - need.ready
@@ -65,13 +69,16 @@ def tiles_within(
     if shared + each > room:
         least = math.ceil((need.ready + shared + each) / MEGABYTE)
         raise EngineUnusable(
-            f"{megabytes} MB of memory are too few for {model.name}: it takes {least} at least."
+            f"{megabytes} MB of memory are too few for {model.name}: it needs at least {least}."
         )
     return side, min(threads, (room - shared) // each)
 
 
-def give_back_memory() -> None:
-    """To the system, what has been freed: the GNU C library keeps some hundred MB, in pieces too small for a network."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # others have none
+def release_memory() -> None:
+    """Return freed memory to the system.
+
+    The GNU C library keeps some hundred MB of it, in pieces that are too small for a network.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries do not have it
     if trim is not None:
         trim(0)

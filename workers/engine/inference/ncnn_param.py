@@ -1,16 +1,18 @@
-"""The layers of a network as its ncnn ``.param`` file lists them, each after all whose blobs it needs."""
+"""The layers of a network in its ncnn ``.param`` file, in the order of computation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-HEADER_LINES = 2  # a magic number, and how many layers and blobs there are
+HEADER_LINES = 2  # a magic number, and the numbers of layers and blobs
 
 
 @dataclass(frozen=True)
 class Layer:
-    """``parameters`` by ncnn's number for each; of a convolution 0 is how many filters, 1 the kernel's side,
-    11 its height if that is another, 6 how many weights.
+    """One layer; ``parameters`` are keyed by ncnn's numbers.
+
+    For a convolution 0 is the number of filters, 1 the kernel's width, 11 its height if it differs, 6 the
+    number of weights.
     """
 
     kind: str
@@ -20,7 +22,7 @@ class Layer:
 
 
 def read_layers(text: str) -> list[Layer]:
-    """All but the input and the copies, which stand for what they are copied from."""
+    """Return the layers without the input and without copies, which are replaced by their sources."""
     original: dict[str, str] = {}
     found = []
     for line in filter(str.strip, text.splitlines()[HEADER_LINES:]):
@@ -36,7 +38,7 @@ def read_layers(text: str) -> list[Layer]:
     return found
 
 
-# They give out as many channels as they take, each pixel or each channel by itself.
+# The output has as many channels as the input: they compute each pixel or each channel separately.
 _KEEP_CHANNELS = {
     "AbsVal",
     "BinaryOp",
@@ -52,7 +54,10 @@ _KEEP_CHANNELS = {
 
 
 def channels_of(blob: str, layers: list[Layer]) -> set[int]:
-    """How many channels the convolutions take this blob to have that it reaches: one number in a sound network."""
+    """Return the numbers of input channels of all convolutions that this blob reaches.
+
+    A valid network has one number.
+    """
     alike = {blob}
     found = set()
     for layer in layers:

@@ -1,4 +1,4 @@
-"""What no sound device answers, whatever the picture."""
+"""Detect results that no working device returns."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from workers.engine.arrays import Floats
     from workers.engine.inference.device import Device
 
-# The networks shift flat colours by up to 8 levels of 256; what is brighter than twice that comes out bright.
+# The networks shift flat colours by up to 8 levels of 256; a tile brighter than twice that never becomes
+# black.
 VISIBLE = 16 / 255
 
 
-def check_answer(tile: Floats, larger: Floats, device: Device) -> None:
-    """``larger`` is what the device made of ``tile``. Raises DeviceFault for values that are no numbers, and for
-    black where the tile is not: what an overflow in 16 bits leaves, or a buffer that nobody wrote to.
+def check_output(tile: Floats, larger: Floats, device: Device) -> None:
+    """Check the result ``larger`` of a tile. Raise DeviceFault for values that are not numbers and for black.
+
+    Black is permitted for a dark tile. Otherwise it comes from an overflow in 16 bits or from a buffer that
+    was never written.
     """
     if not np.isfinite(larger).all():
-        raise DeviceFault(f"{device.id} answered with values that are no numbers.")
+        raise DeviceFault(f"{device.id} returned values that are not numbers.")
     if larger.max() <= 0 and tile.mean() > VISIBLE:
-        raise DeviceFault(f"{device.id} answered with black to a tile that is not black.")
+        raise DeviceFault(f"{device.id} returned black for a tile that is not black.")

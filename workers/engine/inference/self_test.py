@@ -1,4 +1,4 @@
-"""Does a device answer rightly? A small picture made by a formula, and what each network makes of it."""
+"""The self-test of a device: a reference image made by a formula, and each network's expected result for it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 RGB = 3
 SIDE = 16
 DISC_RADIUS = 0.316
-SAMPLES = 6  # a side
-IDENTICAL_DB = 99.0  # not infinite, which JSON cannot say
+SAMPLES = 6  # on each side
+IDENTICAL_DB = 99.0  # not infinite, which JSON cannot express
 MIN_AGREEMENT_DB = 40.0  # rounding to 16 bits gives 50 and more; a broken driver gives 5 to 20
 
-# SAMPLES × SAMPLES pixels, evenly spread, of the 8-bit RGB result in 32 bits on a CPU; by the stem of our network.
+# SAMPLES × SAMPLES evenly spread pixels of the 8-bit RGB result in 32 bits on a CPU, by the stem of a shipped
+# network.
 _EXPECTED: dict[str, str] = {
     "REALESRGAN_ANIMAVIDEOV3_UP2X": (
         "06204667888d081a696674d30b526b6cbfd2055958c0cad50800a1abbfcf00577fa6c0d4"
@@ -61,8 +62,8 @@ _EXPECTED: dict[str, str] = {
 }
 
 
-def golden_picture() -> Floats:
-    """``(3, 16, 16)`` RGB 0–1: a slope, a hard edge and a disc, one in each channel, all of them in each a little."""
+def reference_image() -> Floats:
+    """Return ``(3, 16, 16)`` RGB 0–1: a slope, a hard edge and a disc, each mainly in one channel."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / (SIDE - 1)
     edge = (rows + columns > 1).astype(np.float32)
     disc = ((rows - 0.5) ** 2 + (columns - 0.4) ** 2 < DISC_RADIUS**2).astype(np.float32)
@@ -74,60 +75,63 @@ def golden_picture() -> Floats:
     )
 
 
-def golden_samples(network: LoadedNetwork) -> Samples:
-    """``(3, SAMPLES, SAMPLES)`` pixels of what a network makes of the golden picture. Raises DeviceFault."""
-    larger = network(golden_picture())
-    places = np.linspace(0, larger.shape[1] - 1, SAMPLES).round().astype(int)
+def output_samples(network: LoadedNetwork) -> Samples:
+    """Return ``(3, SAMPLES, SAMPLES)`` pixels of a network's result for the reference image.
+
+    Raise DeviceFault.
+    """
+    larger = network(reference_image())
+    positions = np.linspace(0, larger.shape[1] - 1, SAMPLES).round().astype(int)
     rounded = (np.clip(larger, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return rounded[:, places[:, None], places]
+    return rounded[:, positions[:, None], positions]
 
 
 def expected_samples(network: Network) -> Samples:
-    """What a CPU makes of the golden picture in 32 bits: written down for ours, found out now for an operator's.
+    """Return the result of a CPU in 32 bits: stored for a shipped network, computed now for an operator's.
 
-    Raises ManifestError, WeightsError when a network is at fault, rather than a device.
+    Raise ManifestError or WeightsError when the network is at fault, and not a device.
     """
     if network.folder is None:
         known = np.frombuffer(bytes.fromhex(_EXPECTED[network.stem]), dtype=np.uint8)
         return known.reshape(3, SAMPLES, SAMPLES)
-    return _answer_of_the_cpu(network, network.folder)
+    return _cpu_samples(network, network.folder)
 
 
 @cache
-def _answer_of_the_cpu(network: Network, folder: Path) -> Samples:
+def _cpu_samples(network: Network, folder: Path) -> Samples:
     try:
         loaded = LoadedNetwork(network, cpu_device(), Precision.FP32, folder)
-        # ncnn does not look, and reads on in memory that is not the picture's.
+        # ncnn does not check the channels and would read memory behind the image.
         layers = read_layers((folder / f"{network.stem}.param").read_text("ascii"))
         if channels_of(network.input_blob, layers) - {RGB}:
-            raise ManifestError(f"The network {network.stem} takes no pictures of three channels.")
-        samples = golden_samples(loaded)
-        loaded(golden_picture()[:, 1:, :-2])  # no even sides: tiles are of any size
-    except (DeviceFault, ValueError, LookupError) as fault:  # the latter two for a .param that is none
+            raise ManifestError(f"The network {network.stem} does not accept images with three channels.")
+        samples = output_samples(loaded)
+        loaded(reference_image()[:, 1:, :-2])  # odd sides, because tiles have any size
+    except (DeviceFault, ValueError, LookupError) as fault:  # the last two for an invalid .param
         raise ManifestError(
             f"The network {network.stem} does not work as its manifest says, "
             f"{network.scale} times larger from {network.input_blob} to {network.output_blob}: {fault}"
         ) from fault
     if not np.ptp(samples, axis=(1, 2)).any():
-        raise ManifestError(f"The network {network.stem} makes one colour of every picture.")
+        raise ManifestError(f"The network {network.stem} returns a single colour for every image.")
     return samples
 
 
 def agreement_db(network: LoadedNetwork) -> float:
-    """The peak signal-to-noise ratio of a device's answer against the expected one, at most IDENTICAL_DB.
+    """Return the peak signal-to-noise ratio of a device's result to the expected one, at most IDENTICAL_DB.
 
-    Raises DeviceFault when there is no answer, ManifestError, WeightsError as ``expected_samples`` does.
+    Raise DeviceFault when the device fails, ManifestError or WeightsError as ``expected_samples`` does.
     """
     expected = expected_samples(network.network)
-    difference = golden_samples(network).astype(np.float64) - expected
+    difference = output_samples(network).astype(np.float64) - expected
     mean_square = float(np.mean(difference**2))
     return IDENTICAL_DB if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
-def check_golden(network: LoadedNetwork) -> float:
-    """The agreement in dB. Raises DeviceFault when it is too small for anything but a fault.
+def check_agreement(network: LoadedNetwork) -> float:
+    """Return the agreement in dB. Raise DeviceFault when it is so low that only a fault explains it.
 
-    And ManifestError, WeightsError, as ``expected_samples`` does.
+    Raise ManifestError or WeightsError as ``expected_samples`` does.
     """
     agreement = agreement_db(network)
     if agreement < MIN_AGREEMENT_DB:

@@ -1,8 +1,8 @@
-"""Cut a deep network, not only the picture: one stage after the other, each over the whole tile in small cells.
+"""Cut a deep network into stages, and run each stage over the whole tile in small cells.
 
-A pixel that leaves the whole of an RRDB network has seen hundreds of pixels around it, so tiles need wide pads,
-and what lies in a pad is computed twice. One residual block sees five pixels around: cells of a stage overlap
-by no more than that and join exactly, in the memory of a cell and not of a tile.
+A pixel behind a whole RRDB network depends on hundreds of pixels around it, so tiles need wide pads, and pads
+are computed twice. Behind one residual block it depends on five pixels around it: the cells of a stage
+overlap only by that and join exactly, in the memory of a cell and not of a tile.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _ADDITIONS = {"BinaryOp", "Eltwise"}
 
 @dataclass(frozen=True)
 class Stage:
-    """Some layers of a network: the blobs they take, and those they make that are wanted after them.
+    """Some layers of a network: their input blobs, and the output blobs that later layers need.
 
-    A pixel of the output has seen ``reach`` pixels of the input around it; the output is ``scale`` times larger.
+    A pixel of the output depends on ``reach`` pixels of the input around it; the output is ``scale`` times
+    larger.
     """
 
     inputs: tuple[str, ...]
@@ -44,10 +45,10 @@ class Stage:
     scale: int
 
 
-def stages(param: Path) -> list[Stage]:
-    """The stages of the network that this ncnn file describes; each residual block is one.
+def read_stages(param: Path) -> list[Stage]:
+    """Return the stages of the network in this ncnn file; each residual block is one.
 
-    For networks of convolutions (3×3 or the like, without stride), additions and enlargements alone.
+    The network may consist only of convolutions (3×3 or similar, without stride), additions and enlargements.
     """
     layers = read_layers(param.read_text("ascii"))
     ends = [
@@ -70,14 +71,14 @@ def run_stages(
     pool: Executor,
     after_stage: Callable[[], None],
 ) -> Floats:
-    """The output of the last stage, from the network's input: ``known``, which is emptied on the way.
+    """Return the output of the last stage for the network's input ``known``, which is consumed.
 
-    ``extract(inputs, names)`` has the network compute these blobs; in ``pool``, for ``cell`` × ``cell`` pixels at
-    a time. The numbers do not depend on how many threads the pool has.
+    ``extract(inputs, names)`` lets the network compute these blobs; it runs in ``pool`` for ``cell`` ×
+    ``cell`` pixels at a time. The numbers do not depend on the number of threads.
     """
     for index, stage in enumerate(steps):
         known |= _run(stage, known, extract, cell, pool)
-        wanted = {name for later in steps[index + 1 :] for name in later.inputs} | set(steps[-1].outputs)
+        wanted = {name for other in steps[index + 1 :] for name in other.inputs} | set(steps[-1].outputs)
         for name in known.keys() - wanted:
             del known[name]
         after_stage()
@@ -89,7 +90,7 @@ def _run(
     stage: Stage, known: dict[str, Floats], extract: Extract, cell: int, pool: Executor
 ) -> dict[str, Floats]:
     _, height, width = known[stage.inputs[0]].shape
-    # What is enlarged takes its memory after that.
+    # An enlarged cell needs memory for its larger size.
     side = cell if stage.scale == 1 else cell // 2
     plan = plan_tiles(width, height, tile=side, pad=stage.reach, feather=0)
 
@@ -110,13 +111,13 @@ def _run(
     return dict(zip(stage.outputs, whole, strict=True))
 
 
-def _stage(layers: list[Layer], later: list[Layer]) -> Stage:
+def _stage(layers: list[Layer], following: list[Layer]) -> Stage:
     made = [name for layer in layers for name in layer.outputs]
-    wanted_later = {name for layer in later for name in layer.inputs}
-    wanted_here = [name for layer in layers for name in layer.inputs]
-    inputs = tuple(dict.fromkeys(name for name in wanted_here if name not in made))
-    # In the order they are made: ncnn forgets a blob once all that needed it have had it.
-    outputs = tuple(name for name in made if name in wanted_later) or (made[-1],)
+    needed_later = {name for layer in following for name in layer.inputs}
+    needed_here = [name for layer in layers for name in layer.inputs]
+    inputs = tuple(dict.fromkeys(name for name in needed_here if name not in made))
+    # The outputs are in the order of their computation: ncnn releases a blob after its last use.
+    outputs = tuple(name for name in made if name in needed_later) or (made[-1],)
     reach, scale = dict.fromkeys(inputs, 0.0), dict.fromkeys(inputs, 1)
     for layer in layers:
         for name in layer.outputs:

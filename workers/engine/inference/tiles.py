@@ -1,7 +1,8 @@
-"""Cut a picture of any size into tiles that a device can hold, and join what comes out, band by band.
+"""Cut an image into tiles that fit a device, and join the results band by band.
 
-At the border of the picture a tile simply ends: the network then sees the same zeros around the picture as
-it would on the whole of it, so the joined result can equal the untiled one. Replicated edges would not.
+At the border of the image a tile ends without padding: the network then sees the same zeros around the image
+as it would for the whole image, so the joined result can equal the untiled one. Replicated edges would change
+it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """One axis of a tile, in pixels of the picture.
+    """One axis of a tile, in pixels of the image.
 
-    ``[start, stop)`` is its own part, ``[read_start, read_stop)`` what the network gets to see, and
-    ``[keep_start, keep_stop)`` what of its output is used: beyond its own part only where neighbours blend.
+    ``[start, stop)`` is the tile's own part, ``[read_start, read_stop)`` the part that the network reads, and
+    ``[keep_start, keep_stop)`` the part of its output that is used: it exceeds the own part only where
+    neighbours blend.
     """
 
     start: int
@@ -35,52 +37,57 @@ class Span:
 
     @property
     def lead(self) -> int:
-        """How many pixels at the beginning are blended with the tile before: twice the feather, or 0."""
+        """Return the number of pixels that blend with the tile before: twice the feather, or 0."""
         return 2 * (self.start - self.keep_start)
 
     def kept(self, scale: int) -> slice:
-        """Where the kept part lies within the network's output for what was read."""
+        """Return the slice of the kept part within the network's output."""
         return slice((self.keep_start - self.read_start) * scale, (self.keep_stop - self.read_start) * scale)
 
 
 @dataclass(frozen=True)
 class Tile:
+    """One tile of an image."""
+
     rows: Span
     columns: Span
 
-    def cut(self, picture: Pixels) -> Pixels:
-        """What the network gets to see of a picture ``(H, W, …)``; a view."""
+    def cut(self, pixels: Pixels) -> Pixels:
+        """Return a view of the part of an image ``(H, W, …)`` that the network reads."""
         rows, columns = self.rows, self.columns
-        return picture[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+        return pixels[rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All tiles of a picture: every pair of a row span and a column span."""
+    """All tiles of an image: each row span combined with each column span."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
 
     @property
     def tiles(self) -> list[Tile]:
-        """Row by row, each from left to right: the order in which ``join`` wants their outputs."""
+        """Return the tiles row by row from left to right, the order that ``join_tiles`` expects."""
         return [Tile(rows, columns) for rows in self.rows for columns in self.columns]
 
 
 def plan_tiles(width: int, height: int, *, tile: int, pad: int, feather: int) -> Plan:
-    """Tiles of at most ``tile`` pixels a side, of nearly equal size, that cover the picture exactly once."""
+    """Return tiles of at most ``tile`` pixels on a side that cover the image exactly once.
+
+    Their sizes are nearly equal.
+    """
     assert 0 <= feather <= pad
     return Plan(_spans(height, tile, pad, feather), _spans(width, tile, pad, feather))
 
 
-def join(plan: Plan, outputs: Iterator[Floats], scale: int) -> Iterator[Floats]:
-    """Bands ``(C, rows, width × scale)`` from top to bottom, that together are the whole larger picture.
+def join_tiles(plan: Plan, outputs: Iterator[Floats], scale: int) -> Iterator[Floats]:
+    """Yield bands ``(C, rows, width × scale)`` of the whole larger image, from top to bottom.
 
-    ``outputs`` are the network's outputs ``(C, h × scale, w × scale)`` for what each tile read, in the
-    plan's order. Only one band is in memory at a time. Where neighbours overlap, the weight goes over
-    linearly from one to the other, first within a band, then between bands.
+    ``outputs`` are the network's outputs ``(C, h × scale, w × scale)`` for what each tile read, in the plan's
+    order. Only one band is in memory at a time. Where neighbours overlap, the weight changes linearly from
+    one to the other, first within a band, then between bands.
     """
-    below: Floats | None = None  # the end of the band before, which the next one blends with
+    below: Floats | None = None  # the end of the band before, which the next band blends with
     for rows, following in _with_following(plan.rows):
         band = _join_row(rows, plan.columns, outputs, scale)
         if below is not None:
@@ -95,7 +102,7 @@ def join(plan: Plan, outputs: Iterator[Floats], scale: int) -> Iterator[Floats]:
 
 def _spans(length: int, tile: int, pad: int, feather: int) -> tuple[Span, ...]:
     count = -(-length // tile)
-    # Balanced, no part is shorter than half a tile, so a quarter of it keeps overlaps from overlapping.
+    # A part is never shorter than half a tile, so a quarter of a tile keeps two overlaps apart.
     feather = min(feather, tile // 4)
     borders = [length * index // count for index in range(count + 1)]
     return tuple(
@@ -132,9 +139,9 @@ def _join_row(rows: Span, columns: tuple[Span, ...], outputs: Iterator[Floats], 
     return band
 
 
-def _blend(later: Floats, earlier: Floats, axis: int) -> None:
-    """Mix ``earlier`` into the beginning of ``later`` along ``axis``, in place, from all to nothing."""
-    length = earlier.shape[axis]
+def _blend(second: Floats, first: Floats, axis: int) -> None:
+    """Mix ``first`` into the beginning of ``second`` along ``axis``, in place, with a weight from 1 to 0."""
+    length = first.shape[axis]
     weight = ((np.arange(length, dtype=np.float32) + 0.5) / length).reshape(-1, *[1] * (2 - axis))
-    beginning = later[:, :length] if axis == 1 else later[:, :, :length]
-    beginning += (earlier - beginning) * (1 - weight)
+    beginning = second[:, :length] if axis == 1 else second[:, :, :length]
+    beginning += (first - beginning) * (1 - weight)

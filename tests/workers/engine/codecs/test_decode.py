@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from domain.errors import InvalidImage
 from domain.formats import ImageFormat
 from domain.sizing import Caps
-from workers.engine.codecs.decode import Picture, decode
+from workers.engine.codecs.decode import DecodedImage, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
-    """A file with a picture in it, saved by Pillow with these options."""
+    """Return a function that saves an image with Pillow and returns the file."""
 
     def write(image: Image.Image, image_format: str, **options: Any) -> Path:
-        path = tmp_path / "picture"
+        path = tmp_path / "image"
         image.save(path, format=image_format, **options)
         return path
 
     return write
 
 
-def decoded(content: bytes, folder: Path, caps: Caps | None = None) -> Picture:
+def decode_bytes(content: bytes, folder: Path, caps: Caps | None = None) -> DecodedImage:
     path = folder / "hostile"
     path.write_bytes(content)
     return decode(path, caps or Caps())
 
 
 @pytest.mark.parametrize("image_format", ImageFormat)
-def test_the_six_formats_are_known_by_their_content(
+def test_format_is_detected_from_content(
     image_format: ImageFormat, crop: Image.Image, written: Written
 ) -> None:
-    picture = decode(written(crop, image_format.value))
+    decoded = decode(written(crop, image_format.value))
 
-    assert picture.encoding.image_format is image_format
-    assert picture.size == crop.size
-    assert picture.pixels.dtype == np.uint8
+    assert decoded.encoding.image_format is image_format
+    assert decoded.size == crop.size
+    assert decoded.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff"])
-def test_the_orientation_is_applied_and_then_not_stated_any_more(
+def test_orientation_is_applied_and_removed_from_exif(
     orientation: int, image_format: str, crop: Image.Image, written: Written
 ) -> None:
     exif = Image.Exif()
@@ -60,16 +60,14 @@ def test_the_orientation_is_applied_and_then_not_stated_any_more(
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
-    picture = decode(path)
+    decoded = decode(path)
 
-    np.testing.assert_array_equal(picture.pixels, expected)
-    assert picture.metadata.exif is None
+    np.testing.assert_array_equal(decoded.pixels, expected)
+    assert decoded.metadata.exif is None
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff"])
-def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
-    image_format: str, crop: Image.Image, written: Written
-) -> None:
+def test_xmp_orientation_is_ignored(image_format: str, crop: Image.Image, written: Written) -> None:
     xmp = b'<rdf:Description tiff:Orientation="6" dc:title="cup"/>'
     text, tags = PngImagePlugin.PngInfo(), Image.Exif()
     text.add_itxt("XML:com.adobe.xmp", xmp.decode())
@@ -79,16 +77,16 @@ def test_an_orientation_that_only_xmp_states_turns_nothing_as_in_browsers(
     with Image.open(path) as image:
         assert image.getexif()[0x0112] == 6
 
-    picture = decode(path)
+    decoded = decode(path)
 
-    assert picture.size == crop.size
-    assert picture.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
+    assert decoded.size == crop.size
+    assert decoded.metadata.xmp == b'<rdf:Description dc:title="cup"/>'
 
 
-def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Written) -> None:
-    picture = decode(written(crop, "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
+def test_broken_exif_does_not_reject_the_image(crop: Image.Image, written: Written) -> None:
+    decoded = decode(written(crop, "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"))
 
-    assert picture.size == crop.size
+    assert decoded.size == crop.size
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,7 @@ def test_broken_exif_does_not_refuse_the_picture(crop: Image.Image, written: Wri
         ("YCbCr", "tiff", 3),
     ],
 )
-def test_whatever_the_kind_of_pixels_it_looks_like_the_original(
+def test_every_pixel_mode_decodes_to_the_same_image(
     mode: str,
     image_format: str,
     channels: int,
@@ -121,66 +119,64 @@ def test_whatever_the_kind_of_pixels_it_looks_like_the_original(
 ) -> None:
     image = crop.convert(mode)
 
-    picture = decode(written(image, image_format))
+    decoded = decode(written(image, image_format))
 
-    assert picture.pixels.shape == (40, 48, channels)
+    assert decoded.pixels.shape == (40, 48, channels)
     reference = image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
-    assert psnr(picture.pixels.reshape(40, 48, -1), np.asarray(reference).reshape(40, 48, -1)) > 30
+    assert psnr(decoded.pixels.reshape(40, 48, -1), np.asarray(reference).reshape(40, 48, -1)) > 30
 
 
-def test_a_bilevel_picture_becomes_black_and_white(crop: Image.Image, written: Written) -> None:
+def test_bilevel_image_decodes_to_0_and_255(crop: Image.Image, written: Written) -> None:
     assert set(np.unique(decode(written(crop.convert("1"), "png")).pixels)) == {0, 255}
 
 
-def test_a_transparent_palette_entry_becomes_alpha(crop: Image.Image, written: Written) -> None:
+def test_transparent_palette_entry_becomes_alpha(crop: Image.Image, written: Written) -> None:
     image = crop.quantize(16)
 
-    picture = decode(written(image, "png", transparency=3))
+    decoded = decode(written(image, "png", transparency=3))
 
-    assert picture.pixels.shape[2] == 4
-    np.testing.assert_array_equal(picture.pixels[..., 3] == 0, np.asarray(image) == 3)
+    assert decoded.pixels.shape[2] == 4
+    np.testing.assert_array_equal(decoded.pixels[..., 3] == 0, np.asarray(image) == 3)
 
 
 @pytest.mark.parametrize(
     ("space", "channels"), [(None, 1), (b"GRAY", 1), (b"RGB ", 3)], ids=["none", "gray", "colour"]
 )
 @pytest.mark.parametrize("transparent", [False, True])
-def test_a_palette_of_grays_stays_in_colour_under_a_profile_for_colours(
+def test_gray_palette_with_colour_profile_stays_rgb(
     space: bytes | None, channels: int, transparent: bool, crop: Image.Image, written: Written
 ) -> None:
     profile = None if space is None else bytes(16) + space + bytes(108)
     options = {"transparency": 3} if transparent else {}
     palette = crop.convert("L").quantize(16)
 
-    picture = decode(written(palette, "png", icc_profile=profile, **options))
+    decoded = decode(written(palette, "png", icc_profile=profile, **options))
 
-    assert picture.pixels.shape[2] == channels + transparent
-    assert picture.metadata.icc_profile == profile
-    assert picture.is_neutral
+    assert decoded.pixels.shape[2] == channels + transparent
+    assert decoded.metadata.icc_profile == profile
+    assert decoded.is_neutral
 
 
 @pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", (1, 2, 3), 4), ("L", 7, 2)])
-def test_one_transparent_colour_becomes_alpha(
-    mode: str, colour: Any, channels: int, written: Written
-) -> None:
+def test_transparent_colour_becomes_alpha(mode: str, colour: Any, channels: int, written: Written) -> None:
     image = Image.new(mode, (4, 4), colour)
 
-    picture = decode(written(image, "png", transparency=colour))
+    decoded = decode(written(image, "png", transparency=colour))
 
-    assert picture.pixels.shape[2] == channels
-    assert (picture.pixels[..., -1] == 0).all()
+    assert decoded.pixels.shape[2] == channels
+    assert (decoded.pixels[..., -1] == 0).all()
 
 
 @pytest.mark.parametrize("image_format", ["png", "tiff"])
-def test_sixteen_bit_gray_keeps_its_sixteen_bits(image_format: str, written: Written) -> None:
+def test_16bit_gray_keeps_its_bits(image_format: str, written: Written) -> None:
     values = np.linspace(0, 65_535, 64 * 32).astype(np.uint16).reshape(32, 64)
 
-    picture = decode(written(Image.fromarray(values), image_format))
+    decoded = decode(written(Image.fromarray(values), image_format))
 
-    np.testing.assert_array_equal(picture.pixels[..., 0], values)
+    np.testing.assert_array_equal(decoded.pixels[..., 0], values)
 
 
-def test_sixteen_bit_gray_from_the_other_byte_order_is_the_same(tmp_path: Path) -> None:
+def test_big_endian_16bit_gray_is_decoded(tmp_path: Path) -> None:
     values = np.linspace(0, 65_535, 64).astype(">u2")
     tags = [(256, 64), (257, 1), (258, 16), (259, 1), (262, 1), (273, 200), (277, 1), (278, 1), (279, 128)]
     directory = struct.pack(">H", len(tags))
@@ -188,21 +184,19 @@ def test_sixteen_bit_gray_from_the_other_byte_order_is_the_same(tmp_path: Path) 
         directory += struct.pack(">HHI", tag, 4, 1) + struct.pack(">I", value)
     content = (b"MM\0*" + struct.pack(">I", 8) + directory + bytes(4)).ljust(200, b"\0") + values.tobytes()
 
-    np.testing.assert_array_equal(decoded(content, tmp_path).pixels[0, :, 0], values)
+    np.testing.assert_array_equal(decode_bytes(content, tmp_path).pixels[0, :, 0], values)
 
 
-def test_thirty_two_bit_pictures_are_refused_with_a_sentence(written: Written) -> None:
+def test_32bit_image_is_rejected(written: Written) -> None:
     with pytest.raises(InvalidImage, match="32 bits"):
         decode(written(Image.new("F", (4, 4)), "tiff"))
 
 
-def test_cmyk_goes_through_its_profile_and_an_unusable_one_is_ignored(
-    crop: Image.Image, written: Written
-) -> None:
-    picture = decode(written(crop.convert("CMYK"), "jpeg", icc_profile=b"no profile", quality=95))
+def test_cmyk_with_unusable_profile_becomes_rgb(crop: Image.Image, written: Written) -> None:
+    decoded = decode(written(crop.convert("CMYK"), "jpeg", icc_profile=b"no profile", quality=95))
 
-    assert picture.metadata.icc_profile is None
-    assert picture.pixels.shape[2] == 3
+    assert decoded.metadata.icc_profile is None
+    assert decoded.pixels.shape[2] == 3
 
 
 def test_lab_becomes_srgb(crop: Image.Image, written: Written, psnr: Callable[..., float]) -> None:
@@ -213,18 +207,16 @@ def test_lab_becomes_srgb(crop: Image.Image, written: Written, psnr: Callable[..
     assert psnr(decode(written(lab, "tiff")).pixels, np.asarray(crop)) > 35
 
 
-def test_of_an_animation_the_first_frame_is_taken(crop: Image.Image, written: Written) -> None:
+def test_decode_returns_first_frame_of_animation(crop: Image.Image, written: Written) -> None:
     others = [Image.new("RGB", crop.size, "red")]
 
-    picture = decode(written(crop, "webp", save_all=True, append_images=others, lossless=True))
+    decoded = decode(written(crop, "webp", save_all=True, append_images=others, lossless=True))
 
-    np.testing.assert_array_equal(picture.pixels, np.asarray(crop))
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(crop))
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_the_chroma_subsampling_of_a_jpeg_is_noted(
-    subsampling: int, crop: Image.Image, written: Written
-) -> None:
+def test_jpeg_subsampling_is_detected(subsampling: int, crop: Image.Image, written: Written) -> None:
     encoding = decode(written(crop, "jpeg", subsampling=subsampling, progressive=True)).encoding
 
     assert encoding.chroma_subsampling == subsampling
@@ -234,7 +226,7 @@ def test_the_chroma_subsampling_of_a_jpeg_is_noted(
 @pytest.mark.parametrize("lossless", [True, False])
 @pytest.mark.parametrize("animated", [True, False])
 @pytest.mark.parametrize("profile", [None, b"p" * 131])
-def test_a_lossless_webp_is_told_from_a_lossy_one(
+def test_lossless_webp_is_detected(
     lossless: bool, animated: bool, profile: bytes | None, crop: Image.Image, written: Written
 ) -> None:
     frames = {"save_all": True, "append_images": [Image.new("RGB", crop.size)]} if animated else {}
@@ -245,9 +237,7 @@ def test_a_lossless_webp_is_told_from_a_lossy_one(
     )
 
 
-def test_a_neutral_picture_is_known_as_such_in_any_number_of_channels(
-    crop: Image.Image, written: Written
-) -> None:
+def test_neutral_image_is_detected_in_every_mode(crop: Image.Image, written: Written) -> None:
     gray = crop.convert("L")
 
     for mode in ("L", "LA", "RGB", "RGBA"):
@@ -256,22 +246,22 @@ def test_a_neutral_picture_is_known_as_such_in_any_number_of_channels(
 
 
 @pytest.mark.parametrize("image_format", ImageFormat)
-@pytest.mark.parametrize("kept", [0.6, 0.99])
-def test_a_file_that_ends_too_early_is_refused(
-    image_format: ImageFormat, kept: float, crop: Image.Image, written: Written, tmp_path: Path
+@pytest.mark.parametrize("kept_share", [0.6, 0.99])
+def test_truncated_file_is_rejected(
+    image_format: ImageFormat, kept_share: float, crop: Image.Image, written: Written, tmp_path: Path
 ) -> None:
     content = written(crop, image_format.value).read_bytes()
 
     with pytest.raises(InvalidImage):
-        decoded(content[: int(len(content) * kept)], tmp_path)
+        decode_bytes(content[: int(len(content) * kept_share)], tmp_path)
 
 
-def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_path: Path) -> None:
+def test_wrong_checksum_is_rejected(crop: Image.Image, written: Written, tmp_path: Path) -> None:
     content = bytearray(written(crop, "png").read_bytes())
     content[content.index(b"IEND") - 5] ^= 1  # the checksum of the pixels
 
     with pytest.raises(InvalidImage, match="damaged"):
-        decoded(bytes(content), tmp_path)
+        decode_bytes(bytes(content), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +269,7 @@ def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_pa
     [
         b"",
         b"\x89PNG\r\n\x1a\n" + bytes(12),
-        b"<html><body>picture</body></html>",
+        b"<html><body>image</body></html>",
         b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         b"%PDF-1.7\n",
@@ -307,9 +297,9 @@ def test_a_wrong_checksum_is_refused(crop: Image.Image, written: Written, tmp_pa
         "webp",
     ],
 )
-def test_what_is_no_picture_of_the_six_formats_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_other_content_is_rejected(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(InvalidImage):
-        decoded(content, tmp_path)
+        decode_bytes(content, tmp_path)
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -321,47 +311,47 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(0, 0), (50_000, 50_000), (2**31 - 1, 1)])
-def test_an_impossible_size_is_refused_before_any_pixel_is_read(
-    size: tuple[int, int], tmp_path: Path
-) -> None:
+def test_impossible_size_is_rejected_before_decoding(size: tuple[int, int], tmp_path: Path) -> None:
     with pytest.raises(InvalidImage):
-        decoded(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
+        decode_bytes(png(*size, (b"IDAT", zlib.compress(bytes(100)))), tmp_path)
 
 
-def test_a_size_that_pillow_warns_of_is_for_the_caps_to_judge(tmp_path: Path) -> None:
+def test_size_above_pillow_limit_is_checked_by_caps(tmp_path: Path) -> None:
     content = png(100_000, 2000, (b"IDAT", zlib.compress(bytes(100))))
 
     with pytest.raises(InvalidImage, match="more than 199,999,999 pixels"):
-        decoded(content, tmp_path, Caps(max_pixels=199_999_999))
+        decode_bytes(content, tmp_path, Caps(max_pixels=199_999_999))
     with pytest.raises(InvalidImage, match="damaged"):
-        decoded(content, tmp_path, Caps(max_pixels=200_000_000))
+        decode_bytes(content, tmp_path, Caps(max_pixels=200_000_000))
 
 
-def test_a_text_that_unpacks_to_a_hundred_megabytes_is_refused(tmp_path: Path) -> None:
+def test_compressed_text_bomb_is_rejected(tmp_path: Path) -> None:
     bomb = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
 
     with pytest.raises(InvalidImage):
-        decoded(png(1, 1, (b"zTXt", bomb), (b"IDAT", zlib.compress(bytes(2)))), tmp_path)
+        decode_bytes(png(1, 1, (b"zTXt", bomb), (b"IDAT", zlib.compress(bytes(2)))), tmp_path)
 
 
-def test_a_tail_behind_a_jpeg_does_no_harm(crop: Image.Image, written: Written, tmp_path: Path) -> None:
-    assert decoded(written(crop, "jpeg").read_bytes() + b"PK\x03\x04<script>", tmp_path).size == crop.size
+def test_data_after_jpeg_is_ignored(crop: Image.Image, written: Written, tmp_path: Path) -> None:
+    assert (
+        decode_bytes(written(crop, "jpeg").read_bytes() + b"PK\x03\x04<script>", tmp_path).size == crop.size
+    )
 
 
-def test_a_missing_file_is_not_the_pictures_fault(tmp_path: Path) -> None:
+def test_missing_file_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         decode(tmp_path / "nothing")
 
 
-def test_the_sentences_name_no_library_and_no_path(tmp_path: Path) -> None:
-    with pytest.raises(InvalidImage) as refusal:
-        decoded(b"GIF89a", tmp_path)
+def test_error_messages_contain_no_path_or_library(tmp_path: Path) -> None:
+    with pytest.raises(InvalidImage) as caught:
+        decode_bytes(b"GIF89a", tmp_path)
 
-    assert str(tmp_path) not in str(refusal.value)
-    assert "PIL" not in str(refusal.value)
+    assert str(tmp_path) not in str(caught.value)
+    assert "PIL" not in str(caught.value)
 
 
-def test_the_xmp_of_a_png_loses_its_orientation_and_stays(crop: Image.Image, written: Written) -> None:
+def test_png_xmp_is_kept_without_orientation(crop: Image.Image, written: Written) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6" dc:title="cup"/>')
 

@@ -31,7 +31,7 @@ def metadata() -> Metadata:
 
 @pytest.mark.parametrize("image_format", ImageFormat)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_each_format_is_read_back_as_it_was_written(
+def test_encoded_image_decodes_to_the_same(
     image_format: ImageFormat, mode: str, crop: Image.Image, tmp_path: Path, psnr: Callable[..., float]
 ) -> None:
     image = crop.convert(mode)
@@ -49,7 +49,7 @@ def test_each_format_is_read_back_as_it_was_written(
 @pytest.mark.parametrize(
     "image_format", [ImageFormat.PNG, ImageFormat.TIFF, ImageFormat.BMP, ImageFormat.WEBP]
 )
-def test_transparency_survives(image_format: ImageFormat, crop: Image.Image, tmp_path: Path) -> None:
+def test_alpha_is_kept(image_format: ImageFormat, crop: Image.Image, tmp_path: Path) -> None:
     image = crop.convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(crop.size))
 
@@ -59,7 +59,7 @@ def test_transparency_survives(image_format: ImageFormat, crop: Image.Image, tmp
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_a_gif_keeps_what_is_more_than_half_opaque(mode: str, crop: Image.Image, tmp_path: Path) -> None:
+def test_gif_alpha_threshold_is_half(mode: str, crop: Image.Image, tmp_path: Path) -> None:
     image = crop.convert(mode)
     alpha = Image.linear_gradient("L").resize(crop.size)
     image.putalpha(alpha)
@@ -74,7 +74,7 @@ def test_a_gif_keeps_what_is_more_than_half_opaque(mode: str, crop: Image.Image,
 @pytest.mark.parametrize(
     "image_format", [ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.TIFF]
 )
-def test_exif_xmp_profile_and_resolution_come_along(
+def test_metadata_is_written(
     image_format: ImageFormat, metadata: Metadata, crop: Image.Image, tmp_path: Path
 ) -> None:
     encode(crop, Encoding(image_format), metadata, tmp_path / "result")
@@ -87,12 +87,12 @@ def test_exif_xmp_profile_and_resolution_come_along(
     assert exif.get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
     assert back.xmp == XMP
     assert back.icc_profile == metadata.icc_profile
-    if image_format is not ImageFormat.WEBP:  # which has no place for it
+    if image_format is not ImageFormat.WEBP:  # WebP cannot store a resolution
         assert back.dpi == pytest.approx((300, 300), abs=0.1)
 
 
 @pytest.mark.parametrize("notes", [{0x0131: "a scanner"}, {0x0131: "a scanner", 700: XMP}])
-def test_a_tiff_with_notes_but_none_of_a_camera_is_written_compressed(
+def test_tiff_without_camera_notes_is_compressed(
     notes: dict[int, object], crop: Image.Image, tmp_path: Path
 ) -> None:
     exif = Image.Exif()
@@ -106,9 +106,7 @@ def test_a_tiff_with_notes_but_none_of_a_camera_is_written_compressed(
         assert {tag: image.tag_v2[tag] for tag in notes} == notes
 
 
-def test_notes_too_long_for_a_jpeg_are_left_out_rather_than_losing_the_picture(
-    metadata: Metadata, crop: Image.Image, tmp_path: Path
-) -> None:
+def test_metadata_too_long_for_jpeg_is_omitted(metadata: Metadata, crop: Image.Image, tmp_path: Path) -> None:
     too_long = replace(metadata, exif=b"Exif\0\0" + bytes(70_000), xmp=bytes(70_000))
 
     encode(crop, Encoding(ImageFormat.JPEG), too_long, tmp_path / "result")
@@ -117,22 +115,20 @@ def test_notes_too_long_for_a_jpeg_are_left_out_rather_than_losing_the_picture(
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_a_jpeg_gets_the_subsampling_of_its_original(
-    subsampling: int, crop: Image.Image, tmp_path: Path
-) -> None:
+def test_jpeg_keeps_subsampling(subsampling: int, crop: Image.Image, tmp_path: Path) -> None:
     encode(crop, Encoding(ImageFormat.JPEG, chroma_subsampling=subsampling), Metadata(), tmp_path / "result")
 
     with Image.open(tmp_path / "result") as image:
         assert JpegImagePlugin.get_sampling(image) == subsampling
 
 
-def test_a_lossless_webp_stays_lossless(crop: Image.Image, tmp_path: Path) -> None:
+def test_lossless_webp_stays_lossless(crop: Image.Image, tmp_path: Path) -> None:
     encode(crop, Encoding(ImageFormat.WEBP, lossless=True), Metadata(), tmp_path / "result")
 
     np.testing.assert_array_equal(decode(tmp_path / "result").pixels, np.asarray(crop))
 
 
-def test_nothing_half_written_is_left_behind(
+def test_failed_write_leaves_the_old_file(
     crop: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "result"

@@ -36,7 +36,7 @@ def noise(*shape: int) -> NDArray[np.uint16]:
 
 @pytest.mark.parametrize(("image_format", "channels"), KINDS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 997), (37, 41), (300, 500), (3, 70_000)])
-def test_what_is_written_is_read_back_bit_by_bit(
+def test_16bit_roundtrip_is_exact(
     image_format: ImageFormat, channels: int, size: tuple[int, int], tmp_path: Path
 ) -> None:
     pixels = noise(*size, channels)
@@ -47,7 +47,7 @@ def test_what_is_written_is_read_back_bit_by_bit(
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_others_read_the_same_in_a_tiff(channels: int, tmp_path: Path) -> None:
+def test_16bit_tiff_is_readable_by_tifffile(channels: int, tmp_path: Path) -> None:
     pixels = noise(300, 500, channels)
 
     encode(pixels, Encoding(ImageFormat.TIFF), Metadata(), tmp_path / "result")
@@ -58,7 +58,7 @@ def test_others_read_the_same_in_a_tiff(channels: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("image_format", "channels"), KINDS)
-def test_a_slope_is_compressed(image_format: ImageFormat, channels: int, tmp_path: Path) -> None:
+def test_16bit_gradient_is_compressed(image_format: ImageFormat, channels: int, tmp_path: Path) -> None:
     slope = np.arange(200 * 300, dtype=np.uint16).reshape(200, 300, 1).repeat(channels, axis=2)
 
     encode(slope, Encoding(image_format), Metadata(), tmp_path / "result")
@@ -67,9 +67,7 @@ def test_a_slope_is_compressed(image_format: ImageFormat, channels: int, tmp_pat
 
 
 @pytest.mark.parametrize(("image_format", "channels"), KINDS)
-def test_exif_xmp_profile_and_resolution_come_along(
-    image_format: ImageFormat, channels: int, tmp_path: Path
-) -> None:
+def test_metadata_is_written(image_format: ImageFormat, channels: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a cup"
     exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
@@ -87,12 +85,12 @@ def test_exif_xmp_profile_and_resolution_come_along(
     assert notes.get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
     assert (back.xmp, back.icc_profile) == (XMP, profile)
     assert back.dpi == pytest.approx((300, 300), abs=0.1)
-    with Image.open(tmp_path / "result") as image:  # as anyone reads it
+    with Image.open(tmp_path / "result") as image:  # as other programs read it
         image.load()
         assert image.info["icc_profile"] == profile
 
 
-def test_pages_of_a_tiff_follow_each_other(tmp_path: Path) -> None:
+def test_16bit_pages_can_be_appended(tmp_path: Path) -> None:
     pages = [noise(30, 40, 3), noise(200, 300, 4), noise(5, 7, 1)]
 
     with TiffImagePlugin.AppendingTiffWriter(tmp_path / "result") as file:

@@ -28,12 +28,12 @@ GIF, PNG, WEBP, TIFF = ImageFormat.GIF, ImageFormat.PNG, ImageFormat.WEBP, Image
 CAPS = Caps()
 
 
-def bare(images: list[Image.Image]) -> Iterator[tuple[Image.Image, Metadata]]:
+def without_metadata(images: list[Image.Image]) -> Iterator[tuple[Image.Image, Metadata]]:
     return ((image, Metadata()) for image in images)
 
 
-def flying(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
-    """A piece of a photograph that crosses the canvas, over the rest of the photograph or over nothing."""
+def moving_frames(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
+    """Return frames of a piece of a photograph that crosses the photograph or a transparent canvas."""
     piece = coffee.crop((300, 60, 324, 84)).convert(mode)
     frames = []
     for index in range(count):
@@ -47,8 +47,8 @@ def flying(coffee: Image.Image, mode: str, count: int = 5) -> list[Image.Image]:
     return frames
 
 
-def composed(path: Path) -> list[np.ndarray]:
-    """What a program shows: ``(H, W, 4)``, all zeros where nothing is."""
+def read_composed(path: Path) -> list[np.ndarray]:
+    """Return the frames as a program shows them: ``(H, W, 4)``, zeros for transparent pixels."""
     with Image.open(path) as image:
         frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
     for frame in frames:
@@ -56,7 +56,7 @@ def composed(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def seen(image: Image.Image) -> np.ndarray:
+def visible_pixels(image: Image.Image) -> np.ndarray:
     values = np.array(image.convert("RGBA"))
     values[values[..., 3] == 0] = 0
     return values
@@ -64,87 +64,92 @@ def seen(image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("image_format", [PNG, WEBP])
-def test_frames_without_loss_are_read_back_as_they_were(
+def test_lossless_frames_roundtrip_exactly(
     image_format: ImageFormat, mode: str, coffee: Image.Image, tmp_path: Path
 ) -> None:
-    images = flying(coffee, mode)
+    images = moving_frames(coffee, mode)
     timing = Timing((40, 1000 / 30, 500, 70, 10), 3)
-    if image_format is WEBP:  # which counts whole milliseconds
+    if image_format is WEBP:  # WebP stores whole milliseconds
         timing = Timing((40, 33, 500, 70, 10), 3)
 
-    encode_frames(bare(images), Encoding(image_format, lossless=True), timing, tmp_path / "result")
+    encode_frames(
+        without_metadata(images), Encoding(image_format, lossless=True), timing, tmp_path / "result"
+    )
 
     back = read_frames(tmp_path / "result", CAPS).timing
     assert back is not None
     assert back.milliseconds == pytest.approx(timing.milliseconds)
     assert back.loop == 3
-    for shown, image in zip(composed(tmp_path / "result"), images, strict=True):
-        np.testing.assert_array_equal(shown, seen(image))
+    for shown, image in zip(read_composed(tmp_path / "result"), images, strict=True):
+        np.testing.assert_array_equal(shown, visible_pixels(image))
 
 
-def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
+def test_16bit_gray_frames_keep_their_bits(tmp_path: Path) -> None:
     values = np.arange(0, 64_000, 1000, dtype=np.uint16).reshape(8, 8)
     images = [Image.fromarray(values), Image.fromarray(values[::-1].copy())]
 
-    encode_frames(bare(images), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
+    encode_frames(without_metadata(images), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
 
-    first, second = read_frames(tmp_path / "result", CAPS).pictures()
+    first, second = read_frames(tmp_path / "result", CAPS).images()
     np.testing.assert_array_equal(first.pixels[..., 0], values)
     np.testing.assert_array_equal(second.pixels[..., 0], values[::-1])
 
 
 @pytest.mark.parametrize("image_format", [PNG, GIF])
-def test_equal_frames_stay_as_many_as_they_are(
-    image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_equal_frames_are_not_merged(image_format: ImageFormat, coffee: Image.Image, tmp_path: Path) -> None:
     image = coffee.crop((0, 0, 40, 30))
     timing = Timing((40, 50, 60), 0)
 
-    encode_frames(bare([image] * 3), Encoding(image_format), timing, tmp_path / "result")
+    encode_frames(without_metadata([image] * 3), Encoding(image_format), timing, tmp_path / "result")
 
     assert read_frames(tmp_path / "result", CAPS).timing == timing
-    first, second, third = composed(tmp_path / "result")
+    first, second, third = read_composed(tmp_path / "result")
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, third)
 
 
-def test_of_equal_frames_a_webp_makes_one_that_is_seen_for_as_long(
-    coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_webp_merges_equal_frames_and_adds_durations(coffee: Image.Image, tmp_path: Path) -> None:
     image, other = coffee.crop((0, 0, 40, 30)), coffee.crop((99, 99, 139, 129))
 
-    encode_frames(bare([image, image, other]), Encoding(WEBP), Timing((40, 50, 60), 0), tmp_path / "result")
+    encode_frames(
+        without_metadata([image, image, other]), Encoding(WEBP), Timing((40, 50, 60), 0), tmp_path / "result"
+    )
 
     assert read_frames(tmp_path / "result", CAPS).timing == Timing((90, 60), 0)
 
 
 @pytest.mark.parametrize("lossless", [True, False])
-def test_a_webp_is_without_loss_if_its_original_was(
+def test_webp_animation_keeps_lossless_mode(
     lossless: bool, coffee: Image.Image, tmp_path: Path, psnr: Psnr
 ) -> None:
-    images = flying(coffee, "RGB")
+    images = moving_frames(coffee, "RGB")
 
-    encode_frames(bare(images), Encoding(WEBP, lossless=lossless), Timing((40,) * 5, 0), tmp_path / "result")
+    encode_frames(
+        without_metadata(images), Encoding(WEBP, lossless=lossless), Timing((40,) * 5, 0), tmp_path / "result"
+    )
 
     frames = read_frames(tmp_path / "result", CAPS)
     assert frames.encoding.lossless is lossless
     agreements = [
-        psnr(shown, seen(image)) for shown, image in zip(composed(tmp_path / "result"), images, strict=True)
+        psnr(shown, visible_pixels(image))
+        for shown, image in zip(read_composed(tmp_path / "result"), images, strict=True)
     ]
     assert min(agreements) > (100 if lossless else 33)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_a_gif_shows_each_frame_and_no_trace_of_the_one_before(
+def test_gif_frames_leave_no_trace_of_earlier_frames(
     mode: str, coffee: Image.Image, tmp_path: Path, psnr: Psnr
 ) -> None:
-    images = flying(coffee, mode)
+    images = moving_frames(coffee, mode)
 
-    encode_frames(bare(images), Encoding(GIF), Timing((40, 50, 60, 500, 0), 3), tmp_path / "result")
+    encode_frames(
+        without_metadata(images), Encoding(GIF), Timing((40, 50, 60, 500, 0), 3), tmp_path / "result"
+    )
 
     assert read_frames(tmp_path / "result", CAPS).timing == Timing((40, 50, 60, 500, 0), 3)
-    for shown, image in zip(composed(tmp_path / "result"), images, strict=True):
-        expected = seen(image)
+    for shown, image in zip(read_composed(tmp_path / "result"), images, strict=True):
+        expected = visible_pixels(image)
         np.testing.assert_array_equal(shown[..., 3], expected[..., 3])
         assert psnr(shown, expected) > 35
         if mode in {"L", "LA"}:
@@ -152,17 +157,15 @@ def test_a_gif_shows_each_frame_and_no_trace_of_the_one_before(
             np.testing.assert_array_equal(shown[..., 0], shown[..., 2])
 
 
-def test_of_a_gif_what_is_less_than_half_opaque_is_not_there_in_any_frame(
-    coffee: Image.Image, tmp_path: Path
-) -> None:
+def test_gif_animation_alpha_threshold_is_half(coffee: Image.Image, tmp_path: Path) -> None:
     alphas = [Image.linear_gradient("L").resize((96, 64)).rotate(angle) for angle in (0, 180, 0)]
     images = [coffee.crop((0, 0, 96, 64)) for _ in alphas]
     for image, alpha in zip(images, alphas, strict=True):
         image.putalpha(alpha)
 
-    encode_frames(bare(images), Encoding(GIF), Timing((40,) * 3, 0), tmp_path / "result")
+    encode_frames(without_metadata(images), Encoding(GIF), Timing((40,) * 3, 0), tmp_path / "result")
 
-    for shown, alpha in zip(composed(tmp_path / "result"), alphas, strict=True):
+    for shown, alpha in zip(read_composed(tmp_path / "result"), alphas, strict=True):
         np.testing.assert_array_equal(shown[..., 3] == 255, np.asarray(alpha) >= HALF_OPAQUE)
         np.testing.assert_array_equal(shown[..., 3] == 0, np.asarray(alpha) < HALF_OPAQUE)
 
@@ -177,75 +180,83 @@ cels = st.lists(
 @given(cels=cels)
 @example(cels=[[RED] * 6 + [RED] * 6, [RED] * 6 + [GREEN] * 6, [NOTHING] * 6 + [GREEN] * 6])
 @settings(max_examples=60)
-def test_whatever_appears_changes_or_vanishes_is_seen_as_it_was(
+def test_any_change_between_frames_is_shown(
     image_format: ImageFormat, cels: list[list[tuple[int, ...]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     target = tmp_path_factory.getbasetemp() / "cels"
     frames = [np.array(cel, np.uint8).reshape(3, 4, 4) for cel in cels]
-    # A WebP's encoder would make one frame of equal ones.
+    # The WebP encoder would merge equal frames.
     unequal = [frames[0], *(later for earlier, later in pairwise(frames) if (earlier != later).any())]
     images = [Image.fromarray(frame) for frame in unequal]
 
-    encode_frames(bare(images), Encoding(image_format, lossless=True), Timing((40,) * len(images), 0), target)
+    encode_frames(
+        without_metadata(images),
+        Encoding(image_format, lossless=True),
+        Timing((40,) * len(images), 0),
+        target,
+    )
 
-    for shown, frame in zip(composed(target), unequal, strict=True):
+    for shown, frame in zip(read_composed(target), unequal, strict=True):
         np.testing.assert_array_equal(shown, frame)
 
 
-# Each frame has its own palette and is dithered by it, so all of a still background would seem to crawl.
-def test_of_a_gif_what_stays_as_it_is_does_not_flicker(coffee: Image.Image, tmp_path: Path) -> None:
-    images = flying(coffee, "RGB")
+# Each frame has its own palette and dithering, so a still background would flicker if it were drawn again.
+def test_unchanged_gif_pixels_do_not_flicker(coffee: Image.Image, tmp_path: Path) -> None:
+    images = moving_frames(coffee, "RGB")
 
-    encode_frames(bare(images), Encoding(GIF), Timing((40,) * 5, 0), tmp_path / "result")
+    encode_frames(without_metadata(images), Encoding(GIF), Timing((40,) * 5, 0), tmp_path / "result")
 
-    shown = composed(tmp_path / "result")
+    shown = read_composed(tmp_path / "result")
     for earlier, later in ((0, 1), (1, 2), (2, 3), (3, 4)):
-        still = (seen(images[earlier]) == seen(images[later])).all(axis=2)
+        still = (visible_pixels(images[earlier]) == visible_pixels(images[later])).all(axis=2)
         assert 0.5 < still.mean() < 1
         np.testing.assert_array_equal(shown[earlier][still], shown[later][still])
 
 
-def test_a_gif_that_is_shown_once_says_nothing_of_repeating(coffee: Image.Image, tmp_path: Path) -> None:
-    encode_frames(bare(flying(coffee, "RGBA")), Encoding(GIF), Timing((40,) * 5, None), tmp_path / "result")
+def test_gif_without_loop_has_no_loop_extension(coffee: Image.Image, tmp_path: Path) -> None:
+    encode_frames(
+        without_metadata(moving_frames(coffee, "RGBA")),
+        Encoding(GIF),
+        Timing((40,) * 5, None),
+        tmp_path / "result",
+    )
 
     assert b"NETSCAPE" not in (tmp_path / "result").read_bytes()
 
 
-def test_a_png_shows_programs_that_know_no_animations_what_its_original_did(
-    coffee: Image.Image, tmp_path: Path
-) -> None:
-    hidden, *images = flying(coffee, "RGBA")
+def test_png_default_image_is_kept(coffee: Image.Image, tmp_path: Path) -> None:
+    hidden, *images = moving_frames(coffee, "RGBA")
     timing = Timing((0, 40, 50, 60, 70), 2, hidden_first=True)
 
-    encode_frames(bare([hidden, *images]), Encoding(PNG), timing, tmp_path / "result")
+    encode_frames(without_metadata([hidden, *images]), Encoding(PNG), timing, tmp_path / "result")
 
     back = read_frames(tmp_path / "result", CAPS).timing
     assert back is not None
     assert back.hidden_first
     assert back.milliseconds[1:] == timing.milliseconds[1:]
     with Image.open(tmp_path / "result") as image:
-        np.testing.assert_array_equal(seen(image), seen(hidden))
-    for shown, image in zip(composed(tmp_path / "result")[1:], images, strict=True):
-        np.testing.assert_array_equal(shown, seen(image))
+        np.testing.assert_array_equal(visible_pixels(image), visible_pixels(hidden))
+    for shown, image in zip(read_composed(tmp_path / "result")[1:], images, strict=True):
+        np.testing.assert_array_equal(shown, visible_pixels(image))
 
 
-def test_a_png_keeps_sixteen_bits_of_gray(tmp_path: Path) -> None:
+def test_16bit_apng_keeps_its_bits(tmp_path: Path) -> None:
     still = np.random.default_rng(0).integers(0, 65_536, (20, 30, 1), dtype=np.uint16)
     moved = still.copy()
     moved[5:9, 10:12] ^= 1
 
-    encode_frames(bare([still, moved]), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
+    encode_frames(without_metadata([still, moved]), Encoding(PNG), Timing((40, 40), 0), tmp_path / "result")
 
-    back = [picture.pixels for picture in read_frames(tmp_path / "result", CAPS).pictures()]
+    back = [decoded.pixels for decoded in read_frames(tmp_path / "result", CAPS).images()]
     np.testing.assert_array_equal(back, [still, moved])
 
 
-def test_a_png_holds_of_a_frame_only_what_has_changed(coffee: Image.Image, tmp_path: Path) -> None:
-    still, moved = flying(coffee, "RGB", 2)
+def test_apng_stores_only_changed_pixels(coffee: Image.Image, tmp_path: Path) -> None:
+    still, moved = moving_frames(coffee, "RGB", 2)
     sizes = []
     for images in ([still], [still, moved]):
         timing = Timing((40,) * len(images), 0)
-        encode_frames(bare(images), Encoding(PNG), timing, tmp_path / "result")
+        encode_frames(without_metadata(images), Encoding(PNG), timing, tmp_path / "result")
         sizes.append((tmp_path / "result").stat().st_size)
 
     assert sizes[1] < sizes[0] * 1.5
@@ -266,49 +277,49 @@ def exif_of(metadata: Metadata) -> Image.Exif:
 
 
 @pytest.mark.parametrize("image_format", [PNG, WEBP])
-def test_what_an_animation_carries_is_what_its_first_frame_does(
+def test_animation_has_metadata_of_first_frame(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
-    images = [(image, notes(f"frame {index}")) for index, image in enumerate(flying(coffee, "RGB"))]
+    images = [(image, notes(f"frame {index}")) for index, image in enumerate(moving_frames(coffee, "RGB"))]
 
     encode_frames(iter(images), Encoding(image_format), Timing((40,) * 5, 0), tmp_path / "result")
 
-    back = next(read_frames(tmp_path / "result", CAPS).pictures()).metadata
+    back = next(read_frames(tmp_path / "result", CAPS).images()).metadata
     assert exif_of(back)[0x010E] == "frame 0"
     assert exif_of(back).get_ifd(0x8825)[2] == (51.0, 28.0, 0.0)
     assert (back.xmp, back.icc_profile) == (b"<x>frame 0</x>", images[0][1].icc_profile)
-    assert b"Exif\0\0" not in (tmp_path / "result").read_bytes()  # which belongs to JPEG alone
+    assert b"Exif\0\0" not in (tmp_path / "result").read_bytes()  # this prefix belongs only into a JPEG
 
 
-def test_each_page_keeps_its_size_its_depth_and_its_notes(coffee: Image.Image, tmp_path: Path) -> None:
-    """Some of them of many strips, whose places in the file have to move with the page."""
-    deep = np.arange(90_000, dtype=np.uint32).reshape(300, 300).astype(np.uint16)
+def test_pages_keep_size_depth_and_metadata(coffee: Image.Image, tmp_path: Path) -> None:
+    """Some pages have many strips, whose positions must move with the page."""
+    gray16 = np.arange(90_000, dtype=np.uint32).reshape(300, 300).astype(np.uint16)
     images = [
         coffee,
         coffee.convert("LA").crop((0, 0, 300, 350)),
-        Image.fromarray(deep),
+        Image.fromarray(gray16),
         coffee.convert("RGBA").crop((7, 9, 400, 300)),
     ]
     pages = [(image, notes(f"page {index}")) for index, image in enumerate(images)]
 
     encode_frames(iter(pages), Encoding(TIFF), None, tmp_path / "result")
 
-    back = list(read_frames(tmp_path / "result", CAPS).pictures())
-    for picture, (image, carried) in zip(back, pages, strict=True):
+    back = list(read_frames(tmp_path / "result", CAPS).images())
+    for decoded, (image, carried) in zip(back, pages, strict=True):
         expected = np.asarray(image)
-        np.testing.assert_array_equal(picture.pixels, expected.reshape(picture.pixels.shape))
-        assert picture.pixels.dtype == expected.dtype
-        assert exif_of(picture.metadata)[0x010E] == exif_of(carried)[0x010E]
-        assert (picture.metadata.xmp, picture.metadata.dpi) == (carried.xmp, carried.dpi)
-        assert picture.metadata.icc_profile == carried.icc_profile
+        np.testing.assert_array_equal(decoded.pixels, expected.reshape(decoded.pixels.shape))
+        assert decoded.pixels.dtype == expected.dtype
+        assert exif_of(decoded.metadata)[0x010E] == exif_of(carried)[0x010E]
+        assert (decoded.metadata.xmp, decoded.metadata.dpi) == (carried.xmp, carried.dpi)
+        assert decoded.metadata.icc_profile == carried.icc_profile
     assert exif_of(back[0].metadata).get_ifd(0x8825) == {1: "N", 2: (51.0, 28.0, 0.0)}
     with Image.open(tmp_path / "result") as result:
         named = [0x8825 in page.tag_v2 for page in ImageSequence.Iterator(result)]
-    assert named == [True, False, False, False]  # an address from before the page moved would be worse
+    assert named == [True, False, False, False]  # a wrong address would be worse than none
 
 
 @pytest.mark.parametrize("image_format", [GIF, PNG, WEBP, TIFF])
-def test_never_more_than_two_frames_are_in_memory(
+def test_at_most_two_frames_are_in_memory(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     made: list[weakref.ref[Image.Image]] = []
@@ -330,7 +341,7 @@ def test_never_more_than_two_frames_are_in_memory(
 
 
 @pytest.mark.parametrize("image_format", [GIF, PNG, WEBP, TIFF])
-def test_nothing_half_written_is_left_behind(
+def test_failed_write_leaves_the_old_file(
     image_format: ImageFormat, coffee: Image.Image, tmp_path: Path
 ) -> None:
     target = tmp_path / "result"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from workers.engine.codecs.metadata import Metadata, allowed, metadata_of
+from workers.engine.codecs.metadata import Metadata, apply_policy, metadata_of
 from workers.engine.protocol import MetadataPolicy
 
 if TYPE_CHECKING:
@@ -39,24 +39,24 @@ def metadata() -> Metadata:
     return Metadata(exif(camera), WITHOUT_PLACE, b"a profile", (300.0, 300.0))
 
 
-# A megabyte of spaces took a quarter of an hour, in a search that no cancelling could end.
-def test_a_long_packet_of_nothing_is_read_as_it_is() -> None:
+# A megabyte of spaces took 15 minutes in a search that could not be cancelled.
+def test_long_blank_xmp_packet_is_read_quickly() -> None:
     image = Image.new("L", (1, 1))
     image.info["xmp"] = b" " * 1_000_000
 
     assert metadata_of(image).xmp == image.info["xmp"]
 
 
-def test_by_default_all_is_kept(metadata: Metadata) -> None:
-    assert allowed(metadata, KEEP) is metadata
+def test_keep_returns_metadata_unchanged(metadata: Metadata) -> None:
+    assert apply_policy(metadata, KEEP) is metadata
 
 
-def test_stripped_of_everything_the_colours_and_the_resolution_stay(metadata: Metadata) -> None:
-    assert allowed(metadata, STRIP) == Metadata(None, None, b"a profile", (300.0, 300.0))
+def test_strip_keeps_profile_and_resolution(metadata: Metadata) -> None:
+    assert apply_policy(metadata, STRIP) == Metadata(None, None, b"a profile", (300.0, 300.0))
 
 
-def test_of_exif_all_is_kept_but_where_it_was_and_what_nobody_can_read(metadata: Metadata) -> None:
-    left = allowed(metadata, STRIP_LOCATION)
+def test_strip_location_removes_gps_and_maker_note(metadata: Metadata) -> None:
+    left = apply_policy(metadata, STRIP_LOCATION)
 
     notes = Image.Exif()
     notes.load(left.exif)
@@ -68,13 +68,13 @@ def test_of_exif_all_is_kept_but_where_it_was_and_what_nobody_can_read(metadata:
 
 
 @pytest.mark.parametrize("policy", [STRIP_LOCATION, STRIP])
-def test_exif_that_says_nothing_but_where_is_gone(policy: MetadataPolicy) -> None:
-    assert allowed(Metadata(exif(only_location)), policy) == Metadata()
+def test_exif_with_only_gps_is_removed(policy: MetadataPolicy) -> None:
+    assert apply_policy(Metadata(exif(only_location)), policy) == Metadata()
 
 
 @pytest.mark.parametrize("policy", MetadataPolicy)
-def test_where_there_is_nothing_nothing_comes(policy: MetadataPolicy) -> None:
-    assert allowed(Metadata(), policy) == Metadata()
+def test_policy_of_empty_metadata_returns_empty(policy: MetadataPolicy) -> None:
+    assert apply_policy(Metadata(), policy) == Metadata()
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_where_there_is_nothing_nothing_comes(policy: MetadataPolicy) -> None:
         (b"", b'<p:City x="y"/><p:City>Greenwich</p:City>'),
     ],
 )
-def test_of_xmp_all_is_kept_but_where_it_was(attributes: bytes, elements: bytes) -> None:
+def test_strip_location_removes_places_from_xmp(attributes: bytes, elements: bytes) -> None:
     packet = HEAD + attributes + b' xmp:Rating="5">' + elements + b"<dc:creator>me</dc:creator>" + TAIL
 
-    assert allowed(Metadata(xmp=packet), STRIP_LOCATION).xmp == WITHOUT_PLACE
+    assert apply_policy(Metadata(xmp=packet), STRIP_LOCATION).xmp == WITHOUT_PLACE
 
 
 @pytest.mark.parametrize(
@@ -111,5 +111,5 @@ def test_of_xmp_all_is_kept_but_where_it_was(attributes: bytes, elements: bytes)
     ],
     ids=["unclosed", "unquoted", "nested", "utf-16", "too long", "repeated"],
 )
-def test_an_xmp_packet_in_which_places_cannot_be_told_from_the_rest_is_dropped(packet: bytes) -> None:
-    assert allowed(Metadata(xmp=packet), STRIP_LOCATION).xmp is None
+def test_unparsable_xmp_is_removed_with_strip_location(packet: bytes) -> None:
+    assert apply_policy(Metadata(xmp=packet), STRIP_LOCATION).xmp is None

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Timed:
-    """A network and the clock on its wall: each pixel takes the same time, and nothing else takes any."""
+class TimedNetwork:
+    """A network and a clock: each pixel takes the same time, and nothing else takes time."""
 
     def __init__(self, seconds_per_pixel: float) -> None:
         self._seconds_per_pixel = seconds_per_pixel
@@ -31,22 +31,22 @@ class Timed:
 
 
 @pytest.mark.parametrize(
-    ("seconds_per_pixel", "shown"),
+    ("seconds_per_pixel", "sides"),
     [(1e-3, [32]), (1e-6, [32, 64, 128]), (1e-9, [32, 64, 128, 256, 300])],
     ids=["slow", "as a CPU", "fast"],
 )
-def test_a_device_is_shown_no_more_than_it_takes_to_know(
-    monkeypatch: pytest.MonkeyPatch, seconds_per_pixel: float, shown: list[int]
+def test_slow_device_is_measured_on_smaller_tiles(
+    monkeypatch: pytest.MonkeyPatch, seconds_per_pixel: float, sides: list[int]
 ) -> None:
-    network = Timed(seconds_per_pixel)
+    network = TimedNetwork(seconds_per_pixel)
     monkeypatch.setattr(calibration, "time", network)
 
     assert tile_seconds(network, 300, at_once=1) == pytest.approx(300 * 300 * seconds_per_pixel)
-    assert network.sides == shown
+    assert network.sides == sides
 
 
-def test_a_tile_smaller_than_the_first_part_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Timed(1e-9)
+def test_small_tile_is_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = TimedNetwork(1e-9)
     monkeypatch.setattr(calibration, "time", network)
 
     tile_seconds(network, 20, at_once=1)
@@ -54,8 +54,8 @@ def test_a_tile_smaller_than_the_first_part_is_shown_as_it_is(monkeypatch: pytes
     assert network.sides == [20]
 
 
-def test_tiles_are_timed_side_by_side() -> None:
-    # Each waits for the others: one after the other, they would wait for ever.
+def test_tiles_are_measured_in_parallel() -> None:
+    # Each tile waits for the others, so sequential calls would never end.
     together = threading.Barrier(3, timeout=10)
 
     assert tile_seconds(lambda tile: tile[: together.wait() or None], 8, at_once=3) >= 0

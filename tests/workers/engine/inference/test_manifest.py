@@ -16,7 +16,7 @@ from workers.engine.inference.self_test import MIN_AGREEMENT_DB
 PAGE = (ROOT / "docs" / "models.md").read_text("utf-8")
 
 
-def test_a_manifest_tells_all_that_we_know_of_our_own_models(tmp_path: Path) -> None:
+def test_manifest_sets_every_field_of_the_model(tmp_path: Path) -> None:
     path = write_own_model(
         tmp_path, "mine", (2, 4), pad=24, feather=6, cpu_tile=96, gpu_tile=128, precision="bf16"
     )
@@ -32,11 +32,11 @@ def test_a_manifest_tells_all_that_we_know_of_our_own_models(tmp_path: Path) -> 
     assert (first.input_blob, first.output_blob) == ("data", "output")
 
 
-def test_models_lie_in_the_folder_and_in_folders_of_their_own(tmp_path: Path) -> None:
+def test_models_are_found_one_folder_deep(tmp_path: Path) -> None:
     write_own_model(tmp_path, "first")
     write_own_model(tmp_path / "deeper", "second")
     write_own_model(tmp_path / "..data", "first")  # as Kubernetes mounts a folder
-    (tmp_path / "notes.txt").write_text("no manifest")
+    (tmp_path / "notes.txt").write_text("not a manifest")
 
     found = read_models(tmp_path)
 
@@ -44,7 +44,7 @@ def test_models_lie_in_the_folder_and_in_folders_of_their_own(tmp_path: Path) ->
     assert found["second"].networks[0].folder == tmp_path / "deeper"
 
 
-def test_a_checksum_may_be_written_in_capitals(tmp_path: Path) -> None:
+def test_checksum_may_be_upper_case(tmp_path: Path) -> None:
     path = write_own_model(tmp_path)
     known = sha256(tmp_path / "mine-x2.bin")
     path.write_text(path.read_text().replace(known, known.upper()))
@@ -53,7 +53,7 @@ def test_a_checksum_may_be_written_in_capitals(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "instead", "words"),
+    ("old", "new", "message"),
     [
         ("pad = 18", "pad = 18.0", "pad: Input should be a valid integer."),
         ("pad = 18", "", "pad: Field required."),
@@ -77,25 +77,23 @@ def test_a_checksum_may_be_written_in_capitals(tmp_path: Path) -> None:
         ('input = "data"', "", "networks.0.input: Field required."),
     ],
 )
-def test_what_is_wrong_with_a_manifest_is_said_with_its_file_and_field(
-    there: str, instead: str, words: str, tmp_path: Path
-) -> None:
+def test_manifest_error_names_file_and_field(old: str, new: str, message: str, tmp_path: Path) -> None:
     path = write_own_model(tmp_path)
-    assert there in path.read_text()
-    path.write_text(path.read_text().replace(there, instead), "utf-8")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new), "utf-8")
 
-    with pytest.raises(ManifestError, match=re.escape(f"The manifest {path} cannot be used: {words}"[:-1])):
+    with pytest.raises(ManifestError, match=re.escape(f"The manifest {path} cannot be used: {message}"[:-1])):
         read_models(tmp_path)
 
 
-def test_all_that_is_wrong_with_a_manifest_is_said_at_once(tmp_path: Path) -> None:
+def test_manifest_error_lists_all_problems(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("pad = 600")
 
     with pytest.raises(ManifestError, match=r"pad: .*; networks: "):
         read_models(tmp_path)
 
 
-def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_duplicate_model_name_is_rejected(tmp_path: Path) -> None:
     write_own_model(tmp_path)
     write_own_model(tmp_path / "deeper")
 
@@ -103,7 +101,7 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
         read_models(tmp_path)
 
 
-def test_two_networks_of_one_scale_are_refused(tmp_path: Path) -> None:
+def test_duplicate_scale_is_rejected(tmp_path: Path) -> None:
     path = write_own_model(tmp_path, scales=(2, 3))
     path.write_text(path.read_text().replace("scale = 3", "scale = 2"))
 
@@ -112,7 +110,7 @@ def test_two_networks_of_one_scale_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"a = " + b"[" * 100_000, None])
-def test_a_manifest_that_cannot_be_read_is_refused(content: bytes | None, tmp_path: Path) -> None:
+def test_unreadable_manifest_is_rejected(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     if content is None:
         path.symlink_to(tmp_path / "nowhere")
@@ -123,47 +121,47 @@ def test_a_manifest_that_cannot_be_read_is_refused(content: bytes | None, tmp_pa
         read_models(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_models_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"There is no folder .*nowhere of models"):
         read_models(tmp_path / "nowhere")
 
 
 @pytest.fixture
-def of_the_page(tmp_path: Path) -> Model:
+def documented_model(tmp_path: Path) -> Model:
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "another-name.toml").write_text(example, "utf-8")
     (model,) = read_models(tmp_path).values()
     return model
 
 
-def test_the_manifest_of_the_page_can_be_used(of_the_page: Model, tmp_path: Path) -> None:
-    assert of_the_page.name not in MODELS
-    assert f"`UPREZ_MODEL={of_the_page.name}`" in PAGE
-    assert f"`--model {of_the_page.name}`" in PAGE
-    (network,) = of_the_page.networks
+def test_documented_manifest_is_valid(documented_model: Model, tmp_path: Path) -> None:
+    assert documented_model.name not in MODELS
+    assert f"`UPREZ_MODEL={documented_model.name}`" in PAGE
+    assert f"`--model {documented_model.name}`" in PAGE
+    (network,) = documented_model.networks
     assert network.scale == 4
     assert f"at least {MIN_AGREEMENT_DB:.0f} dB" in PAGE.replace("\n", " ")
 
 
 def rows() -> dict[str, list[str]]:
-    """The other columns of the page's table by its first."""
+    """Return the rows of the page's table: the first column maps to the other columns."""
     table = [re.split(r" ?\| ?", line)[1:-1] for line in PAGE.splitlines() if line.startswith("| `")]
     return {row[0]: row[1:] for row in table}
 
 
-def test_the_page_explains_every_field_with_its_default_and_its_bounds() -> None:
+def test_every_manifest_field_is_documented() -> None:
     names = [name for first in rows() for name in re.findall(r"`(\w+)`", first)]
-    of_model, of_network = manifest._Manifest.model_fields, manifest._Network.model_fields
+    model_fields, network_fields = manifest._Manifest.model_fields, manifest._Network.model_fields
 
-    assert sorted(names) == sorted([*of_model, *of_network])
-    for fields in (of_model, of_network):
+    assert sorted(names) == sorted([*model_fields, *network_fields])
+    for fields in (model_fields, network_fields):
         for name, field in fields.items():
             (row,) = (row for first, row in rows().items() if f"`{name}`" in first)
             if name != "name":
                 default = "" if field.is_required() else str(field.default)
                 assert default in row[-1].replace("`", "").split(", ")
     for name in ("pad", "feather", "cpu_tile", "scale"):
-        field = {**of_model, **of_network}[name]
+        field = {**model_fields, **network_fields}[name]
         (row,) = (row for first, row in rows().items() if f"`{name}`" in first)
         bounds = [getattr(bound, "ge", getattr(bound, "le", None)) for bound in field.metadata]
         assert all(str(bound) in row[-2] for bound in bounds), name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_more_memory_never_makes_for_smaller_or_fewer_tiles(model: Model) -> None:
+def test_more_memory_never_shrinks_tiles(model: Model) -> None:
     chosen = [
         tiles_within(megabytes, model, model.precision, model.cpu_tile, 4)
         for megabytes in (1000, 2000, 4000, 8000)
@@ -32,48 +32,50 @@ def test_more_memory_never_makes_for_smaller_or_fewer_tiles(model: Model) -> Non
     assert chosen[-1] == (model.cpu_tile, 4)
 
 
-def test_the_side_of_a_tile_does_not_depend_on_the_number_of_threads() -> None:
+def test_tile_side_does_not_depend_on_threads() -> None:
     sides = {tiles_within(300, ANIMEVIDEO, Precision.FP32, 200, threads)[0] for threads in (1, 2, 4, 16)}
 
     assert len(sides) == 1
     assert sides < set(range(32, 200))
 
 
-def test_where_there_is_room_for_one_small_tile_only_there_is_one_at_a_time() -> None:
+def test_minimum_memory_runs_one_small_tile() -> None:
     assert tiles_within(800, X4PLUS, Precision.FP32, 96, 4) == (32, 1)
 
 
-def test_memory_that_is_too_small_for_a_model_is_refused_with_what_it_takes() -> None:
+def test_too_little_memory_error_names_the_need() -> None:
     with pytest.raises(
-        EngineUnusable, match=r"200 MB of memory are too few for realesrgan-x4plus: it takes \d+"
+        EngineUnusable, match=r"200 MB of memory are too few for realesrgan-x4plus: it needs at least \d+"
     ):
         tiles_within(200, X4PLUS, Precision.BF16, 96, 4)
 
 
-# Nobody has measured it, and its tiles are computed whole.
-def test_an_operators_model_is_taken_for_a_large_one(tmp_path: Path) -> None:
+# Its memory has not been measured, and its tiles are computed whole.
+def test_own_model_is_assumed_to_be_large(tmp_path: Path) -> None:
     write_own_model(tmp_path, "small", (2,))
     write_own_model(tmp_path, "three", (2, 3, 4))
     models = read_models(tmp_path)
 
     assert tiles_within(1000, models["small"], Precision.FP32, 200, 4) == (37, 2)
     assert tiles_within(1000, ANIMEVIDEO, Precision.FP32, 200, 2) == (200, 2)
-    with pytest.raises(EngineUnusable, match=r"1000 MB of memory are too few for three: it takes 1\d\d\d"):
+    with pytest.raises(
+        EngineUnusable, match=r"1000 MB of memory are too few for three: it needs at least 1\d\d\d"
+    ):
         tiles_within(1000, models["three"], Precision.FP32, 200, 4)
 
 
 def peak_of(child: EngineChild) -> int:
-    """The most memory, in bytes, that the child has had in its life."""
+    """Return the peak memory of the child in bytes."""
     status = Path(f"/proc/{child.pid}/status").read_text("ascii")
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
-def upscaled(options: EngineOptions, picture: Image.Image, folder: Path) -> int:
-    """The peak of a child that has enlarged the picture to twice its size."""
-    picture.save(folder / "picture.png")
+def peak_of_upscaling(options: EngineOptions, image: Image.Image, folder: Path) -> int:
+    """Return the peak memory of a child that has upscaled the image to twice its size."""
+    image.save(folder / "image.png")
     with EngineChild(options) as child:
         child.upscale(
-            EngineJob(folder / "picture.png", folder / "result.png", Sizing(2)),
+            EngineJob(folder / "image.png", folder / "result.png", Sizing(2)),
             on_progress=lambda _done, _total: None,
             keep_going=lambda: True,
         )
@@ -86,19 +88,19 @@ on_linux = pytest.mark.skipif(
 
 
 @on_linux
-def test_an_engine_stays_within_the_memory_that_is_set(coffee: Image.Image, tmp_path: Path) -> None:
-    unbounded = upscaled(EngineOptions("cpu", tile_threads=2), coffee, tmp_path)
-    bounded = upscaled(EngineOptions("cpu", tile_threads=2, memory_mb=250), coffee, tmp_path)
+def test_engine_stays_within_memory_mb(coffee: Image.Image, tmp_path: Path) -> None:
+    unbounded = peak_of_upscaling(EngineOptions("cpu", tile_threads=2), coffee, tmp_path)
+    bounded = peak_of_upscaling(EngineOptions("cpu", tile_threads=2, memory_mb=250), coffee, tmp_path)
 
     assert bounded < 250 * 2**20 < unbounded
 
 
-# The limit is for 1920x1080. Three rows of tiles have every shape that there is, and ncnn keeps memory for each;
-# what is missing of the picture here, and of its result, is taken off.
+# The limit is for 1920x1080. Three rows of tiles have every possible shape, and ncnn keeps memory for each;
+# the part of the image that is missing here is subtracted, and so is its result.
 @on_linux
-def test_a_wide_picture_takes_less_than_700_mb(coffee: Image.Image, tmp_path: Path) -> None:
+def test_wide_image_needs_less_than_700_mb(coffee: Image.Image, tmp_path: Path) -> None:
     missing = 1920 * (1080 - 600) * 3 * (1 + 4)
 
-    peak = upscaled(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 600)), tmp_path)
+    peak = peak_of_upscaling(EngineOptions("cpu", tile_threads=2), coffee.resize((1920, 600)), tmp_path)
 
     assert peak < 700 * 10**6 - missing

@@ -12,8 +12,8 @@ from workers.engine.inference.device import cpu_device
 from workers.engine.inference.loaded_model import LoadedModel
 from workers.engine.inference.models import ANIMEVIDEO, MODELS, X4PLUS_ANIME, Model, weights_folder
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.self_test import check_golden, golden_picture
-from workers.engine.inference.tiles import join, plan_tiles
+from workers.engine.inference.self_test import check_agreement, reference_image
+from workers.engine.inference.tiles import join_tiles, plan_tiles
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,36 +24,34 @@ def planar(image: Image.Image | np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
-def test_each_network_gives_the_known_answer_on_this_cpu(model: Model) -> None:
+def test_every_network_passes_the_self_test_on_cpu(model: Model) -> None:
     for network in model.networks:
-        assert check_golden(LoadedNetwork(network, cpu_device(), model.precision, weights_folder())) > 45
+        assert check_agreement(LoadedNetwork(network, cpu_device(), model.precision, weights_folder())) > 45
 
 
-@pytest.mark.parametrize("answer", [0.0, 1.0])
-def test_a_device_that_answers_in_one_colour_is_refused(answer: float) -> None:
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_single_colour_output_fails_the_self_test(value: float) -> None:
     def broken(tile: np.ndarray) -> np.ndarray:
-        return np.full((3, tile.shape[1] * 2, tile.shape[2] * 2), answer, np.float32)
+        return np.full((3, tile.shape[1] * 2, tile.shape[2] * 2), value, np.float32)
 
     broken.network = ANIMEVIDEO.network_for(2)
     broken.device = cpu_device()
 
     with pytest.raises(DeviceFault, match="fails its self-test"):
-        check_golden(broken)
+        check_agreement(broken)
 
 
-def test_an_answer_that_is_no_number_is_refused(
-    monkeypatch: pytest.MonkeyPatch, animevideo: LoadedModel
-) -> None:
-    picture = golden_picture()
-    picture[0, 3, 3] = np.nan
+def test_nan_output_is_a_device_fault(monkeypatch: pytest.MonkeyPatch, animevideo: LoadedModel) -> None:
+    image = reference_image()
+    image[0, 3, 3] = np.nan
 
-    with pytest.raises(DeviceFault, match="no numbers"):
-        animevideo.network_for(2)(picture)
+    with pytest.raises(DeviceFault, match="not numbers"):
+        animevideo.network_for(2)(image)
 
 
-def test_a_network_is_loaded_and_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_is_loaded_and_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    monkeypatch.setattr("workers.engine.inference.loaded_model.check_golden", checked.append)
+    monkeypatch.setattr("workers.engine.inference.loaded_model.check_agreement", checked.append)
     model = LoadedModel(ANIMEVIDEO, cpu_device(), ANIMEVIDEO.precision, weights_folder())
 
     assert model.network_for(2) is model.network_for(1.5)
@@ -62,7 +60,7 @@ def test_a_network_is_loaded_and_checked_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (13, 1), (5, 3)])
-def test_the_smallest_tiles_work(shape: tuple[int, int], animevideo: LoadedModel) -> None:
+def test_smallest_tiles_are_enlarged(shape: tuple[int, int], animevideo: LoadedModel) -> None:
     for factor in (2, 3, 4):
         assert animevideo.network_for(factor)(np.full((3, *shape), 0.5, np.float32)).shape == (
             3,
@@ -71,9 +69,7 @@ def test_the_smallest_tiles_work(shape: tuple[int, int], animevideo: LoadedModel
         )
 
 
-def test_a_view_that_is_not_contiguous_gives_the_same_as_its_copy(
-    crop: Image.Image, animevideo: LoadedModel
-) -> None:
+def test_non_contiguous_input_equals_its_copy(crop: Image.Image, animevideo: LoadedModel) -> None:
     pixels = np.asarray(crop).astype(np.float32) / 255
     network = animevideo.network_for(2)
 
@@ -82,7 +78,7 @@ def test_a_view_that_is_not_contiguous_gives_the_same_as_its_copy(
     np.testing.assert_array_equal(view, network(pixels.transpose(2, 0, 1).copy()))
 
 
-def test_threads_share_a_network_without_changing_a_bit(crop: Image.Image, animevideo: LoadedModel) -> None:
+def test_parallel_calls_return_identical_bits(crop: Image.Image, animevideo: LoadedModel) -> None:
     network = animevideo.network_for(2)
     tile = planar(crop)
     alone = network(tile)
@@ -94,38 +90,38 @@ def test_threads_share_a_network_without_changing_a_bit(crop: Image.Image, anime
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
-def test_animevideo_tiles_join_to_the_untiled_picture(
+def test_animevideo_tiles_join_to_the_untiled_image(
     coffee: Image.Image, factor: int, animevideo: LoadedModel
 ) -> None:
-    picture = coffee.crop((280, 40, 390, 140))
+    crop_image = coffee.crop((280, 40, 390, 140))
     network = animevideo.network_for(factor)
-    picture_pixels = np.asarray(picture)
-    plan = plan_tiles(*picture.size, tile=50, pad=ANIMEVIDEO.pad, feather=ANIMEVIDEO.feather)
-    outputs = (network(planar(tile.cut(picture_pixels))) for tile in plan.tiles)
+    pixels = np.asarray(crop_image)
+    plan = plan_tiles(*crop_image.size, tile=50, pad=ANIMEVIDEO.pad, feather=ANIMEVIDEO.feather)
+    outputs = (network(planar(tile.cut(pixels))) for tile in plan.tiles)
 
-    tiled = np.concatenate(list(join(plan, outputs, factor)), axis=1)
+    tiled = np.concatenate(list(join_tiles(plan, outputs, factor)), axis=1)
 
-    # Levels of 8 bits; the limit that people can see is 1, the pad is exact but for rounding.
-    assert np.abs(tiled - network(planar(picture))).max() * 255 < 0.05
+    # In levels of 8 bits; 1 is the smallest visible difference. The pad is exact except for rounding.
+    assert np.abs(tiled - network(planar(crop_image))).max() * 255 < 0.05
 
 
-def test_x4plus_anime_tiles_join_without_a_visible_seam(coffee: Image.Image) -> None:
-    picture = coffee.crop((300, 50, 396, 82))
+def test_x4plus_anime_tiles_join_without_visible_seam(coffee: Image.Image) -> None:
+    crop_image = coffee.crop((300, 50, 396, 82))
     network = LoadedModel(X4PLUS_ANIME, cpu_device(), X4PLUS_ANIME.precision, weights_folder()).network_for(4)
-    picture_pixels = np.asarray(picture)
-    plan = plan_tiles(*picture.size, tile=48, pad=X4PLUS_ANIME.pad, feather=X4PLUS_ANIME.feather)
-    outputs = (network(planar(tile.cut(picture_pixels))) for tile in plan.tiles)
+    pixels = np.asarray(crop_image)
+    plan = plan_tiles(*crop_image.size, tile=48, pad=X4PLUS_ANIME.pad, feather=X4PLUS_ANIME.feather)
+    outputs = (network(planar(tile.cut(pixels))) for tile in plan.tiles)
 
-    tiled = np.concatenate(list(join(plan, outputs, 4)), axis=1)
+    tiled = np.concatenate(list(join_tiles(plan, outputs, 4)), axis=1)
 
-    untiled = network(planar(picture))
+    untiled = network(planar(crop_image))
     assert np.abs(tiled - untiled).max() * 255 < 6
     border = slice(48 * 4 - 40, 48 * 4 + 40)
     steps = np.abs(np.diff(tiled[..., border]) - np.diff(untiled[..., border]))
     assert steps.max() * 255 < 6
 
 
-def test_the_golden_numbers_belong_to_every_network() -> None:
+def test_every_network_has_expected_samples() -> None:
     stems = {network.stem for model in MODELS.values() for network in model.networks}
 
     assert set(self_test._EXPECTED) == stems

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from own_models import sha256, write_own_model
 
-from workers.engine.errors import ManifestError, NoSoundDevice
+from workers.engine.errors import ManifestError, NoUsableDevice
 from workers.engine.inference import self_test
 from workers.engine.inference.device import list_devices
 from workers.engine.protocol import EngineOptions
@@ -17,15 +17,13 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("there", "instead"),
+    ("old", "new"),
     [("scale = 2", "scale = 3"), ('"data"', '"in0"'), ('"output"', '"out0"')],
     ids=["scale", "input", "output"],
 )
-def test_an_operators_model_that_is_not_what_its_manifest_says_is_refused_at_the_start(
-    there: str, instead: str, tmp_path: Path
-) -> None:
+def test_model_that_contradicts_manifest_fails_start(old: str, new: str, tmp_path: Path) -> None:
     path = write_own_model(tmp_path)
-    path.write_text(path.read_text().replace(there, instead))
+    path.write_text(path.read_text().replace(old, new))
 
     with pytest.raises(
         ManifestError, match=r"The network mine-x2 does not work as its manifest says, . times"
@@ -33,7 +31,7 @@ def test_an_operators_model_that_is_not_what_its_manifest_says_is_refused_at_the
         start_engine(EngineOptions("cpu", "mine", models=tmp_path))
 
 
-def test_an_operators_model_whose_files_do_not_belong_together_is_refused_at_the_start(
+def test_mismatched_model_files_fail_start(
     tmp_path: Path,
 ) -> None:
     path = write_own_model(tmp_path)
@@ -46,8 +44,8 @@ def test_an_operators_model_whose_files_do_not_belong_together_is_refused_at_the
         start_engine(EngineOptions("cpu", "mine", models=tmp_path))
 
 
-# ncnn has binary ones, too, which other programs load.
-def test_an_operators_network_that_is_not_described_in_text_is_refused_at_the_start(tmp_path: Path) -> None:
+# ncnn also has binary .param files, which other programs load.
+def test_binary_param_file_fails_start(tmp_path: Path) -> None:
     path = write_own_model(tmp_path)
     param = tmp_path / "mine-x2.param"
     known = sha256(param)
@@ -58,8 +56,8 @@ def test_an_operators_network_that_is_not_described_in_text_is_refused_at_the_st
         start_engine(EngineOptions("cpu", "mine", models=tmp_path))
 
 
-def of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
-    """The folder, with a model of a network of these layers, which takes the blob a and makes the blob b."""
+def model_of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
+    """Write a model whose network has these layers, from blob a to blob b, and return its folder."""
     path = write_own_model(folder)
     lines = f"Input in 0 1 a\n{layers.strip()}\n"
     contents = {
@@ -75,21 +73,23 @@ def of_layers(folder: Path, layers: str, weights: bytes = b"") -> Path:
     return folder
 
 
-def of_one_convolution(folder: Path, channels: int) -> Path:
-    """The folder, with a model whose network is one convolution that reads so many channels."""
+def model_of_one_convolution(folder: Path, channels: int) -> Path:
+    """Write a model whose network is one convolution with so many input channels, and return its folder."""
     weights = np.random.default_rng(1).random(12 * 9 * channels, dtype=np.float32)
     layers = (
         f"Convolution only 1 1 a twelve 0=12 1=3 4=1 5=0 6={len(weights)}\nPixelShuffle last 1 1 twelve b 0=2"
     )
-    return of_layers(folder, layers, bytes(4) + weights.tobytes())
+    return model_of_layers(folder, layers, bytes(4) + weights.tobytes())
 
 
-def test_an_operators_network_must_take_three_channels(tmp_path: Path) -> None:
-    assert start_engine(EngineOptions("cpu", "mine", models=of_one_convolution(tmp_path / "3", 3)))
+def test_own_network_must_accept_three_channels(tmp_path: Path) -> None:
+    assert start_engine(EngineOptions("cpu", "mine", models=model_of_one_convolution(tmp_path / "3", 3)))
 
     for channels in (1, 4):
-        folder = of_one_convolution(tmp_path / str(channels), channels)
-        with pytest.raises(ManifestError, match="The network mine-x2 takes no pictures of three channels"):
+        folder = model_of_one_convolution(tmp_path / str(channels), channels)
+        with pytest.raises(
+            ManifestError, match="The network mine-x2 does not accept images with three channels"
+        ):
             start_engine(EngineOptions("cpu", "mine", models=folder))
 
 
@@ -111,27 +111,25 @@ PixelShuffle output 1 1 twelve b 0=2
 
 
 @pytest.mark.parametrize(
-    ("layers", "sentence"),
+    ("layers", "message"),
     [
-        (GRAY, "makes one colour of every picture"),
+        (GRAY, "returns a single colour for every image"),
         (
             ONLY_EVEN_SIDES,
             "does not work as its manifest says",
-        ),  # at the edge of a picture a tile has any size
-        (FOUR_CHANNELS_LATER, "takes no pictures of three channels"),
+        ),  # at the edge of an image a tile has any size
+        (FOUR_CHANNELS_LATER, "does not accept images with three channels"),
     ],
     ids=["one colour", "only even sides", "four channels, behind another layer"],
 )
-def test_an_operators_network_that_cannot_do_the_work_is_refused_at_the_start(
-    layers: str, sentence: str, tmp_path: Path
-) -> None:
-    folder = of_layers(tmp_path, layers, bytes(4 + 4 * 432) if "Convolution" in layers else b"")
+def test_unsuitable_network_fails_start(layers: str, message: str, tmp_path: Path) -> None:
+    folder = model_of_layers(tmp_path, layers, bytes(4 + 4 * 432) if "Convolution" in layers else b"")
 
-    with pytest.raises(ManifestError, match=f"The network mine-x2 {sentence}"):
+    with pytest.raises(ManifestError, match=f"The network mine-x2 {message}"):
         start_engine(EngineOptions("cpu", "mine", models=folder))
 
 
-def test_every_network_of_an_operators_model_is_tried_at_the_start(tmp_path: Path) -> None:
+def test_every_network_of_own_model_is_tested_at_start(tmp_path: Path) -> None:
     path = write_own_model(tmp_path, scales=(2, 4))
     text = path.read_text()
     last = text.rindex('"output"')
@@ -142,9 +140,7 @@ def test_every_network_of_an_operators_model_is_tried_at_the_start(tmp_path: Pat
 
 
 @pytest.mark.vulkan
-def test_an_operators_model_must_give_on_a_gpu_what_it_gives_on_the_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_model_on_gpu_must_agree_with_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [device.id for device in list_devices() if device.vulkan_index is not None]
     if not found:
         pytest.skip("no Vulkan device on this machine, not even a software one (Debian: mesa-vulkan-drivers)")
@@ -154,5 +150,5 @@ def test_an_operators_model_must_give_on_a_gpu_what_it_gives_on_the_cpu(
     assert start_engine(EngineOptions(found[0], "mine", models=tmp_path)).model.device.id == found[0]
 
     monkeypatch.setattr(self_test, "MIN_AGREEMENT_DB", self_test.IDENTICAL_DB + 1)
-    with pytest.raises(NoSoundDevice, match=f"{found[0]} .* fails its self-test with mine-x2"):
+    with pytest.raises(NoUsableDevice, match=f"{found[0]} .* fails its self-test with mine-x2"):
         start_engine(EngineOptions(found[0], "mine", models=tmp_path))

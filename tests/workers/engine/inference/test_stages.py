@@ -13,7 +13,7 @@ from workers.engine.errors import DeviceFault, EngineCancelled
 from workers.engine.inference.device import cpu_device
 from workers.engine.inference.models import X4PLUS, X4PLUS_ANIME, Precision, weights_folder
 from workers.engine.inference.network import LoadedNetwork
-from workers.engine.inference.stages import Stage, run_stages, stages
+from workers.engine.inference.stages import Stage, read_stages, run_stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,67 +31,74 @@ def loaded(cell: int | None, threads: int = 1) -> LoadedNetwork:
     return LoadedNetwork(replace(NETWORK, cell=cell), cpu_device(), Precision.FP32, weights_folder(), threads)
 
 
-def test_each_residual_block_of_an_rrdb_network_is_a_stage() -> None:
-    found = stages(weights_folder() / f"{X4PLUS.network_for(4).stem}.param")
+def test_each_residual_block_is_a_stage() -> None:
+    found = read_stages(weights_folder() / f"{X4PLUS.network_for(4).stem}.param")
 
     first, *blocks, trunk, upper = found
-    assert first == Stage(("data",), ("703", "719"), reach=6, scale=1)  # a convolution, and five in a block
+    assert first == Stage(
+        ("data",), ("703", "719"), reach=6, scale=1
+    )  # one convolution, and five in the block
     assert len(blocks) == 3 * 23 - 1
     assert {(block.reach, block.scale, len(block.outputs)) for block in blocks} == {(5, 1, 1)}
-    assert [len(block.inputs) for block in blocks] == [1, 2] + [1, 1, 2] * 22  # every third ends an RRDB
+    assert [len(block.inputs) for block in blocks] == [1, 2] + [
+        1,
+        1,
+        2,
+    ] * 22  # every third block ends an RRDB
     assert trunk == Stage(("1876", "703"), ("1878",), reach=1, scale=1)
     assert upper == Stage(("1878",), ("output",), reach=2, scale=4)
 
 
-def test_each_stage_finds_what_it_needs() -> None:
+def test_every_stage_input_is_an_earlier_output() -> None:
     known = {"data"}
-    for stage in stages(weights_folder() / f"{NETWORK.stem}.param"):
+    for stage in read_stages(weights_folder() / f"{NETWORK.stem}.param"):
         assert known.issuperset(stage.inputs)
         known |= set(stage.outputs)
     assert NETWORK.output_blob in known
 
 
-# Cells join exactly but for rounding: another size of cell is another order of additions in ncnn's convolutions.
-def test_stages_in_cells_give_what_the_network_gives_at_once(coffee: Image.Image) -> None:
+# Cells join exactly except for rounding: another cell size changes the order of additions in ncnn's
+# convolutions.
+def test_stages_in_cells_equal_the_whole_network(coffee: Image.Image) -> None:
     tile = planar(coffee.crop((300, 50, 353, 81)))
 
     assert np.abs(loaded(20)(tile) - loaded(None)(tile)).max() * 255 < 0.01
 
 
-def test_the_threads_of_the_cells_change_no_bit(coffee: Image.Image) -> None:
+def test_cell_threads_do_not_change_the_result(coffee: Image.Image) -> None:
     tile = planar(coffee.crop((300, 50, 340, 74)))
 
     np.testing.assert_array_equal(loaded(12, threads=1)(tile), loaded(12, threads=3)(tile))
 
 
-# So that somebody hears of a tile that takes long, and it can be given up in the middle.
-def test_after_each_stage_a_word_can_be_said_or_the_tile_given_up(coffee: Image.Image) -> None:
+# Because of this a slow tile sends heartbeats and can be cancelled before its end.
+def test_after_stage_is_called_and_can_cancel(coffee: Image.Image) -> None:
     network = loaded(12)
     tile = planar(coffee.crop((300, 50, 316, 66)))
-    said = []
+    calls = []
 
-    network.after_stage = lambda: said.append(True)
+    network.after_stage = lambda: calls.append(True)
     network(tile)
-    assert len(said) == 3 * 6 + 2
+    assert len(calls) == 3 * 6 + 2
 
-    def give_up() -> None:
+    def cancel() -> None:
         raise EngineCancelled
 
-    network.after_stage = give_up
+    network.after_stage = cancel
     with pytest.raises(EngineCancelled):
         network(tile)
 
 
-def test_a_fault_in_a_cell_is_the_tiles_fault(coffee: Image.Image) -> None:
+def test_fault_in_a_cell_raises_device_fault(coffee: Image.Image) -> None:
     network = loaded(12, threads=2)
     tile = planar(coffee.crop((300, 50, 324, 74)))
     tile[1, 20, 20] = np.nan
 
-    with pytest.raises(DeviceFault, match="no numbers"):
+    with pytest.raises(DeviceFault, match="not numbers"):
         network(tile)
 
 
-# With sums of neighbours for layers, so that a pixel too few around a cell would show.
+# The layers sum neighbours, so that one missing pixel around a cell is detected.
 @given(
     height=st.integers(1, 24),
     width=st.integers(1, 24),
@@ -109,21 +116,21 @@ def test_cells_of_any_size_join_to_the_whole(
 
     def extract(inputs: dict[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         if "middle" in names:
-            return [around(inputs["in"], reach), 2 * inputs["in"]]
-        larger = around(inputs["middle"], reach) + inputs["side"]
+            return [neighbour_sums(inputs["in"], reach), 2 * inputs["in"]]
+        larger = neighbour_sums(inputs["middle"], reach) + inputs["side"]
         return [larger.repeat(scale, axis=1).repeat(scale, axis=2)]
 
-    picture = np.random.default_rng(7).integers(0, 9, (1, height, width)).astype(np.float32)
+    image = np.random.default_rng(7).integers(0, 9, (1, height, width)).astype(np.float32)
     with ThreadPoolExecutor(2) as pool:
-        joined = run_stages(steps, {"in": picture}, extract, cell, pool, lambda: None)
+        joined = run_stages(steps, {"in": image}, extract, cell, pool, lambda: None)
 
-    (middle, side) = extract({"in": picture}, ["middle", "side"])
+    (middle, side) = extract({"in": image}, ["middle", "side"])
     (whole,) = extract({"middle": middle, "side": side}, ["out"])
     np.testing.assert_array_equal(joined, whole)
 
 
-def around(blob: np.ndarray, reach: int) -> np.ndarray:
-    """At each pixel the sum of the square around it, with zeros beyond the border."""
+def neighbour_sums(blob: np.ndarray, reach: int) -> np.ndarray:
+    """Return for each pixel the sum of the square around it, with zeros beyond the border."""
     _, height, width = blob.shape
     padded = np.pad(blob, ((0, 0), (reach, reach), (reach, reach)))
     side = 2 * reach + 1

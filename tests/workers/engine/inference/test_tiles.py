@@ -5,34 +5,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.engine.inference.tiles import Plan, join, plan_tiles
+from workers.engine.inference.tiles import Plan, join_tiles, plan_tiles
 
 sides = st.integers(1, 70)
 
 
 def enlarge(block: np.ndarray, scale: int) -> np.ndarray:
-    """A network that sees one pixel at a time: ``(C, H, W)``, each pixel repeated."""
+    """Return ``(C, H, W)`` with each pixel repeated, like a network without a receptive field."""
     return block.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def blur_and_enlarge(block: np.ndarray, scale: int, radius: int) -> np.ndarray:
-    """A network with a receptive field, and zeros around the picture, as convolutions have."""
+    """Behave like a network with a receptive field and zeros around the image, as convolutions have."""
     padded = np.pad(block, ((0, 0), (radius, radius), (radius, radius)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1,) * 2, axis=(1, 2))
     return enlarge(windows.sum(axis=(3, 4), dtype=np.float64).astype(np.float32), scale)
 
 
-def joined(plan: Plan, picture: np.ndarray, scale: int, network: object) -> np.ndarray:
+def joined(plan: Plan, pixels: np.ndarray, scale: int, network: object) -> np.ndarray:
     outputs = (
-        network(np.ascontiguousarray(tile.cut(picture).transpose(2, 0, 1)), scale) for tile in plan.tiles
+        network(np.ascontiguousarray(tile.cut(pixels).transpose(2, 0, 1)), scale) for tile in plan.tiles
     )
-    return np.concatenate(list(join(plan, outputs, scale)), axis=1)
+    return np.concatenate(list(join_tiles(plan, outputs, scale)), axis=1)
 
 
 @given(width=sides, height=sides, tile=st.integers(1, 40), pad=st.integers(0, 12))
-def test_the_own_parts_of_the_tiles_cover_every_pixel_once(
-    width: int, height: int, tile: int, pad: int
-) -> None:
+def test_tiles_cover_every_pixel_once(width: int, height: int, tile: int, pad: int) -> None:
     covered = np.zeros((height, width), dtype=int)
 
     for part in plan_tiles(width, height, tile=tile, pad=pad, feather=0).tiles:
@@ -51,15 +49,15 @@ def test_the_own_parts_of_the_tiles_cover_every_pixel_once(
     feather=st.integers(0, 12),
     scale=st.integers(1, 4),
 )
-def test_tiles_of_what_needs_no_surroundings_join_to_the_whole(
+def test_pixelwise_network_tiles_join_to_the_whole(
     width: int, height: int, tile: int, pad: int, feather: int, scale: int
 ) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.float32)
     plan = plan_tiles(width, height, tile=tile, pad=pad, feather=min(feather, pad))
 
-    result = joined(plan, picture, scale, enlarge)
+    result = joined(plan, pixels, scale, enlarge)
 
-    np.testing.assert_allclose(result, enlarge(picture.transpose(2, 0, 1), scale), atol=1e-3)
+    np.testing.assert_allclose(result, enlarge(pixels.transpose(2, 0, 1), scale), atol=1e-3)
 
 
 @settings(max_examples=50)
@@ -71,23 +69,23 @@ def test_tiles_of_what_needs_no_surroundings_join_to_the_whole(
     more=st.integers(0, 3),
     scale=st.integers(1, 3),
 )
-def test_a_pad_as_large_as_the_receptive_field_joins_exactly(
+def test_pad_of_the_receptive_field_joins_exactly(
     width: int, height: int, tile: int, radius: int, more: int, scale: int
 ) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (height, width, 1)).astype(np.float32)
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 1)).astype(np.float32)
     plan = plan_tiles(width, height, tile=tile, pad=radius + more, feather=0)
 
-    result = joined(plan, picture, scale, lambda block, scale: blur_and_enlarge(block, scale, radius))
+    result = joined(plan, pixels, scale, lambda block, scale: blur_and_enlarge(block, scale, radius))
 
-    np.testing.assert_array_equal(result, blur_and_enlarge(picture.transpose(2, 0, 1), scale, radius))
+    np.testing.assert_array_equal(result, blur_and_enlarge(pixels.transpose(2, 0, 1), scale, radius))
 
 
-def test_neighbours_that_disagree_are_blended_without_a_step() -> None:
-    # Two tiles side by side, one answers 0 and the other 1.
+def test_neighbouring_tiles_are_blended_linearly() -> None:
+    # There are two tiles in a row; one returns 0 and the other 1.
     plan = plan_tiles(64, 8, tile=32, pad=16, feather=8)
     outputs = iter([np.zeros((1, 16, 96), np.float32), np.ones((1, 16, 96), np.float32)])
 
-    row = np.concatenate(list(join(plan, outputs, 2)), axis=1)[0, 0]
+    row = np.concatenate(list(join_tiles(plan, outputs, 2)), axis=1)[0, 0]
 
     assert row[0] == 0
     assert row[-1] == 1
@@ -95,17 +93,17 @@ def test_neighbours_that_disagree_are_blended_without_a_step() -> None:
     np.testing.assert_allclose(row[48:80] + row[48:80][::-1], 1, atol=1e-6)
 
 
-def test_bands_come_as_soon_as_their_tiles_are_there() -> None:
-    # A picture of a thousand rows of tiles must not be in memory as a whole.
+def test_bands_are_yielded_as_tiles_arrive() -> None:
+    # An image of a thousand rows of tiles must not be in memory as a whole.
     plan = plan_tiles(8, 32, tile=8, pad=0, feather=0)
-    taken = []
+    consumed = []
 
     def outputs() -> object:
         for number in range(4):
-            taken.append(number)
+            consumed.append(number)
             yield np.zeros((1, 8, 8), np.float32)
 
-    bands = join(plan, outputs(), 1)
+    bands = join_tiles(plan, outputs(), 1)
     next(bands)
 
-    assert taken == [0]
+    assert consumed == [0]
