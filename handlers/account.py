@@ -1,10 +1,12 @@
-"""/user, /usage and /subscription: who am I, which tokens speak for me, what have I used and paid for."""
+"""Operations of /user, /usage and /subscription: the account, its tokens, its usage and its subscription."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from domain import quota, tokens
 from handlers import shapes
-from handlers.request import origin, principal, services, submitted
+from handlers.request import origin, parsed_body, principal, services
 from handlers.transport.envelope import Body, success
 
 
@@ -21,9 +23,9 @@ def list_tokens() -> Body:
 
 
 def create_token() -> tuple[Body, int]:
-    form = submitted()
-    issued = tokens.create(services(), principal(), form.fields, form.problems)
-    return success("API token created successfully", shapes.created_token(issued)), 201
+    body = parsed_body()
+    issued = tokens.create(services(), principal(), body.fields, body.problems)
+    return success("API token created successfully", shapes.created_token(issued)), HTTPStatus.CREATED
 
 
 def revoke_token(id: int) -> Body:  # noqa: A002  # the contract's name

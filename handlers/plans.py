@@ -1,4 +1,4 @@
-"""/plans: what accounts can be on."""
+"""Operation of /plans."""
 
 from __future__ import annotations
 

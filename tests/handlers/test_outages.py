@@ -16,7 +16,7 @@ from sqlalchemy import update
 from domain import images, quota, uploads
 from domain.database import tables
 from domain.database.unit_of_work import Database
-from domain.errors import Unavailable
+from domain.errors import InvalidLink, Unavailable
 from domain.stores.local import LocalFiles
 from tests.handlers.conftest import make_person
 from uprez import wiring
@@ -193,7 +193,7 @@ def test_an_answer_stands_without_its_quota_and_the_log_says_so(
 
     assert reply.status == 404
     assert "X-RateLimit-Limit" not in reply.headers
-    assert f"{reply.headers['X-Request-Id']} goes without its quota" in caplog.text
+    assert f"quota_headers_unavailable request_id={reply.headers['X-Request-Id']}" in caplog.text
 
 
 def test_nobody_registers_or_logs_in_without_a_database(
@@ -276,6 +276,9 @@ class BrokenStore:
 
     def signed_url(self, _key: str, _filename: str, _expires_at: object) -> str:
         raise Unavailable
+
+    def open_signed(self, _signed: str, _now: object) -> None:
+        raise InvalidLink
 
 
 def test_an_upload_that_cannot_be_stored_costs_nothing(

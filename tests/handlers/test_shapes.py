@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.shapes import absolute, initials, size_for_people, time_text
+from handlers.shapes import absolute, human_size, initials, time_text
 
 UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 
@@ -39,12 +39,12 @@ UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
     ],
 )
 def test_a_size_is_said_in_the_largest_unit_that_fits(size: int, text: str) -> None:
-    assert size_for_people(size) == text
+    assert human_size(size) == text
 
 
 @given(st.integers(0, 2**50))
 def test_every_size_keeps_the_form_of_the_contract_and_is_near_the_truth(size: int) -> None:
-    text = size_for_people(size)
+    text = human_size(size)
 
     assert re.fullmatch(r"[0-9]+(\.[0-9]?[1-9])? (B|KB|MB|GB|TB)", text)
     number, unit = text.split(" ")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from handlers.transport.contract import load_contract
-from handlers.transport.threads import InlineReads, Threads, _at_once
+from handlers.transport.inline_reads import InlineReads
+from handlers.transport.threads import ThreadPool, _inline
 
 
 class SomethingToCome:
@@ -29,7 +30,7 @@ def scope_of(operation: str) -> dict[str, Any]:
     return {"type": "http", "extensions": {"connexion_routing": {"operation_id": operation_id}}}
 
 
-def answers(operation: str, app: Any, *, reads_at_once: bool = False) -> list[Any]:
+def answers(operation: str, app: Any, *, lookups_on_loop: bool = False) -> list[Any]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -38,13 +39,13 @@ def answers(operation: str, app: Any, *, reads_at_once: bool = False) -> list[An
     async def receive() -> Any:
         raise AssertionError("nobody asks for a body")
 
-    threads = Threads(1)
-    small = InlineReads(app(threads), load_contract(), reads_at_once=reads_at_once)
+    threads = ThreadPool(1)
+    small = InlineReads(app(threads), load_contract(), lookups_on_loop=lookups_on_loop)
     asyncio.run(small(scope_of(operation), receive, send))
     return sent
 
 
-def naming(threads: Threads) -> Any:
+def naming(threads: ThreadPool) -> Any:
     """Says on which threads it was, itself and what it had run for it."""
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -55,11 +56,11 @@ def naming(threads: Threads) -> Any:
     return app
 
 
-@pytest.mark.parametrize(("operation", "reads_at_once"), [("get_image", False), ("list_images", True)])
+@pytest.mark.parametrize(("operation", "lookups_on_loop"), [("get_image", False), ("list_images", True)])
 def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_from_the_loop(
-    operation: str, reads_at_once: bool
+    operation: str, lookups_on_loop: bool
 ) -> None:
-    (((here, there), answered),) = answers(operation, naming, reads_at_once=reads_at_once)
+    (((here, there), answered),) = answers(operation, naming, lookups_on_loop=lookups_on_loop)
 
     assert here == there
     assert here.startswith("handler")
@@ -68,51 +69,51 @@ def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_fro
 
 @pytest.mark.parametrize("operation", ["get_image", "download_image", "get_batch"])
 def test_one_thing_is_looked_up_where_the_loop_is_if_the_database_is_a_file(operation: str) -> None:
-    assert answers(operation, naming, reads_at_once=True) == [(("MainThread", "MainThread"), "MainThread")]
+    assert answers(operation, naming, lookups_on_loop=True) == [(("MainThread", "MainThread"), "MainThread")]
 
 
-@pytest.mark.parametrize("reads_at_once", [False, True])
+@pytest.mark.parametrize("lookups_on_loop", [False, True])
 @pytest.mark.parametrize("operation", ["upscale_image", "get_file"])
-def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str, reads_at_once: bool) -> None:
-    (((here, there), _),) = answers(operation, naming, reads_at_once=reads_at_once)
+def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str, lookups_on_loop: bool) -> None:
+    (((here, there), _),) = answers(operation, naming, lookups_on_loop=lookups_on_loop)
 
     assert here == "MainThread"
     assert there.startswith("handler")
 
 
-@pytest.mark.parametrize("reads_at_once", [False, True])
-def test_an_error_comes_out_as_it_went_in(reads_at_once: bool) -> None:
-    def failing(_threads: Threads) -> Any:
+@pytest.mark.parametrize("lookups_on_loop", [False, True])
+def test_an_error_comes_out_as_it_went_in(lookups_on_loop: bool) -> None:
+    def failing(_threads: ThreadPool) -> Any:
         async def app(*_: Any) -> None:
             raise LookupError("as it was")
 
         return app
 
     with pytest.raises(LookupError, match="as it was"):
-        answers("get_image", failing, reads_at_once=reads_at_once)
+        answers("get_image", failing, lookups_on_loop=lookups_on_loop)
 
 
-@pytest.mark.parametrize("reads_at_once", [False, True])
-def test_a_layer_that_waits_for_the_loop_after_all_is_found_out(reads_at_once: bool) -> None:
-    def waiting(_threads: Threads) -> Any:
+@pytest.mark.parametrize("lookups_on_loop", [False, True])
+def test_a_layer_that_waits_for_the_loop_after_all_is_found_out(lookups_on_loop: bool) -> None:
+    def waiting(_threads: ThreadPool) -> Any:
         async def app(*_: Any) -> None:
             await SomethingToCome()
 
         return app
 
     with pytest.raises(RuntimeError, match="waited for the event loop"):
-        answers("get_image", waiting, reads_at_once=reads_at_once)
+        answers("get_image", waiting, lookups_on_loop=lookups_on_loop)
 
 
-@pytest.mark.parametrize("reads_at_once", [False, True])
-def test_nothing_of_it_is_left_for_the_next_request(reads_at_once: bool) -> None:
+@pytest.mark.parametrize("lookups_on_loop", [False, True])
+def test_nothing_of_it_is_left_for_the_next_request(lookups_on_loop: bool) -> None:
     async def afterwards() -> bool:
         async def app(*_: Any) -> None:
             pass
 
-        small = InlineReads(app, load_contract(), reads_at_once=reads_at_once)
+        small = InlineReads(app, load_contract(), lookups_on_loop=lookups_on_loop)
         await small(scope_of("get_image"), app, app)
-        return _at_once.get()
+        return _inline.get()
 
     assert asyncio.run(afterwards()) is False
 
@@ -129,7 +130,7 @@ def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> N
             await asyncio.sleep(0)
 
     async def crowd() -> None:
-        small = InlineReads(app, load_contract(), reads_at_once=True)
+        small = InlineReads(app, load_contract(), lookups_on_loop=True)
         clock = asyncio.create_task(others())
         await asyncio.gather(
             *(small({**scope_of("get_image"), "number": number}, app, app) for number in range(50))
@@ -146,28 +147,28 @@ def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> N
 
 
 def test_what_no_answer_needs_keeps_neither_the_loop_nor_a_thread_waiting() -> None:
-    threads, done = Threads(1), Queue[str]()
+    threads, done = ThreadPool(1), Queue[str]()
 
     def work() -> None:
         done.put(threading.current_thread().name)
 
-    def aside() -> str:
-        threads.aside(work)
+    def run_in_background() -> str:
+        threads.run_in_background(work)
         return done.get(timeout=5)
 
     async def on_the_loop() -> str:
-        threads.aside(work)
+        threads.run_in_background(work)
         return await asyncio.to_thread(done.get, timeout=5)
 
     assert asyncio.run(on_the_loop()).startswith("handler")
-    assert aside() == "MainThread"
+    assert run_in_background() == "MainThread"
 
 
 def test_what_fails_aside_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
-    threads = Threads(1)
+    threads = ThreadPool(1)
 
     async def twice() -> str:
-        threads.aside(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+        threads.run_in_background(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
         return await threads.run(lambda: "still here")
 
     assert asyncio.run(twice()) == "still here"

@@ -9,8 +9,8 @@ import pytest
 
 from domain.errors import UprezError
 from handlers.transport.contract import METHOD
-from handlers.transport.threads import Threads
-from handlers.transport.wsgi_bridge import FlaskBridge
+from handlers.transport.threads import ThreadPool
+from handlers.transport.wsgi_bridge import WsgiBridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def exchange(app: Endless, incoming: list[Message | Exception], method: str = "G
         "headers": [],
         "extensions": {METHOD: method},
     }
-    asyncio.run(FlaskBridge(app, Threads(1))(scope, receive, send))
+    asyncio.run(WsgiBridge(app, ThreadPool(1))(scope, receive, send))
     return sent
 
 

@@ -1,0 +1,173 @@
+"""Multipart forms as a whole: boundaries, limits and text encoding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.handlers.conftest import Client, Person, Reply
+
+UPLOAD = "/api/images/upscale"
+
+
+def post_form(
+    client: Client, person: Person, body: bytes, media_type: str = "multipart/form-data; boundary=b"
+) -> Reply:
+    return client.post(UPLOAD, token=person.token, data=body, headers={"Content-Type": media_type})
+
+
+def text_part(name: str, value: bytes) -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + value + b"\r\n"
+
+
+def file_part(content: bytes, name: str = "image") -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x.png"\r\n\r\n'
+    return head.encode() + content + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        b"--b",
+        b"--b\r\n",
+        b"--b\r\n\r\n",
+        b"--c\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n--c--\r\n",
+        text_part("scale_factor", b"2"),
+        text_part("scale_factor", b"2") + b"--b",
+        text_part("scale_factor", b"2")[:-2],
+        text_part("scale_factor", b"2") + b"--b\r\nContent-Disp",
+        b"--b\r\nContent-Type: text/plain\r\n\r\n1\r\n--b--\r\n",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\n1\r\n--b--\r\n",
+        b"--b\r\nno colon here\r\n\r\n1\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="x"\r\n' + b"X: y\r\n" * 100 + b"\r\n1\r\n--b--\r\n",
+        text_part("scale_factor", b"x" * 1_100_000) + b"--b--\r\n",
+        text_part("scale_factor", b"\xff") + b"--b--\r\n",
+        b"\r\n" * 2000,
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_a_malformed_form_is_refused(client: Client, jane: Person, body: bytes) -> None:
+    reply = post_form(client, jane, body)
+
+    assert (reply.status, reply.message) == (400, "The request is malformed.")
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 20, 60])
+def test_a_form_that_was_cut_off_costs_nothing(client: Client, jane: Person, png: bytes, cut: int) -> None:
+    """Its last field would be missing without anybody noticing."""
+    body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
+
+    reply = post_form(client, jane, body[: -2 - cut])
+
+    assert reply.status == 400
+    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "x" * 5000,
+        "multipart/form-data; charset=utf-8",
+    ],
+)
+def test_a_form_without_a_usable_boundary_is_refused(
+    client: Client, jane: Person, png: bytes, media_type: str
+) -> None:
+    assert post_form(client, jane, file_part(png) + b"--b--\r\n", media_type).status == 400
+
+
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "utf-16",
+        "undefined",
+        "unicode_escape",
+        "raw_unicode_escape",
+        "idna",
+        "punycode",
+        "rot13",
+        "base64",
+        "utf-7",
+        "nonsense",
+    ],
+)
+def test_the_client_does_not_choose_how_names_are_decoded(
+    client: Client, jane: Person, png: bytes, charset: str
+) -> None:
+    body = (
+        file_part(png).replace(b"x.png", rb"\ud800+2AA-\xff.png")
+        + text_part("scale_factor", b"3")
+        + text_part(r"\ud800+2AA-", b"\\ud800")
+        + b"--b--\r\n"
+    )
+
+    reply = post_form(client, jane, body, f"multipart/form-data; charset={charset}; boundary=b")
+
+    assert list(reply.errors) == [r"\ud800+2AA-"]
+
+
+@pytest.mark.parametrize(("count", "status"), [(900, 422), (1500, 400)])
+def test_a_form_of_very_many_fields_is_refused(client: Client, jane: Person, count: int, status: int) -> None:
+    texts = b"".join(text_part(f"x{number}", b"1") for number in range(count)) + b"--b--\r\n"
+
+    assert post_form(client, jane, texts).status == status
+
+
+# They are kept in memory, as the texts of a JSON body are.
+@pytest.mark.parametrize(("size", "status"), [(6_000, 422), (7_000, 400)])
+def test_texts_of_a_form_are_bounded_together(client: Client, jane: Person, size: int, status: int) -> None:
+    texts = b"".join(text_part(f"x{number}", b"1" * size) for number in range(10)) + b"--b--\r\n"
+
+    assert post_form(client, jane, texts).status == status
+
+
+# Beyond the first few they are only counted; that there is one too many is said of the field all the same.
+@pytest.mark.parametrize(("count", "status"), [(32, 422), (33, 422), (1000, 422), (1001, 400)])
+def test_a_form_of_very_many_files_is_refused(client: Client, jane: Person, count: int, status: int) -> None:
+    files = b"".join(file_part(b"1") for number in range(count)) + b"--b--\r\n"
+
+    assert post_form(client, jane, files).status == status
+
+
+def test_a_form_of_nothing_lacks_the_image(client: Client, jane: Person) -> None:
+    assert post_form(client, jane, b"--b--\r\n").errors == {"image": ["The image field is required."]}
+
+
+def test_text_around_the_form_is_ignored(client: Client, jane: Person, png: bytes) -> None:
+    assert post_form(client, jane, file_part(png) + b"--b--\r\nand more").status == 202
+
+
+def test_a_form_is_read_in_whatever_pieces_it_comes(client: Client, jane: Person, png: bytes) -> None:
+    body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
+
+    reply = client.post(
+        UPLOAD,
+        token=jane.token,
+        data=iter([bytes([byte]) for byte in body]),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+
+    assert reply.data["scale_factor"] == 4
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "image/png",
+        "multipart/mixed; boundary=b",
+        "",
+        "multipart/form-data, multipart/form-data",
+    ],
+)
+def test_another_type_than_a_form_is_refused(
+    client: Client, jane: Person, png: bytes, media_type: str
+) -> None:
+    assert post_form(client, jane, file_part(png) + b"--b--\r\n", media_type).status == 415
