@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def register() -> tuple[Body, int]:
+    """Create an account and its first token, and send a verification mail."""
     body = parsed_body()
     account, token = accounts.register(
         services(), body.fields, _device_name(body), client_address(), body.problems
@@ -31,6 +32,7 @@ def register() -> tuple[Body, int]:
 
 
 def login() -> Body:
+    """Create a token."""
     body = _valid_body()
     email, password = body.fields["email"], body.fields["password"]
     account, token = accounts.log_in(services(), email, password, _device_name(body), client_address())
@@ -38,16 +40,19 @@ def login() -> Body:
 
 
 def logout() -> Body:
+    """Revoke the current token."""
     accounts.log_out(services(), principal())
     return success("Logout successful")
 
 
 def revoke_all_tokens() -> Body:
+    """Revoke all tokens of the account."""
     accounts.revoke_all(services(), principal().account)
     return success("All tokens revoked successfully")
 
 
 def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
+    """Verify the e-mail address of a signed link. Respond with a page to browsers, with JSON to others."""
     accounts.verify_email(services(), id, hash)
     if flask.request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return verified_page()
@@ -55,16 +60,19 @@ def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the con
 
 
 def resend_verification() -> Body:
+    """Request a verification mail. The response does not depend on the account."""
     accounts.request_verification(services(), _valid_body().fields["email"], client_address())
     return success("If the address waits to be verified, a mail with a new link is on its way.")
 
 
 def forgot_password() -> Body:
+    """Request a mail with a reset token. The response does not depend on the account."""
     password_reset.request(services(), _valid_body().fields["email"], client_address())
     return success("If the address has an account, a mail with a reset token is on its way.")
 
 
 def reset_password() -> Body:
+    """Set a new password and revoke all tokens."""
     body = parsed_body()
     password_reset.reset(services(), body.fields, body.problems)
     return success("Password reset successfully. All tokens are revoked.")

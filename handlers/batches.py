@@ -13,6 +13,7 @@ from handlers.transport.envelope import Body, success
 
 
 def create_batch() -> tuple[Body, int]:
+    """Create a batch of all uploaded images, or of none."""
     body = parsed_body()
     batch = batches.submit(
         services(),
@@ -28,6 +29,7 @@ def create_batch() -> tuple[Body, int]:
 
 
 def list_batches(page: int, per_page: int, status: str | None = None) -> Body:
+    """Respond with one page of the account's batches."""
     wanted = None if status is None else BatchStatus(status)
     listed = batches.list_page(services(), principal().account, wanted, page, per_page)
     shown = [shapes.batch(services(), origin(), batch) for batch in listed.batches]
@@ -36,10 +38,12 @@ def list_batches(page: int, per_page: int, status: str | None = None) -> Body:
 
 
 def get_batch(id: int) -> Body:  # noqa: A002  # the contract's name, as below
+    """Respond with one batch."""
     batch = batches.get(services(), principal().account, id)
     return success("Batch retrieved successfully", shapes.batch(services(), origin(), batch))
 
 
 def delete_batch(id: int) -> Body:  # noqa: A002
+    """Cancel a batch that is running, delete one that has ended."""
     deleted = batches.remove(services(), principal().account, id)
     return success("Batch deleted successfully" if deleted else "Batch cancelled successfully")

@@ -19,6 +19,7 @@ _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII)
 
 
 def get_file(key: str) -> flask.Response:
+    """Respond with the file of a signed link, whole or in part."""
     if flask.request.query_string:
         raise InvalidLink
     # The contract has no If-Match; werkzeug would respond with 412 and the whole file.
@@ -50,4 +51,5 @@ def _attachment(signed: SignedFile) -> flask.Response:
 
 
 def get_profile_photo(initials: str) -> flask.Response:
+    """Respond with an SVG image of the initials."""
     return initials_image(initials)

@@ -13,6 +13,7 @@ from handlers.transport.envelope import Body, success
 
 
 def upscale_image() -> tuple[Body, int]:
+    """Create an image and queue it."""
     upload = next(iter(uploads("image")), None)
     image = images.submit(services(), principal().account, upload, upscale_options(), parsed_body().problems)
     return success(
@@ -21,6 +22,7 @@ def upscale_image() -> tuple[Body, int]:
 
 
 def list_images(page: int, per_page: int, status: str | None = None) -> Body:
+    """Respond with one page of the account's images."""
     wanted = None if status is None else Status(status)
     listed = images.list_page(services(), principal().account, wanted, page, per_page)
     shown = [shapes.full_image(services(), origin(), image) for image in listed.images]
@@ -29,16 +31,19 @@ def list_images(page: int, per_page: int, status: str | None = None) -> Body:
 
 
 def get_image(id: int) -> Body:  # noqa: A002  # the contract's name, as below
+    """Respond with one image."""
     image = images.get(services(), principal().account, id)
     return success("Image retrieved successfully", shapes.full_image(services(), origin(), image))
 
 
 def download_image(id: int) -> Body:  # noqa: A002
+    """Respond with a signed link to the result."""
     url, filename = images.download(services(), principal().account, id)
     data = {"download_url": shapes.absolute(origin(), url), "filename": filename}
     return success("Download URL generated successfully", data)
 
 
 def delete_image(id: int) -> Body:  # noqa: A002
+    """Delete an image and its files."""
     images.delete(services(), principal().account, id)
     return success("Image deleted successfully")

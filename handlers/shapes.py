@@ -104,6 +104,7 @@ def batch(services: Services, origin: str, whole: WholeBatch) -> dict[str, Any]:
 
 
 def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
+    """Return an account with its plan."""
     return {
         "id": account.id,
         "name": account.name,
@@ -119,6 +120,7 @@ def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
 
 
 def token(token: Token) -> dict[str, Any]:
+    """Return a token without its plain text."""
     return {
         "id": token.id,
         "name": token.name,
@@ -140,6 +142,7 @@ def created_token(issued: Issued) -> dict[str, Any]:
 
 
 def usage(used: Usage, plan: Plan) -> dict[str, Any]:
+    """Return the usage of this month."""
     return {
         "plan": plan.slug,
         "image_uploads": {
@@ -155,6 +158,7 @@ def usage(used: Usage, plan: Plan) -> dict[str, Any]:
 
 
 def plan(plan: Plan) -> dict[str, Any]:
+    """Return a plan as it is offered."""
     return {
         "id": plan.id,
         "name": plan.name,
@@ -166,6 +170,7 @@ def plan(plan: Plan) -> dict[str, Any]:
 
 
 def subscription(subscription: Subscription, now: datetime) -> dict[str, Any]:
+    """Return a subscription with its state at ``now``."""
     status = subscription.at(now)
     return {
         "id": subscription.id,

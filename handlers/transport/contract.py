@@ -59,6 +59,7 @@ class Contract:
         return []
 
     def body_rules(self, operation_id: str) -> BodyRules:
+        """Return the body rules of an operation."""
         return self._body_rules[operation_id]
 
     def is_small_read(self, operation_id: str) -> bool:

@@ -8,7 +8,7 @@ from handlers.app import MIDDLEWARE, create_app
 from handlers.transport.cors import CrossOrigin
 from handlers.transport.proxies import TrustedProxies
 from handlers.transport.views import OperationsApp
-from tests.handlers.conftest import InProcess
+from tests.handlers.conftest import InProcessClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def layers(app: Any) -> Iterator[type]:
 
 def running_layers(server: Server, **options: Any) -> list[type]:
     app: Any = create_app(server.services, threads=1, body_timeout_seconds=1, **options)
-    InProcess(app, server.checker).ask(
+    InProcessClient(app, server.checker).request(
         "GET", "/health/live"
     )  # Connexion builds the stack for the first request
     return list(layers(app.app))

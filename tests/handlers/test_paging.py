@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import flask
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis import with_size
 
 from handlers.paging import paged
 from handlers.request import SERVICES
@@ -44,15 +44,15 @@ def query_of(link: str) -> dict[str, str]:
     ("total", "per_page", "last"),
     [(0, 15, 1), (1, 15, 1), (15, 15, 1), (16, 15, 2), (30, 15, 2), (31, 15, 3), (5, 1, 5)],
 )
-def test_the_last_page_is_the_last_that_has_something(total: int, per_page: int, last: int) -> None:
+def test_last_page_is_the_last_with_items(total: int, per_page: int, last: int) -> None:
     body = page_of(total, 1, per_page)
 
     assert body["meta"]["last_page"] == last
     assert query_of(body["links"]["last"])["page"] == str(last)
 
 
-@given(st.integers(0, 500), st.integers(1, 100), st.integers(1, 600))
-def test_links_lead_to_pages_that_exist(total: int, per_page: int, page: int) -> None:
+@with_size(st.integers(0, 500), st.integers(1, 100), st.integers(1, 600))
+def test_links_lead_to_existing_pages(total: int, per_page: int, page: int) -> None:
     body = page_of(total, page, per_page, f"per_page={per_page}")
     last, links = body["meta"]["last_page"], body["links"]
 
@@ -64,9 +64,9 @@ def test_links_lead_to_pages_that_exist(total: int, per_page: int, page: int) ->
         assert query_of(links["next"])["page"] == str(page + 1)
 
 
-def test_links_keep_what_the_caller_said_and_nothing_else() -> None:
-    said = page_of(9, 2, 3, "per_page=3&page=2&x=1&status=failed", {"status": "failed"})["links"]["next"]
-    unsaid = page_of(40, 2, 15, "page=2")["links"]["next"]
+def test_links_keep_only_filters_and_sent_page_size() -> None:
+    with_size = page_of(9, 2, 3, "per_page=3&page=2&x=1&status=failed", {"status": "failed"})["links"]["next"]
+    without_size = page_of(40, 2, 15, "page=2")["links"]["next"]
 
-    assert query_of(said) == {"per_page": "3", "status": "failed", "page": "3"}
-    assert unsaid == "https://api.example/api/images?page=3"
+    assert query_of(with_size) == {"per_page": "3", "status": "failed", "page": "3"}
+    assert without_size == "https://api.example/api/images?page=3"

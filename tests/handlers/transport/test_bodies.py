@@ -9,20 +9,20 @@ import pytest
 
 if TYPE_CHECKING:
     from gradients import MakeGradient
-    from tests.handlers.conftest import Client, Person, Reply
+    from tests.handlers.conftest import Client, Response, User
 
 UPLOAD = "/api/images/upscale"
 LOGIN = b'{"email": "jane@example.com", "password": "x"}'
 
 
-def post_json(client: Client, body: bytes, media_type: str = "application/json") -> Reply:
+def post_json(client: Client, body: bytes, media_type: str = "application/json") -> Response:
     return client.post("/api/auth/login", data=body, headers={"Content-Type": media_type})
 
 
 def post_form(
-    client: Client, person: Person, body: bytes, media_type: str = "multipart/form-data; boundary=b"
-) -> Reply:
-    return client.post(UPLOAD, token=person.token, data=body, headers={"Content-Type": media_type})
+    client: Client, user: User, body: bytes, media_type: str = "multipart/form-data; boundary=b"
+) -> Response:
+    return client.post(UPLOAD, token=user.token, data=body, headers={"Content-Type": media_type})
 
 
 def text_part(name: str, value: bytes) -> bytes:
@@ -71,13 +71,13 @@ def file_part(content: bytes, name: str = "image") -> bytes:
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_malformed_json_is_refused(client: Client, body: bytes) -> None:
-    reply = post_json(client, body)
+def test_malformed_json_returns_400(client: Client, body: bytes) -> None:
+    response = post_json(client, body)
 
-    assert (reply.status, reply.message) == (400, "The request is malformed.")
+    assert (response.status, response.message) == (400, "The request is malformed.")
 
 
-def test_json_at_the_edge_of_what_is_allowed_is_read(client: Client) -> None:
+def test_json_within_the_limits_is_parsed(client: Client) -> None:
     wide = json.dumps({"email": "x", "password": "x" * 64_000}).encode()
     deep = b'{"x": ' + b"[" * 50 + b"]" * 50 + b"}"
 
@@ -88,12 +88,12 @@ def test_json_at_the_edge_of_what_is_allowed_is_read(client: Client) -> None:
     assert list(post_json(client, b'{"email": ' + b"9" * 4000 + b', "password": "x"}').errors) == ["email"]
 
 
-def test_names_that_no_field_has_come_back_as_they_were_sent(client: Client) -> None:
+def test_unknown_field_names_are_returned_unchanged(client: Client) -> None:
     names = ["🙂", "a b", '"', "\\", "__proto__", "{label}", "<b>", "\x7f", "x" * 1000]
 
-    reply = client.post("/api/auth/login", json={"email": "x", "password": "x", **dict.fromkeys(names, 1)})
+    response = client.post("/api/auth/login", json={"email": "x", "password": "x", **dict.fromkeys(names, 1)})
 
-    assert sorted(reply.errors) == sorted(names)
+    assert sorted(response.errors) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_names_that_no_field_has_come_back_as_they_were_sent(client: Client) -> 
         "application/json;charset=x",
     ],
 )
-def test_json_is_known_by_its_type_alone(client: Client, media_type: str) -> None:
+def test_json_media_type_is_accepted_in_any_spelling(client: Client, media_type: str) -> None:
     assert post_json(client, LOGIN, media_type).status == 401
 
 
@@ -124,14 +124,14 @@ def test_json_is_known_by_its_type_alone(client: Client, media_type: str) -> Non
         "\xff",
     ],
 )
-def test_another_type_than_json_is_refused(client: Client, media_type: str) -> None:
-    reply = post_json(client, LOGIN, media_type)
+def test_other_media_type_than_json_returns_415(client: Client, media_type: str) -> None:
+    response = post_json(client, LOGIN, media_type)
 
-    assert (reply.status, reply.message) == (415, "Unsupported media type.")
+    assert (response.status, response.message) == (415, "Unsupported media type.")
 
 
 @pytest.mark.parametrize("path", ["/api/auth/login", "/api/auth/register"])
-def test_a_body_without_a_type_is_refused(client: Client, path: str) -> None:
+def test_body_without_media_type_returns_415(client: Client, path: str) -> None:
     assert client.post(path, data=LOGIN, headers={"Content-Type": None}).status == 415
     assert client.post(path, headers={"Content-Length": "0"}).status == 415
 
@@ -139,9 +139,9 @@ def test_a_body_without_a_type_is_refused(client: Client, path: str) -> None:
 # --- fields of a form
 
 
-def wrong(client: Client, person: Person, png: bytes, parts: list[tuple[str, Any]]) -> dict[str, list[str]]:
+def wrong(client: Client, user: User, png: bytes, parts: list[tuple[str, Any]]) -> dict[str, list[str]]:
     image = ("image", ("x.png", png))
-    return client.form(person.token, [image, *((name, (None, value)) for name, value in parts)]).errors
+    return client.form(user.token, [image, *((name, (None, value)) for name, value in parts)]).errors
 
 
 @pytest.mark.parametrize(
@@ -172,21 +172,23 @@ def wrong(client: Client, person: Person, png: bytes, parts: list[tuple[str, Any
     ],
 )
 @pytest.mark.parametrize("field", ["scale_factor", "target_width", "target_height"])
-def test_a_number_is_plain_digits(client: Client, jane: Person, png: bytes, field: str, value: str) -> None:
+def test_integer_must_be_plain_digits(client: Client, jane: User, png: bytes, field: str, value: str) -> None:
     label = field.replace("_", " ")
 
     assert wrong(client, jane, png, [(field, value)]) == {field: [f"The {label} must be an integer."]}
 
 
 @pytest.mark.parametrize("value", ["0", "1", "5", "-1", "-2", str(2**31), str(2**63), str(-(2**63))])
-def test_a_factor_is_between_two_and_four(client: Client, jane: Person, png: bytes, value: str) -> None:
+def test_scale_factor_must_be_between_two_and_four(
+    client: Client, jane: User, png: bytes, value: str
+) -> None:
     errors = wrong(client, jane, png, [("scale_factor", value)])
 
     assert errors == {"scale_factor": ["The scale factor must be between 2 and 4."]}
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "16385", str(2**63)])
-def test_a_target_is_between_its_bounds(client: Client, jane: Person, png: bytes, value: str) -> None:
+def test_target_must_be_within_its_bounds(client: Client, jane: User, png: bytes, value: str) -> None:
     errors = wrong(client, jane, png, [("target_width", value), ("target_height", value)])
 
     assert errors == {
@@ -195,9 +197,7 @@ def test_a_target_is_between_its_bounds(client: Client, jane: Person, png: bytes
     }
 
 
-def test_a_target_is_larger_than_the_original_and_within_the_plans_scale(
-    client: Client, jane: Person, png: bytes
-) -> None:
+def test_target_must_exceed_the_original_within_plan_scale(client: Client, jane: User, png: bytes) -> None:
     """Of a picture of 8 × 6."""
     assert wrong(client, jane, png, [("target_width", "8"), ("target_height", "25")]) == {
         "target_width": ["The target width must be larger than the original (8 pixels)."],
@@ -207,7 +207,7 @@ def test_a_target_is_larger_than_the_original_and_within_the_plans_scale(
     }
 
 
-def test_a_factor_and_a_target_exclude_each_other(client: Client, jane: Person, png: bytes) -> None:
+def test_scale_factor_and_target_exclude_each_other(client: Client, jane: User, png: bytes) -> None:
     expected = {"scale_factor": ["The scale factor cannot be used with target_width or target_height."]}
 
     assert wrong(client, jane, png, [("scale_factor", "2"), ("target_width", "16")]) == expected
@@ -217,8 +217,8 @@ def test_a_factor_and_a_target_exclude_each_other(client: Client, jane: Person, 
     )
 
 
-def test_a_result_over_the_caps_is_an_error_on_what_asked_for_it(
-    client: Client, jane: Person, gradient: MakeGradient
+def test_oversized_result_is_an_error_on_its_option(
+    client: Client, jane: User, gradient: MakeGradient
 ) -> None:
     long = gradient("PNG", 8200, 1)
     for parts, field in (
@@ -231,8 +231,8 @@ def test_a_result_over_the_caps_is_an_error_on_what_asked_for_it(
         }
 
 
-def test_a_wrong_field_is_not_blamed_for_what_the_default_would_do(
-    client: Client, jane: Person, gradient: MakeGradient
+def test_invalid_field_is_not_reported_as_its_default(
+    client: Client, jane: User, gradient: MakeGradient
 ) -> None:
     long = gradient("PNG", 8200, 1)
 
@@ -244,8 +244,8 @@ def test_a_wrong_field_is_not_blamed_for_what_the_default_would_do(
     }
 
 
-def test_everything_that_is_wrong_with_a_form_is_named_at_once(client: Client, jane: Person) -> None:
-    reply = client.upload(
+def test_all_problems_of_a_form_are_returned_at_once(client: Client, jane: User) -> None:
+    response = client.upload(
         jane.token,
         b"no picture",
         fields=[
@@ -257,19 +257,19 @@ def test_everything_that_is_wrong_with_a_form_is_named_at_once(client: Client, j
         ],
     )
 
-    assert reply.errors == {
+    assert response.errors == {
         "scale_factor": ["The scale factor must be between 2 and 4."],
         "target_width": ["The target width must be an integer."],
         "user_id": ["The user id field is not known."],
         "scale_facter": ["The scale facter field is not known."],
         "image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."],
     }
-    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+    assert response.headers["X-RateLimit-Remaining"] == "1000"
 
 
 @pytest.mark.parametrize("field", ["scale_factor", "target_width"])
-def test_a_field_given_twice_is_refused_even_with_the_same_value(
-    client: Client, jane: Person, png: bytes, field: str
+def test_repeated_field_is_rejected_even_with_equal_values(
+    client: Client, jane: User, png: bytes, field: str
 ) -> None:
     sentence = f"The {field.replace('_', ' ')} field must be given only once."
 
@@ -277,39 +277,39 @@ def test_a_field_given_twice_is_refused_even_with_the_same_value(
     assert wrong(client, jane, png, [(field, "3"), (field, "4"), (field, "4")])[field][0] == sentence
 
 
-def test_two_images_are_one_too_many(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.form(jane.token, [("image", ("a.png", png)), ("image", ("b.png", png))])
+def test_two_images_are_rejected(client: Client, jane: User, png: bytes) -> None:
+    response = client.form(jane.token, [("image", ("a.png", png)), ("image", ("b.png", png))])
 
-    assert reply.errors == {"image": ["The image field must be given only once."]}
+    assert response.errors == {"image": ["The image field must be given only once."]}
 
 
-def test_text_where_the_image_belongs_is_refused(client: Client, jane: Person, png: bytes) -> None:
+def test_text_instead_of_the_image_is_rejected(client: Client, jane: User, png: bytes) -> None:
     assert client.form(jane.token, [("image", (None, "hello"))]).errors == {
         "image": ["The image must be a file."]
     }
     assert client.form(jane.token, [("image", (None, png))]).status == 400  # text has to be in UTF-8
 
 
-def test_an_image_beside_its_text_is_refused(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.form(jane.token, [("image", (None, "hello")), ("image", ("a.png", png))])
+def test_text_in_addition_to_the_image_is_rejected(client: Client, jane: User, png: bytes) -> None:
+    response = client.form(jane.token, [("image", (None, "hello")), ("image", ("a.png", png))])
 
-    assert reply.errors == {"image": ["The image field must be given only once."]}
-
-
-def test_a_file_where_text_belongs_is_refused(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.form(jane.token, [("image", ("a.png", png)), ("scale_factor", ("a.txt", "2"))])
-
-    assert reply.errors["scale_factor"][0] == "The scale factor must be text, not a file."
+    assert response.errors == {"image": ["The image field must be given only once."]}
 
 
-def test_an_unknown_file_is_refused(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.form(jane.token, [("image", ("a.png", png)), ("images[]", ("b.png", png))])
+def test_file_instead_of_text_is_rejected(client: Client, jane: User, png: bytes) -> None:
+    response = client.form(jane.token, [("image", ("a.png", png)), ("scale_factor", ("a.txt", "2"))])
 
-    assert reply.errors == {"images[]": ["The images[] field is not known."]}
+    assert response.errors["scale_factor"][0] == "The scale factor must be text, not a file."
 
 
-def test_an_empty_value_counts_as_not_sent(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.form(
+def test_unknown_file_field_is_rejected(client: Client, jane: User, png: bytes) -> None:
+    response = client.form(jane.token, [("image", ("a.png", png)), ("images[]", ("b.png", png))])
+
+    assert response.errors == {"images[]": ["The images[] field is not known."]}
+
+
+def test_empty_value_counts_as_missing(client: Client, jane: User, png: bytes) -> None:
+    response = client.form(
         jane.token,
         [
             ("image", ("a.png", png)),
@@ -320,16 +320,16 @@ def test_an_empty_value_counts_as_not_sent(client: Client, jane: Person, png: by
         ],
     )
 
-    assert reply.data["scale_factor"] == 3
+    assert response.data["scale_factor"] == 3
 
 
-def test_a_file_field_left_empty_in_a_browser_is_a_missing_image(client: Client, jane: Person) -> None:
+def test_empty_browser_file_field_is_a_missing_image(client: Client, jane: User) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--b--\r\n'
 
     assert post_form(client, jane, body).errors == {"image": ["The image field is required."]}
 
 
-def test_an_empty_file_is_no_picture(client: Client, jane: Person) -> None:
+def test_empty_file_is_no_image(client: Client, jane: User) -> None:
     assert client.upload(jane.token, b"").errors == {
         "image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."]
     }

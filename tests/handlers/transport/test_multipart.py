@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, Person, Reply
+    from tests.handlers.conftest import Client, Response, User
 
 UPLOAD = "/api/images/upscale"
 
 
 def post_form(
-    client: Client, person: Person, body: bytes, media_type: str = "multipart/form-data; boundary=b"
-) -> Reply:
-    return client.post(UPLOAD, token=person.token, data=body, headers={"Content-Type": media_type})
+    client: Client, user: User, body: bytes, media_type: str = "multipart/form-data; boundary=b"
+) -> Response:
+    return client.post(UPLOAD, token=user.token, data=body, headers={"Content-Type": media_type})
 
 
 def text_part(name: str, value: bytes) -> bytes:
@@ -50,21 +50,21 @@ def file_part(content: bytes, name: str = "image") -> bytes:
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_a_malformed_form_is_refused(client: Client, jane: Person, body: bytes) -> None:
-    reply = post_form(client, jane, body)
+def test_malformed_form_returns_400(client: Client, jane: User, body: bytes) -> None:
+    response = post_form(client, jane, body)
 
-    assert (reply.status, reply.message) == (400, "The request is malformed.")
+    assert (response.status, response.message) == (400, "The request is malformed.")
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 20, 60])
-def test_a_form_that_was_cut_off_costs_nothing(client: Client, jane: Person, png: bytes, cut: int) -> None:
+def test_truncated_form_uses_no_quota(client: Client, jane: User, png: bytes, cut: int) -> None:
     """Its last field would be missing without anybody noticing."""
     body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
 
-    reply = post_form(client, jane, body[: -2 - cut])
+    response = post_form(client, jane, body[: -2 - cut])
 
-    assert reply.status == 400
-    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+    assert response.status == 400
+    assert response.headers["X-RateLimit-Remaining"] == "1000"
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_a_form_that_was_cut_off_costs_nothing(client: Client, jane: Person, png
         "multipart/form-data; charset=utf-8",
     ],
 )
-def test_a_form_without_a_usable_boundary_is_refused(
-    client: Client, jane: Person, png: bytes, media_type: str
+def test_form_without_usable_boundary_returns_400(
+    client: Client, jane: User, png: bytes, media_type: str
 ) -> None:
     assert post_form(client, jane, file_part(png) + b"--b--\r\n", media_type).status == 400
 
@@ -97,9 +97,7 @@ def test_a_form_without_a_usable_boundary_is_refused(
         "nonsense",
     ],
 )
-def test_the_client_does_not_choose_how_names_are_decoded(
-    client: Client, jane: Person, png: bytes, charset: str
-) -> None:
+def test_charset_of_the_client_is_ignored(client: Client, jane: User, png: bytes, charset: str) -> None:
     body = (
         file_part(png).replace(b"x.png", rb"\ud800+2AA-\xff.png")
         + text_part("scale_factor", b"3")
@@ -107,13 +105,13 @@ def test_the_client_does_not_choose_how_names_are_decoded(
         + b"--b--\r\n"
     )
 
-    reply = post_form(client, jane, body, f"multipart/form-data; charset={charset}; boundary=b")
+    response = post_form(client, jane, body, f"multipart/form-data; charset={charset}; boundary=b")
 
-    assert list(reply.errors) == [r"\ud800+2AA-"]
+    assert list(response.errors) == [r"\ud800+2AA-"]
 
 
 @pytest.mark.parametrize(("count", "status"), [(900, 422), (1500, 400)])
-def test_a_form_of_very_many_fields_is_refused(client: Client, jane: Person, count: int, status: int) -> None:
+def test_form_with_too_many_fields_returns_400(client: Client, jane: User, count: int, status: int) -> None:
     texts = b"".join(text_part(f"x{number}", b"1") for number in range(count)) + b"--b--\r\n"
 
     assert post_form(client, jane, texts).status == status
@@ -121,7 +119,7 @@ def test_a_form_of_very_many_fields_is_refused(client: Client, jane: Person, cou
 
 # They are kept in memory, as the texts of a JSON body are.
 @pytest.mark.parametrize(("size", "status"), [(6_000, 422), (7_000, 400)])
-def test_texts_of_a_form_are_bounded_together(client: Client, jane: Person, size: int, status: int) -> None:
+def test_text_fields_have_a_common_size_limit(client: Client, jane: User, size: int, status: int) -> None:
     texts = b"".join(text_part(f"x{number}", b"1" * size) for number in range(10)) + b"--b--\r\n"
 
     assert post_form(client, jane, texts).status == status
@@ -129,31 +127,31 @@ def test_texts_of_a_form_are_bounded_together(client: Client, jane: Person, size
 
 # Beyond the first few they are only counted; that there is one too many is said of the field all the same.
 @pytest.mark.parametrize(("count", "status"), [(32, 422), (33, 422), (1000, 422), (1001, 400)])
-def test_a_form_of_very_many_files_is_refused(client: Client, jane: Person, count: int, status: int) -> None:
+def test_form_with_too_many_files_returns_400(client: Client, jane: User, count: int, status: int) -> None:
     files = b"".join(file_part(b"1") for number in range(count)) + b"--b--\r\n"
 
     assert post_form(client, jane, files).status == status
 
 
-def test_a_form_of_nothing_lacks_the_image(client: Client, jane: Person) -> None:
+def test_empty_form_lacks_the_image(client: Client, jane: User) -> None:
     assert post_form(client, jane, b"--b--\r\n").errors == {"image": ["The image field is required."]}
 
 
-def test_text_around_the_form_is_ignored(client: Client, jane: Person, png: bytes) -> None:
+def test_text_after_the_form_is_ignored(client: Client, jane: User, png: bytes) -> None:
     assert post_form(client, jane, file_part(png) + b"--b--\r\nand more").status == 202
 
 
-def test_a_form_is_read_in_whatever_pieces_it_comes(client: Client, jane: Person, png: bytes) -> None:
+def test_form_is_parsed_from_single_bytes(client: Client, jane: User, png: bytes) -> None:
     body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
 
-    reply = client.post(
+    response = client.post(
         UPLOAD,
         token=jane.token,
         data=iter([bytes([byte]) for byte in body]),
         headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
 
-    assert reply.data["scale_factor"] == 4
+    assert response.data["scale_factor"] == 4
 
 
 @pytest.mark.parametrize(
@@ -167,7 +165,7 @@ def test_a_form_is_read_in_whatever_pieces_it_comes(client: Client, jane: Person
         "multipart/form-data, multipart/form-data",
     ],
 )
-def test_another_type_than_a_form_is_refused(
-    client: Client, jane: Person, png: bytes, media_type: str
+def test_other_media_type_than_a_form_returns_415(
+    client: Client, jane: User, png: bytes, media_type: str
 ) -> None:
     assert post_form(client, jane, file_part(png) + b"--b--\r\n", media_type).status == 415

@@ -54,19 +54,19 @@ def counted(valkey: str) -> Iterator[Callable[[], set[str]]]:
         ("<script>", LOOPBACK),
     ],
 )
-def test_the_client_is_the_right_most_address_that_is_no_proxys(
+def test_client_is_the_right_most_untrusted_address(
     proxied: Any, counted: Callable[[], set[str]], forwarded: str, client: str
 ) -> None:
     with proxied.client() as http:
-        reply = http.get("/api/plans", headers={"X-Forwarded-For": forwarded.encode()})
+        response = http.get("/api/plans", headers={"X-Forwarded-For": forwarded.encode()})
 
-    assert reply.status == 200
+    assert response.status == 200
     assert counted() == {client}
 
 
 def test_several_header_lines_are_one_list(proxied: Any, counted: Callable[[], set[str]]) -> None:
-    with proxied.connect() as wire:
-        wire.ask(
+    with proxied.connect() as connection:
+        connection.request(
             "GET /api/plans HTTP/1.1\n"
             "Host: example.com\n"
             "X-Forwarded-For: 203.0.113.7\n"
@@ -77,7 +77,7 @@ def test_several_header_lines_are_one_list(proxied: Any, counted: Callable[[], s
     assert counted() == {"203.0.113.8"}
 
 
-def test_failed_logins_are_those_of_the_client(proxied: Any, valkey: str) -> None:
+def test_failed_logins_are_counted_by_client_address(proxied: Any, valkey: str) -> None:
     login = {"email": "nobody@example.com", "password": "Wrong-Horse-1"}
 
     def statuses(address: str, times: int) -> list[int]:
@@ -92,7 +92,7 @@ def test_failed_logins_are_those_of_the_client(proxied: Any, valkey: str) -> Non
 @pytest.mark.parametrize(
     ("scheme", "links"), [("https", "https"), ("http", "http"), ("gopher", "http"), ("https,http", "http")]
 )
-def test_links_have_the_scheme_that_the_client_used(
+def test_links_have_the_forwarded_scheme(
     proxied: Any, make_owner: Callable[..., Any], scheme: str, links: str
 ) -> None:
     email = f"{scheme.replace(',', '-')}@example.com"
@@ -104,9 +104,7 @@ def test_links_have_the_scheme_that_the_client_used(
     assert user["profile_photo_url"].startswith(f"{links}://pictures.example.com/")
 
 
-def test_another_host_than_the_request_names_is_believed_from_nobody(
-    proxied: Any, make_owner: Callable[..., Any]
-) -> None:
+def test_forwarded_host_is_always_ignored(proxied: Any, make_owner: Callable[..., Any]) -> None:
     token = make_owner(proxied.services, email="host@example.com").token
     headers = {"Host": "pictures.example.com", "X-Forwarded-Host": "evil.example"}
     with proxied.client() as http:
@@ -117,7 +115,7 @@ def test_another_host_than_the_request_names_is_believed_from_nobody(
 
 # Whoever is no proxy of ours could take a new address for each request, or another one's.
 @pytest.mark.parametrize("trusted", [None, "10.0.0.0/8, 192.0.2.1"])
-def test_from_anybody_else_the_headers_are_not_believed(
+def test_headers_of_untrusted_peers_are_ignored(
     start_server: Callable[..., Any],
     make_owner: Callable[..., Any],
     valkey: str,

@@ -15,7 +15,7 @@ from handlers.transport.inline_reads import InlineReads
 from handlers.transport.threads import ThreadPool, _inline
 
 
-class SomethingToCome:
+class NeverReady:
     def __await__(self) -> Any:
         yield self
 
@@ -30,7 +30,7 @@ def scope_of(operation: str) -> dict[str, Any]:
     return {"type": "http", "extensions": {"connexion_routing": {"operation_id": operation_id}}}
 
 
-def answers(operation: str, app: Any, *, lookups_on_loop: bool = False) -> list[Any]:
+def run_request(operation: str, app: Any, *, lookups_on_loop: bool = False) -> list[Any]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -45,7 +45,7 @@ def answers(operation: str, app: Any, *, lookups_on_loop: bool = False) -> list[
     return sent
 
 
-def naming(threads: ThreadPool) -> Any:
+def thread_names(threads: ThreadPool) -> Any:
     """Says on which threads it was, itself and what it had run for it."""
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -57,10 +57,8 @@ def naming(threads: ThreadPool) -> Any:
 
 
 @pytest.mark.parametrize(("operation", "lookups_on_loop"), [("get_image", False), ("list_images", True)])
-def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_from_the_loop(
-    operation: str, lookups_on_loop: bool
-) -> None:
-    (((here, there), answered),) = answers(operation, naming, lookups_on_loop=lookups_on_loop)
+def test_small_read_runs_on_one_thread(operation: str, lookups_on_loop: bool) -> None:
+    (((here, there), answered),) = run_request(operation, thread_names, lookups_on_loop=lookups_on_loop)
 
     assert here == there
     assert here.startswith("handler")
@@ -68,21 +66,23 @@ def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_fro
 
 
 @pytest.mark.parametrize("operation", ["get_image", "download_image", "get_batch"])
-def test_one_thing_is_looked_up_where_the_loop_is_if_the_database_is_a_file(operation: str) -> None:
-    assert answers(operation, naming, lookups_on_loop=True) == [(("MainThread", "MainThread"), "MainThread")]
+def test_lookup_runs_on_the_loop_with_a_file_database(operation: str) -> None:
+    assert run_request(operation, thread_names, lookups_on_loop=True) == [
+        (("MainThread", "MainThread"), "MainThread")
+    ]
 
 
 @pytest.mark.parametrize("lookups_on_loop", [False, True])
 @pytest.mark.parametrize("operation", ["upscale_image", "get_file"])
-def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str, lookups_on_loop: bool) -> None:
-    (((here, there), _),) = answers(operation, naming, lookups_on_loop=lookups_on_loop)
+def test_other_operations_stay_on_the_loop(operation: str, lookups_on_loop: bool) -> None:
+    (((here, there), _),) = run_request(operation, thread_names, lookups_on_loop=lookups_on_loop)
 
     assert here == "MainThread"
     assert there.startswith("handler")
 
 
 @pytest.mark.parametrize("lookups_on_loop", [False, True])
-def test_an_error_comes_out_as_it_went_in(lookups_on_loop: bool) -> None:
+def test_exception_is_raised_unchanged(lookups_on_loop: bool) -> None:
     def failing(_threads: ThreadPool) -> Any:
         async def app(*_: Any) -> None:
             raise LookupError("as it was")
@@ -90,23 +90,23 @@ def test_an_error_comes_out_as_it_went_in(lookups_on_loop: bool) -> None:
         return app
 
     with pytest.raises(LookupError, match="as it was"):
-        answers("get_image", failing, lookups_on_loop=lookups_on_loop)
+        run_request("get_image", failing, lookups_on_loop=lookups_on_loop)
 
 
 @pytest.mark.parametrize("lookups_on_loop", [False, True])
-def test_a_layer_that_waits_for_the_loop_after_all_is_found_out(lookups_on_loop: bool) -> None:
+def test_waiting_for_the_loop_raises_runtime_error(lookups_on_loop: bool) -> None:
     def waiting(_threads: ThreadPool) -> Any:
         async def app(*_: Any) -> None:
-            await SomethingToCome()
+            await NeverReady()
 
         return app
 
     with pytest.raises(RuntimeError, match="waited for the event loop"):
-        answers("get_image", waiting, lookups_on_loop=lookups_on_loop)
+        run_request("get_image", waiting, lookups_on_loop=lookups_on_loop)
 
 
 @pytest.mark.parametrize("lookups_on_loop", [False, True])
-def test_nothing_of_it_is_left_for_the_next_request(lookups_on_loop: bool) -> None:
+def test_inline_mode_ends_with_the_request(lookups_on_loop: bool) -> None:
     async def afterwards() -> bool:
         async def app(*_: Any) -> None:
             pass
@@ -118,7 +118,7 @@ def test_nothing_of_it_is_left_for_the_next_request(lookups_on_loop: bool) -> No
     assert asyncio.run(afterwards()) is False
 
 
-def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> None:
+def test_lookups_keep_their_order_and_let_the_loop_run() -> None:
     order: list[int | str] = []
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
@@ -129,7 +129,7 @@ def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> N
             order.append("another")
             await asyncio.sleep(0)
 
-    async def crowd() -> None:
+    async def run_lookups() -> None:
         small = InlineReads(app, load_contract(), lookups_on_loop=True)
         clock = asyncio.create_task(others())
         await asyncio.gather(
@@ -137,7 +137,7 @@ def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> N
         )
         clock.cancel()
 
-    asyncio.run(crowd())
+    asyncio.run(run_lookups())
 
     assert [number for number in order if number != "another"] == list(range(50))
     in_between = [
@@ -146,7 +146,7 @@ def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> N
     assert max(in_between) < 50 / 2
 
 
-def test_what_no_answer_needs_keeps_neither_the_loop_nor_a_thread_waiting() -> None:
+def test_background_work_blocks_neither_loop_nor_thread() -> None:
     threads, done = ThreadPool(1), Queue[str]()
 
     def work() -> None:
@@ -164,7 +164,7 @@ def test_what_no_answer_needs_keeps_neither_the_loop_nor_a_thread_waiting() -> N
     assert run_in_background() == "MainThread"
 
 
-def test_what_fails_aside_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_background_work_keeps_its_thread(caplog: pytest.LogCaptureFixture) -> None:
     threads = ThreadPool(1)
 
     async def twice() -> str:

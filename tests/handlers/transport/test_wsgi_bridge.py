@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHUNKS = 200
 
 
-class Endless:
+class EndlessBody:
     """A WSGI application; what it answers counts how far it was read."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Endless:
         self.closed = False
         self.environ: dict[str, Any] = {}
 
-    def __call__(self, environ: dict[str, Any], start: Callable[..., None]) -> Endless:
+    def __call__(self, environ: dict[str, Any], start: Callable[..., None]) -> EndlessBody:
         self.environ = environ
         start("200 OK", [("Content-Type", "image/png")])
         return self
@@ -42,7 +42,7 @@ class Endless:
         self.closed = True
 
 
-def exchange(app: Endless, incoming: list[Message | Exception], method: str = "GET") -> list[Message]:
+def exchange(app: EndlessBody, incoming: list[Message | Exception], method: str = "GET") -> list[Message]:
     """What is sent when these messages come one after the other, and then none."""
     sent: list[Message] = []
 
@@ -70,8 +70,8 @@ def exchange(app: Endless, incoming: list[Message | Exception], method: str = "G
     return sent
 
 
-def test_a_stream_that_nobody_hears_any_more_is_not_read_to_its_end() -> None:
-    app = Endless()
+def test_stream_stops_after_a_disconnect() -> None:
+    app = EndlessBody()
 
     exchange(app, [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
 
@@ -89,10 +89,10 @@ def test_a_stream_that_nobody_hears_any_more_is_not_read_to_its_end() -> None:
         [UprezError()],
     ],
 )
-def test_whoever_stays_gets_the_whole_and_no_unwanted_body_is_read(
+def test_connected_client_gets_the_whole_stream(
     incoming: list[Message | Exception],
 ) -> None:
-    app = Endless()
+    app = EndlessBody()
     given = len(incoming)
 
     sent = exchange(app, incoming)
@@ -103,8 +103,8 @@ def test_whoever_stays_gets_the_whole_and_no_unwanted_body_is_read(
     assert given - len(incoming) <= 2
 
 
-def test_flask_hears_of_the_method_that_was_sent() -> None:
-    app = Endless()
+def test_wsgi_application_gets_the_original_method() -> None:
+    app = EndlessBody()
 
     exchange(app, [], "HEAD")
 
