@@ -1,4 +1,4 @@
-"""One real server for the tests of the HTTP layer, and one checker that every answer goes through."""
+"""Real servers for the tests of the HTTP layer, and a checker that validates every response."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _START_SECONDS = 30
 _SOCKET_SECONDS = 15
 
 
-# --- answers, and what holds for every one of them
+# --- responses and their checker
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Response:
 
 
 class Checker:
-    """The contract, held against answers: envelope, headers, and the schema of operation and status."""
+    """Validator of responses against the contract: envelope, headers, and the schema of operation and status."""
 
-    # What any request can meet; described once in the contract, not under each operation.
+    # Any request can get these; the contract describes them once, not for each operation.
     _ANYWHERE = frozenset({400, 404, 405, 408, 431})
-    # Outside the contract, and no envelopes.
+    # Outside the contract, without an envelope.
     _REFERENCE = frozenset({"/api/openapi.json", "/api/openapi.yaml", "/docs", "/docs/redoc.js"})
     _SOFTWARE = re.compile("uvicorn|gunicorn|connexion|starlette|flask|werkzeug|python", re.IGNORECASE)
 
@@ -99,7 +99,7 @@ class Checker:
         self._request_ids: set[str] = set()
         self._paths = [
             (re.compile("/api" + re.sub(r"{(\w+)}", _path_part, path)), path)
-            # Fixed paths go before those with a parameter.
+            # Fixed paths come before paths with a parameter.
             for path in sorted(self._document["paths"], key=lambda path: "{" in path)
         ]
 
@@ -187,7 +187,7 @@ class Checker:
         return next((template for pattern, template in self._paths if pattern.fullmatch(path)), path)
 
     def _resolved(self, node: Any) -> Any:
-        """The node with every reference in it replaced by what it leads to."""
+        """Return the node with every reference in it resolved."""
         if isinstance(node, list):
             return [self._resolved(item) for item in node]
         if not isinstance(node, dict):
@@ -201,7 +201,7 @@ class Checker:
 
 
 def _path_part(parameter: re.Match[str]) -> str:
-    # As the contract says: anything else in the place of an id is an unknown route.
+    # Anything else in the place of an id is an unknown route, as the contract states.
     return "[0-9]{1,1000}" if parameter[1] == "id" else "[^/]+"
 
 
@@ -215,7 +215,7 @@ def checker() -> Checker:
 
 @dataclass
 class Server:
-    """A running ``uprez api``, and its services as this process sees them."""
+    """A running ``uprez api``, and services of this process on the same data."""
 
     settings: Settings
     services: Services
@@ -229,7 +229,7 @@ class Server:
 
     @property
     def worker_process(self) -> psutil.Process:
-        """The process that answers requests."""
+        """Return the process that handles requests."""
         (child,) = psutil.Process(self.process.pid).children()
         return child
 
@@ -240,7 +240,7 @@ class Server:
         return Client(self)
 
     def mails_to(self, email: str, count: int = 1) -> list[str]:
-        """The texts of the mails to this address, the newest last; waits for so many, which follow their answers."""
+        """Return the texts of the mails to this address, oldest first. Wait for ``count`` mails: they follow the response."""
         deadline = time.monotonic() + _SOCKET_SECONDS
         while True:
             mails = [
@@ -269,7 +269,7 @@ class StartServer(Protocol):
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> Iterator[StartServer]:
-    """Starts further servers, each with a data folder of its own; all are stopped in the end."""
+    """Return a function that starts a server with its own data folder. All are stopped at the end."""
     servers = []
 
     def start(**options: Any) -> Server:
@@ -278,7 +278,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> 
             **{
                 "data": data,
                 "port": _free_port(),
-                "broker_url": f"unix://{data}/nobody-listens.sock",
+                "broker_url": f"unix://{data}/no-broker.sock",
                 "check_responses": True,
                 "body_timeout_seconds": BODY_TIMEOUT_SECONDS,
                 "stop_seconds": 4,
@@ -297,7 +297,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> 
 
 @pytest.fixture(scope="session")
 def server(start_server: StartServer) -> Iterator[Server]:
-    """The one that most tests share. Nothing that they do may crash anything in it."""
+    """Provide the server that most tests share. It must not log a crash or a secret."""
     shared = start_server()
     yield shared
     log = shared.log.read_text("utf-8", "replace")
@@ -353,11 +353,11 @@ def _accepts(port: int) -> bool:
     return True
 
 
-# --- talking to it
+# --- clients
 
 
 class Client:
-    """HTTP as people speak it, with the requests library."""
+    """HTTP client based on the requests library. It validates every response."""
 
     def __init__(self, server: Server) -> None:
         self._checker = server.checker
@@ -382,7 +382,7 @@ class Client:
         headers: Mapping[str, str | bytes | None] | None = None,
         **options: Any,
     ) -> Response:
-        """``target`` is a path below /api, or a complete URL."""
+        """Send a request. ``target`` is a path or a complete URL."""
         sent = {"Authorization": f"Bearer {token}"} if token is not None else {}
         url = target if target.startswith("http") else f"{self._origin}{target}"
         began = time.perf_counter()
@@ -419,7 +419,7 @@ class Client:
         fields: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         media_type: str = "application/octet-stream",
     ) -> Response:
-        """One file under ``image`` and the given fields, which may repeat."""
+        """Upload one file as ``image`` with the given fields, which may repeat."""
         pairs = fields.items() if hasattr(fields, "items") else fields
         parts: list[Any] = [(name, (None, value)) for name, value in pairs]
         parts.append(("image", (filename, content, media_type)))
@@ -428,7 +428,7 @@ class Client:
     def upload_batch(
         self, token: str, contents: Sequence[bytes], fields: Mapping[str, str] | None = None
     ) -> Response:
-        """Files under ``images[]``, called photo0.png and so on, and the given fields."""
+        """Upload files as ``images[]``, named photo0.png and so on, with the given fields."""
         parts: list[Any] = [(name, (None, value)) for name, value in (fields or {}).items()]
         parts += [("images[]", (f"photo{number}.png", content)) for number, content in enumerate(contents)]
         return self.form(token, parts, "/api/batches")
@@ -436,12 +436,12 @@ class Client:
     def form(
         self, token: str, parts: Sequence[tuple[str, Any]], path: str = "/api/images/upscale"
     ) -> Response:
-        """A multipart form of exactly these parts, as requests takes them."""
+        """Send a multipart form of exactly these parts, in the format of requests."""
         return self.post(path, token=token, files=list(parts))
 
 
 class RawConnection:
-    """HTTP byte by byte, for requests that no library would send."""
+    """A TCP connection, for requests that no HTTP library would send."""
 
     def __init__(self, port: int, checker: Checker) -> None:
         self._checker = checker
@@ -460,7 +460,7 @@ class RawConnection:
         self.socket.sendall(content)
 
     def request(self, head: str, body: bytes = b"") -> Response:
-        """``head`` without the empty line at its end, each line ended as HTTP wants it."""
+        """Send ``head``, whose lines get CRLF and a final empty line, and ``body``; return the response."""
         self.send("\r\n".join(head.strip().splitlines()).encode("latin-1") + b"\r\n\r\n" + body)
         return self.read_response(*head.strip().split()[:2])
 
@@ -477,7 +477,7 @@ class RawConnection:
         return self._checker.check(method, target, response)
 
     def is_closed(self) -> bool:
-        """Waits for the server to close; what it still sends is no part of any answer."""
+        """Return whether the server closes the connection, without sending more, within the socket's timeout."""
         try:
             return not self._received and self.socket.recv(1) == b""
         except ConnectionError:
@@ -486,7 +486,7 @@ class RawConnection:
             return False
 
     def is_silent(self, seconds: float) -> bool:
-        """Whether the server says nothing for so long."""
+        """Return whether the server sends nothing for this time."""
         self.socket.settimeout(seconds)
         try:
             return self.socket.recv(1) == b"never"
@@ -519,7 +519,7 @@ class RawConnection:
         self._received += content
 
 
-# --- people and their images
+# --- users and their images
 
 
 @dataclass(frozen=True)
@@ -541,13 +541,13 @@ class MakeUser(Protocol):
 
 @pytest.fixture(scope="session")
 def password_hash(server: Server) -> str:
-    """Made once, because hashing is slow on purpose."""
+    """Return the hash of ``PASSWORD``, made once because hashing is deliberately slow."""
     return server.services.passwords.hash(PASSWORD)
 
 
 @pytest.fixture
 def make_user(server: Server, password_hash: str) -> MakeUser:
-    """Makes accounts; the token has the given abilities."""
+    """Return a function that creates an account and a token with the given abilities."""
 
     def make(
         *,
@@ -597,13 +597,13 @@ def create_user(
 
 @pytest.fixture
 def jane(make_user: MakeUser) -> User:
-    """Verified, and with quota enough for any test."""
+    """Return a verified user with enough quota for any test."""
     return make_user()
 
 
 @pytest.fixture
 def make_owner(password_hash: str) -> Callable[..., User]:
-    """The same in an installation of the test's own."""
+    """Return a function that creates an account in other services."""
     return lambda services, **options: create_user(services, password_hash, **options)
 
 
@@ -620,7 +620,7 @@ class FakeWorker:
         jobs.claim(self._services, image_id)
 
     def complete(self, image_id: int) -> bytes:
-        """The content of the result's file."""
+        """Complete the image and return the content of its result."""
         image = jobs.claim(self._services, image_id)
         content = gradient(image.image_format.name, 16, 12)
         key = f"results/{secrets.token_hex(16)}-1{image.image_format.extension}"
@@ -631,7 +631,7 @@ class FakeWorker:
 
     def fail(self, image_id: int) -> None:
         image = jobs.claim(self._services, image_id)
-        assert jobs.fail(self._services, image, "The picture could not be read.", refund=False)
+        assert jobs.fail(self._services, image, "The image could not be read.", refund=False)
 
 
 # --- images
@@ -642,7 +642,7 @@ def png(gradient: MakeGradient) -> bytes:
     return gradient("PNG")
 
 
-# --- the application within this process, for faults that a real server cannot be given
+# --- the application in this process, for faults that a real server cannot have
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""/user/tokens and /usage: who speaks for an account, and what it has used."""
+"""Tests of /user/tokens and /usage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UseQuota(Protocol):
 
 @pytest.fixture
 def use_quota(server: Server) -> UseQuota:
-    """Counts so many images of this month, whatever the plan allows."""
+    """Return a function that counts images of this month, without a limit."""
 
     def use_quota(user: User, images: int) -> None:
         month = quota.month_of(server.services.clock.now())
@@ -64,16 +64,16 @@ def test_list_tokens_returns_own_tokens_newest_first(client: Client, make_user: 
 def test_list_tokens_returns_time_of_last_use(client: Client, jane: User) -> None:
     unused = client.post(TOKENS, token=jane.token, json={"name": "a phone"}).data
 
-    newest, asking = client.get(TOKENS, token=jane.token).data["tokens"]
+    newest, own = client.get(TOKENS, token=jane.token).data["tokens"]
     assert (newest["id"], newest["last_used_at"]) == (unused["id"], None)
-    assert asking["last_used_at"] >= asking["created_at"]
+    assert own["last_used_at"] >= own["created_at"]
 
     client.get("/api/user", token=unused["token"])
     newest = client.get(TOKENS, token=jane.token).data["tokens"][0]
     assert newest["last_used_at"] is not None
 
 
-# Whoever reads along learns which tokens there are, and can use none of them.
+# A leaked list must not reveal usable tokens.
 def test_list_tokens_returns_no_secret(client: Client, jane: User) -> None:
     secret = jane.token.partition("|")[2]
 
@@ -114,9 +114,9 @@ def test_created_token_works_at_once_with_its_abilities(client: Client, jane: Us
 def test_new_token_inherits_abilities_by_default(
     client: Client, make_user: MakeUser, abilities: list[str]
 ) -> None:
-    asking = make_user(abilities=abilities)
+    own = make_user(abilities=abilities)
 
-    response = client.post(TOKENS, token=asking.token, json={"name": "the same"})
+    response = client.post(TOKENS, token=own.token, json={"name": "the same"})
 
     assert sorted(response.data["abilities"]) == sorted(abilities)
 
@@ -309,7 +309,7 @@ def test_usage_counts_accepted_uploads_and_not_refunded_ones(
 ) -> None:
     starter = make_user(plan="starter")
     ids = [client.upload(starter.token, png).data["id"] for _ in range(3)]
-    client.upload(starter.token, b"no picture")
+    client.upload(starter.token, b"no image")
     client.delete(f"/api/images/{ids[0]}", token=starter.token)
 
     uploads = client.get("/api/usage", token=starter.token).data["image_uploads"]
@@ -324,12 +324,12 @@ def test_exceeded_quota_matches_the_headers(
     use_quota(starter, 25)
 
     uploads = client.get("/api/usage", token=starter.token).data["image_uploads"]
-    refused = client.upload(starter.token, png)
+    rejected = client.upload(starter.token, png)
 
     assert (uploads["remaining"], uploads["exceeded"], uploads["percentage"]) == (0, True, 100.0)
-    assert refused.status == 403
-    assert refused.headers["X-RateLimit-Limit"] == str(uploads["limit"])
-    assert refused.headers["X-RateLimit-Remaining"] == str(uploads["remaining"])
+    assert rejected.status == 403
+    assert rejected.headers["X-RateLimit-Limit"] == str(uploads["limit"])
+    assert rejected.headers["X-RateLimit-Remaining"] == str(uploads["remaining"])
 
 
 def test_smaller_plan_can_leave_usage_over_the_limit(

@@ -1,4 +1,4 @@
-"""/auth: register, verify, login, logout."""
+"""Tests of /auth: register, verify, log in, log out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def registration(**changes: object) -> dict[str, object]:
 
 
 def mailed_link(server: Server, email: str) -> str:
-    """The path of the verification link in the one mail to this address."""
+    """Return the path of the verification link in the one mail to this address."""
     (text,) = server.mails_to(email)
     (link,) = re.findall(r"https?://\S+", text)
     assert link.startswith(server.settings.origin)
@@ -95,7 +95,7 @@ def test_all_problems_are_returned_at_once(client: Client, make_user: MakeUser) 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("field", "value", "message"),
     [
         ("name", "", "The name field is required."),
         ("name", None, "The name field is required."),
@@ -123,10 +123,10 @@ def test_all_problems_are_returned_at_once(client: Client, make_user: MakeUser) 
         ("device_name", "x" * 256, "The device name must not be greater than 255 characters."),
     ],
 )
-def test_invalid_field_returns_its_message(client: Client, field: str, value: object, sentence: str) -> None:
+def test_invalid_field_returns_its_message(client: Client, field: str, value: object, message: str) -> None:
     response = client.post("/api/auth/register", json=registration(**{field: value}))
 
-    assert sentence in response.errors[field]
+    assert message in response.errors[field]
 
 
 def test_different_confirmation_is_an_error_on_the_password(client: Client) -> None:
@@ -301,7 +301,7 @@ def test_wrong_password_and_unknown_email_respond_alike(client: Client, make_use
         client.post("/api/auth/login", json={"email": email, "password": password})
         for email, password in [
             (jane.email, "wrong"),
-            ("nobody@example.com", jane.password),
+            ("unknown@example.com", jane.password),
             ("no address", jane.password),
             (jane.email, "x" * 1024),
         ]
@@ -382,7 +382,7 @@ def test_logout_ignores_its_body(client: Client, make_user: MakeUser, body: byte
 def test_revoked_token_returns_401_in_every_process(
     client: Client, server: Server, make_user: MakeUser
 ) -> None:
-    """Another process has no memory of tokens that this one could keep."""
+    """A second process revokes the token; the server must not cache it."""
     jane = make_user()
     assert client.get("/api/user", token=jane.token).status == 200
     elsewhere = wiring.make_services(server.settings)
@@ -427,7 +427,7 @@ def test_login_works_after_revoke_all(client: Client, make_user: MakeUser) -> No
     assert client.get("/api/user", token=response.data["token"]).status == 200
 
 
-# A token may be in wrong hands before the address is verified, and whatever it may do.
+# A token can leak before the email is verified, and whatever its abilities are.
 def test_token_without_abilities_can_revoke_all(client: Client, make_user: MakeUser) -> None:
     weak = make_user(abilities=(), verified=False, plan="free")
 

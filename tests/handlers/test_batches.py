@@ -1,4 +1,4 @@
-"""/batches: many pictures at once, followed, listed, cancelled and deleted together."""
+"""Tests of /batches: submit, get, list, cancel and delete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOO_LARGE = 205 * 1024 * 1024 + 1
 
 @pytest.fixture
 def stored_files(server: Server) -> Callable[[], set[str]]:
-    """What lies in the store."""
+    """Return a function that lists the files in the store."""
     folder = server.settings.data / "files"
     return lambda: {str(path) for path in folder.rglob("*") if path.is_file()}
 
@@ -29,7 +29,7 @@ def remaining(client: Client, user: User) -> int:
     return int(client.get("/api/images", token=user.token).headers["X-RateLimit-Remaining"])
 
 
-# --- send and follow
+# --- submit and get
 
 
 def test_accepted_batch_has_its_fields(client: Client, jane: User, png: bytes) -> None:
@@ -168,7 +168,7 @@ def test_every_invalid_file_and_field_is_returned(
 
     response = client.upload_batch(
         jane.token,
-        [b"no picture", png, png + bytes(MAX_BYTES)],
+        [b"no image", png, png + bytes(MAX_BYTES)],
         {"scale_factor": "5", "name": "x" * 256, "naem": "x"},
     )
 
@@ -213,7 +213,7 @@ def test_target_that_does_not_fit_one_image_is_an_error_on_it(
 
 
 @pytest.mark.parametrize(
-    ("parts", "field", "sentence"),
+    ("parts", "field", "message"),
     [
         ([("images[]", (None, "text"))], "images", "The images must be a file."),
         ([("name", (None, "a")), ("name", (None, "b"))], "name", "The name field must be given only once."),
@@ -224,11 +224,11 @@ def test_target_that_does_not_fit_one_image_is_an_error_on_it(
     ],
 )
 def test_malformed_form_field_returns_its_message(
-    client: Client, jane: User, png: bytes, parts: list[tuple[str, object]], field: str, sentence: str
+    client: Client, jane: User, png: bytes, parts: list[tuple[str, object]], field: str, message: str
 ) -> None:
     response = client.form(jane.token, [("images[]", ("x.png", png)), *parts], BATCHES)
 
-    assert response.errors == {field: [sentence]}
+    assert response.errors == {field: [message]}
 
 
 def test_batch_over_the_quota_uses_none_of_it(
@@ -248,7 +248,7 @@ def test_batch_over_the_quota_uses_none_of_it(
     assert client.upload_batch(professional.token, [png] * 10).headers["X-RateLimit-Remaining"] == "0"
 
 
-# --- who may
+# --- authorization
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Signed links to files, and the pictures of initials: answers without an envelope, and without a token."""
+"""Tests of signed links and images of initials: responses without envelope and authentication."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_media_type_is_that_of_the_content(
 
 
 def test_changed_link_returns_403(client: Client, download: Download) -> None:
-    """Every single letter, one more, one less, and the spare bits of base64."""
+    """Change each character, add one, remove one, and change the unused bits of base64."""
     start, _, key = download.url.rpartition("/")
     changed = {f"{key[:at]}{_different_letter(key[at])}{key[at + 1 :]}" for at in range(len(key))}
     changed |= {
@@ -119,7 +119,7 @@ def test_deleted_file_returns_404(client: Client, download: Download, jane: User
     assert (response.status, response.message) == (404, "Not found.")
 
 
-# --- parts of files
+# --- ranges and conditions
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_range_beyond_the_end_returns_416(client: Client, download: Download, ra
     assert response.headers["Content-Range"] == f"bytes */{len(download.content)}"
 
 
-# As RFC 9110 (14.2) has it: what is no range of bytes is ignored, and several may be.
+# RFC 9110, 14.2: other units are ignored, and several ranges may be ignored.
 @pytest.mark.parametrize(
     "range_header", ["bytes=0-1,3-4", "bytes=x", "bytes=", "lines=0-1", "0-1", "bytes=--1", "x"]
 )
@@ -180,7 +180,7 @@ def test_if_range_applies_only_to_the_same_file(client: Client, download: Downlo
 def test_large_file_is_sent_whole(
     client: Client, jane: User, png: bytes, server: Server, worker: FakeWorker
 ) -> None:
-    """Of many chunks, and read at its own pace."""
+    """The response has many chunks."""
     image_id = client.upload(jane.token, png).data["id"]
     worker.complete(image_id)
     with server.services.database.reading() as unit:
@@ -224,7 +224,7 @@ def test_disconnect_during_a_download_leaks_no_file(
     assert server.worker_process.num_fds() <= before
 
 
-# --- names
+# --- filenames
 
 
 UNSAFE_FILENAMES = {
@@ -281,7 +281,7 @@ def test_filename_of_unusual_bytes_is_cleaned(
 def test_longest_filename_of_rare_characters_is_downloadable(
     client: Client, jane: User, png: bytes, worker: FakeWorker, server: Server
 ) -> None:
-    """Each takes twelve bytes in the link, and there is little to compress."""
+    """Each character needs twelve bytes in the link, and compresses badly."""
     name = "".join(chr(0x20000 + at * 7919 % 42000) for at in range(251)) + ".png"
     _expect_filename(client, jane, png, worker, server, name.encode(), name)
 
@@ -291,7 +291,7 @@ def test_filename_of_ten_kilobytes_returns_400(client: Client, jane: User, png: 
 
 
 def test_filename_with_line_breaks_adds_no_header(client: Client, jane: User, png: bytes) -> None:
-    """Whether the form is refused or the name cleaned."""
+    """Either the form is rejected or the filename is cleaned."""
     response = _send(client, jane, png, b"a\r\nX-Evil: 1\r\n.png")
 
     assert response.status in {202, 400}
@@ -339,7 +339,7 @@ def _expect_filename(
 
 
 def _saved_filename(disposition: str) -> str:
-    """As RFC 6266 has browsers read it: ``filename*`` goes before ``filename``."""
+    """Return the filename that a browser uses (RFC 6266): ``filename*`` takes precedence over ``filename``."""
     extended = re.search(r"filename\*=UTF-8''([^; ]+)", disposition)
     if extended is not None:
         return unquote(extended[1])
@@ -348,7 +348,7 @@ def _saved_filename(disposition: str) -> str:
     return re.sub(r"\\(.)", r"\1", plain[1] or plain[2])
 
 
-# --- pictures of initials
+# --- images of initials
 
 
 @pytest.mark.parametrize("letters", ["J", "JS", "李", "ÄÖ", "?", "&<", "🙂"])

@@ -1,4 +1,4 @@
-"""A header has to come within a time, and an answer has to be read; here in one process, with short times."""
+"""Time limits for headers and for reading responses, in one process with short limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGE = 64 * 1024 * 1024
 
 
 async def slow_app(scope: Scope, _receive: Receive, send: Send) -> None:
-    """In half as much again as a header has."""
+    """Respond after one and a half times the time limit of a header."""
     if scope["path"] == "/large":
         length = str(LARGE).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
@@ -136,7 +136,7 @@ def test_client_that_reads_nothing_is_disconnected() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(REQUEST.replace(b"/ ", b"/large "))
         received = len(await reader.readexactly(1000))
-        await asyncio.sleep(SECONDS * 4)  # without reading on: the buffers in between are full
+        await asyncio.sleep(SECONDS * 4)  # not reading: all buffers are full
         with suppress(ConnectionResetError):
             while part := await reader.read(65536):
                 received += len(part)

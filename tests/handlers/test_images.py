@@ -1,4 +1,4 @@
-"""/images: send, follow, list, download, delete."""
+"""Tests of /images: submit, get, list, download, delete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def upload_several(client: Client, user: User, png: bytes, count: int) -> list[i
     return [client.upload(user.token, png).data["id"] for _ in range(count)]
 
 
-# --- send and follow
+# --- submit and get
 
 
 def test_accepted_upload_has_its_fields(client: Client, jane: User, png: bytes) -> None:
@@ -133,7 +133,7 @@ def test_failed_image_has_an_error(client: Client, jane: User, png: bytes, worke
 
     data = client.get(f"/api/images/{image_id}", token=jane.token).data
 
-    assert (data["status"], data["error"]) == ("failed", "The picture could not be read.")
+    assert (data["status"], data["error"]) == ("failed", "The image could not be read.")
     assert data["download_url"] is None
 
 
@@ -168,7 +168,7 @@ def test_invalid_id_responds_like_a_missing_image(client: Client, jane: User, im
 def test_image_of_another_account_returns_404(
     client: Client, make_user: MakeUser, png: bytes, worker: FakeWorker
 ) -> None:
-    """To the letter, headers included, whatever the operation, and nothing happens to it."""
+    """The responses are identical, headers included, and the image is unchanged."""
     jane, mallory = make_user(), make_user()
     image_id = client.upload(jane.token, png).data["id"]
     worker.complete(image_id)
@@ -306,8 +306,8 @@ def test_parameter_out_of_range_returns_422(client: Client, jane: User, query: s
 def test_repeated_parameter_returns_422(client: Client, jane: User, query: str) -> None:
     response = client.get(f"/api/images?{query}", token=jane.token)
 
-    ((field, sentences),) = response.errors.items()
-    assert sentences == [f"The {field.replace('_', ' ')} field must be given only once."]
+    ((field, messages),) = response.errors.items()
+    assert messages == [f"The {field.replace('_', ' ')} field must be given only once."]
 
 
 def test_every_invalid_parameter_is_returned_at_once(client: Client, jane: User) -> None:
@@ -386,7 +386,7 @@ def test_deleted_image_is_gone_with_its_file(
     response = client.delete(f"/api/images/{image_id}", token=jane.token)
 
     assert response.json == {"success": True, "message": "Image deleted successfully"}
-    # Only an image that nobody had begun gives its quota back.
+    # Only an image that was not claimed is refunded.
     assert response.headers["X-RateLimit-Remaining"] == ("1000" if state == "pending" else "999")
     assert client.get(f"/api/images/{image_id}", token=jane.token).status == 404
     assert client.delete(f"/api/images/{image_id}", token=jane.token).status == 404

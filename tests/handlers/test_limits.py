@@ -1,4 +1,4 @@
-"""The hourly limit and failed logins, as clients meet them: a real Valkey, and as many API processes as it takes."""
+"""Hourly limit and failed logins, with a real Valkey and several API processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StartServer = Callable[..., Any]
 
 @pytest.fixture
 def start_limited_server(start_server: Callable[..., Any], valkey: str) -> StartServer:
-    """A server whose counters are within reach, and at zero."""
+    """Return a function that starts a server with counters in Valkey, which are zero."""
     with Redis(unix_socket_path=valkey.removeprefix("unix://")) as client:
         client.flushall()
     return lambda **options: start_server(limits_url=f"redis+{valkey}", **options)
@@ -25,7 +25,7 @@ def start_limited_server(start_server: Callable[..., Any], valkey: str) -> Start
 
 @pytest.fixture
 def tiny_plans(tmp_path: Path) -> Path:
-    """The plans that accounts of these tests are on, without API access and with 40 requests an hour."""
+    """Return a plans file with 40 requests an hour and without API access."""
     plan = """
         [[plans]]
         id = {id}
@@ -46,7 +46,7 @@ def test_anonymous_clients_share_the_limit_of_their_address(
     start_limited_server: StartServer,
 ) -> None:
     server = start_limited_server(unauthenticated_per_hour=3)
-    login = {"email": "nobody@example.com", "password": "Wrong-Horse-1"}
+    login = {"email": "unknown@example.com", "password": "Wrong-Horse-1"}
     with server.client() as client:
         responses = [
             client.get("/api/user"),
@@ -102,7 +102,6 @@ def test_valid_token_is_counted_by_account_on_public_operations(
     assert anonymous == [200, 429]
 
 
-# The refusal for the limit comes before the one for what the account may not do.
 def test_rate_limit_is_applied_before_authorization(
     start_limited_server: StartServer, make_owner: Callable[..., Any], tiny_plans: Path
 ) -> None:
@@ -120,13 +119,13 @@ def test_two_api_processes_share_the_limit(
     server = start_limited_server(plans_file=tiny_plans, api_processes=2)
     jane = make_owner(server.services)
 
-    def ask(_number: int) -> int:
+    def get_user_status(_number: int) -> int:
         with server.client() as client:
             status: int = client.get("/api/user", token=jane.token).status
             return status
 
     with ThreadPoolExecutor(8) as threads:
-        results = Counter(threads.map(ask, range(100)))
+        results = Counter(threads.map(get_user_status, range(100)))
 
     assert results == {200: 40, 429: 60}
 
@@ -154,7 +153,7 @@ def test_api_works_without_counters_and_limit_headers(client: Any) -> None:
     assert "RateLimit" not in response.headers
 
 
-# They go to people who never asked for them.
+# Mail can be requested for the address of another person.
 def test_mail_is_limited_without_counters(start_server: Callable[..., Any]) -> None:
     server = start_server()
     form = {
@@ -168,7 +167,7 @@ def test_mail_is_limited_without_counters(start_server: Callable[..., Any]) -> N
         for _ in range(8):
             response = client.post("/api/auth/resend-verification", json={"email": form["email"]})
             assert response.status == 200
-    server.process.terminate()  # what waits is sent
+    server.process.terminate()  # queued mail is sent
     assert server.process.wait(server.settings.stop_seconds) == 0
 
     assert len(server.mails_to(form["email"])) == 5

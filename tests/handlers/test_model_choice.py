@@ -1,4 +1,4 @@
-"""``model`` beside a picture: which network its owner wants, within what the operator offers."""
+"""Tests of the option ``model``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ single_or_batch = pytest.mark.parametrize("send", [send_alone, send_as_batch])
 
 
 def choices_of(services: Services, data: dict[str, Any]) -> set[str | None]:
-    """What the rows of an accepted image, or of the images of an accepted batch, say."""
+    """Return the stored choices of an accepted image or of the images of an accepted batch."""
     with services.database.reading() as work:
         rows = [work.images.get(image["id"]) for image in data.get("images", [data])]
     return {row.model_choice for row in rows if row is not None}
@@ -82,7 +82,7 @@ def test_model_must_be_one_text_field(client: Client, jane: User, png: bytes) ->
 
 
 def test_unknown_model_is_returned_with_other_problems(client: Client, jane: User) -> None:
-    response = client.upload(jane.token, b"no picture", fields={"model": "best", "scale_factor": "9"})
+    response = client.upload(jane.token, b"no image", fields={"model": "best", "scale_factor": "9"})
 
     assert response.errors == {
         "scale_factor": ["The scale factor must be between 2 and 4."],

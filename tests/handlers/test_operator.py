@@ -1,4 +1,4 @@
-"""For operators: alive, and ready."""
+"""Tests of the health checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("path", "message"), [("/health/live", "Alive"), ("/health/ready", "Ready")])
 def test_health_needs_no_token(client: Client, path: str, message: str) -> None:
-    """The broker of this server is down, which is no outage."""
+    """The broker of this server is down, which must not matter."""
     response = client.get(path)
 
     assert (response.status, response.json) == (200, {"success": True, "message": message})

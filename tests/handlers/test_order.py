@@ -1,4 +1,4 @@
-"""When several things are wrong with one request, the first in the contract's list is answered."""
+"""Order of checks: a request with several problems gets the first error in the contract's list."""
 
 from __future__ import annotations
 
@@ -52,32 +52,32 @@ def test_authorization_is_checked_before_size_and_type(
 def test_denials_follow_the_order_of_the_contract(
     client: Client, server: Server, make_user: MakeUser, png: bytes
 ) -> None:
-    """Ability, address, subscription, plan, quota: what is put right makes room for the next."""
+    """The order is ability, email, subscription, plan, quota. Each step repairs one of them."""
     services = server.services
     weak = make_user(abilities=["user:read"], verified=False, plan="starter")
     denials = []
 
-    def ask(token: str) -> None:
+    def upload(token: str) -> None:
         response = client.upload(token, png)
         denials.append((response.status, response.message))
 
     subscriptions.set_status(services, weak.account, SubscriptionStatus.LAPSED)
     quota.set_limit(services, weak.account, 0)
-    ask(weak.token)
+    upload(weak.token)
     with services.database.writing() as work:
         strong = tokens.issue(work, services.random_source, weak.account, "tests", services.clock.now())
         work.commit()
-    ask(strong)
+    upload(strong)
     with services.database.writing() as work:
         work.accounts.verify_email(weak.account.id, services.clock.now())
         work.commit()
-    ask(strong)
+    upload(strong)
     subscriptions.change_plan(services, accounts.named(services, weak.email), "free")
-    ask(strong)
+    upload(strong)
     subscriptions.change_plan(services, accounts.named(services, weak.email), "starter")
-    ask(strong)
+    upload(strong)
     quota.set_limit(services, weak.account, 1)
-    ask(strong)
+    upload(strong)
 
     assert denials == [
         (403, "This token does not have the ability that this operation needs."),
@@ -89,7 +89,7 @@ def test_denials_follow_the_order_of_the_contract(
     ]
 
 
-# Free costs nothing, and cannot lapse; a paid plan without API access can, and that is said first.
+# A free plan cannot lapse, but a paid plan without API access can.
 def test_lapsed_subscription_is_checked_before_api_access(
     client: Client, server: Server, make_user: MakeUser, in_process: Callable[[Services], InProcessClient]
 ) -> None:
@@ -126,7 +126,7 @@ def test_type_is_checked_before_the_form(client: Client, jane: User) -> None:
 
 
 def test_type_is_checked_before_the_size_of_chunked_bodies(client: Client, jane: User) -> None:
-    """Its size is only known while it is read."""
+    """The size of a chunked body is known only after reading it."""
     response = client.post(
         UPLOAD, token=jane.token, data=iter([b"x" * 65536] * 200), headers={"Content-Type": "text/plain"}
     )
@@ -146,7 +146,7 @@ def test_form_is_checked_before_the_fields(client: Client, jane: User) -> None:
 
 
 def test_fields_are_checked_before_the_quota(client: Client, make_user: MakeUser, png: bytes) -> None:
-    """Only a request that is otherwise right can be over the quota."""
+    """Only a valid request can exceed the quota."""
     starter = make_user(plan="starter")
     for used in range(1, 26):
         response = client.upload(starter.token, png)
@@ -174,7 +174,7 @@ def test_rejected_upload_leaves_no_file(
     before = set(folder.iterdir())
 
     assert client.upload(starter.token, png).status == 403
-    assert client.upload(starter.token, b"no picture").status == 422
+    assert client.upload(starter.token, b"no image").status == 422
 
     assert set(folder.iterdir()) == before
 

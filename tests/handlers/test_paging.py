@@ -1,4 +1,4 @@
-"""One page of a list, and where it stands."""
+"""Tests of the envelope of a list page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import flask
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis import with_size
 
 from handlers.paging import paged
 from handlers.request import SERVICES
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class _Rules:
+class _Policy:
     public_url = "https://api.example"
 
 
 class _Services:
-    policy = _Rules()
+    policy = _Policy()
 
 
 _APP = flask.Flask(__name__)
@@ -31,7 +31,7 @@ _APP.extensions[SERVICES] = _Services()
 
 def page_of(
     total: int, page: int, per_page: int, query: str = "", filters: Mapping[str, str] = {}
-) -> Any:  # never changed
+) -> Any:  # not modified
     with _APP.test_request_context(f"/api/images?{query}"):
         return paged("Listed", [], total, page, per_page, filters)
 
@@ -51,7 +51,7 @@ def test_last_page_is_the_last_with_items(total: int, per_page: int, last: int) 
     assert query_of(body["links"]["last"])["page"] == str(last)
 
 
-@with_size(st.integers(0, 500), st.integers(1, 100), st.integers(1, 600))
+@given(st.integers(0, 500), st.integers(1, 100), st.integers(1, 600))
 def test_links_lead_to_existing_pages(total: int, per_page: int, page: int) -> None:
     body = page_of(total, page, per_page, f"per_page={per_page}")
     last, links = body["meta"]["last_page"], body["links"]

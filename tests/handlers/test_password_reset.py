@@ -1,4 +1,4 @@
-"""/auth/resend-verification, forgot-password and reset-password: mail that anybody can ask for."""
+"""Tests of /auth/resend-verification, forgot-password and reset-password."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_response_is_the_same_for_every_address(client: Client, make_user: MakeU
 def test_one_address_gets_at_most_five_mails(
     start_server: StartServer, valkey: str, password_hash: str
 ) -> None:
-    """The shared server has no counters; without them mail leaves."""
+    """The shared server has no counters, so that this test needs its own."""
     server = start_server(limits_url=f"redis+{valkey}", unauthenticated_per_hour=1000)
     for email in ("flooded@example.com", "next@example.com"):
         make_account(server.services, password_hash, email)
@@ -137,7 +137,7 @@ def test_useless_tokens_all_respond_alike(client: Client, server: Server, make_u
     responses = [
         client.post(RESET, json=form(jane, token[:-1] + ("A" if token[-1] != "A" else "B"))),
         client.post(RESET, json=form(other, token)),
-        client.post(RESET, json=form(jane, token, email="nobody@example.com")),
+        client.post(RESET, json=form(jane, token, email="unknown@example.com")),
         client.post(RESET, json=form(jane, token, email="no address")),
         client.post(RESET, json=form(jane, "x")),
     ]

@@ -1,4 +1,4 @@
-"""/plans: what accounts can be on, for everybody to read."""
+"""Tests of /plans."""
 
 from __future__ import annotations
 

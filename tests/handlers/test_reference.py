@@ -1,4 +1,4 @@
-"""The contract as it is served, and the pages that show it."""
+"""Tests of the served contract and its reference page."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_other_paths_return_404(client: Client, path: str) -> None:
     assert client.get(path).status == 404
 
 
-# The policy is what keeps a browser from any other host, whatever Redoc's script may ask for.
+# The Content-Security-Policy keeps a browser from other hosts, whatever Redoc's script requests.
 def test_pages_load_nothing_from_another_host(client: Client) -> None:
     page = client.get("/docs")
     policy = dict(

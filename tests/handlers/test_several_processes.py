@@ -1,4 +1,4 @@
-"""What several API processes on one data folder owe each other: a quota, and the end of a token."""
+"""Several API processes on one data folder: quota and revoked tokens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_concurrent_uploads_in_processes_use_exactly_the_quota(
         results = Counter(threads.map(upload, range(100)))
 
     assert {status: count for (status, _), count in results.items()} == {202: 10, 403: 90}
-    assert len(results) == 2  # every refusal has the sentence of the quota
+    assert len(results) == 2  # every 403 has the message of the quota
     usage = quota.this_month(services, jane.account)
     assert (usage.used, usage.remaining) == (25, 0)
     assert images.list_page(services, jane.account, None, 1, 1).total == 10

@@ -1,4 +1,4 @@
-"""Records as people and programs read them."""
+"""Tests of the formats of sizes, times, initials and links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/subscription, and what an account may still do in each of its states."""
+"""Tests of /subscription, and of access to images in each state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def set_status(server: Server) -> SetStatus:
-    """What an operator does in a process of his own: ``set_status(user, status, end)``; the end as the API writes it."""
+    """Return a function that sets status and end like the operator's command; it returns the end in the API's format."""
 
     def set_status(user: User, status: SubscriptionStatus, after: timedelta | None = None) -> str | None:
         end = None if after is None else datetime.now(UTC) + after
@@ -200,7 +200,7 @@ def test_subscription_needs_user_read(client: Client, make_user: MakeUser) -> No
     assert client.get(SUBSCRIPTION, token=make_user(abilities=["images:read"]).token).status == 403
 
 
-# An operator may name any moment, and the contract has one form for all of them.
+# An operator may set any time, and the contract has one format.
 def test_end_in_year_one_has_the_usual_format(client: Client, server: Server, jane: User) -> None:
     subscriptions.set_status(server.services, jane.account, CANCELLED, datetime(1, 2, 3, tzinfo=UTC))
 

@@ -1,4 +1,4 @@
-"""What is no picture of ours is refused for its content; what is, is taken under any name and type."""
+"""Validation of uploaded files by their content, not by name or media type."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOUND_SECONDS = 2.0
 
 
 def noise(image_format: str, width: int = 96, height: int = 64, **options: object) -> bytes:
-    """A picture of enough bytes that cutting it hurts."""
+    """Return an image with so many bytes that truncation damages it."""
     content = io.BytesIO()
     Image.effect_noise((width, height), 80).convert("RGB").save(content, image_format, **options)  # type: ignore[arg-type]
     return content.getvalue()
@@ -56,7 +56,7 @@ def zip_file() -> bytes:
 
 
 def looping_tiff() -> bytes:
-    """One directory without a picture, whose next directory is itself."""
+    """Return a TIFF with one directory without image, which links to itself."""
     entry = struct.pack("<HHII", 256, 4, 1, 10)
     return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 1) + entry + struct.pack("<I", 8)
 
@@ -87,7 +87,7 @@ def bad_crc() -> bytes:
     return bytes(content)
 
 
-REFUSED: dict[str, Callable[[], bytes]] = {
+INVALID: dict[str, Callable[[], bytes]] = {
     "one byte": lambda: b"\0",
     "20 bytes of a PNG": lambda: noise("PNG")[:20],
     "20 bytes of a JPEG": lambda: noise("JPEG")[:20],
@@ -104,7 +104,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "zTXt bomb": lambda: with_text_bomb(b"zTXt"),
     "iTXt bomb": lambda: with_text_bomb(b"iTXt"),
     "iCCP bomb": lambda: with_text_bomb(b"iCCP"),
-    "text": lambda: b"Dear server, this is a picture.",
+    "text": lambda: b"Dear server, this is an image.",
     "HTML": lambda: b"<!doctype html><script>alert(1)</script>",
     "SVG": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>',
     "EPS": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
@@ -123,7 +123,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "TIFF beyond its end": lambda: b"II*\0" + struct.pack("<I", 2**31),
     "TIFF of many entries": lambda: b"II*\0" + struct.pack("<IH", 8, 65535) + bytes(100),
     "zeros": lambda: bytes(100_000),
-    "a ZIP before a picture": lambda: zip_file() + noise("PNG"),
+    "a ZIP before an image": lambda: zip_file() + noise("PNG"),
 }
 
 
@@ -133,10 +133,10 @@ def _saved(image_format: str) -> bytes:
     return content.getvalue()
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("kind", INVALID)
 def test_unsupported_or_broken_file_returns_422(client: Client, jane: User, kind: str) -> None:
-    """Under a picture's name and type, soon, and at no cost."""
-    response = client.upload(jane.token, REFUSED[kind](), "photo.png", media_type="image/png")
+    """It is rejected quickly, under the name and type of an image, and uses no quota."""
+    response = client.upload(jane.token, INVALID[kind](), "photo.png", media_type="image/png")
 
     assert response.errors == UNSUPPORTED
     assert response.headers["X-RateLimit-Remaining"] == "1000"
@@ -157,7 +157,7 @@ def test_file_without_its_last_byte_returns_422(client: Client, jane: User, imag
 
 
 def test_truncated_progressive_jpeg_returns_422(client: Client, jane: User) -> None:
-    """Its first pass alone would be a whole picture, only coarser."""
+    """Its first scan alone decodes to a complete, coarse image."""
     content = noise("JPEG", 200, 200, progressive=True)
     for percent in (30, 60, 99):
         assert client.upload(jane.token, content[: len(content) * percent // 100]).errors == UNSUPPORTED
@@ -177,7 +177,7 @@ def test_jpeg_with_end_marker_only_in_thumbnail_returns_422(client: Client, jane
 
 
 def padded_to(image_format: str, gradient: MakeGradient, size: int) -> bytes:
-    """A small picture with something behind its end, that readers leave alone."""
+    """Return a small image with padding after its end, which decoders ignore."""
     content = gradient(image_format)
     return content + bytes(size - len(content))
 
@@ -187,12 +187,12 @@ def test_files_up_to_ten_mebibytes_are_accepted(
     client: Client, jane: User, gradient: MakeGradient, image_format: str
 ) -> None:
     accepted = client.upload(jane.token, padded_to(image_format, gradient, MAX_BYTES))
-    refused = client.upload(jane.token, padded_to(image_format, gradient, MAX_BYTES + 1))
+    rejected = client.upload(jane.token, padded_to(image_format, gradient, MAX_BYTES + 1))
 
     assert accepted.status == 202
     assert accepted.data["original_size"] == MAX_BYTES
     assert accepted.data["original_size_human"] == "10 MB"
-    assert refused.errors == {"image": ["The image must not be greater than 10240 kilobytes."]}
+    assert rejected.errors == {"image": ["The image must not be greater than 10240 kilobytes."]}
 
 
 def test_large_file_and_invalid_field_are_returned_together(
@@ -236,7 +236,7 @@ def test_decompression_bomb_is_rejected_undecoded(client: Client, jane: User) ->
 
 
 def animated_gif(frames: int, width: int = 1, height: int = 1) -> bytes:
-    """Each frame draws one pixel of the canvas."""
+    """Return a GIF whose frames draw one pixel of the canvas."""
     frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
     return head + frame * frames + b";"
@@ -250,7 +250,7 @@ def tiff_of_pages(pages: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "message"),
     [
         (animated_gif(10_000), "The image must not have more than 200 frames."),
         (animated_gif(201), "The image must not have more than 200 frames."),
@@ -260,12 +260,12 @@ def tiff_of_pages(pages: int) -> bytes:
     ids=["ten thousand frames", "a frame too many", "a page too many", "pixels of all frames"],
 )
 def test_animation_over_the_limits_is_rejected_undecoded(
-    client: Client, jane: User, content: bytes, sentence: str
+    client: Client, jane: User, content: bytes, message: str
 ) -> None:
     response = client.upload(jane.token, content)
 
     assert response.status == 422
-    assert response.errors == {"image": [sentence]}
+    assert response.errors == {"image": [message]}
     assert response.headers["X-RateLimit-Remaining"] == "1000"
 
 
@@ -304,7 +304,7 @@ def image_of_mode(mode: str, image_format: str, **options: object) -> bytes:
 
 
 def mpo_file() -> bytes:
-    """A JPEG with another behind it, as phones write it."""
+    """Return a JPEG followed by another, as phones write it."""
     content = io.BytesIO()
     first = Image.effect_noise((32, 24), 50).convert("RGB")
     first.save(content, "MPO", save_all=True, append_images=[first.resize((16, 12))])
@@ -312,20 +312,20 @@ def mpo_file() -> bytes:
 
 
 def padded_markers() -> bytes:
-    """Fill bytes before a marker, as the JPEG standard allows (B.1.1.2)."""
+    """Return a JPEG with fill bytes before a marker, which the standard allows (B.1.1.2)."""
     whole = noise("JPEG")
     return whole[:2] + b"\xff\xff\xff" + whole[2:]
 
 
 def old_bmp() -> bytes:
-    """With the header of OS/2, whose fields are elsewhere."""
+    """Return a BMP with the OS/2 header, which has another layout."""
     rows = bytes(24 * 6)
     return (
         b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + struct.pack("<IHHHH", 12, 8, 6, 1, 24) + rows
     )
 
 
-ACCEPTED: dict[str, Callable[[], bytes]] = {
+VALID: dict[str, Callable[[], bytes]] = {
     **{image_format: lambda image_format=image_format: noise(image_format) for image_format in FORMATS},  # type: ignore[misc]
     "1x1": lambda: noise("PNG", 1, 1),
     "1x1 GIF": lambda: noise("GIF", 1, 1),
@@ -333,7 +333,7 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "JPEG with restarts": lambda: noise("JPEG", restart_marker_rows=1),
     "CMYK JPEG": lambda: image_of_mode("CMYK", "JPEG"),
     "gray JPEG": lambda: image_of_mode("L", "JPEG"),
-    "JPEG of several pictures": mpo_file,
+    "JPEG of several images": mpo_file,
     "JPEG with fill bytes": padded_markers,
     "JPEG with a ZIP behind it": lambda: noise("JPEG") + zip_file(),
     "JPEG with a script behind it": lambda: noise("JPEG") + b"<script>alert(1)</script>",
@@ -357,21 +357,21 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ACCEPTED)
+@pytest.mark.parametrize("kind", VALID)
 def test_valid_image_is_accepted_under_any_name_and_type(client: Client, jane: User, kind: str) -> None:
-    response = client.upload(jane.token, ACCEPTED[kind](), "notes.txt", media_type="text/html")
+    response = client.upload(jane.token, VALID[kind](), "notes.txt", media_type="text/html")
 
     assert response.status == 202, response.body
 
 
-# --- anything at all
+# --- damaged files
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_damaged_image_never_crashes_the_server(
     client: Client, jane: User, gradient: MakeGradient, image_format: str
 ) -> None:
-    """Bytes of the header changed one by one to the values that break parsers."""
+    """Set bytes of the header, one at a time, to 0x00 and 0xFF."""
     whole = gradient(image_format)
     for at in range(0, min(len(whole), 120), 5):
         for value in (0x00, 0xFF):

@@ -1,4 +1,4 @@
-"""Bodies: what cannot be read is 400, and what is wrong in what can be read is 422, all at once."""
+"""Validation of bodies: 400 for a malformed body, 422 with all problems for invalid fields."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_target_must_be_within_its_bounds(client: Client, jane: User, png: bytes
 
 
 def test_target_must_exceed_the_original_within_plan_scale(client: Client, jane: User, png: bytes) -> None:
-    """Of a picture of 8 × 6."""
+    """The image has 8 × 6 pixels."""
     assert wrong(client, jane, png, [("target_width", "8"), ("target_height", "25")]) == {
         "target_width": ["The target width must be larger than the original (8 pixels)."],
         "target_height": [
@@ -247,7 +247,7 @@ def test_invalid_field_is_not_reported_as_its_default(
 def test_all_problems_of_a_form_are_returned_at_once(client: Client, jane: User) -> None:
     response = client.upload(
         jane.token,
-        b"no picture",
+        b"no image",
         fields=[
             ("scale_factor", "9"),
             ("target_width", "x"),
@@ -271,10 +271,10 @@ def test_all_problems_of_a_form_are_returned_at_once(client: Client, jane: User)
 def test_repeated_field_is_rejected_even_with_equal_values(
     client: Client, jane: User, png: bytes, field: str
 ) -> None:
-    sentence = f"The {field.replace('_', ' ')} field must be given only once."
+    message = f"The {field.replace('_', ' ')} field must be given only once."
 
-    assert wrong(client, jane, png, [(field, "12"), (field, "12")])[field][0] == sentence
-    assert wrong(client, jane, png, [(field, "3"), (field, "4"), (field, "4")])[field][0] == sentence
+    assert wrong(client, jane, png, [(field, "12"), (field, "12")])[field][0] == message
+    assert wrong(client, jane, png, [(field, "3"), (field, "4"), (field, "4")])[field][0] == message
 
 
 def test_two_images_are_rejected(client: Client, jane: User, png: bytes) -> None:
@@ -287,7 +287,7 @@ def test_text_instead_of_the_image_is_rejected(client: Client, jane: User, png: 
     assert client.form(jane.token, [("image", (None, "hello"))]).errors == {
         "image": ["The image must be a file."]
     }
-    assert client.form(jane.token, [("image", (None, png))]).status == 400  # text has to be in UTF-8
+    assert client.form(jane.token, [("image", (None, png))]).status == 400  # text must be UTF-8
 
 
 def test_text_in_addition_to_the_image_is_rejected(client: Client, jane: User, png: bytes) -> None:

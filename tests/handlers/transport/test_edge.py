@@ -1,4 +1,4 @@
-"""What holds for every answer of every kind, wherever the request leads."""
+"""Tests of what applies to every response."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ UNKNOWN_PATHS = [
 
 @pytest.mark.parametrize("path", UNKNOWN_PATHS)
 def test_unknown_route_returns_404(connection: RawConnection, path: str) -> None:
-    """With whatever method, and never a redirect."""
+    """It does so for every method, and never redirects."""
     for method in ("GET", "POST", "OPTIONS", "HEAD", "DELETE"):
         response = connection.request(f"{method} {path} HTTP/1.1\nHost: x")
         assert response.status == 404, method

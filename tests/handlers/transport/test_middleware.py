@@ -1,4 +1,4 @@
-"""Methods, the size of bodies and the time they take; the quota on answers."""
+"""Tests of allowed methods, and of size and time limits for bodies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPLOAD = "/api/images/upscale"
 MIB = 1024 * 1024
 UPLOAD_CAP = 11 * MIB
 JSON_CAP = 64 * 1024
-TIMEOUT_SECONDS = 1.5  # of this server; ten by default
+TIMEOUT_SECONDS = 1.5  # of the shared server; the default is ten
 
 ALLOWED = {
     "/api/auth/register": "POST",
@@ -189,10 +189,10 @@ def test_client_that_sends_everything_can_read_the_413(
 
 
 class EndlessBody:
-    """The beginning of a form and then zeros, read piece by piece."""
+    """A body that starts like a form and continues with zeros, generated in pieces."""
 
     def __init__(self, size: int) -> None:
-        self.len = size  # what requests makes a Content-Length of
+        self.len = size  # requests uses it for Content-Length
         self._left = size
         self._start = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
 
@@ -218,7 +218,7 @@ def test_json_has_its_own_size_limit(client: Client, size: int) -> None:
 
 
 def test_unwanted_body_is_not_stored(client: Client, server: Server, jane: User) -> None:
-    """However large: it is neither read into memory nor a reason to refuse."""
+    """A large body is neither stored in memory nor rejected."""
     for method, path in (
         ("GET", "/api/profile-photos/JS"),
         ("GET", "/api/user"),
@@ -228,7 +228,7 @@ def test_unwanted_body_is_not_stored(client: Client, server: Server, jane: User)
         with MemoryGrowth(server) as growth:
             response = client.request(method, path, token=jane.token, data=iter(EndlessBody(100 * MIB)))
         assert response.status == 200
-        assert growth.most < 10 * MIB, path
+        assert growth.max_bytes < 10 * MIB, path
 
 
 def test_upload_uses_little_memory(
@@ -236,34 +236,34 @@ def test_upload_uses_little_memory(
 ) -> None:
     content = gradient("JPEG")
     content += bytes(10 * MIB - len(content))
-    assert client.upload(jane.token, content).status == 202  # what is loaded once is not counted
+    assert client.upload(jane.token, content).status == 202  # code that is loaded once must not count
 
     with MemoryGrowth(server) as growth:
         for _ in range(3):
             assert client.upload(jane.token, content).status == 202
 
-    assert growth.most < 10 * MIB
+    assert growth.max_bytes < 10 * MIB
 
 
-# Two hundred megabytes, streamed from the socket to the spool and from there to the store.
+# 200 MB are streamed from the socket to the spool and from there to the store.
 def test_full_batch_uses_little_memory(
     client: Client, server: Server, jane: User, gradient: MakeGradient
 ) -> None:
     content = gradient("JPEG")
     content += bytes(10 * MIB - len(content))
-    assert client.upload_batch(jane.token, [content]).status == 202  # what is loaded once is not counted
+    assert client.upload_batch(jane.token, [content]).status == 202  # code that is loaded once must not count
 
     with MemoryGrowth(server) as growth:
         response = client.upload_batch(jane.token, [content] * 20)
 
     assert response.status == 202
-    assert growth.most < 20 * MIB
+    assert growth.max_bytes < 20 * MIB
 
 
-class MemoryGrowth:  # reads as a function
-    """By how much the server's memory grows within the block, at most, in bytes."""
+class MemoryGrowth:
+    """Context manager that measures how much the server's memory grows within the block."""
 
-    most = 0
+    max_bytes = 0
 
     def __init__(self, server: Server) -> None:
         self._process = server.worker_process
@@ -281,7 +281,7 @@ class MemoryGrowth:  # reads as a function
 
     def _watch(self) -> None:
         while not self._done.wait(0.005):
-            self.most = max(self.most, self._process.memory_info().rss - self._before)
+            self.max_bytes = max(self.max_bytes, self._process.memory_info().rss - self._before)
 
 
 # --- the time a body takes
@@ -302,9 +302,9 @@ def test_stalled_body_returns_408(connection: RawConnection, jane: User) -> None
 def test_stalled_bodies_do_not_delay_other_requests(
     start_server: StartServer, make_owner: Callable[..., User]
 ) -> None:
-    """They stall for as long as the readers are timed, on a machine as slow as it likes to be."""
-    patience = 10.0
-    server = start_server(body_timeout_seconds=patience)
+    """The bodies stall for as long as the other requests are measured, also on a slow machine."""
+    timeout_seconds = 10.0
+    server = start_server(body_timeout_seconds=timeout_seconds)
     jane = make_owner(server.services)
     head = upload_head(jane, "Content-Length: 1000").replace("\n", "\r\n").encode() + b"\r\n\r\n--b\r\n"
     with ExitStack() as open_connections, server.client() as client:
@@ -314,7 +314,7 @@ def test_stalled_bodies_do_not_delay_other_requests(
         began = time.perf_counter()
         for _ in range(20):
             assert client.get("/api/user", token=jane.token).status == 200
-        assert time.perf_counter() - began < patience
+        assert time.perf_counter() - began < timeout_seconds
 
         assert {connection.read_response("POST", UPLOAD).status for connection in connections} == {408}
 
@@ -331,11 +331,11 @@ def test_slow_body_that_never_stalls_is_accepted(connection: RawConnection) -> N
 
 
 def spooled_files(server: Server) -> list[str]:
-    """Open files of the spool folder; they have no names any more, so only the kernel knows of them."""
+    """Return the open files of the spool folder. They are unlinked, so that only the kernel lists them."""
     folder = Path(f"/proc/{server.worker_process.pid}/fd")
     targets = []
     for descriptor in folder.iterdir():
-        with suppress(FileNotFoundError):  # closed since
+        with suppress(FileNotFoundError):  # closed meanwhile
             targets.append(str(descriptor.readlink()))
     return [target for target in targets if str(server.settings.data / "spool") in target]
 
@@ -356,7 +356,7 @@ def test_disconnect_during_an_upload_leaves_no_file(client: Client, server: Serv
             seen = time.monotonic() + 5
             while not spooled_files(server) and time.monotonic() < seen:
                 client.get("/health/live")
-            assert spooled_files(server)  # otherwise this test would see no leak either
+            assert spooled_files(server)  # otherwise this test would not detect a leak
     deadline = time.monotonic() + 5
     while spooled_files(server) and time.monotonic() < deadline:
         client.get("/health/live")

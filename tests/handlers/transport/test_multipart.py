@@ -58,7 +58,7 @@ def test_malformed_form_returns_400(client: Client, jane: User, body: bytes) -> 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 20, 60])
 def test_truncated_form_uses_no_quota(client: Client, jane: User, png: bytes, cut: int) -> None:
-    """Its last field would be missing without anybody noticing."""
+    """Otherwise its last field would be missing without an error."""
     body = file_part(png) + text_part("scale_factor", b"4") + b"--b--\r\n"
 
     response = post_form(client, jane, body[: -2 - cut])
@@ -117,7 +117,7 @@ def test_form_with_too_many_fields_returns_400(client: Client, jane: User, count
     assert post_form(client, jane, texts).status == status
 
 
-# They are kept in memory, as the texts of a JSON body are.
+# They are kept in memory like a JSON body.
 @pytest.mark.parametrize(("size", "status"), [(6_000, 422), (7_000, 400)])
 def test_text_fields_have_a_common_size_limit(client: Client, jane: User, size: int, status: int) -> None:
     texts = b"".join(text_part(f"x{number}", b"1" * size) for number in range(10)) + b"--b--\r\n"
@@ -125,7 +125,7 @@ def test_text_fields_have_a_common_size_limit(client: Client, jane: User, size: 
     assert post_form(client, jane, texts).status == status
 
 
-# Beyond the first few they are only counted; that there is one too many is said of the field all the same.
+# Files beyond the first 32 are only counted, and the error still names the field.
 @pytest.mark.parametrize(("count", "status"), [(32, 422), (33, 422), (1000, 422), (1001, 400)])
 def test_form_with_too_many_files_returns_400(client: Client, jane: User, count: int, status: int) -> None:
     files = b"".join(file_part(b"1") for number in range(count)) + b"--b--\r\n"

@@ -1,4 +1,4 @@
-"""What is no proper HTTP is answered in the envelope and ends the connection."""
+"""Malformed HTTP gets an error in the envelope and closes the connection."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_smuggled_request_gets_no_response(server: Server) -> None:
 
 
 def test_unread_body_is_not_parsed_as_a_request(connection: RawConnection) -> None:
-    """What follows an early refusal is no next request."""
+    """Bytes after an early rejection are not the next request."""
     connection.send(
         b"POST /api/images/upscale HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + SMUGGLED
     )
@@ -103,7 +103,7 @@ def test_too_large_header_returns_431(server: Server, kind: str, size: int) -> N
 
 
 def test_endless_header_is_rejected(server: Server) -> None:
-    """It is never complete, so that nobody would count it."""
+    """The parser reports only complete headers, so that their size must be limited before."""
     for start in (GET + b"X: ", GET + b"X", b"GET /", b"G"):
         with server.connect() as connection:
             connection.send(start)
@@ -160,7 +160,6 @@ def test_pipelined_requests_get_responses_in_order(connection: RawConnection) ->
     assert statuses == [200, 401] * 3
 
 
-# Each answer is that of its own request, also where one has a header alone.
 def test_pipelined_head_requests_get_their_own_responses(connection: RawConnection) -> None:
     sent_requests = [
         ("HEAD", "/api/user"),
@@ -180,7 +179,7 @@ def test_pipelined_head_requests_get_their_own_responses(connection: RawConnecti
     ]
 
 
-# Otherwise a client would read «malformed» for a request that was carried out.
+# Otherwise a client would get 400 for a request that was executed.
 def test_complete_requests_before_garbage_get_responses(
     connection: RawConnection, server: Server, jane: User
 ) -> None:
@@ -194,7 +193,7 @@ def test_complete_requests_before_garbage_get_responses(
     assert connection.is_closed()
 
 
-# What this leaves behind is seen in the log of the server, which the tests look through in the end.
+# The fixture ``server`` checks the log for errors at the end.
 def test_disconnect_with_pipelined_requests_does_not_crash(server: Server, client: Client) -> None:
     for _ in range(20):
         with server.connect() as connection:
@@ -280,7 +279,7 @@ def test_forwarding_headers_are_ignored_by_default(
 @pytest.mark.parametrize("first", ["application/json", "multipart/form-data; boundary=b", "text/plain"])
 @pytest.mark.parametrize("second", ["application/json", "multipart/form-data; boundary=b", "text/plain"])
 def test_first_of_two_content_types_counts(connection: RawConnection, first: str, second: str) -> None:
-    """No layer may take the body for something else than the one that checked it."""
+    """All layers must interpret the body like the layer that validated it."""
     body = b'{"email": "x", "password": "x"}'
 
     response = connection.request(

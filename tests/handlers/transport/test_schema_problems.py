@@ -1,4 +1,4 @@
-"""Everything that a value has against its schema, under the name of its field."""
+"""Tests of schema problems and their messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_unknown_fields_are_reported() -> None:
     ]
 
 
-# What a small body can hold of them would keep the whole process busy for a second.
+# A small body can have so many wrong items that listing all takes a second.
 def test_number_of_listed_problems_is_bounded() -> None:
     schema = {"required": ["a"], "properties": {"b": {"items": {"enum": [1]}}}}
     found = problems(schema, {"b": [2] * 30_000})
@@ -77,10 +77,10 @@ def test_failed_rule_has_a_name_and_a_message(
     found = problems({"properties": {"a_b": schema}}, {"a_b": value})
 
     assert found == [FieldProblem("a_b", rule, facts)]
-    ((name, (sentence,)),) = field_errors(found).items()
+    ((name, (message,)),) = field_errors(found).items()
     assert name == "a_b"
-    assert sentence.startswith("The a b ")
-    assert "{" not in sentence
+    assert message.startswith("The a b ")
+    assert "{" not in message
 
 
 def test_null_in_a_required_field_counts_as_missing() -> None:

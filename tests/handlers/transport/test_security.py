@@ -1,4 +1,4 @@
-"""Who may do what: tokens, abilities, standing; each lack answered in its turn."""
+"""Authentication and authorization: tokens, abilities, verified email, plan."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_non_ascii_token_returns_401(connection: RawConnection) -> None:
 def test_missing_ability_is_reported_first(
     client: Client, make_user: MakeUser, method: str, path: str
 ) -> None:
-    """Also for an account that lacks everything else, and for an image that does not exist."""
+    """The account may lack everything else too, and the image may not exist."""
     others = [ability for ability in ALL if ability != REQUIRED_ABILITY[method, path]]
     for weak in (make_user(abilities=others), make_user(abilities=(), verified=False, plan="free")):
         response = client.request(method, path, token=weak.token)

@@ -1,4 +1,4 @@
-"""How the API stops, with a real signal to a real process."""
+"""Stopping the API with a signal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stop(server: Server) -> int:
     return server.process.wait(server.settings.stop_seconds)
 
 
-# Its owner has an account by then, and would wait for a mail that never comes.
+# The account exists by then, and its verification mail must be sent.
 def test_queued_mail_is_sent_when_the_api_stops(start_server: StartServer) -> None:
     server = start_server()
 

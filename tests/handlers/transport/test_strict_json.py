@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, and nothing that only Python reads."""
+"""Tests of the strict JSON decoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bridge to Flask reads no more of an answer than somebody gets."""
+"""Tests of the WSGI bridge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNKS = 200
 
 
 class EndlessBody:
-    """A WSGI application; what it answers counts how far it was read."""
+    """A WSGI application whose response counts how many chunks were read."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -43,7 +43,7 @@ class EndlessBody:
 
 
 def exchange(app: EndlessBody, incoming: list[Message | Exception], method: str = "GET") -> list[Message]:
-    """What is sent when these messages come one after the other, and then none."""
+    """Return the sent messages if the client sends ``incoming`` and then nothing."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -93,14 +93,14 @@ def test_connected_client_gets_the_whole_stream(
     incoming: list[Message | Exception],
 ) -> None:
     app = EndlessBody()
-    given = len(incoming)
+    count = len(incoming)
 
     sent = exchange(app, incoming)
 
     assert b"".join(message.get("body", b"") for message in sent) == b"x" * CHUNKS
     assert not sent[-1].get("more_body", False)
     assert app.closed
-    assert given - len(incoming) <= 2
+    assert count - len(incoming) <= 2
 
 
 def test_wsgi_application_gets_the_original_method() -> None:
