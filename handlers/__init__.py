@@ -1,10 +1,10 @@
-"""HTTP: the contract routed by Connexion to thin handlers, every answer in the envelope."""
+"""HTTP API: Connexion routes the contract to thin operation functions."""
 
 import warnings
 
-# Connexion imports Starlette's test client, which complains of its HTTP library; no server uses it.
+# Connexion imports Starlette's test client, which warns about its HTTP library. The server does not use it.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
-# It also imports these old names, for references to other files; the contract has none.
+# Connexion imports these deprecated names for references to other files. The contract has none.
 warnings.filterwarnings(
     "ignore", message=r"jsonschema\.(RefResolver|exceptions\.RefResolutionError) is deprecated"
 )

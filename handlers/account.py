@@ -1,14 +1,17 @@
-"""/user, /usage and /subscription: who am I, which tokens speak for me, what have I used and paid for."""
+"""Operations of /user, /usage and /subscription: the account, its tokens, its usage and its subscription."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from domain import quota, tokens
 from handlers import shapes
-from handlers.request import origin, principal, services, submitted
+from handlers.request import origin, parsed_body, principal, services
 from handlers.transport.envelope import Body, success
 
 
 def get_user() -> Body:
+    """Respond with the account of the token."""
     account = principal().account
     return success(
         "User retrieved successfully", shapes.user(origin(), account, services().plans[account.plan])
@@ -16,22 +19,26 @@ def get_user() -> Body:
 
 
 def list_tokens() -> Body:
+    """Respond with all tokens of the account."""
     shown = [shapes.token(token) for token in tokens.of_account(services(), principal().account)]
     return success("API tokens retrieved successfully", {"tokens": shown, "count": len(shown)})
 
 
 def create_token() -> tuple[Body, int]:
-    form = submitted()
-    issued = tokens.create(services(), principal(), form.fields, form.problems)
-    return success("API token created successfully", shapes.created_token(issued)), 201
+    """Create a token with some or all abilities of the current one."""
+    body = parsed_body()
+    issued = tokens.create(services(), principal(), body.fields, body.problems)
+    return success("API token created successfully", shapes.created_token(issued)), HTTPStatus.CREATED
 
 
 def revoke_token(id: int) -> Body:  # noqa: A002  # the contract's name
+    """Revoke one token of the account."""
     tokens.revoke(services(), principal().account, id)
     return success("Token revoked successfully")
 
 
 def get_usage() -> Body:
+    """Respond with this month's uploads and their limit."""
     account = principal().account
     used = quota.this_month(services(), account)
     return success(
@@ -40,6 +47,7 @@ def get_usage() -> Body:
 
 
 def get_subscription() -> Body:
+    """Respond with the subscription, None if there never was one, and the plan."""
     account, now = principal().account, services().clock.now()
     plan = services().plans[account.plan]
     return success(

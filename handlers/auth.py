@@ -1,7 +1,8 @@
-"""/auth: accounts come in and tokens go out."""
+"""Operations of /auth: registration, login, e-mail verification, password reset, token revocation."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -10,43 +11,48 @@ from domain import accounts, password_reset
 from domain.errors import InvalidFields
 from handlers import shapes
 from handlers.pages import verified_page
-from handlers.request import client_address, origin, principal, services, submitted
+from handlers.request import client_address, origin, parsed_body, principal, services
 from handlers.transport.envelope import Body, success
 
 if TYPE_CHECKING:
     from domain.records import Account
-    from handlers.transport.validation import Submitted
+    from handlers.transport.bodies import ParsedBody
 
 
 def register() -> tuple[Body, int]:
-    form = submitted()
+    """Create an account and its first token, and send a verification mail."""
+    body = parsed_body()
     account, token = accounts.register(
-        services(), form.fields, _device_name(form), client_address(), form.problems
+        services(), body.fields, _device_name(body), client_address(), body.problems
     )
     return success(
         "Registration successful. Please verify your email to access all features.",
         _account_with_token(account, token),
-    ), 201
+    ), HTTPStatus.CREATED
 
 
 def login() -> Body:
-    form = _faultless()
-    email, password = form.fields["email"], form.fields["password"]
-    account, token = accounts.log_in(services(), email, password, _device_name(form), client_address())
+    """Create a token."""
+    body = _valid_body()
+    email, password = body.fields["email"], body.fields["password"]
+    account, token = accounts.log_in(services(), email, password, _device_name(body), client_address())
     return success("Login successful", _account_with_token(account, token))
 
 
 def logout() -> Body:
+    """Revoke the current token."""
     accounts.log_out(services(), principal())
     return success("Logout successful")
 
 
 def revoke_all_tokens() -> Body:
+    """Revoke all tokens of the account."""
     accounts.revoke_all(services(), principal().account)
     return success("All tokens revoked successfully")
 
 
 def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
+    """Verify the e-mail address of a signed link. Respond with a page to browsers, with JSON to others."""
     accounts.verify_email(services(), id, hash)
     if flask.request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return verified_page()
@@ -54,30 +60,34 @@ def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the con
 
 
 def resend_verification() -> Body:
-    accounts.request_verification(services(), _faultless().fields["email"], client_address())
+    """Request a verification mail. The response does not depend on the account."""
+    accounts.request_verification(services(), _valid_body().fields["email"], client_address())
     return success("If the address waits to be verified, a mail with a new link is on its way.")
 
 
 def forgot_password() -> Body:
-    password_reset.request(services(), _faultless().fields["email"], client_address())
+    """Request a mail with a reset token. The response does not depend on the account."""
+    password_reset.request(services(), _valid_body().fields["email"], client_address())
     return success("If the address has an account, a mail with a reset token is on its way.")
 
 
 def reset_password() -> Body:
-    form = submitted()
-    password_reset.reset(services(), form.fields, form.problems)
+    """Set a new password and revoke all tokens."""
+    body = parsed_body()
+    password_reset.reset(services(), body.fields, body.problems)
     return success("Password reset successfully. All tokens are revoked.")
 
 
-def _faultless() -> Submitted:
-    form = submitted()
-    if form.problems:
-        raise InvalidFields(form.problems)
-    return form
+def _valid_body() -> ParsedBody:
+    """Return the body. Raise InvalidFields if it has problems."""
+    body = parsed_body()
+    if body.problems:
+        raise InvalidFields(body.problems)
+    return body
 
 
-def _device_name(form: Submitted) -> str:
-    return form.fields.get("device_name") or flask.request.user_agent.string or "unknown device"
+def _device_name(body: ParsedBody) -> str:
+    return body.fields.get("device_name") or flask.request.user_agent.string or "unknown device"
 
 
 def _account_with_token(account: Account, token: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""/files and /profile-photos: pictures themselves, answers without an envelope as the page in ``pages`` is."""
+"""Operations of /files and /profile-photos: image files, without an envelope."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import flask
 
 from domain.errors import InvalidLink, NotFound, Unavailable
 from domain.formats import ImageFormat
-from handlers.pages import initials_picture
+from handlers.pages import initials_image
 from handlers.request import services
 
 if TYPE_CHECKING:
@@ -19,28 +19,28 @@ _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII)
 
 
 def get_file(key: str) -> flask.Response:
+    """Respond with the file of a signed link, whole or in part."""
     if flask.request.query_string:
         raise InvalidLink
-    # The contract does not know If-Match; werkzeug would answer 412 with the whole file behind it.
+    # The contract has no If-Match; werkzeug would respond with 412 and the whole file.
     flask.request.environ.pop("HTTP_IF_MATCH", None)
     if not _RANGE.fullmatch(flask.request.headers.get("Range", "")):
-        flask.request.environ.pop(
-            "HTTP_RANGE", None
-        )  # unknown units and several ranges may be ignored (RFC 9110, 14.2)
+        # Unknown units and several ranges may be ignored (RFC 9110, 14.2).
+        flask.request.environ.pop("HTTP_RANGE", None)
     try:
         response = _attachment(services().store.open_signed(key, services().clock.now()))
     except FileNotFoundError:
-        raise NotFound from None  # deleted since it was looked for
+        raise NotFound from None  # deleted after its link was checked
     except OSError as reason:
         raise Unavailable(f"The object store failed: {reason}") from reason
     response.headers["Cache-Control"] = "private, no-store"
-    del response.headers["Date"]  # werkzeug's; the server gives every answer one
+    del response.headers["Date"]  # werkzeug's; the server adds one to every response
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
 
 
 def _attachment(signed: SignedFile) -> flask.Response:
-    image_format = next(picture for picture in ImageFormat if picture.extension == signed.path.suffix)
+    image_format = next(known for known in ImageFormat if known.extension == signed.path.suffix)
     return flask.send_file(
         signed.path,
         mimetype=image_format.media_type,
@@ -51,4 +51,5 @@ def _attachment(signed: SignedFile) -> flask.Response:
 
 
 def get_profile_photo(initials: str) -> flask.Response:
-    return initials_picture(initials)
+    """Respond with an SVG image of the initials."""
+    return initials_image(initials)

@@ -1,40 +1,49 @@
-"""/images: submit, look, list, download, delete."""
+"""Operations of /images: submit, list, get, download and delete images."""
 
 from __future__ import annotations
+
+from http import HTTPStatus
 
 from domain import images
 from domain.job_states import Status
 from handlers import shapes
 from handlers.paging import paged
-from handlers.request import origin, principal, services, submitted, uploads, upscale_options
+from handlers.request import origin, parsed_body, principal, services, uploads, upscale_options
 from handlers.transport.envelope import Body, success
 
 
 def upscale_image() -> tuple[Body, int]:
+    """Create an image and queue it."""
     upload = next(iter(uploads("image")), None)
-    image = images.submit(services(), principal().account, upload, upscale_options(), submitted().problems)
-    return success("Image uploaded and queued for processing", shapes.accepted_image(image)), 202
+    image = images.submit(services(), principal().account, upload, upscale_options(), parsed_body().problems)
+    return success(
+        "Image uploaded and queued for processing", shapes.accepted_image(image)
+    ), HTTPStatus.ACCEPTED
 
 
 def list_images(page: int, per_page: int, status: str | None = None) -> Body:
+    """Respond with one page of the account's images."""
     wanted = None if status is None else Status(status)
-    found = images.list_page(services(), principal().account, wanted, page, per_page)
-    shown = [shapes.full_image(services(), origin(), image) for image in found.images]
+    listed = images.list_page(services(), principal().account, wanted, page, per_page)
+    shown = [shapes.full_image(services(), origin(), image) for image in listed.images]
     filters = {} if status is None else {"status": status}
-    return paged("Images retrieved successfully", shown, found.total, page, per_page, filters)
+    return paged("Images retrieved successfully", shown, listed.total, page, per_page, filters)
 
 
 def get_image(id: int) -> Body:  # noqa: A002  # the contract's name, as below
+    """Respond with one image."""
     image = images.get(services(), principal().account, id)
     return success("Image retrieved successfully", shapes.full_image(services(), origin(), image))
 
 
 def download_image(id: int) -> Body:  # noqa: A002
+    """Respond with a signed link to the result."""
     url, filename = images.download(services(), principal().account, id)
     data = {"download_url": shapes.absolute(origin(), url), "filename": filename}
     return success("Download URL generated successfully", data)
 
 
 def delete_image(id: int) -> Body:  # noqa: A002
+    """Delete an image and its files."""
     images.delete(services(), principal().account, id)
     return success("Image deleted successfully")

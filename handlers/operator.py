@@ -1,4 +1,4 @@
-"""Pages for operators, outside the contract: is the process alive, and can it serve?"""
+"""Health checks for operators, outside the contract."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ if TYPE_CHECKING:
 
 
 def add_health(app: flask.Flask) -> None:
+    """Add the routes of the health checks."""
     for path, view in (("/health/live", live), ("/health/ready", ready)):
         app.add_url_rule(path, view_func=view, provide_automatic_options=False)
 
 
 def live() -> Body:
+    """Respond while the process runs."""
     return success("Alive")
 
 
 def ready() -> Body:
-    """503 without a database. A broker that is down is no outage: uploads are taken and wait."""
+    """Respond with 503 without a database.
+
+    A broker that is down is no outage: uploads are accepted and stay queued.
+    """
     with services().database.reading() as work:
         work.ping()
     return success("Ready")

@@ -1,4 +1,4 @@
-"""The few pages for people who open one of our links in a browser."""
+"""HTML and SVG responses for browsers."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ _INITIALS = """<svg xmlns="http://www.w3.org/2000/svg" width="128" height="128" 
 </svg>
 """
 _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""Nothing on these pages loads or runs anything."""
+"""These pages load and run nothing."""
 
 
 def verified_page() -> flask.Response:
+    """Return the page that confirms an e-mail address."""
     response = flask.Response(_VERIFIED, mimetype="text/html")
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
 
 
-def initials_picture(letters: str) -> flask.Response:
-    """The letters on a colour of their own, as SVG."""
+def initials_image(letters: str) -> flask.Response:
+    """Return the letters as SVG, on a colour that depends on them."""
     hue = sum(map(ord, letters)) * 47 % 360
-    picture = _INITIALS.format(hue=hue, letters=escape(letters))
-    response = flask.Response(picture, mimetype="image/svg+xml")
+    svg = _INITIALS.format(hue=hue, letters=escape(letters))
+    response = flask.Response(svg, mimetype="image/svg+xml")
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     response.headers["Cache-Control"] = "public, max-age=86400"
     return response

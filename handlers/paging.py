@@ -1,4 +1,4 @@
-"""Lists: one page, where it stands among the others, and links that keep what the caller asked for."""
+"""Envelope of one page of a list, with its position and links to the other pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 def paged(
     message: str, data: list[Any], total: int, page: int, per_page: int, filters: Mapping[str, str]
 ) -> Body:
+    """Return the envelope of this page.
+
+    The links keep ``filters``, and ``per_page`` only if the client sent it, so that a default stays a default.
+    """
     last = max(1, -(-total // per_page))
-    # What the caller said stays in the links; what was left to the default stays out.
     kept = {"per_page": str(per_page)} if "per_page" in flask.request.args else {}
 
     def link(number: int) -> str:

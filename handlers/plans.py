@@ -1,4 +1,4 @@
-"""/plans: what accounts can be on."""
+"""Operation of /plans."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ from handlers.transport.envelope import Body, success
 
 
 def list_plans() -> Body:
+    """Respond with all plans."""
     return success("Plans retrieved successfully", [shapes.plan(plan) for plan in services().plans])

@@ -1,9 +1,10 @@
-"""The contract itself and its reference pages, for people and generators. They stand outside the contract."""
+"""Routes for the contract itself and its reference page. The contract does not describe them."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
+from http import HTTPStatus
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ from handlers.transport.json_encoding import json_bytes
 if TYPE_CHECKING:
     from handlers.transport.contract import Contract
 
-# Redoc would report to its makers otherwise. It shows no sample whose label is not in the list.
-_START = """
+# Redoc sends telemetry to its vendor by default, and hides samples whose label is not in the list.
+_SCRIPT = """
 import { init } from "./docs/redoc.js";
 const languages = [
   { lang: "curl" },
@@ -38,16 +39,16 @@ _PAGE = f"""<!doctype html>
 <style>body {{ margin: 0 }}</style>
 <noscript>These pages need JavaScript. The same stands in <a href="./api/openapi.yaml">openapi.yaml</a>.</noscript>
 <div id="redoc"></div>
-<script type="module">{_START}</script>
+<script type="module">{_SCRIPT}</script>
 </html>
 """
 _CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
-        f"script-src 'self' 'sha256-{b64encode(sha256(_START.encode()).digest()).decode()}'",
+        f"script-src 'self' 'sha256-{b64encode(sha256(_SCRIPT.encode()).digest()).decode()}'",
         "style-src 'unsafe-inline'",  # Redoc writes its styles into the page
         "font-src data:",
-        "img-src 'self' data:",  # not the makers' emblem, which Redoc would fetch from them
+        "img-src 'self' data:",  # excludes the vendor's logo, which Redoc would load from its site
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -57,7 +58,7 @@ _CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class _Document:
-    """A view of unchanging content, which a client that has it need not fetch again."""
+    """View of constant content, with an ETag for revalidation."""
 
     def __init__(self, media_type: str, content: bytes) -> None:
         self.media_type = media_type
@@ -66,7 +67,7 @@ class _Document:
 
     def __call__(self) -> flask.Response:
         if flask.request.if_none_match.contains_weak(self._etag):
-            response = flask.Response(status=304)
+            response = flask.Response(status=HTTPStatus.NOT_MODIFIED)
         else:
             response = flask.Response(self.content, content_type=self.media_type)
         response.set_etag(self._etag)
@@ -76,6 +77,7 @@ class _Document:
 
 
 def add_reference(app: flask.Flask, contract: Contract) -> None:
+    """Add the routes of the contract, in JSON and YAML, and of the reference page."""
     documents = {
         f"{BASE_PATH}{JSON_PATH}": _Document("application/json", json_bytes(contract.document)),
         f"{BASE_PATH}{YAML_PATH}": _Document("application/yaml", contract.text.encode()),
@@ -87,7 +89,7 @@ def add_reference(app: flask.Flask, contract: Contract) -> None:
 
 
 def _redoc() -> bytes:
-    """Redoc's script, out of the package that brings it; its Python code is not needed, and not loaded."""
+    """Return Redoc's script from its package, without importing the package."""
     package = distribution("flask-openapi-redoc")
     script = package.locate_file("flask_openapi_redoc/templates/redoc/js/redoc.standalone.js")
     return Path(str(script)).read_bytes()

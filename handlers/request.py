@@ -1,4 +1,4 @@
-"""What a handler asks of the request it answers."""
+"""Accessors for the current request, for operation functions."""
 
 from __future__ import annotations
 
@@ -9,54 +9,57 @@ from connexion.context import context
 
 from domain.model_choices import AUTO
 from domain.uploads import Upload, UpscaleOptions
+from handlers.transport.bodies import PARSED_BODY
 from handlers.transport.security import current_principal
-from handlers.transport.validation import SUBMITTED
 
 if TYPE_CHECKING:
     from domain.records import Principal
     from domain.services import Services
-    from handlers.transport.validation import Submitted
+    from handlers.transport.bodies import ParsedBody
 
 SERVICES = "uprez"
+"""Key in the Flask application's extensions."""
 
 
 def services() -> Services:
+    """Return the services of this application."""
     return cast("Services", flask.current_app.extensions[SERVICES])
 
 
 def origin() -> str:
-    """Scheme and host that links in this answer begin with: the operator's word, or what the client used."""
+    """Return scheme and host of links in the response: the configured ones, or those that the client used."""
     policy, request = services().policy, flask.request
     if policy.public_url is not None:
         return policy.public_url
-    # Empty without a Host header, or with one that is none.
+    # Empty without a valid Host header.
     return f"{request.scheme}://{request.host}" if request.host else policy.origin
 
 
 def principal() -> Principal:
+    """Return the authenticated principal. Only for operations that need authentication."""
     return current_principal()
 
 
 def client_address() -> str:
-    """The address at the other end of the connection, or whom a trusted proxy there speaks for."""
+    """Return the address of the connection's peer, or the one that a trusted proxy forwarded."""
     return flask.request.remote_addr or "unknown"
 
 
-def submitted() -> Submitted:
-    """The body: fields that keep the contract's schema, files, and the problems of the rest."""
-    return cast("Submitted", context[SUBMITTED])
+def parsed_body() -> ParsedBody:
+    """Return the body: valid fields and files, and the problems of the others."""
+    return cast("ParsedBody", context[PARSED_BODY])
 
 
 def uploads(field: str) -> list[Upload]:
-    """The files of this field, unless something is wrong with the field as a whole."""
+    """Return the files of this form field; none if the field has a problem."""
     return [
-        Upload(file.filename or "", file.file, file.size or 0) for file in submitted().files.get(field, [])
+        Upload(file.filename or "", file.file, file.size or 0) for file in parsed_body().files.get(field, [])
     ]
 
 
 def upscale_options() -> UpscaleOptions:
-    """What is wished for the result, in fields that keep the contract's schema."""
-    fields = submitted().fields
+    """Return the upscale options from the valid fields."""
+    fields = parsed_body().fields
     model = fields.get("model", AUTO)
     return UpscaleOptions(
         fields.get("scale_factor"),

@@ -1,4 +1,4 @@
-"""Records as the contract shows them."""
+"""Conversion of records to the objects of the contract's schemas."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ _BASE = 1024
 
 
 def time_text(time: datetime | None) -> str | None:
-    # Not strftime, which writes the year 1 as «1»: an operator may have said that something ended then.
+    """Return the time in ISO 8601 with microseconds and ``Z``."""
+    # strftime would write the year 1 as "1", and an operator may set such an end.
     return None if time is None else time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
-def size_for_people(size: int) -> str:
-    """Base 1024, at most two decimals, no trailing zeros: 8,194,304 → ``7.81 MB``."""
+def human_size(size: int) -> str:
+    """Return the size in base 1024 with at most two decimals and no trailing zeros: 8,194,304 → ``7.81 MB``."""
     if size < _BASE:
         return f"{size} B"
     value, (unit, *larger) = size / _BASE, _UNITS
@@ -40,13 +41,13 @@ def size_for_people(size: int) -> str:
 
 
 def accepted_image(image: Image) -> dict[str, Any]:
-    """An image as it is right after its upload."""
+    """Return an image right after its upload."""
     return {
         "id": image.id,
-        **_batch_of(image),
+        **_batch_id(image),
         "original_filename": image.filename,
         "original_size": image.original_bytes,
-        "original_size_human": size_for_people(image.original_bytes),
+        "original_size_human": human_size(image.original_bytes),
         "original_dimensions": None,
         "status": image.status.value,
         "scale_factor": image.sizing.scale_factor,
@@ -59,19 +60,19 @@ def accepted_image(image: Image) -> dict[str, Any]:
 
 
 def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
-    """An image with everything that is known of it; null where there is nothing yet."""
+    """Return an image with all its fields; a field that has no value yet is None."""
     started = None if image.status is Status.PENDING else image.original_size
     result = image.result
     return {
         "id": image.id,
-        **_batch_of(image),
+        **_batch_id(image),
         "original_filename": image.filename,
         "original_path": f"images/{image.original_key}",
         "upscaled_path": f"images/{result.key}" if result else None,
         "original_size": image.original_bytes,
         "upscaled_size": result.bytes if result else None,
-        "original_size_human": size_for_people(image.original_bytes),
-        "upscaled_size_human": size_for_people(result.bytes) if result else None,
+        "original_size_human": human_size(image.original_bytes),
+        "upscaled_size_human": human_size(result.bytes) if result else None,
         "original_dimensions": _dimensions(started, "x"),
         "upscaled_dimensions": _dimensions(result.size if result else None, "x"),
         "original_dimensions_formatted": _dimensions(started, " x "),
@@ -93,16 +94,17 @@ def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
 
 
 def accepted_batch(whole: WholeBatch) -> dict[str, Any]:
-    """A batch as it is right after its upload."""
+    """Return a batch right after its upload."""
     return _batch(whole.batch, [accepted_image(image) for image in whole.images])
 
 
 def batch(services: Services, origin: str, whole: WholeBatch) -> dict[str, Any]:
-    """A batch with everything that is known of each image that is left of it."""
+    """Return a batch with all fields of each image that is not deleted."""
     return _batch(whole.batch, [full_image(services, origin, image) for image in whole.images])
 
 
 def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
+    """Return an account with its plan."""
     return {
         "id": account.id,
         "name": account.name,
@@ -118,6 +120,7 @@ def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
 
 
 def token(token: Token) -> dict[str, Any]:
+    """Return a token without its plain text."""
     return {
         "id": token.id,
         "name": token.name,
@@ -128,7 +131,7 @@ def token(token: Token) -> dict[str, Any]:
 
 
 def created_token(issued: Issued) -> dict[str, Any]:
-    """With the token itself, this once."""
+    """Return a new token with its plain text, which is not stored."""
     return {
         "id": issued.token.id,
         "name": issued.token.name,
@@ -139,6 +142,7 @@ def created_token(issued: Issued) -> dict[str, Any]:
 
 
 def usage(used: Usage, plan: Plan) -> dict[str, Any]:
+    """Return the usage of this month."""
     return {
         "plan": plan.slug,
         "image_uploads": {
@@ -154,6 +158,7 @@ def usage(used: Usage, plan: Plan) -> dict[str, Any]:
 
 
 def plan(plan: Plan) -> dict[str, Any]:
+    """Return a plan as it is offered."""
     return {
         "id": plan.id,
         "name": plan.name,
@@ -165,6 +170,7 @@ def plan(plan: Plan) -> dict[str, Any]:
 
 
 def subscription(subscription: Subscription, now: datetime) -> dict[str, Any]:
+    """Return a subscription with its state at ``now``."""
     status = subscription.at(now)
     return {
         "id": subscription.id,
@@ -182,7 +188,7 @@ def subscription(subscription: Subscription, now: datetime) -> dict[str, Any]:
 
 
 def subscribed_plan(account: Account, plan: Plan) -> dict[str, Any]:
-    """The plan as this account has it: with its own number of images, where the operator gave it one."""
+    """Return the plan with the account's own limit of images, if it has one."""
     own = replace(plan, images_per_month=quota.limit_of(account, plan))
     return {
         "name": own.name,
@@ -194,14 +200,14 @@ def subscribed_plan(account: Account, plan: Plan) -> dict[str, Any]:
 
 
 def initials(name: str) -> str:
-    """At most two letters; ``?`` for a name without any."""
+    """Return the initials, at most two letters; ``?`` for a name without letters."""
     words = [[letter for letter in word if letter.isalnum()] for word in name.split()]
     firsts = [word[0].upper()[0] for word in words if word]
     return "".join([firsts[0], firsts[-1]] if len(firsts) > 1 else firsts) or "?"
 
 
 def absolute(origin: str, url: str) -> str:
-    """Our own links get the origin under which the client reached us; a store's are absolute already."""
+    """Return the URL with the origin if it is a path; links of an object store are absolute."""
     return f"{origin}{url}" if url.startswith("/") else url
 
 
@@ -224,8 +230,8 @@ def _batch(batch: Batch, shown_images: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _batch_of(image: Image) -> dict[str, int]:
-    """Only an image that is in a batch speaks of one."""
+def _batch_id(image: Image) -> dict[str, int]:
+    """Return the member ``batch_id``, which only an image of a batch has."""
     return {} if image.batch_id is None else {"batch_id": image.batch_id}
 
 
@@ -233,5 +239,5 @@ def _limits(plan: Plan) -> list[dict[str, Any]]:
     return [{"name": limit.name, "value": limit.value} for limit in plan.limits]
 
 
-def _dimensions(size: Size | None, between: str) -> str | None:
-    return None if size is None else f"{size.width}{between}{size.height}"
+def _dimensions(size: Size | None, separator: str) -> str | None:
+    return None if size is None else f"{size.width}{separator}{size.height}"

@@ -1,4 +1,4 @@
-"""``openapi.yaml`` as the server reads it: paths, methods, and what a body may be."""
+"""The server's view of ``openapi.yaml``: paths, methods, and rules for bodies."""
 
 from __future__ import annotations
 
@@ -21,37 +21,39 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 BASE_PATH = "/api"
 METHOD = "uprez_method"
-"""Where the scope's extensions have the method that was sent; everything routes HEAD as GET."""
+"""Key in the scope's extensions: the method that the client sent. All layers route HEAD as GET."""
 _METHODS = ("get", "post", "put", "patch", "delete")
 JSON_PATH, YAML_PATH = "/openapi.json", "/openapi.yaml"
-"""Where the contract itself is to be had, below /api. It does not describe that."""
+"""Paths of the contract itself, below /api. The contract does not describe them."""
 _PACKAGE = Path(__file__).parent.parent
-_FILES = (_PACKAGE / "openapi.yaml", _PACKAGE.parent / "openapi.yaml")
-"""Within the wheel, and beside the packages in a checkout."""
+_PATHS = (_PACKAGE / "openapi.yaml", _PACKAGE.parent / "openapi.yaml")
+"""In a wheel, and next to the packages in a checkout."""
 
 
 def operation_id(scope: Mapping[str, Any]) -> str | None:
-    """The operation that Connexion routed this request to; None outside the contract."""
+    """Return the operation that Connexion routed this request to; None outside the contract."""
     found = scope.get("extensions", {}).get("connexion_routing", {}).get("operation_id")
-    # It is the function's whole name there; the contract has the module beside it.
+    # Connexion has the qualified name of the function; the contract has the module in a separate key.
     return None if found is None else str(found).rpartition(".")[2]
 
 
 @dataclass(frozen=True)
 class BodyRules:
-    """Of one operation; ``max_bytes`` is 0 where there is no body."""
+    """Body of one operation. ``max_bytes`` is 0 if the operation has none."""
 
     media_types: tuple[str, ...]
     max_bytes: int
 
 
 class Contract:
+    """The parsed contract, with indexes that the middleware looks up for each request."""
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.document: dict[str, Any] = yaml.load(text, Loader=_LOADER)  # noqa: S506  # both are safe
 
     def allowed_methods(self, path: str) -> list[str]:
-        """The methods of the resource at this path (below /api); empty if there is no such resource."""
+        """Return the methods of the resource at this path (below /api); empty if there is no such resource."""
         if path in {JSON_PATH, YAML_PATH}:
             return ["GET", "HEAD"]
         for pattern, methods in self._paths.get(path.count("/"), ()):
@@ -60,22 +62,23 @@ class Contract:
         return []
 
     def body_rules(self, operation_id: str) -> BodyRules:
+        """Return the body rules of an operation."""
         return self._body_rules[operation_id]
 
-    def is_small(self, operation_id: str) -> bool:
-        """Whether it only reads, and neither the request nor any answer has more to it than headers and JSON."""
-        return operation_id in self._small_operations
+    def is_small_read(self, operation_id: str) -> bool:
+        """Return whether the operation only reads, and every response has nothing but headers and JSON."""
+        return operation_id in self._small_reads
 
     def is_lookup(self, operation_id: str) -> bool:
-        """Whether it asks for one thing by its id, which is found as soon among millions as alone."""
+        """Return whether the operation reads one row by its id, which takes the same time in a table of any size."""
         return operation_id in self._lookups
 
-    def shows_quota(self, operation_id: str) -> bool:
-        """Whether the answers of this operation carry the monthly quota."""
+    def has_quota_headers(self, operation_id: str) -> bool:
+        """Return whether responses of this operation have the headers of the monthly quota."""
         return operation_id in self._quota_operations
 
-    def counts_by_address(self, operation_id: str) -> bool:
-        """Whether a request is counted although the operation asks for no token."""
+    def is_counted_public(self, operation_id: str) -> bool:
+        """Return whether requests are counted although the operation needs no authentication."""
         return operation_id in self._counted_public_operations
 
     @cached_property
@@ -87,7 +90,7 @@ class Contract:
         }
 
     @cached_property
-    def _small_operations(self) -> set[str]:
+    def _small_reads(self) -> set[str]:
         return {
             operation["operationId"]
             for _, method, operation in self._operations
@@ -103,7 +106,7 @@ class Contract:
         return {
             operation["operationId"]
             for path, _, operation in self._operations
-            if operation["operationId"] in self._small_operations and "{id}" in path
+            if operation["operationId"] in self._small_reads and "{id}" in path
         }
 
     @cached_property
@@ -117,7 +120,7 @@ class Contract:
 
     @cached_property
     def _paths(self) -> Mapping[int, list[tuple[re.Pattern[str], list[str]]]]:
-        """By the number of slashes: a parameter holds none."""
+        """Patterns and methods by the number of slashes; a parameter contains none."""
         paths: dict[str, tuple[re.Pattern[str], list[str]]] = {}
         for path, method, operation in self._operations:
             if path not in paths:
@@ -170,5 +173,6 @@ class Contract:
 
 
 def load_contract() -> Contract:
-    path = next(path for path in _FILES if path.exists())
+    """Read ``openapi.yaml`` from the wheel or the checkout."""
+    path = next(path for path in _PATHS if path.exists())
     return Contract(path.read_text("utf-8"))

@@ -1,7 +1,8 @@
-"""CORS: pages of other origins, where the operator has named them, may call the API from a browser."""
+"""CORS: lets pages of the configured origins call the API from a browser."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.middleware.cors import CORSMiddleware
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
-_SENT = ("Authorization", "If-None-Match", "Range")
-_SHOWN = (
+_REQUEST_HEADERS = ("Authorization", "If-None-Match", "Range")
+_EXPOSED_HEADERS = (
     "Content-Disposition",
     "Content-Range",
     "ETag",
@@ -31,32 +32,37 @@ _SHOWN = (
     "X-RateLimit-Remaining",
     "X-Request-Id",
 )
-"""What a script may read beyond what browsers show by themselves."""
+"""Response headers that a script may read in addition to the safelisted ones."""
 
 
 class CrossOrigin(CORSMiddleware):
-    """Outside everything, so that a script reads crashes too; a preflight is answered in the envelope.
+    """CORS headers on every response, crashes included, so that scripts can read them; preflights in the envelope.
 
-    Without ``Access-Control-Allow-Credentials``: a token is sent by the script that has it, never by the browser.
+    It never sends ``Access-Control-Allow-Credentials``: the script sends the token, not the browser.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(
-            app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=_SHOWN
+            app,
+            allow_origins=origins,
+            allow_methods=_METHODS,
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
         )
-        self._answer_preflight = Edge(super().__call__)
+        self._handle_preflight = Edge(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         names = {name for name, _ in scope.get("headers", ())}
         preflight = (
             scope.get("method") == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
         )
-        answer = self._answer_preflight if preflight else super().__call__
-        await answer(scope, receive, send)
+        handle = self._handle_preflight if preflight else super().__call__
+        await handle(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        decided = super().preflight_response(request_headers)
-        text = bytes(decided.body).decode()
-        body = success(text) if decided.status_code < 400 else failure(text)  # noqa: PLR2004
-        headers = {name: value for name, value in decided.headers.items() if not name.startswith("content-")}
-        return Response(json_bytes(body), decided.status_code, headers, media_type="application/json")
+        """Return Starlette's response with its text in the envelope."""
+        response = super().preflight_response(request_headers)
+        text = bytes(response.body).decode()
+        body = success(text) if response.status_code < HTTPStatus.BAD_REQUEST else failure(text)
+        headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        return Response(json_bytes(body), response.status_code, headers, media_type="application/json")

@@ -1,18 +1,19 @@
-"""The outermost layer: what holds for every answer of every kind, crashes included."""
+"""Outermost layer, except for proxies and CORS: applies to every response, crashes included."""
 
 from __future__ import annotations
 
 import logging
 import secrets
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
+from handlers.transport.bodies import PARSED_BODY
 from handlers.transport.contract import METHOD
-from handlers.transport.envelope import Answer, status_answer
+from handlers.transport.envelope import ErrorResponse, response_for_status
 from handlers.transport.json_encoding import json_bytes
-from handlers.transport.validation import SUBMITTED
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,14 +21,36 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 REQUEST_ID = "uprez_request_id"
-_MAX_PATH = 4096
-"""Ids of more digits are no ids; Python refuses to read them with an error of its own. A link to a file
-whose name has 255 rare letters takes half of it.
+"""Key in the scope's extensions."""
+_MAX_PATH_CHARACTERS = 4096
+"""An id with more digits cannot exist, and Python refuses to parse it with an error of its own. A link to a file
+whose name has 255 rare letters needs half of it.
 """
 
 
+def _is_unroutable(path: str) -> bool:
+    """Return whether no resource has such a path; the inner routers would disagree about it.
+
+    A redundant slash would be redirected. A line break ends a path for one router and not for the other.
+    """
+    redundant_slash = (path.endswith("/") and path != "/") or "//" in path
+    return redundant_slash or "\n" in path or len(path) > _MAX_PATH_CHARACTERS
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+async def _send_error(error: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    response = Response(
+        json_bytes(error.body), error.status, dict(error.headers), media_type="application/json"
+    )
+    await response(scope, receive, send)
+
+
 class Edge:
-    """Request id, safe headers, HEAD as GET, no redirects, 500 in the envelope, spooled files closed."""
+    """Request id, safe headers, HEAD as GET, no redirects, crashes as 500 in the envelope, spooled files closed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,7 +63,7 @@ class Edge:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._request_id = secrets.token_hex(16)
@@ -63,15 +86,17 @@ class _Exchange:
     async def run(self, app: ASGIApp) -> None:
         path = self._scope["path"]
         try:
-            if _is_nowhere(path):
-                await respond(status_answer(404), self._scope, self.receive, self.send)
+            if _is_unroutable(path):
+                not_found = response_for_status(HTTPStatus.NOT_FOUND)
+                await _send_error(not_found, self._scope, self.receive, self.send)
             else:
                 await app(self._scope, self.receive, self.send)
         except Exception:
-            _log.exception("Request %s crashed.", self._request_id)
+            _log.exception("request_crashed request_id=%s", self._request_id)
             if self._started:
-                raise  # the server closes the connection, so that the client sees it was cut
-            await respond(status_answer(500), self._scope, self.receive, self.send)
+                raise  # the server closes the connection, so that the client detects the truncated response
+            crash = response_for_status(HTTPStatus.INTERNAL_SERVER_ERROR)
+            await _send_error(crash, self._scope, self.receive, self.send)
         finally:
             await self._close_files()
 
@@ -89,35 +114,15 @@ class _Exchange:
             headers["X-Content-Type-Options"] = "nosniff"
             headers.setdefault("Cache-Control", "no-store")
             if self._body_unread:
-                headers["Connection"] = "close"  # the rest is not wanted, and no next request hides in it
+                # The rest of the body is not read, and must not be parsed as the next request.
+                headers["Connection"] = "close"
         elif self._head:
             message = {**message, "body": b""}
         await self._send(message)
 
     async def _close_files(self) -> None:
-        submitted = self._context.get(SUBMITTED)
-        if submitted is not None:
-            for uploads in submitted.all_files.values():  # type: ignore[attr-defined]
+        body = self._context.get(PARSED_BODY)
+        if body is not None:
+            for uploads in body.all_files.values():  # type: ignore[attr-defined]
                 for upload in uploads:
                     await upload.close()
-
-
-def _is_nowhere(path: str) -> bool:
-    """Paths that no resource has, and that the routers behind us would disagree about.
-
-    A slash too many would be redirected, and a line break ends a path for one router and not for the other.
-    """
-    slashes = (path.endswith("/") and path != "/") or "//" in path
-    return slashes or "\n" in path or len(path) > _MAX_PATH
-
-
-async def respond(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
-    response = Response(
-        json_bytes(answer.body), answer.status, dict(answer.headers), media_type="application/json"
-    )
-    await response(scope, receive, send)
-
-
-def _has_body(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers

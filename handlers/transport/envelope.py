@@ -1,8 +1,9 @@
-"""The two shapes of every answer, and the one table from what went wrong to what the client reads."""
+"""Envelope of every JSON response, and the one table from errors to status and message."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from domain import errors
@@ -15,66 +16,41 @@ Body = dict[str, Any]
 
 UNAVAILABLE_RETRY_SECONDS = 5
 
-
-def success(message: str, data: object = None) -> Body:
-    body: Body = {"success": True, "message": message}
-    if data is not None:
-        body["data"] = data
-    return body
-
-
-def failure(message: str, field_messages: Mapping[str, list[str]] | None = None) -> Body:
-    body: Body = {"success": False, "message": message}
-    if field_messages is not None:
-        body["errors"] = field_messages
-    return body
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: Body
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class TransportError(errors.UprezError):
-    """Refused for its form, before any rule of the domain was asked."""
-
-    code = "transport"
-
-    def __init__(self, status: int, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status)
-        self.status = status
-        self.headers = headers or {}
-
-
-_TRANSPORT_MESSAGES = {
-    400: "The request is malformed.",
-    404: "Not found.",
-    405: "Method not allowed.",
-    408: "The request took too long to arrive.",
-    413: "The request is too large.",
-    415: "Unsupported media type.",
-    416: "The requested range cannot be satisfied.",
-    431: "The request header is too large.",
-    500: "Server error",
-    503: "Service unavailable. Try again later.",
+_TRANSPORT_MESSAGES: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "The request is malformed.",
+    HTTPStatus.NOT_FOUND: "Not found.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request is too large.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Unsupported media type.",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "The requested range cannot be satisfied.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request header is too large.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Server error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Service unavailable. Try again later.",
 }
 
-_ANSWERS: tuple[tuple[type[errors.UprezError], int, str], ...] = (
-    (errors.Unauthenticated, 401, "Unauthenticated."),
-    (errors.WrongCredentials, 401, "The e-mail address or the password is wrong."),
-    (errors.AbilityMissing, 403, "This token does not have the ability that this operation needs."),
-    (errors.EmailNotVerified, 403, "Your email address is not verified."),
-    (errors.SubscriptionLapsed, 403, "Your subscription has lapsed."),
-    (errors.ApiAccessMissing, 403, "Your plan does not include API access."),
-    (errors.BatchesMissing, 403, "Your plan does not include batches."),
-    (errors.QuotaExceeded, 403, "Your monthly image quota is exceeded."),
-    (errors.InvalidLink, 403, "This link is invalid or has expired."),
-    (errors.NotFound, 404, _TRANSPORT_MESSAGES[404]),
-    (errors.Unavailable, 503, _TRANSPORT_MESSAGES[503]),
+_ERROR_RESPONSES: tuple[tuple[type[errors.UprezError], HTTPStatus, str], ...] = (
+    (errors.Unauthenticated, HTTPStatus.UNAUTHORIZED, "Unauthenticated."),
+    (errors.WrongCredentials, HTTPStatus.UNAUTHORIZED, "The e-mail address or the password is wrong."),
+    (
+        errors.AbilityMissing,
+        HTTPStatus.FORBIDDEN,
+        "This token does not have the ability that this operation needs.",
+    ),
+    (errors.EmailNotVerified, HTTPStatus.FORBIDDEN, "Your email address is not verified."),
+    (errors.SubscriptionLapsed, HTTPStatus.FORBIDDEN, "Your subscription has lapsed."),
+    (errors.ApiAccessMissing, HTTPStatus.FORBIDDEN, "Your plan does not include API access."),
+    (errors.BatchesMissing, HTTPStatus.FORBIDDEN, "Your plan does not include batches."),
+    (errors.QuotaExceeded, HTTPStatus.FORBIDDEN, "Your monthly image quota is exceeded."),
+    (errors.InvalidLink, HTTPStatus.FORBIDDEN, "This link is invalid or has expired."),
+    (errors.NotFound, HTTPStatus.NOT_FOUND, _TRANSPORT_MESSAGES[HTTPStatus.NOT_FOUND]),
+    (
+        errors.Unavailable,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        _TRANSPORT_MESSAGES[HTTPStatus.SERVICE_UNAVAILABLE],
+    ),
 )
-"""Looked through from the top; what is not here is a crash."""
+"""The first match counts; an error without one is a crash."""
 
 _TOO_MANY = {
     errors.TooManyRequests.code: "Too many requests. Try again later.",
@@ -87,33 +63,70 @@ _NOT_DOWNLOADABLE = {
     "failed": "The image could not be processed, there is nothing to download.",
 }
 
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)},
+}
 
-def answer_to(error: Exception) -> Answer:
-    """What a client gets for this exception; never a word of the exception itself."""
+
+def success(message: str, data: object = None) -> Body:
+    """Return the envelope of a success; without ``data`` if it is None."""
+    body: Body = {"success": True, "message": message}
+    if data is not None:
+        body["data"] = data
+    return body
+
+
+def failure(message: str, field_messages: Mapping[str, list[str]] | None = None) -> Body:
+    """Return the envelope of an error; without ``errors`` if there are no field messages."""
+    body: Body = {"success": False, "message": message}
+    if field_messages is not None:
+        body["errors"] = field_messages
+    return body
+
+
+def response_for_error(error: Exception) -> ErrorResponse:
+    """Return the response to this exception; it has no text of the exception itself."""
     match error:
         case errors.InvalidFields():
-            return Answer(422, failure("Validation failed", field_errors(error.problems)))
+            body = failure("Validation failed", field_errors(error.problems))
+            return ErrorResponse(HTTPStatus.UNPROCESSABLE_ENTITY, body)
         case errors.NotDownloadable():
-            return Answer(400, failure(_NOT_DOWNLOADABLE[error.status]))
+            return ErrorResponse(HTTPStatus.BAD_REQUEST, failure(_NOT_DOWNLOADABLE[error.status]))
         case errors.TooManyRequests():
             headers = {"Retry-After": str(error.retry_after_seconds)}
-            return Answer(429, failure(_TOO_MANY[error.code]), headers)
+            return ErrorResponse(HTTPStatus.TOO_MANY_REQUESTS, failure(_TOO_MANY[error.code]), headers)
         case TransportError():
-            return status_answer(error.status, error.headers)
-    for kind, status, message in _ANSWERS:
+            return response_for_status(error.status, error.headers)
+    for kind, status, message in _ERROR_RESPONSES:
         if isinstance(error, kind):
-            return Answer(status, failure(message), _headers(status))
-    return status_answer(500)
+            return ErrorResponse(status, failure(message), _HEADERS.get(status, {}))
+    return response_for_status(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def status_answer(status: int, headers: Mapping[str, str] | None = None) -> Answer:
-    message = _TRANSPORT_MESSAGES.get(status, _TRANSPORT_MESSAGES[400 if status < 500 else 500])  # noqa: PLR2004
-    return Answer(status, failure(message), {**_headers(status), **(headers or {})})
+def response_for_status(status: int, headers: Mapping[str, str] | None = None) -> ErrorResponse:
+    """Return the response with this status; a status without a message gets that of 400 or 500."""
+    is_client_error = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    default = HTTPStatus.BAD_REQUEST if is_client_error else HTTPStatus.INTERNAL_SERVER_ERROR
+    message = _TRANSPORT_MESSAGES.get(status, _TRANSPORT_MESSAGES[default])
+    return ErrorResponse(status, failure(message), {**_HEADERS.get(status, {}), **(headers or {})})
 
 
-def _headers(status: int) -> dict[str, str]:
-    if status == 401:  # noqa: PLR2004
-        return {"WWW-Authenticate": "Bearer"}
-    if status == 503:  # noqa: PLR2004
-        return {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)}
-    return {}
+@dataclass(frozen=True)
+class ErrorResponse:
+    """Status, JSON body and additional headers of an error."""
+
+    status: int
+    body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class TransportError(errors.UprezError):
+    """The request is rejected for its form, before any rule of the domain is applied."""
+
+    code = "transport"
+
+    def __init__(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers or {}

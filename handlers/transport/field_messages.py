@@ -1,4 +1,4 @@
-"""What a client reads about each field that is wrong."""
+"""Messages about invalid fields."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from domain.errors import FieldProblem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SENTENCES = {
-    # the form of a field, as the contract's schemas have it
+_MESSAGES = {
+    # rules of the contract's schemas
     "required": "The {label} field is required.",
     "unknown": "The {label} field is not known.",
     "repeated": "The {label} field must be given only once.",
@@ -41,7 +41,7 @@ _SENTENCES = {
     "number_in": "The {label} must contain at least one number.",
     "unusable": "The {label} is invalid or has expired.",
     "among_own": "The {label} must be among those of the token that asks: {held}.",
-    # pictures and sizes
+    # images and sizes
     "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
     "max_kilobytes": "The {label} must not be greater than {maximum} kilobytes.",
     "max_pixels": "The {label} must not have more than {maximum} pixels.",
@@ -58,19 +58,19 @@ _SENTENCES = {
 
 
 def field_errors(problems: Iterable[FieldProblem]) -> dict[str, list[str]]:
-    """Field → its sentences, each once, in the order in which they were found."""
-    sentences: dict[str, list[str]] = {}
+    """Return the messages of each field, without repetitions, in the order of the problems."""
+    messages: dict[str, list[str]] = {}
     for problem in problems:
-        of_field = sentences.setdefault(problem.field, [])
-        sentence = _sentence(problem)
-        if sentence not in of_field:
-            of_field.append(sentence)
-    return sentences
+        of_field = messages.setdefault(problem.field, [])
+        message = _message(problem)
+        if message not in of_field:
+            of_field.append(message)
+    return messages
 
 
-def _sentence(problem: FieldProblem) -> str:
+def _message(problem: FieldProblem) -> str:
     facts = {
-        name: _sentence(fact) if isinstance(fact, FieldProblem) else fact
+        name: _message(fact) if isinstance(fact, FieldProblem) else fact
         for name, fact in problem.facts.items()
     }
-    return _SENTENCES[problem.rule].format(label=problem.field.replace("_", " "), **facts)
+    return _MESSAGES[problem.rule].format(label=problem.field.replace("_", " "), **facts)

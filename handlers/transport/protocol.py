@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with its own refusals in the envelope and a bound on the header."""
+"""uvicorn's HTTP protocol with its errors in the envelope, a limit on the header, and time limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from handlers.transport.envelope import status_answer
+from handlers.transport.envelope import response_for_status
 from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
@@ -18,97 +18,99 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 32 * 1024
 _LINGER_SECONDS = 2.0
-"""How long a refused body is still read and thrown away, so that the client gets to read why."""
+"""The rest of a rejected body is read and discarded for this long, so that the client can read the response."""
 
 
 class EnvelopeProtocol(HttpToolsProtocol):
+    """Protocol of one connection."""
+
     header_seconds = 10.0
-    """How long a header may take, and a new connection until its first request; uvicorn knows no bound."""
+    """Time limit for a header, and for the first request of a new connection; uvicorn has none."""
 
     write_seconds = 60.0
-    """How long a client may read nothing of what fills its buffers, and hold a file and a connection for it."""
+    """Time limit for a client that reads nothing while its buffers are full and it holds a file and a connection."""
 
     _write_timer: asyncio.TimerHandle | None = None
     _header_timer: asyncio.TimerHandle | None = None
-    _header_begun = False
+    _header_started = False
     _header_bytes = 0
     _unfinished_bytes = 0
     _lingering = False
-    _running: RequestResponseCycle | None = None
-    """The exchange whose turn it is. uvicorn only knows the newest, which may wait behind others."""
-    _refusal: int | None = None
+    _active_cycle: RequestResponseCycle | None = None
+    """The exchange whose response is sent now. uvicorn keeps only the newest, which may wait in the pipeline."""
+    _pending_error: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self._await_header()
+        self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_awaiting_header()
-        self._stop_awaiting_reader()
+        self._stop_header_timer()
+        self._stop_write_timer()
         self.pipeline.clear()
-        self._give_up_running()
+        self._disconnect_active()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering or self._refusal is not None:
+        if self._lingering or self._pending_error is not None:
             return
         if self._unfinished_bytes > MAX_HEADER_BYTES:
-            # A header (or trailer) that never ends: the parser keeps all of it and never says a word.
-            self._refuse(431)
+            # The parser buffers a header (or trailer) that never ends, and reports nothing.
+            self._reject(431)
             return
         self._unfinished_bytes += len(data)
         super().data_received(data)
-        if not self._is_answering() and not self._lingering:
-            # Bytes that begin no request, as empty lines do: they have stopped uvicorn's timer for idleness.
-            self._await_header()
+        if not self._is_responding() and not self._lingering:
+            # Bytes such as empty lines start no request, but they have stopped uvicorn's timer for idleness.
+            self._start_header_timer()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._stop_awaiting_reader()
+        self._stop_write_timer()
         super().resume_writing()
 
     def on_message_begin(self) -> None:
         self._header_bytes = 0
-        self._header_begun = True
-        self._await_header()
+        self._header_started = True
+        self._start_header_timer()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count(url)
+        self._count_header_bytes(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(name + value)
+        self._count_header_bytes(name + value)
         super().on_header(name, value)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the reason is for our log alone
-        # The parser wraps whatever a callback raised, so the bound is looked at here.
-        self._refuse(431 if self._header_bytes > MAX_HEADER_BYTES else 400)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # clients get no details
+        # The parser replaces the exception of a callback, so that the limit must be checked again here.
+        self._reject(431 if self._header_bytes > MAX_HEADER_BYTES else 400)
 
-    def _count(self, part: bytes) -> None:
+    def _count_header_bytes(self, part: bytes) -> None:
         self._header_bytes += len(part)
         if self._header_bytes > MAX_HEADER_BYTES:
             raise ValueError("The header is too large.")
 
-    def _refuse(self, status: int) -> None:
-        """Answers what cannot be read, and ends the connection; requests that came whole before it go first."""
+    def _reject(self, status: int) -> None:
+        """Respond to malformed input and close the connection, after the responses to complete earlier requests."""
         if self.pipeline and self.pipeline[0][0].more_body:
-            self.pipeline.popleft()  # the newest, which was being read
-        if self._is_answering() and not self._running_is_read():
-            self._give_up_running()
-            if self._running is not None and self._running.response_started:
+            self.pipeline.popleft()  # the newest request, which is incomplete
+        if self._is_responding() and not self._active_request_is_complete():
+            self._disconnect_active()
+            if self._active_cycle is not None and self._active_cycle.response_started:
                 self.transport.close()
                 return
-        elif self._is_answering():
-            self._refusal = status
+        elif self._is_responding():
+            self._pending_error = status
             return
-        self._write_refusal(status)
+        self._write_error(status)
 
-    def _write_refusal(self, status: int) -> None:
-        body = json_bytes(status_answer(status).body)
+    def _write_error(self, status: int) -> None:
+        body = json_bytes(response_for_status(status).body)
         self.transport.write(
             b"".join(
                 [
@@ -135,66 +137,65 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._refusal is not None and not self._is_answering() and not self.transport.is_closing():
-            self._write_refusal(self._refusal)
+        if self._pending_error is not None and not self._is_responding() and not self.transport.is_closing():
+            self._write_error(self._pending_error)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
+        self._active_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_headers_complete(self) -> None:
-        self._header_begun = False
-        self._stop_awaiting_header()
+        self._header_started = False
+        self._stop_header_timer()
         self._unfinished_bytes = 0
         super().on_headers_complete()
-        if self.cycle is not None:  # its task has not run yet
+        if self.cycle is not None:  # its task has not started yet
             self.cycle.transport = cast("Any", _LingeringTransport(self))
 
-    def _await_header(self) -> None:
-        """From now on, if not already: a client that sends a byte now and then gains nothing."""
+    def _start_header_timer(self) -> None:
+        """Start the timer unless it runs: sending single bytes must not extend the time."""
         if self._header_timer is None:
-            self._header_timer = self.loop.call_later(self.header_seconds, self._header_is_late)
+            self._header_timer = self.loop.call_later(self.header_seconds, self._on_header_timeout)
 
-    def _stop_awaiting_reader(self) -> None:
+    def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
 
-    def _stop_awaiting_header(self) -> None:
+    def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _header_is_late(self) -> None:
+    def _on_header_timeout(self) -> None:
         self._header_timer = None
         if self._lingering or self.transport.is_closing():
             return
-        if self._is_answering():
-            self._await_header()  # of the next request, which waits its turn and may not even be read
-        elif self._header_begun:
-            self._refuse(408)
+        if self._is_responding():
+            self._start_header_timer()  # for the next request, which may be in the pipeline and unread
+        elif self._header_started:
+            self._reject(408)
         else:
             self.transport.close()
 
-    def _is_answering(self) -> bool:
-        return self._running is not None and not self._running.response_complete
+    def _is_responding(self) -> bool:
+        return self._active_cycle is not None and not self._active_cycle.response_complete
 
-    def _running_is_read(self) -> bool:
-        return self._running is not None and not self._running.more_body
+    def _active_request_is_complete(self) -> bool:
+        return self._active_cycle is not None and not self._active_cycle.more_body
 
-    def _give_up_running(self) -> None:
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
+    def _disconnect_active(self) -> None:
+        if self._active_cycle is not None and not self._active_cycle.response_complete:
+            self._active_cycle.disconnected = True
+            self._active_cycle.message_event.set()
 
     def linger(self) -> None:
-        """Says that nothing more comes, and reads what the client still sends into nothing for a while.
+        """Close the sending side, and discard what the client sends for ``_LINGER_SECONDS``.
 
-        Closing at once would reset the connection under a client that is writing, and our answer would
-        be lost on its way.
+        Closing both at once would reset the connection while the client writes, and the response could be lost.
         """
         self._lingering = True
-        self._stop_awaiting_header()
+        self._stop_header_timer()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -202,7 +203,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
 
 class _LingeringTransport:
-    """The transport as one exchange sees it: closing before the body is read is done gently."""
+    """Transport of one exchange: ``close`` lingers if the body is not read yet."""
 
     def __init__(self, protocol: EnvelopeProtocol) -> None:
         self._protocol = protocol
@@ -212,7 +213,7 @@ class _LingeringTransport:
         return getattr(self._protocol.transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self._protocol.transport.is_closing():  # the loop complains of writing then
+        if not self._protocol.transport.is_closing():  # asyncio warns about writes to a closing transport
             self._protocol.transport.write(data)
 
     def close(self) -> None:

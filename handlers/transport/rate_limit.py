@@ -1,4 +1,4 @@
-"""Counting requests: each once, with the token if it is valid, otherwise by address; and telling of it."""
+"""Hourly rate limit: counts each request once, by account if its token is valid, otherwise by address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from domain.records import Principal
     from domain.services import Services
     from handlers.transport.contract import Contract
-    from handlers.transport.threads import Threads
+    from handlers.transport.threads import ThreadPool
 
 _WINDOW = "uprez_hourly_window"
 
@@ -26,14 +26,19 @@ _WINDOW = "uprez_hourly_window"
 def count_request(
     services: Services, context: dict[str, Any], principal: Principal | None, address: str
 ) -> None:
-    """Raises TooManyRequests. What the answer is to tell of it is kept in the request's context."""
+    """Count the request and store its window in the context, for ``rate_limit_headers``.
+
+    Raise TooManyRequests.
+    """
     window = hourly_limit.count(services, hourly_limit.allowance(services, principal, address))
     context[_WINDOW] = window
     hourly_limit.admit(window)
 
 
-def limit_headers(context: Mapping[str, Any]) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers) of a counted request."""
+def rate_limit_headers(context: Mapping[str, Any]) -> dict[str, str]:
+    """Return ``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers); empty if the request
+    was not counted.
+    """
     window: Window | None = context.get(_WINDOW)
     if window is None:
         return {}
@@ -44,15 +49,16 @@ def limit_headers(context: Mapping[str, Any]) -> dict[str, str]:
 
 
 def client_address(scope: Mapping[str, Any]) -> str:
-    """The other end of the connection, or whom a trusted proxy there speaks for."""
+    """Return the address of the connection's peer, or the one that a trusted proxy forwarded."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 
 
 class AnonymousRateLimit:
-    """Counts requests for operations that ask for no token; the others are counted when it was looked at.
+    """Count requests for operations without authentication; ``security`` counts the others when it authenticates.
 
-    Whoever brings a valid token nevertheless is no stranger: ``who_asks`` says so from the Authorization header.
+    ``authenticate`` maps an Authorization header to its principal, so that a valid token is counted by account here
+    too.
     """
 
     def __init__(
@@ -60,22 +66,22 @@ class AnonymousRateLimit:
         app: ASGIApp,
         contract: Contract,
         services: Services,
-        threads: Threads,
-        who_asks: Callable[[str | None], Principal | None],
+        threads: ThreadPool,
+        authenticate: Callable[[str | None], Principal | None],
     ) -> None:
         self._app = app
-        self._who_asks = who_asks
+        self._authenticate = authenticate
         self._contract = contract
         self._services = services
         self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = operation_id(scope)
-        if operation is not None and self._contract.counts_by_address(operation):
+        if operation is not None and self._contract.is_counted_public(operation):
             await self._threads.run(self._count, scope)
         await self._app(scope, receive, send)
 
     def _count(self, scope: Scope) -> None:
-        principal = self._who_asks(Headers(scope=scope).get("Authorization"))
+        principal = self._authenticate(Headers(scope=scope).get("Authorization"))
         context = scope["extensions"]["connexion_context"]
         count_request(self._services, context, principal, client_address(scope))

@@ -1,7 +1,7 @@
-"""Connexion's check of responses, for tests and staging, without the headers.
+"""Connexion's response validation, for tests and staging, without the headers.
 
-Ours are added further out, where errors get them as well; tests check them from outside. The answer to
-HEAD has no body that could be checked.
+Outer middleware adds the headers, for errors too; tests check them from outside. A response to HEAD has no body to
+validate.
 """
 
 from __future__ import annotations
@@ -38,5 +38,7 @@ class _Api(ResponseValidationAPI):  # type: ignore[misc]
         return _Operation(self.next_app, operation=operation, validator_map=self.validator_map)
 
 
-class BodyCheck(ResponseValidationMiddleware):  # type: ignore[misc]
+class ResponseBodyValidation(ResponseValidationMiddleware):  # type: ignore[misc]
+    """Validate response bodies if the API was added with ``validate_responses``."""
+
     api_cls = _Api

@@ -1,9 +1,11 @@
-"""Everything that a value has against its schema, field by field, where validators stop at the first."""
+"""Compare values with JSON schemas and list every problem, where a validator would stop at the first."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from connexion.json_schema import Draft4RequestValidator
 
 from domain.errors import FieldProblem
 
@@ -14,35 +16,48 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 WHOLE_BODY = "body"
-"""The name under which a problem of the body as a whole is reported."""
-_ENOUGH = 1000
-"""So many problems are listed: a list in 64 KiB of JSON has room for more than a second's worth of wrong items."""
+"""Field name under which a problem of the whole body is reported."""
+_MAX_PROBLEMS = 1000
+"""64 KiB of JSON can hold so many wrong list items that listing them all takes more than a second."""
 
-_NO_CONTROLS = r"^[^\u0000-\u001F"
-"""So begin the contract's patterns of text in one line."""
+_NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001F"
+"""Start of the contract's patterns for text in one line."""
+
+_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+"""By the schema's ``id()``. The stored schema keeps the id from being reused."""
+
+
+def validator_for(schema: Mapping[str, Any]) -> Any:
+    """Return the cached validator of this schema."""
+    # The contract bounds their number. Making a validator costs more than validating most values.
+    cached = _validators.get(id(schema))
+    if cached is None:
+        cached = _validators[id(schema)] = (schema, Draft4RequestValidator(schema))
+    return cached[1]
 
 
 def object_problems(validator: Validator, members: Mapping[str, Any]) -> list[FieldProblem]:
+    """Return the problems of an object's members, at most ``_MAX_PROBLEMS`` errors of the validator."""
     problems: list[FieldProblem] = []
     required = validator.schema.get("required", ())
-    for error in islice(validator.iter_errors(members), _ENOUGH):
+    for error in islice(validator.iter_errors(members), _MAX_PROBLEMS):
         problems += _problems(error, required)
     return problems
 
 
 def value_problems(validator: Validator, name: str, value: Any) -> list[FieldProblem]:
-    """The same for a single parameter."""
+    """Return the problems of one parameter."""
     return [_problem(name, error) for error in validator.iter_errors(value)]
 
 
 def _problems(error: ValidationError, required: Collection[str]) -> Iterator[FieldProblem]:
     if len(error.path) == 1 and error.path[0] in required and error.instance is None:
-        yield FieldProblem(str(error.path[0]), "required")  # null is as good as missing, where that is wrong
+        yield FieldProblem(str(error.path[0]), "required")  # null in a required field counts as missing
     elif error.path:
         yield _problem(str(error.path[0]), error)
     elif error.validator == "required":
-        # One error for each missing name, which only the sentence carries: all at once instead,
-        # and the caller drops the repetitions.
+        # The validator reports one error for each missing name, and only its message has the name.
+        # Each error yields all missing names here; ``field_errors`` drops the repetitions.
         for name in error.validator_value:
             if name not in error.instance:
                 yield FieldProblem(name, "required")
@@ -60,14 +75,14 @@ def _problem(name: str, error: ValidationError) -> FieldProblem:
 
 
 def _rule_of_item(error: ValidationError) -> tuple[str, dict[str, object]]:
-    """As ``_rule``, where the field is a list and the problem is with something in it."""
+    """Return the same as ``_rule``, for an error inside a list."""
     if error.validator == "enum":
         return "each_of", {"allowed": ", ".join(map(str, error.validator_value))}
     return "format", {}
 
 
 def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
-    """The name of the broken rule among our sentences, and the facts that its sentence needs."""
+    """Return the failed rule's name in ``field_messages`` and the values that its message needs."""
     schema, value = error.schema, error.validator_value
     match error.validator:
         case "type":
@@ -86,7 +101,7 @@ def _rule(error: ValidationError) -> tuple[str, dict[str, object]]:
             rule, facts = "max_items", {"maximum": value}
         case "enum":
             rule, facts = "one_of", {"allowed": ", ".join(map(str, value))}
-        case "pattern" if value.startswith(_NO_CONTROLS):
+        case "pattern" if value.startswith(_NO_CONTROL_CHARACTERS):
             rule, facts = "characters", {}
         case _:
             rule, facts = "format", {}

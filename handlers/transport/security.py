@@ -1,7 +1,7 @@
-"""From a bearer token to a principal, checked against what the contract says an operation needs.
+"""Bearer authentication, and authorization with the scopes of the contract.
 
-Flask-HTTPAuth decides; Connexion asks it before anything of the body is read. The needs stand in
-``openapi.yaml`` as the scopes of the bearer requirement, in the order in which a lack is answered.
+Flask-HTTPAuth decides; Connexion calls it before the body is read. ``openapi.yaml`` lists an operation's scopes in
+its bearer requirement; the first missing scope decides the error.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
     from domain.records import Principal
     from domain.services import Services
-    from handlers.transport.threads import Threads
+    from handlers.transport.threads import ThreadPool
 
 SCHEME = "Bearer"
 PRINCIPAL = "uprez_principal"
-"""Where the request's context has who asks: from the moment it is known, also when it is then refused."""
+"""Key in the request's context, set once the request is authenticated, also if it is then denied."""
 
 
 def current_principal() -> Principal:
-    """Where Flask-HTTPAuth's own ``current_user`` looks."""
+    """Return the principal that Flask-HTTPAuth's ``current_user`` reads."""
     return cast("Principal", flask.g.flask_httpauth_user)
 
 
-def use_bearer_tokens(app: flask.Flask, services: Services, threads: Threads) -> HTTPTokenAuth:
-    """Teaches Flask-HTTPAuth our tokens, those of this application alone, and shows each handler who asks."""
+def configure_bearer_auth(app: flask.Flask, services: Services, threads: ThreadPool) -> HTTPTokenAuth:
+    """Return an authenticator for this application's tokens, and make Flask expose each request's principal."""
     auth = HTTPTokenAuth(SCHEME)
 
     @auth.verify_token  # type: ignore[untyped-decorator]
     def _verify(plain: str) -> Principal | None:
+        now = services.clock.now()
         try:
-            return tokens.authenticate(services.database, plain, services.clock.now(), threads.aside)
+            return tokens.authenticate(services.database, plain, now, threads.run_in_background)
         except Unauthenticated:
             return None
 
@@ -52,7 +53,7 @@ def use_bearer_tokens(app: flask.Flask, services: Services, threads: Threads) ->
         return authorization.granted_scopes(services, principal)
 
     @app.before_request
-    def _show_principal() -> None:
+    def _expose_principal() -> None:
         principal = _context(flask.request.environ["asgi.scope"]).get(PRINCIPAL)
         if principal is not None:
             flask.g.flask_httpauth_user = principal
@@ -60,30 +61,30 @@ def use_bearer_tokens(app: flask.Flask, services: Services, threads: Threads) ->
     return auth
 
 
-def who_asks(app: flask.Flask, auth: HTTPTokenAuth, header: str | None) -> Principal | None:
-    """Where no token is needed: None without a valid one."""
+def authenticate(app: flask.Flask, auth: HTTPTokenAuth, header: str | None) -> Principal | None:
+    """Return the principal of an Authorization header; None without a valid token."""
     if header is None:
         return None
     with app.app_context():
-        return cast("Principal | None", auth.authenticate(_bearer(header), None))
+        return cast("Principal | None", auth.authenticate(_parse_bearer(header), None))
 
 
 def bearer_handler(
-    app: flask.Flask, auth: HTTPTokenAuth, services: Services, threads: Threads
+    app: flask.Flask, auth: HTTPTokenAuth, services: Services, threads: ThreadPool
 ) -> type[AbstractSecurityHandler]:
-    """The class that Connexion makes an instance of for every operation with a bearer requirement."""
+    """Return the class that Connexion instantiates for every operation with a bearer requirement."""
 
-    def check(
+    def authorize(
         header: str | None, required: Sequence[str], context: dict[str, Any], address: str
     ) -> Principal:
         with app.app_context():
-            principal = auth.authenticate(_bearer(header), None)
+            principal = auth.authenticate(_parse_bearer(header), None)
             if principal is not None:
                 context[PRINCIPAL] = principal
             count_request(services, context, principal, address)
             if principal is None:
                 raise Unauthenticated
-            # A tuple within the list means all of them; nothing required, nothing asked.
+            # Flask-HTTPAuth requires all roles of a tuple within the list.
             if required and not auth.authorize([tuple(required)], principal, None):
                 raise authorization.denial_for(required, authorization.granted_scopes(services, principal))
             return cast("Principal", principal)
@@ -93,7 +94,8 @@ def bearer_handler(
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 header = request.headers.get("Authorization")
                 scope = request.scope
-                principal = await threads.run(check, header, required, _context(scope), client_address(scope))
+                address = client_address(scope)
+                principal = await threads.run(authorize, header, required, _context(scope), address)
                 return {"sub": principal.account.id}
 
             return verify
@@ -105,6 +107,6 @@ def _context(asgi_scope: Mapping[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", asgi_scope["extensions"]["connexion_context"])
 
 
-def _bearer(header: str | None) -> Authorization | None:
+def _parse_bearer(header: str | None) -> Authorization | None:
     kind, _, token = (header or "").partition(" ")
     return Authorization("bearer", token=token.strip()) if kind.lower() == "bearer" else None

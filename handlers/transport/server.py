@@ -1,4 +1,4 @@
-"""gunicorn around the application: processes, signals, and uvicorn inside each worker."""
+"""gunicorn server with uvicorn in each worker process."""
 
 from __future__ import annotations
 
@@ -24,51 +24,55 @@ if TYPE_CHECKING:
     from uvicorn import Config
 
 _NOTIFY_SECONDS = 1
-_END_SECONDS = 1
-"""Of the grace, for the process to end by itself before it is killed."""
-_LEAST_CLOSING_SECONDS = 1
-"""Of the grace, for ``Api.close``, however long requests take."""
+_EXIT_SECONDS = 1
+"""Part of the grace period: the process exits by itself before it is killed."""
+_MIN_CLOSE_SECONDS = 1
+"""Part of the grace period that is reserved for ``Api.close``, however long requests take."""
 
 
 class Api(NamedTuple):
+    """The application of one worker process."""
+
     app: ASGIApp
     close: Callable[[float], None]
-    """Called when nobody is served any more; has so many seconds."""
+    """Called once after the last request, with the seconds that it may take."""
 
 
 class _Server(Server):
-    """Closes what it served, before the signal that stopped it is raised once more and ends the process."""
+    """Close the application before uvicorn raises the received signal again, which ends the process."""
 
     def __init__(self, config: Config, close: Callable[[float], None], grace_seconds: int) -> None:
         super().__init__(config)
         self._close = close
-        self._closing_at_most = grace_seconds - _END_SECONDS
+        self._close_timeout_seconds = grace_seconds - _EXIT_SECONDS
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        deadline = time.monotonic() + self._closing_at_most
+        deadline = time.monotonic() + self._close_timeout_seconds
         await super().shutdown(sockets)
         if not self.force_exit:
             await asyncio.to_thread(self._close, max(0.0, deadline - time.monotonic()))
 
 
 class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
+    """Worker process that serves with ``EnvelopeProtocol``."""
+
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        "http": EnvelopeProtocol,  # httptools: h11 let a smuggled request through
-        # uvloop takes in one new connection each time round, behind all requests that lie ready: in a burst of
-        # 50 connections the last one waited seconds for its first answer.
+        "http": EnvelopeProtocol,  # based on httptools: h11 accepted a smuggled request
+        # uvloop accepts one new connection per iteration, after all ready requests: in a burst of 50 connections
+        # the last one waited seconds for its first response.
         "loop": "asyncio",
         "ws": "none",
         "lifespan": "off",
         "server_header": False,
-        "proxy_headers": False,  # handlers/transport/proxies.py knows whom to believe
+        "proxy_headers": False,  # handlers/transport/proxies.py does it
         "timeout_notify": _NOTIFY_SECONDS,
     }
 
     async def _serve(self) -> None:
-        """As it was, with a server of ours."""
+        """Do the same as UvicornWorker, with ``_Server``."""
         self.config.app = self.wsgi
         grace = self.cfg.graceful_timeout
-        self.config.timeout_graceful_shutdown = max(1, grace - _END_SECONDS - _LEAST_CLOSING_SECONDS)
+        self.config.timeout_graceful_shutdown = max(1, grace - _EXIT_SECONDS - _MIN_CLOSE_SECONDS)
         server = _Server(self.config, self.app.close, grace)
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
@@ -78,12 +82,12 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
     async def callback_notify(self) -> None:
         await super().callback_notify()
         if os.getppid() != self.ppid:
-            # Nobody would ever stop this process, and it holds the port that the next one needs.
+            # gunicorn's master is gone, so that this process would never be stopped and would keep the port.
             os._exit(1)
 
 
 class ApiServer(BaseApplication):  # type: ignore[misc]  # untyped
-    """``make_api`` runs in each worker process, after the fork."""
+    """gunicorn application. ``make_api`` runs in each worker process, after the fork."""
 
     close: Callable[[float], None]
 
@@ -98,8 +102,8 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # untyped
 
     def load(self) -> ASGIApp:
         app, self.close = self._make_api()
-        # All that is there by now stays. A collector that went through it again and again would stop every
-        # request for a tenth of a second each time.
+        # These objects live as long as the process. A full collection of them would stop every request for a
+        # tenth of a second each time.
         gc.collect()
         gc.freeze()
         return app
@@ -114,7 +118,7 @@ def serve_api(
     grace_seconds: float,
     log_level: str,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; never returns."""
+    """Serve until SIGTERM or SIGINT. Never return."""
     ApiServer(
         make_api,
         bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",

@@ -1,4 +1,4 @@
-"""JSON bodies as RFC 8259 means them: UTF-8, every name once, no NaN, and nothing that only Python reads."""
+"""Strict JSON decoder (RFC 8259): UTF-8, unique names, no NaN, and no text that only Python accepts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class MalformedJson(ValueError):  # the field's own word
-    pass
+class MalformedJson(ValueError):
+    """The body is not valid JSON."""
 
 
 def decode(body: bytes) -> Any:
-    """Raises MalformedJson, whatever the body is."""
+    """Return the value of a JSON text. Raise MalformedJson, and no other error, for any other bytes."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_reject_constant)
         for text in _strings(value):
-            _check(text)
+            _check_text(text)
     except (ValueError, RecursionError) as reason:
         raise MalformedJson(str(reason)) from reason
     return value
 
 
-def _check(text: str) -> None:
-    """What JSON can write and no database would take: NUL, and halves of characters."""
+def _check_text(text: str) -> None:
+    """Reject NUL and lone surrogates, which JSON can express and no database stores."""
     text.encode("utf-8")
     if "\0" in text:
         raise MalformedJson("A string contains NUL.")
@@ -34,15 +34,16 @@ def _check(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise MalformedJson("A name stands twice in an object.")
+        raise MalformedJson("An object contains a name twice.")
     return members
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise MalformedJson(f"{name} is no JSON.")
+def _reject_constant(name: str) -> NoReturn:
+    raise MalformedJson(f"{name} is not valid JSON.")
 
 
 def _strings(value: Any) -> Iterator[str]:
+    """Return every string in the value, names of members included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -1,25 +1,44 @@
-"""From Flask to the operation functions, called with the path's parameters and the query's."""
+"""Flask application whose views call the operation functions with the validated parameters."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from connexion.apps.flask import FlaskApi
+from connexion.apps.flask import FlaskApi, FlaskASGIApp
 from connexion.context import context
 from flask.json.provider import JSONProvider
 
-from handlers.transport.json_encoding import JsonText
-from handlers.transport.validation import QUERY
+from handlers.transport.json_encoding import json_text
+from handlers.transport.parameters import QUERY
+from handlers.transport.wsgi_bridge import WsgiBridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from connexion.operations import AbstractOperation
+    from connexion.spec import Specification
+
+    from handlers.transport.threads import ThreadPool
 
 
-class DirectApi(FlaskApi):  # type: ignore[misc]  # Connexion is untyped
-    """Connexion's own decorates a function anew for each request, parses forms where there are none, and
-    reads once more what has been validated: longer than all the rest of a small request.
+class OperationsApp(FlaskASGIApp):  # type: ignore[misc]  # Connexion is untyped
+    """Connexion's wrapper of a Flask application, ``app``, with one thread per request and compact JSON."""
+
+    def __init__(self, import_name: str, threads: ThreadPool) -> None:
+        super().__init__(import_name, {"static_folder": None})
+        self.app.json = CompactJsonProvider(self.app)
+        self.asgi_app = WsgiBridge(self.app.wsgi_app, threads)
+
+    def add_api(self, specification: Specification, **options: Any) -> DirectApi:
+        api = DirectApi(specification, **options)
+        self.app.register_blueprint(api.blueprint)
+        return api
+
+
+class DirectApi(FlaskApi):  # type: ignore[misc]
+    """Connexion's FlaskApi decorates a function again for each request, parses forms where there are none, and
+    validates parameters a second time. This takes longer than all the rest of a small request.
     """
 
     def make_operation(self, operation: AbstractOperation) -> Callable[..., Any]:
@@ -31,8 +50,10 @@ class DirectApi(FlaskApi):  # type: ignore[misc]  # Connexion is untyped
         return view
 
 
-class OurJson(JSONProvider):
-    """For what views return; Flask itself makes answers of dicts, also with a status beside them."""
+class CompactJsonProvider(JSONProvider):
+    """Encoder of the dicts and lists that views return, with or without a status."""
 
-    dumps = staticmethod(JsonText.dumps)  # type: ignore[assignment]
-    loads = staticmethod(JsonText.loads)
+    loads = staticmethod(json.loads)
+
+    def dumps(self, obj: Any, **_options: Any) -> str:
+        return json_text(obj)

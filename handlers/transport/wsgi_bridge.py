@@ -1,7 +1,7 @@
-"""From ASGI to Flask in one hop: a request runs on one thread from beginning to end.
+"""ASGI application that runs a WSGI application with each request on one thread.
 
-The bridge that Connexion brings hands every chunk of the body and of the answer over a queue between
-threads, and has ten of them. Bodies are read before they come here, or not at all, so none of that is needed.
+Connexion's bridge passes every chunk of the request body and the response through a queue between threads, and has
+ten threads. Bodies are read before they reach this bridge, or not at all, so that none of it is needed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,28 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from handlers.transport.threads import Threads
+    from handlers.transport.threads import ThreadPool
 
 _END: Any = object()
 _FILE_CHUNK_BYTES = 256 * 1024
-"""Each chunk of a file costs a hop to a thread and back."""
+"""Each chunk of a file costs a switch to a thread and back."""
 
 
-class FlaskBridge:
-    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], threads: Threads) -> None:
+async def _has_disconnected(receive: Receive) -> bool:
+    """Wait for the client's disconnect and return True. Return False if only reading an unwanted body could tell."""
+    try:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            message = await receive()  # only the disconnect can follow
+    except UprezError:  # an unwanted body that stalls or is too large is ignored like any other
+        return False
+    return bool(message["type"] == "http.disconnect")
+
+
+class WsgiBridge:
+    """ASGI application around ``wsgi_app``."""
+
+    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], threads: ThreadPool) -> None:
         self.app = wsgi_app
         self._threads = threads
 
@@ -37,49 +50,40 @@ class FlaskBridge:
         if scope["type"] != "http":
             return
         environ: Any = build_environ(scope, BytesIO())  # type: ignore[arg-type]
-        environ["REQUEST_METHOD"] = scope["extensions"][METHOD]  # for HEAD, nothing is read that nobody gets
-        environ["CONTENT_LENGTH"] = "0"  # what was sent where no body belongs stays unread
-        environ.pop("HTTP_UPGRADE", None)  # to werkzeug a WebSocket, for which there is no route
+        environ["REQUEST_METHOD"] = scope["extensions"][METHOD]  # with HEAD, Flask reads no file for the body
+        environ["CONTENT_LENGTH"] = "0"  # a body that the operation does not have stays unread
+        environ.pop("HTTP_UPGRADE", None)  # werkzeug would see a WebSocket, for which there is no route
         environ["wsgi.file_wrapper"] = lambda file, _size: FileWrapper(file, _FILE_CHUNK_BYTES)
-        answer = await self._threads.run(_Answer, self.app, environ)
+        response = await self._threads.run(_WsgiResponse, self.app, environ)
         try:
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            if answer.second is _END:
-                await send({"type": "http.response.body", "body": answer.first})
+            await send(
+                {"type": "http.response.start", "status": response.status, "headers": response.headers}
+            )
+            if response.second is _END:
+                await send({"type": "http.response.body", "body": response.first})
             else:
-                await self._stream(answer, receive, send)
+                await self._stream(response, receive, send)
         finally:
-            if answer.second is not _END:
-                await self._threads.run(answer.close)
+            if response.second is not _END:
+                await self._threads.run(response.close)
 
-    async def _stream(self, answer: _Answer, receive: Receive, send: Send) -> None:
-        """Until the client goes away: what is sent after that, the server drops without a word."""
-        leaving = asyncio.create_task(_has_left(receive))
+    async def _stream(self, response: _WsgiResponse, receive: Receive, send: Send) -> None:
+        """Send the chunks until the client disconnects; the server silently drops what is sent after that."""
+        disconnected = asyncio.create_task(_has_disconnected(receive))
         try:
-            chunk, following = answer.first, answer.second
+            chunk, following = response.first, response.second
             while following is not _END:
-                if leaving.done() and leaving.result():
+                if disconnected.done() and disconnected.result():
                     return
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                chunk, following = following, await self._threads.run(next, answer.rest, _END)
+                chunk, following = following, await self._threads.run(next, response.rest, _END)
             await send({"type": "http.response.body", "body": chunk})
         finally:
-            leaving.cancel()
+            disconnected.cancel()
 
 
-async def _has_left(receive: Receive) -> bool:
-    """True once the client is gone; False if that cannot be learnt without reading what nobody wants."""
-    try:
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            message = await receive()  # nothing is left to come but this
-    except UprezError:  # a body that stalls or is too large, where none belongs: as unwanted as any other
-        return False
-    return bool(message["type"] == "http.disconnect")
-
-
-class _Answer:
-    """The application's answer; closed already if it has no second chunk, as almost none has."""
+class _WsgiResponse:
+    """The WSGI application's response. It is closed already if it has no second chunk, which is the common case."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]], environ: Any) -> None:
         self.status = 0

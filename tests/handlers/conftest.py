@@ -1,4 +1,4 @@
-"""One real server for the tests of the HTTP layer, and one checker that every answer goes through."""
+"""Real servers for the tests of the HTTP layer, and a checker that validates every response."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _START_SECONDS = 30
 _SOCKET_SECONDS = 15
 
 
-# --- answers, and what holds for every one of them
+# --- responses and their checker
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     status: int
     headers: requests.structures.CaseInsensitiveDict[str]
     body: bytes
@@ -84,11 +84,11 @@ class Reply:
 
 
 class Checker:
-    """The contract, held against answers: envelope, headers, and the schema of operation and status."""
+    """Validator of responses against the contract: envelope, headers, and the schema of operation and status."""
 
-    # What any request can meet; described once in the contract, not under each operation.
+    # Any request can get these; the contract describes them once, not for each operation.
     _ANYWHERE = frozenset({400, 404, 405, 408, 431})
-    # Outside the contract, and no envelopes.
+    # Outside the contract, without an envelope.
     _REFERENCE = frozenset({"/api/openapi.json", "/api/openapi.yaml", "/docs", "/docs/redoc.js"})
     _SOFTWARE = re.compile("uvicorn|gunicorn|connexion|starlette|flask|werkzeug|python", re.IGNORECASE)
 
@@ -99,37 +99,37 @@ class Checker:
         self._request_ids: set[str] = set()
         self._paths = [
             (re.compile("/api" + re.sub(r"{(\w+)}", _path_part, path)), path)
-            # Fixed paths go before those with a parameter.
+            # Fixed paths come before paths with a parameter.
             for path in sorted(self._document["paths"], key=lambda path: "{" in path)
         ]
 
-    def check(self, method: str, target: str, reply: Reply) -> Reply:
+    def check(self, method: str, target: str, response: Response) -> Response:
         path = self._path(target.partition("?")[0])
         operations = self._document["paths"].get(path, {})
         operation = operations.get("get" if method == "HEAD" else method.lower(), {})
-        documented = self._documented(method, path, operation, reply.status)
-        self._check_every(method, reply)
-        if target in self._REFERENCE and reply.status in {200, 304}:
-            return reply
+        documented = self._documented(method, path, operation, response.status)
+        self._check_every(method, response)
+        if target in self._REFERENCE and response.status in {200, 304}:
+            return response
         if documented is None:
             outside = not target.startswith("/api/") or method == "OPTIONS"
-            assert outside or reply.status in self._ANYWHERE, (
-                f"{method} {target}: {reply.status} {reply.body!r}"
+            assert outside or response.status in self._ANYWHERE, (
+                f"{method} {target}: {response.status} {response.body!r}"
             )
-            self._check_envelope(method, reply)
-            return reply
-        self._check_headers(documented.get("headers", {}), reply)
-        if reply.status != 304:
+            self._check_envelope(method, response)
+            return response
+        self._check_headers(documented.get("headers", {}), response)
+        if response.status != 304:
             content = documented["content"]
-            media_type = reply.headers["Content-Type"].partition(";")[0]
+            media_type = response.headers["Content-Type"].partition(";")[0]
             assert media_type in content, f"{media_type} is none of {list(content)}"
             if media_type == "application/json":
-                self._check_envelope(method, reply)
-                self._check_body(method, path, reply, content[media_type]["schema"])
-        return reply
+                self._check_envelope(method, response)
+                self._check_body(method, path, response, content[media_type]["schema"])
+        return response
 
-    def _check_every(self, method: str, reply: Reply) -> None:
-        headers = reply.headers
+    def _check_every(self, method: str, response: Response) -> None:
+        headers = response.headers
         assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-Id"])
         assert headers["X-Request-Id"] not in self._request_ids
         self._request_ids.add(headers["X-Request-Id"])
@@ -139,43 +139,43 @@ class Checker:
         for name, value in headers.items():
             if name.lower() not in {"content-disposition", "etag"}:
                 assert not self._SOFTWARE.search(value), f"{name}: {value}"
-        if method == "HEAD" or reply.status == 304:
-            assert reply.body == b""
+        if method == "HEAD" or response.status == 304:
+            assert response.body == b""
 
     @staticmethod
-    def _check_envelope(method: str, reply: Reply) -> None:
-        assert reply.headers["Content-Type"] == "application/json"
+    def _check_envelope(method: str, response: Response) -> None:
+        assert response.headers["Content-Type"] == "application/json"
         if method == "HEAD":
             return
-        assert int(reply.headers["Content-Length"]) == len(reply.body)
-        body = reply.json
+        assert int(response.headers["Content-Length"]) == len(response.body)
+        body = response.json
         assert body["message"]
-        if reply.status < 400:
+        if response.status < 400:
             assert body["success"] is True
             assert body.keys() <= {"success", "message", "data", "meta", "links"}
         else:
             assert body["success"] is False
-            assert body.keys() == {"success", "message"} | ({"errors"} if reply.status == 422 else set())
-            assert "no-store" in reply.headers["Cache-Control"]
+            assert body.keys() == {"success", "message"} | ({"errors"} if response.status == 422 else set())
+            assert "no-store" in response.headers["Cache-Control"]
             for leak in (b"Traceback", b".py", b"Error(", b"sqlite", str(ROOT).encode()):
-                assert leak not in reply.body
+                assert leak not in response.body
 
-    def _check_headers(self, declared: Mapping[str, Any], reply: Reply) -> None:
+    def _check_headers(self, declared: Mapping[str, Any], response: Response) -> None:
         for name, policy in declared.items():
             if policy.get("required"):
-                assert name in reply.headers, f"{reply.status} lacks {name}"
-            if name in reply.headers:
-                text = reply.headers[name]
+                assert name in response.headers, f"{response.status} lacks {name}"
+            if name in response.headers:
+                text = response.headers[name]
                 value = int(text) if policy["schema"]["type"] == "integer" else text
                 OAS30Validator(policy["schema"]).validate(value)
 
-    def _check_body(self, method: str, path: str, reply: Reply, schema: Any) -> None:
+    def _check_body(self, method: str, path: str, response: Response, schema: Any) -> None:
         if method == "HEAD":
             return
-        key = (method, path, reply.status)
+        key = (method, path, response.status)
         if key not in self._validators:
             self._validators[key] = OAS30Validator(schema, format_checker=oas30_format_checker)
-        self._validators[key].validate(reply.json)
+        self._validators[key].validate(response.json)
 
     def _documented(self, method: str, path: str, operation: Mapping[str, Any], status: int) -> Any:
         key = (method, path, status)
@@ -187,7 +187,7 @@ class Checker:
         return next((template for pattern, template in self._paths if pattern.fullmatch(path)), path)
 
     def _resolved(self, node: Any) -> Any:
-        """The node with every reference in it replaced by what it leads to."""
+        """Return the node with every reference in it resolved."""
         if isinstance(node, list):
             return [self._resolved(item) for item in node]
         if not isinstance(node, dict):
@@ -201,7 +201,7 @@ class Checker:
 
 
 def _path_part(parameter: re.Match[str]) -> str:
-    # As the contract says: anything else in the place of an id is an unknown route.
+    # Anything else in the place of an id is an unknown route, as the contract states.
     return "[0-9]{1,1000}" if parameter[1] == "id" else "[^/]+"
 
 
@@ -215,7 +215,7 @@ def checker() -> Checker:
 
 @dataclass
 class Server:
-    """A running ``uprez api``, and its services as this process sees them."""
+    """A running ``uprez api``, and services of this process on the same data."""
 
     settings: Settings
     services: Services
@@ -228,19 +228,19 @@ class Server:
         return self.settings.port
 
     @property
-    def worker(self) -> psutil.Process:
-        """The process that answers requests."""
+    def worker_process(self) -> psutil.Process:
+        """Return the process that handles requests."""
         (child,) = psutil.Process(self.process.pid).children()
         return child
 
-    def connect(self) -> Wire:
-        return Wire(self.port, self.checker)
+    def connect(self) -> RawConnection:
+        return RawConnection(self.port, self.checker)
 
     def client(self) -> Client:
         return Client(self)
 
     def mails_to(self, email: str, count: int = 1) -> list[str]:
-        """The texts of the mails to this address, the newest last; waits for so many, which follow their answers."""
+        """Return the texts of the mails to this address, oldest first. Wait for ``count`` mails: they follow the response."""
         deadline = time.monotonic() + _SOCKET_SECONDS
         while True:
             mails = [
@@ -269,7 +269,7 @@ class StartServer(Protocol):
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> Iterator[StartServer]:
-    """Starts further servers, each with a data folder of its own; all are stopped in the end."""
+    """Return a function that starts a server with its own data folder. All are stopped at the end."""
     servers = []
 
     def start(**options: Any) -> Server:
@@ -278,7 +278,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> 
             **{
                 "data": data,
                 "port": _free_port(),
-                "broker_url": f"unix://{data}/nobody-listens.sock",
+                "broker_url": f"unix://{data}/no-broker.sock",
                 "check_responses": True,
                 "body_timeout_seconds": BODY_TIMEOUT_SECONDS,
                 "stop_seconds": 4,
@@ -297,7 +297,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, checker: Checker) -> 
 
 @pytest.fixture(scope="session")
 def server(start_server: StartServer) -> Iterator[Server]:
-    """The one that most tests share. Nothing that they do may crash anything in it."""
+    """Provide the server that most tests share. It must not log a crash or a secret."""
     shared = start_server()
     yield shared
     log = shared.log.read_text("utf-8", "replace")
@@ -313,9 +313,9 @@ def client(server: Server) -> Iterator[Client]:
 
 
 @pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    with server.connect() as wire:
-        yield wire
+def connection(server: Server) -> Iterator[RawConnection]:
+    with server.connect() as connection:
+        yield connection
 
 
 def _free_port() -> int:
@@ -353,11 +353,11 @@ def _accepts(port: int) -> bool:
     return True
 
 
-# --- talking to it
+# --- clients
 
 
 class Client:
-    """HTTP as people speak it, with the requests library."""
+    """HTTP client based on the requests library. It validates every response."""
 
     def __init__(self, server: Server) -> None:
         self._checker = server.checker
@@ -381,12 +381,12 @@ class Client:
         token: str | None = None,
         headers: Mapping[str, str | bytes | None] | None = None,
         **options: Any,
-    ) -> Reply:
-        """``target`` is a path below /api, or a complete URL."""
+    ) -> Response:
+        """Send a request. ``target`` is a path or a complete URL."""
         sent = {"Authorization": f"Bearer {token}"} if token is not None else {}
         url = target if target.startswith("http") else f"{self._origin}{target}"
         began = time.perf_counter()
-        response = self._session.request(
+        received = self._session.request(
             method,
             url,
             headers={**sent, **(headers or {})},
@@ -394,19 +394,21 @@ class Client:
             timeout=_SOCKET_SECONDS,
             **options,
         )
-        reply = Reply(response.status_code, response.headers, response.content, time.perf_counter() - began)
-        names = [name.lower() for name in response.raw.headers]
-        assert all(len(response.raw.headers.getlist(name)) == 1 for name in names), names
+        response = Response(
+            received.status_code, received.headers, received.content, time.perf_counter() - began
+        )
+        names = [name.lower() for name in received.raw.headers]
+        assert all(len(received.raw.headers.getlist(name)) == 1 for name in names), names
         path = "/" + url.split("/", 3)[3] if url.count("/") > 2 else "/"
-        return self._checker.check(method, path, reply)
+        return self._checker.check(method, path, response)
 
-    def get(self, target: str, **options: Any) -> Reply:
+    def get(self, target: str, **options: Any) -> Response:
         return self.request("GET", target, **options)
 
-    def post(self, target: str, **options: Any) -> Reply:
+    def post(self, target: str, **options: Any) -> Response:
         return self.request("POST", target, **options)
 
-    def delete(self, target: str, **options: Any) -> Reply:
+    def delete(self, target: str, **options: Any) -> Response:
         return self.request("DELETE", target, **options)
 
     def upload(
@@ -416,8 +418,8 @@ class Client:
         filename: str = "photo.png",
         fields: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         media_type: str = "application/octet-stream",
-    ) -> Reply:
-        """One file under ``image`` and the given fields, which may repeat."""
+    ) -> Response:
+        """Upload one file as ``image`` with the given fields, which may repeat."""
         pairs = fields.items() if hasattr(fields, "items") else fields
         parts: list[Any] = [(name, (None, value)) for name, value in pairs]
         parts.append(("image", (filename, content, media_type)))
@@ -425,19 +427,21 @@ class Client:
 
     def upload_batch(
         self, token: str, contents: Sequence[bytes], fields: Mapping[str, str] | None = None
-    ) -> Reply:
-        """Files under ``images[]``, called photo0.png and so on, and the given fields."""
+    ) -> Response:
+        """Upload files as ``images[]``, named photo0.png and so on, with the given fields."""
         parts: list[Any] = [(name, (None, value)) for name, value in (fields or {}).items()]
         parts += [("images[]", (f"photo{number}.png", content)) for number, content in enumerate(contents)]
         return self.form(token, parts, "/api/batches")
 
-    def form(self, token: str, parts: Sequence[tuple[str, Any]], path: str = "/api/images/upscale") -> Reply:
-        """A multipart form of exactly these parts, as requests takes them."""
+    def form(
+        self, token: str, parts: Sequence[tuple[str, Any]], path: str = "/api/images/upscale"
+    ) -> Response:
+        """Send a multipart form of exactly these parts, in the format of requests."""
         return self.post(path, token=token, files=list(parts))
 
 
-class Wire:
-    """HTTP byte by byte, for requests that no library would send."""
+class RawConnection:
+    """A TCP connection, for requests that no HTTP library would send."""
 
     def __init__(self, port: int, checker: Checker) -> None:
         self._checker = checker
@@ -455,12 +459,12 @@ class Wire:
     def send(self, content: bytes) -> None:
         self.socket.sendall(content)
 
-    def ask(self, head: str, body: bytes = b"") -> Reply:
-        """``head`` without the empty line at its end, each line ended as HTTP wants it."""
+    def request(self, head: str, body: bytes = b"") -> Response:
+        """Send ``head``, whose lines get CRLF and a final empty line, and ``body``; return the response."""
         self.send("\r\n".join(head.strip().splitlines()).encode("latin-1") + b"\r\n\r\n" + body)
-        return self.reply(*head.strip().split()[:2])
+        return self.read_response(*head.strip().split()[:2])
 
-    def reply(self, method: str = "GET", target: str = "/") -> Reply:
+    def read_response(self, method: str = "GET", target: str = "/") -> Response:
         began = time.perf_counter()
         interim = []
         status, headers = self._head()
@@ -469,11 +473,11 @@ class Wire:
             status, headers = self._head()
         bodiless = method == "HEAD" or status in {204, 304}
         body = b"" if bodiless else self._exactly(int(headers["Content-Length"]))
-        reply = Reply(status, headers, body, time.perf_counter() - began, tuple(interim))
-        return self._checker.check(method, target, reply)
+        response = Response(status, headers, body, time.perf_counter() - began, tuple(interim))
+        return self._checker.check(method, target, response)
 
     def is_closed(self) -> bool:
-        """Waits for the server to close; what it still sends is no part of any answer."""
+        """Return whether the server closes the connection, without sending more, within the socket's timeout."""
         try:
             return not self._received and self.socket.recv(1) == b""
         except ConnectionError:
@@ -482,7 +486,7 @@ class Wire:
             return False
 
     def is_silent(self, seconds: float) -> bool:
-        """Whether the server says nothing for so long."""
+        """Return whether the server sends nothing for this time."""
         self.socket.settimeout(seconds)
         try:
             return self.socket.recv(1) == b"never"
@@ -515,11 +519,11 @@ class Wire:
         self._received += content
 
 
-# --- people and their images
+# --- users and their images
 
 
 @dataclass(frozen=True)
-class Person:
+class User:
     account: Account
     token: str
     password: str = PASSWORD
@@ -529,21 +533,21 @@ class Person:
         return self.account.email
 
 
-class MakePerson(Protocol):
+class MakeUser(Protocol):
     def __call__(
         self, *, plan: str = ..., verified: bool = ..., abilities: Sequence[str] = ..., email: str = ...
-    ) -> Person: ...
+    ) -> User: ...
 
 
 @pytest.fixture(scope="session")
 def password_hash(server: Server) -> str:
-    """Made once, because hashing is slow on purpose."""
+    """Return the hash of ``PASSWORD``, made once because hashing is deliberately slow."""
     return server.services.passwords.hash(PASSWORD)
 
 
 @pytest.fixture
-def person(server: Server, password_hash: str) -> MakePerson:
-    """Makes accounts; the token has the given abilities."""
+def make_user(server: Server, password_hash: str) -> MakeUser:
+    """Return a function that creates an account and a token with the given abilities."""
 
     def make(
         *,
@@ -551,8 +555,8 @@ def person(server: Server, password_hash: str) -> MakePerson:
         verified: bool = True,
         abilities: Sequence[str] = tokens.ALL_ABILITIES,
         email: str = "",
-    ) -> Person:
-        return make_person(
+    ) -> User:
+        return create_user(
             server.services,
             password_hash,
             plan=plan,
@@ -564,7 +568,7 @@ def person(server: Server, password_hash: str) -> MakePerson:
     return make
 
 
-def make_person(
+def create_user(
     services: Services,
     password_hash: str,
     *,
@@ -572,7 +576,7 @@ def make_person(
     verified: bool = True,
     abilities: Sequence[str] = tokens.ALL_ABILITIES,
     email: str = "jane@example.com",
-) -> Person:
+) -> User:
     account, token = accounts.create(
         services,
         name="Jane Smith",
@@ -588,35 +592,27 @@ def make_person(
                 work, services.random_source, account, "tests", services.clock.now(), abilities
             )
             work.commit()
-    return Person(account, token)
+    return User(account, token)
 
 
 @pytest.fixture
-def jane(person: MakePerson) -> Person:
-    """Verified, and with quota enough for any test."""
-    return person()
+def jane(make_user: MakeUser) -> User:
+    """Return a verified user with enough quota for any test."""
+    return make_user()
 
 
 @pytest.fixture
-def make_owner(password_hash: str) -> Callable[..., Person]:
-    """The same in an installation of the test's own."""
-    return lambda services, **options: make_person(services, password_hash, **options)
-
-
-class Work(Protocol):
-    """What a worker does with an image, without upscaling anything."""
-
-    def begin(self, image_id: int) -> None: ...
-    def complete(self, image_id: int) -> bytes: ...
-    def fail(self, image_id: int) -> None: ...
+def make_owner(password_hash: str) -> Callable[..., User]:
+    """Return a function that creates an account in other services."""
+    return lambda services, **options: create_user(services, password_hash, **options)
 
 
 @pytest.fixture
-def work(server: Server) -> Work:
-    return WorkOf(server.services)
+def worker(server: Server) -> FakeWorker:
+    return FakeWorker(server.services)
 
 
-class WorkOf:
+class FakeWorker:
     def __init__(self, services: Services) -> None:
         self._services = services
 
@@ -624,7 +620,7 @@ class WorkOf:
         jobs.claim(self._services, image_id)
 
     def complete(self, image_id: int) -> bytes:
-        """The content of the result's file."""
+        """Complete the image and return the content of its result."""
         image = jobs.claim(self._services, image_id)
         content = gradient(image.image_format.name, 16, 12)
         key = f"results/{secrets.token_hex(16)}-1{image.image_format.extension}"
@@ -635,7 +631,7 @@ class WorkOf:
 
     def fail(self, image_id: int) -> None:
         image = jobs.claim(self._services, image_id)
-        assert jobs.fail(self._services, image, "The picture could not be read.", refund=False)
+        assert jobs.fail(self._services, image, "The image could not be read.", refund=False)
 
 
 # --- images
@@ -646,17 +642,17 @@ def png(gradient: MakeGradient) -> bytes:
     return gradient("PNG")
 
 
-# --- the application within this process, for faults that a real server cannot be given
+# --- the application in this process, for faults that a real server cannot have
 
 
 @dataclass
-class InProcess:
+class InProcessClient:
     app: ASGIApp
     checker: Checker
 
-    def ask(
+    def request(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> Reply:
+    ) -> Response:
         path, _, query = target.partition("?")
         sent: list[Message] = []
         scope = {
@@ -695,12 +691,12 @@ class InProcess:
             (name.decode(), value.decode()) for name, value in start["headers"]
         )
         content = b"".join(chunk["body"] for chunk in chunks)
-        return self.checker.check(method, target, Reply(start["status"], headers_sent, content))
+        return self.checker.check(method, target, Response(start["status"], headers_sent, content))
 
 
 @pytest.fixture
-def in_process(checker: Checker) -> Callable[[Services], InProcess]:
-    def make(services: Services) -> InProcess:
-        return InProcess(create_app(services, threads=2, body_timeout_seconds=1), checker)
+def in_process(checker: Checker) -> Callable[[Services], InProcessClient]:
+    def make(services: Services) -> InProcessClient:
+        return InProcessClient(create_app(services, threads=2, body_timeout_seconds=1), checker)
 
     return make

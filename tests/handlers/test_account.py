@@ -1,4 +1,4 @@
-"""/user/tokens and /usage: who speaks for an account, and what it has used."""
+"""Tests of /user/tokens and /usage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.plans import Plans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.handlers.conftest import Client, InProcess, MakePerson, Person, Server
+    from tests.handlers.conftest import Client, InProcessClient, MakeUser, Server, User
 
 TOKENS = "/api/user/tokens"
 ALL = ["images:read", "images:write", "images:delete", "user:read"]
@@ -24,71 +24,67 @@ def id_of(token: str) -> int:
     return int(token.partition("|")[0])
 
 
-class Use(Protocol):
-    def __call__(self, person: Person, images: int) -> None: ...
+class UseQuota(Protocol):
+    def __call__(self, user: User, images: int) -> None: ...
 
 
 @pytest.fixture
-def use(server: Server) -> Use:
-    """Counts so many images of this month, whatever the plan allows."""
+def use_quota(server: Server) -> UseQuota:
+    """Return a function that counts images of this month, without a limit."""
 
-    def use(person: Person, images: int) -> None:
+    def use_quota(user: User, images: int) -> None:
         month = quota.month_of(server.services.clock.now())
         with server.services.database.writing() as work:
-            work.quota.reserve(person.account.id, month, images, None)
+            work.quota.reserve(user.account.id, month, images, None)
             work.commit()
 
-    return use
+    return use_quota
 
 
 # --- list
 
 
-def test_the_list_has_all_tokens_of_the_account_newest_first_and_nobody_elses(
-    client: Client, person: MakePerson
-) -> None:
-    person()
-    jane = person()
+def test_list_tokens_returns_own_tokens_newest_first(client: Client, make_user: MakeUser) -> None:
+    make_user()
+    jane = make_user()
     login = {"email": jane.email, "password": jane.password, "device_name": "a phone"}
     phone = client.post("/api/auth/login", json=login).data["token"]
 
-    reply = client.get(TOKENS, token=jane.token)
+    response = client.get(TOKENS, token=jane.token)
 
-    assert reply.message == "API tokens retrieved successfully"
-    assert reply.data["count"] == 2
-    assert [(token["id"], token["name"]) for token in reply.data["tokens"]] == [
+    assert response.message == "API tokens retrieved successfully"
+    assert response.data["count"] == 2
+    assert [(token["id"], token["name"]) for token in response.data["tokens"]] == [
         (id_of(phone), "a phone"),
         (id_of(jane.token), "tests"),
     ]
-    assert all(token["abilities"] == ALL for token in reply.data["tokens"])
+    assert all(token["abilities"] == ALL for token in response.data["tokens"])
 
 
-def test_the_list_says_when_a_token_was_used(client: Client, jane: Person) -> None:
+def test_list_tokens_returns_time_of_last_use(client: Client, jane: User) -> None:
     unused = client.post(TOKENS, token=jane.token, json={"name": "a phone"}).data
 
-    newest, asking = client.get(TOKENS, token=jane.token).data["tokens"]
+    newest, own = client.get(TOKENS, token=jane.token).data["tokens"]
     assert (newest["id"], newest["last_used_at"]) == (unused["id"], None)
-    assert asking["last_used_at"] >= asking["created_at"]
+    assert own["last_used_at"] >= own["created_at"]
 
     client.get("/api/user", token=unused["token"])
     newest = client.get(TOKENS, token=jane.token).data["tokens"][0]
     assert newest["last_used_at"] is not None
 
 
-# Whoever reads along learns which tokens there are, and can use none of them.
-def test_no_token_is_in_the_list(client: Client, jane: Person) -> None:
+# A leaked list must not reveal usable tokens.
+def test_list_tokens_returns_no_secret(client: Client, jane: User) -> None:
     secret = jane.token.partition("|")[2]
 
-    reply = client.get(TOKENS, token=jane.token)
+    response = client.get(TOKENS, token=jane.token)
 
-    assert secret[:40].encode() not in reply.body
-    assert set(reply.data["tokens"][0]) == {"id", "name", "abilities", "last_used_at", "created_at"}
+    assert secret[:40].encode() not in response.body
+    assert set(response.data["tokens"][0]) == {"id", "name", "abilities", "last_used_at", "created_at"}
 
 
-def test_tokens_can_be_managed_on_every_plan_and_before_the_address_is_verified(
-    client: Client, person: MakePerson
-) -> None:
-    token = person(verified=False, plan="free").token
+def test_tokens_are_manageable_on_every_plan_and_unverified(client: Client, make_user: MakeUser) -> None:
+    token = make_user(verified=False, plan="free").token
 
     made = client.post(TOKENS, token=token, json={"name": "a phone"})
 
@@ -100,44 +96,44 @@ def test_tokens_can_be_managed_on_every_plan_and_before_the_address_is_verified(
 # --- create
 
 
-def test_a_created_token_works_at_once_and_does_what_it_may(client: Client, jane: Person) -> None:
+def test_created_token_works_at_once_with_its_abilities(client: Client, jane: User) -> None:
     body = {"name": "Photo wall", "abilities": ["user:read", "images:read"]}
 
-    reply = client.post(TOKENS, token=jane.token, json=body)
+    response = client.post(TOKENS, token=jane.token, json=body)
 
-    assert (reply.status, reply.message) == (201, "API token created successfully")
-    assert reply.data["id"] == id_of(reply.data["token"])
-    assert reply.data["name"] == "Photo wall"
-    assert reply.data["abilities"] == ["images:read", "user:read"]
-    assert reply.data["token_type"] == "Bearer"
-    assert client.get("/api/images", token=reply.data["token"]).status == 200
-    assert client.delete("/api/images/1", token=reply.data["token"]).status == 403
+    assert (response.status, response.message) == (201, "API token created successfully")
+    assert response.data["id"] == id_of(response.data["token"])
+    assert response.data["name"] == "Photo wall"
+    assert response.data["abilities"] == ["images:read", "user:read"]
+    assert response.data["token_type"] == "Bearer"
+    assert client.get("/api/images", token=response.data["token"]).status == 200
+    assert client.delete("/api/images/1", token=response.data["token"]).status == 403
 
 
 @pytest.mark.parametrize("abilities", [ALL, ["user:read", "images:delete"]])
-def test_a_token_created_without_abilities_has_those_of_the_token_that_asks(
-    client: Client, person: MakePerson, abilities: list[str]
+def test_new_token_inherits_abilities_by_default(
+    client: Client, make_user: MakeUser, abilities: list[str]
 ) -> None:
-    asking = person(abilities=abilities)
+    own = make_user(abilities=abilities)
 
-    reply = client.post(TOKENS, token=asking.token, json={"name": "the same"})
+    response = client.post(TOKENS, token=own.token, json={"name": "the same"})
 
-    assert sorted(reply.data["abilities"]) == sorted(abilities)
+    assert sorted(response.data["abilities"]) == sorted(abilities)
 
 
-def test_a_token_cannot_grant_what_it_lacks(client: Client, person: MakePerson) -> None:
-    weak = person(abilities=["images:read", "user:read"])
+def test_token_cannot_grant_abilities_it_lacks(client: Client, make_user: MakeUser) -> None:
+    weak = make_user(abilities=["images:read", "user:read"])
     before = client.get(TOKENS, token=weak.token).data["count"]
 
-    reply = client.post(TOKENS, token=weak.token, json={"name": "more", "abilities": ALL})
+    response = client.post(TOKENS, token=weak.token, json={"name": "more", "abilities": ALL})
 
-    assert reply.errors == {
+    assert response.errors == {
         "abilities": ["The abilities must be among those of the token that asks: images:read, user:read."]
     }
     assert client.get(TOKENS, token=weak.token).data["count"] == before
 
 
-def test_a_chain_of_tokens_never_gains_an_ability(client: Client, jane: Person) -> None:
+def test_chain_of_tokens_never_gains_an_ability(client: Client, jane: User) -> None:
     body: dict[str, Any] = {"name": "weaker", "abilities": ["user:read", "images:read"]}
     weaker = client.post(TOKENS, token=jane.token, json=body).data["token"]
     body["abilities"] = ["user:read"]
@@ -173,24 +169,24 @@ EACH_OF = "The abilities must each be one of: images:read, images:write, images:
         ({"expires_at": None}, {"expires_at": ["The expires at field is not known."]}),
     ],
 )
-def test_a_wrong_field_has_its_sentence(
-    client: Client, jane: Person, changes: dict[str, object], errors: dict[str, list[str]]
+def test_invalid_field_returns_its_message(
+    client: Client, jane: User, changes: dict[str, object], errors: dict[str, list[str]]
 ) -> None:
-    reply = client.post(TOKENS, token=jane.token, json={"name": "Photo wall", **changes})
+    response = client.post(TOKENS, token=jane.token, json={"name": "Photo wall", **changes})
 
-    assert reply.errors == errors
+    assert response.errors == errors
     assert client.get(TOKENS, token=jane.token).data["count"] == 1
 
 
-def test_everything_that_is_wrong_is_named_at_once(client: Client, person: MakePerson) -> None:
-    weak = person(abilities=["user:read"])
+def test_all_problems_are_returned_at_once(client: Client, make_user: MakeUser) -> None:
+    weak = make_user(abilities=["user:read"])
 
-    reply = client.post(TOKENS, token=weak.token, json={"abilities": ["images:read"], "scope": "all"})
+    response = client.post(TOKENS, token=weak.token, json={"abilities": ["images:read"], "scope": "all"})
 
-    assert sorted(reply.errors) == ["abilities", "name", "scope"]
+    assert sorted(response.errors) == ["abilities", "name", "scope"]
 
 
-def test_an_ability_given_twice_counts_once(client: Client, jane: Person) -> None:
+def test_repeated_ability_counts_once(client: Client, jane: User) -> None:
     body = {"name": "x", "abilities": ["images:read"] * 1000}
 
     assert client.post(TOKENS, token=jane.token, json=body).data["abilities"] == ["images:read"]
@@ -199,7 +195,7 @@ def test_an_ability_given_twice_counts_once(client: Client, jane: Person) -> Non
 @pytest.mark.parametrize(
     "name", ["x", "x" * 255, "李" * 255, "   ", "<script>", "Jane\r\nBcc: all@example.com"]
 )
-def test_any_name_is_kept_as_it_is(client: Client, jane: Person, name: str) -> None:
+def test_token_name_is_stored_unchanged(client: Client, jane: User, name: str) -> None:
     assert client.post(TOKENS, token=jane.token, json={"name": name}).data["name"] == name
     assert client.get(TOKENS, token=jane.token).data["tokens"][0]["name"] == name
 
@@ -217,8 +213,8 @@ def test_any_name_is_kept_as_it_is(client: Client, jane: Person, name: str) -> N
         ("application/json", json.dumps({"name": "x" * 70_000}).encode(), 413),
     ],
 )
-def test_what_is_no_json_object_of_fair_size_creates_nothing(
-    client: Client, jane: Person, media_type: str, body: bytes, status: int
+def test_malformed_or_large_body_creates_no_token(
+    client: Client, jane: User, media_type: str, body: bytes, status: int
 ) -> None:
     headers = {"Content-Type": media_type}
 
@@ -229,57 +225,57 @@ def test_what_is_no_json_object_of_fair_size_creates_nothing(
 # --- revoke
 
 
-def test_revoking_one_token_ends_it_at_once_and_no_other(client: Client, jane: Person) -> None:
+def test_revoked_token_returns_401_and_others_work(client: Client, jane: User) -> None:
     lost = client.post(TOKENS, token=jane.token, json={"name": "a lost phone"}).data
     assert client.get("/api/user", token=lost["token"]).status == 200
 
-    reply = client.delete(f"{TOKENS}/{lost['id']}", token=jane.token)
+    response = client.delete(f"{TOKENS}/{lost['id']}", token=jane.token)
 
-    assert reply.json == {"success": True, "message": "Token revoked successfully"}
+    assert response.json == {"success": True, "message": "Token revoked successfully"}
     assert client.get("/api/user", token=lost["token"]).status == 401
     listed = client.get(TOKENS, token=jane.token).data
     assert [token["id"] for token in listed["tokens"]] == [id_of(jane.token)]
     assert listed["count"] == 1
 
 
-def test_a_token_revoked_in_one_process_is_refused_in_every_other(
-    client: Client, server: Server, jane: Person, in_process: Callable[..., InProcess]
+def test_token_revoked_in_one_process_returns_401_in_another(
+    client: Client, server: Server, jane: User, in_process: Callable[..., InProcessClient]
 ) -> None:
     other_process = in_process(server.services)
     bearer = {"Authorization": f"Bearer {jane.token}"}
-    assert other_process.ask("GET", "/api/user", bearer).status == 200
+    assert other_process.request("GET", "/api/user", bearer).status == 200
 
     client.delete(f"{TOKENS}/{id_of(jane.token)}", token=jane.token)
 
-    assert other_process.ask("GET", "/api/user", bearer).status == 401
+    assert other_process.request("GET", "/api/user", bearer).status == 401
 
 
-def test_a_token_may_revoke_itself(client: Client, jane: Person) -> None:
+def test_token_can_revoke_itself(client: Client, jane: User) -> None:
     assert client.delete(f"{TOKENS}/{id_of(jane.token)}", token=jane.token).status == 200
     assert client.delete(f"{TOKENS}/{id_of(jane.token)}", token=jane.token).status == 401
 
 
-def test_somebody_elses_token_is_as_good_as_none(client: Client, jane: Person, person: MakePerson) -> None:
-    other = person()
+def test_token_of_another_account_returns_404(client: Client, jane: User, make_user: MakeUser) -> None:
+    other = make_user()
     revoked = client.post(TOKENS, token=jane.token, json={"name": "x"}).data["id"]
     client.delete(f"{TOKENS}/{revoked}", token=jane.token)
 
-    replies = [
+    responses = [
         client.delete(f"{TOKENS}/{token_id}", token=jane.token)
         for token_id in (id_of(other.token), revoked, 9007199254740991)
     ]
 
-    assert {reply.status for reply in replies} == {404}
-    assert {reply.body for reply in replies} == {replies[0].body}
+    assert {response.status for response in responses} == {404}
+    assert {response.body for response in responses} == {responses[0].body}
     assert client.get("/api/user", token=other.token).status == 200
 
 
 @pytest.mark.parametrize("token_id", ["0", "-1", "01", "x", "1.0", "9007199254740992", "9" * 40, "1%7Cx"])
-def test_what_is_no_id_is_no_route(client: Client, jane: Person, token_id: str) -> None:
+def test_invalid_token_id_returns_404(client: Client, jane: User, token_id: str) -> None:
     assert client.delete(f"{TOKENS}/{token_id}", token=jane.token).status == 404
 
 
-def test_other_methods_are_not_there(client: Client, jane: Person) -> None:
+def test_other_methods_return_405(client: Client, jane: User) -> None:
     tokens = client.request("PUT", TOKENS, token=jane.token)
     one = client.get(f"{TOKENS}/1", token=jane.token)
 
@@ -290,11 +286,11 @@ def test_other_methods_are_not_there(client: Client, jane: Person) -> None:
 # --- usage
 
 
-def test_an_account_that_uploaded_nothing_has_all_of_its_quota(client: Client, person: MakePerson) -> None:
-    reply = client.get("/api/usage", token=person(plan="starter").token)
+def test_new_account_has_its_whole_quota(client: Client, make_user: MakeUser) -> None:
+    response = client.get("/api/usage", token=make_user(plan="starter").token)
 
-    assert (reply.status, reply.message) == (200, "Usage statistics retrieved successfully")
-    assert reply.data == {
+    assert (response.status, response.message) == (200, "Usage statistics retrieved successfully")
+    assert response.data == {
         "plan": "starter",
         "image_uploads": {
             "used": 0,
@@ -308,12 +304,12 @@ def test_an_account_that_uploaded_nothing_has_all_of_its_quota(client: Client, p
     }
 
 
-def test_every_accepted_upload_counts_and_what_is_given_back_does_not(
-    client: Client, person: MakePerson, png: bytes
+def test_usage_counts_accepted_uploads_and_not_refunded_ones(
+    client: Client, make_user: MakeUser, png: bytes
 ) -> None:
-    starter = person(plan="starter")
+    starter = make_user(plan="starter")
     ids = [client.upload(starter.token, png).data["id"] for _ in range(3)]
-    client.upload(starter.token, b"no picture")
+    client.upload(starter.token, b"no image")
     client.delete(f"/api/images/{ids[0]}", token=starter.token)
 
     uploads = client.get("/api/usage", token=starter.token).data["image_uploads"]
@@ -321,26 +317,26 @@ def test_every_accepted_upload_counts_and_what_is_given_back_does_not(
     assert (uploads["used"], uploads["remaining"], uploads["percentage"]) == (2, 23, 8.0)
 
 
-def test_a_used_up_quota_is_exceeded_and_the_headers_agree(
-    client: Client, person: MakePerson, use: Use, png: bytes
+def test_exceeded_quota_matches_the_headers(
+    client: Client, make_user: MakeUser, use_quota: UseQuota, png: bytes
 ) -> None:
-    starter = person(plan="starter")
-    use(starter, 25)
+    starter = make_user(plan="starter")
+    use_quota(starter, 25)
 
     uploads = client.get("/api/usage", token=starter.token).data["image_uploads"]
-    refused = client.upload(starter.token, png)
+    rejected = client.upload(starter.token, png)
 
     assert (uploads["remaining"], uploads["exceeded"], uploads["percentage"]) == (0, True, 100.0)
-    assert refused.status == 403
-    assert refused.headers["X-RateLimit-Limit"] == str(uploads["limit"])
-    assert refused.headers["X-RateLimit-Remaining"] == str(uploads["remaining"])
+    assert rejected.status == 403
+    assert rejected.headers["X-RateLimit-Limit"] == str(uploads["limit"])
+    assert rejected.headers["X-RateLimit-Remaining"] == str(uploads["remaining"])
 
 
-def test_a_change_to_a_smaller_plan_can_leave_more_used_than_allowed(
-    client: Client, person: MakePerson, use: Use
+def test_smaller_plan_can_leave_usage_over_the_limit(
+    client: Client, make_user: MakeUser, use_quota: UseQuota
 ) -> None:
-    free = person(plan="free")
-    use(free, 7)
+    free = make_user(plan="free")
+    use_quota(free, 7)
 
     assert client.get("/api/usage", token=free.token).data["image_uploads"] == {
         "used": 7,
@@ -352,14 +348,12 @@ def test_a_change_to_a_smaller_plan_can_leave_more_used_than_allowed(
     }
 
 
-def test_usage_can_be_read_on_every_plan_and_before_the_address_is_verified(
-    client: Client, person: MakePerson
-) -> None:
-    reply = client.get("/api/usage", token=person(verified=False, plan="free").token)
+def test_usage_is_readable_on_every_plan_and_unverified(client: Client, make_user: MakeUser) -> None:
+    response = client.get("/api/usage", token=make_user(verified=False, plan="free").token)
 
-    assert reply.status == 200
-    assert (reply.data["plan"], reply.data["features"]) == ("free", [])
-    assert reply.data["image_uploads"]["limit"] == 2
+    assert response.status == 200
+    assert (response.data["plan"], response.data["features"]) == ("free", [])
+    assert response.data["image_uploads"]["limit"] == 2
 
 
 @pytest.mark.parametrize(
@@ -370,19 +364,19 @@ def test_usage_can_be_read_on_every_plan_and_before_the_address_is_verified(
         (3, {"limit": 3, "remaining": 2, "unlimited": False, "exceeded": False, "percentage": 33.3}),
     ],
 )
-def test_a_limit_may_be_none_at_all_or_anything(
+def test_usage_with_unlimited_zero_and_small_limits(
     server: Server,
-    person: MakePerson,
-    use: Use,
-    in_process: Callable[..., InProcess],
+    make_user: MakeUser,
+    use_quota: UseQuota,
+    in_process: Callable[..., InProcessClient],
     images_per_month: int | None,
     expected: dict[str, object],
 ) -> None:
-    jane = person(plan="enterprise")
-    use(jane, 1)
+    jane = make_user(plan="enterprise")
+    use_quota(jane, 1)
     plans = Plans([replace(server.services.plans["enterprise"], images_per_month=images_per_month)])
     app = in_process(replace(server.services, plans=plans))
 
-    reply = app.ask("GET", "/api/usage", {"Authorization": f"Bearer {jane.token}"})
+    response = app.request("GET", "/api/usage", {"Authorization": f"Bearer {jane.token}"})
 
-    assert reply.data["image_uploads"] == {"used": 1, **expected}
+    assert response.data["image_uploads"] == {"used": 1, **expected}

@@ -1,4 +1,4 @@
-"""/auth: register, verify, login, logout."""
+"""Tests of /auth: register, verify, log in, log out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain import accounts
 from uprez import wiring
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePerson, Server, Work
+    from tests.handlers.conftest import Client, FakeWorker, MakeUser, Server
 
 PASSWORD = "Correct-Horse-9"
 NO_CONTROLS = "The name must not contain line breaks or other control characters."
@@ -29,7 +29,7 @@ def registration(**changes: object) -> dict[str, object]:
 
 
 def mailed_link(server: Server, email: str) -> str:
-    """The path of the verification link in the one mail to this address."""
+    """Return the path of the verification link in the one mail to this address."""
     (text,) = server.mails_to(email)
     (link,) = re.findall(r"https?://\S+", text)
     assert link.startswith(server.settings.origin)
@@ -39,25 +39,25 @@ def mailed_link(server: Server, email: str) -> str:
 # --- register
 
 
-def test_registering_answers_the_account_and_a_token_that_works_at_once(client: Client) -> None:
+def test_register_returns_account_and_working_token(client: Client) -> None:
     form = registration()
 
-    reply = client.post("/api/auth/register", json=form)
+    response = client.post("/api/auth/register", json=form)
 
-    assert reply.status == 201
-    assert reply.data["user"]["email"] == form["email"]
-    assert reply.data["user"]["email_verified_at"] is None
-    assert reply.data["user"]["pricing_plan"]["slug"] == "free"
-    assert reply.data["token_type"] == "Bearer"
-    assert re.fullmatch(r"[1-9]\d*\|[A-Za-z0-9]{40}[0-9a-f]{8}", reply.data["token"])
-    assert client.get("/api/user", token=reply.data["token"]).data == reply.data["user"]
+    assert response.status == 201
+    assert response.data["user"]["email"] == form["email"]
+    assert response.data["user"]["email_verified_at"] is None
+    assert response.data["user"]["pricing_plan"]["slug"] == "free"
+    assert response.data["token_type"] == "Bearer"
+    assert re.fullmatch(r"[1-9]\d*\|[A-Za-z0-9]{40}[0-9a-f]{8}", response.data["token"])
+    assert client.get("/api/user", token=response.data["token"]).data == response.data["user"]
 
 
-def test_everything_that_is_missing_is_named_at_once(client: Client) -> None:
-    reply = client.post("/api/auth/register", json={})
+def test_missing_fields_are_returned_at_once(client: Client) -> None:
+    response = client.post("/api/auth/register", json={})
 
-    assert reply.message == "Validation failed"
-    assert reply.errors == {
+    assert response.message == "Validation failed"
+    assert response.errors == {
         "name": ["The name field is required."],
         "email": ["The email field is required."],
         "password": ["The password field is required."],
@@ -65,10 +65,10 @@ def test_everything_that_is_missing_is_named_at_once(client: Client) -> None:
     }
 
 
-def test_everything_that_is_wrong_is_named_at_once(client: Client, person: MakePerson) -> None:
-    taken = person().email
+def test_all_problems_are_returned_at_once(client: Client, make_user: MakeUser) -> None:
+    taken = make_user().email
 
-    reply = client.post(
+    response = client.post(
         "/api/auth/register",
         json={
             "name": "x" * 256,
@@ -80,7 +80,7 @@ def test_everything_that_is_wrong_is_named_at_once(client: Client, person: MakeP
         },
     )
 
-    assert reply.errors == {
+    assert response.errors == {
         "name": ["The name must not be greater than 255 characters."],
         "email": ["The email has already been taken."],
         "password": [
@@ -95,7 +95,7 @@ def test_everything_that_is_wrong_is_named_at_once(client: Client, person: MakeP
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("field", "value", "message"),
     [
         ("name", "", "The name field is required."),
         ("name", None, "The name field is required."),
@@ -123,16 +123,16 @@ def test_everything_that_is_wrong_is_named_at_once(client: Client, person: MakeP
         ("device_name", "x" * 256, "The device name must not be greater than 255 characters."),
     ],
 )
-def test_a_wrong_field_has_its_sentence(client: Client, field: str, value: object, sentence: str) -> None:
-    reply = client.post("/api/auth/register", json=registration(**{field: value}))
+def test_invalid_field_returns_its_message(client: Client, field: str, value: object, message: str) -> None:
+    response = client.post("/api/auth/register", json=registration(**{field: value}))
 
-    assert sentence in reply.errors[field]
+    assert message in response.errors[field]
 
 
-def test_a_confirmation_that_differs_is_an_error_on_the_password(client: Client) -> None:
-    reply = client.post("/api/auth/register", json=registration(password_confirmation="Correct-Horse-8"))
+def test_different_confirmation_is_an_error_on_the_password(client: Client) -> None:
+    response = client.post("/api/auth/register", json=registration(password_confirmation="Correct-Horse-8"))
 
-    assert reply.errors == {"password": ["The password confirmation does not match."]}
+    assert response.errors == {"password": ["The password confirmation does not match."]}
 
 
 @pytest.mark.parametrize(
@@ -143,39 +143,39 @@ def test_a_confirmation_that_differs_is_an_error_on_the_password(client: Client)
         ("{}@bücher.example", "{}@xn--bcher-kva.example"),
     ],
 )
-def test_one_address_has_one_account_however_it_is_written(client: Client, first: str, second: str) -> None:
+def test_email_is_unique_in_any_spelling(client: Client, first: str, second: str) -> None:
     name = secrets.token_hex(6)
     assert client.post("/api/auth/register", json=registration(email=first.format(name))).status == 201
 
-    reply = client.post("/api/auth/register", json=registration(email=second.format(name.upper())))
+    response = client.post("/api/auth/register", json=registration(email=second.format(name.upper())))
 
-    assert reply.errors == {"email": ["The email has already been taken."]}
+    assert response.errors == {"email": ["The email has already been taken."]}
 
 
 @pytest.mark.parametrize("name", ["Zoë 李 🙂", "Bcc: all@example.com", "../../etc/passwd", "<script>", "   "])
-def test_any_name_is_kept_as_it_is(client: Client, server: Server, name: str) -> None:
-    reply = client.post("/api/auth/register", json=registration(name=name))
+def test_account_name_is_stored_unchanged(client: Client, server: Server, name: str) -> None:
+    response = client.post("/api/auth/register", json=registration(name=name))
 
-    assert reply.status == 201
-    assert reply.data["user"]["name"] == name
-    photo = client.get(reply.data["user"]["profile_photo_url"])
+    assert response.status == 201
+    assert response.data["user"]["name"] == name
+    photo = client.get(response.data["user"]["profile_photo_url"])
     assert photo.status == 200
-    assert mailed_link(server, reply.data["user"]["email"])
+    assert mailed_link(server, response.data["user"]["email"])
 
 
-def test_an_address_with_its_own_letters_gets_its_mail(client: Client, server: Server) -> None:
+def test_internationalized_email_receives_mail(client: Client, server: Server) -> None:
     email = f"zoë.{secrets.token_hex(6)}@example.com"
 
-    reply = client.post("/api/auth/register", json=registration(email=email))
+    response = client.post("/api/auth/register", json=registration(email=email))
 
-    assert reply.status == 201
+    assert response.status == 201
     assert mailed_link(server, email)
 
 
 LEFT_OUT = object()
 
 
-def test_a_token_is_named_after_the_device_or_the_user_agent(client: Client, server: Server) -> None:
+def test_token_is_named_after_device_or_user_agent(client: Client, server: Server) -> None:
     for device, agent, expected in [
         ("Jane's laptop", "curl/8", "Jane's laptop"),
         ("", "curl/8", "curl/8"),
@@ -193,9 +193,7 @@ def test_a_token_is_named_after_the_device_or_the_user_agent(client: Client, ser
 # --- verify
 
 
-def test_the_mailed_link_verifies_the_address_and_answers_the_same_twice(
-    client: Client, server: Server
-) -> None:
+def test_mailed_link_verifies_the_email_repeatedly(client: Client, server: Server) -> None:
     user = client.post("/api/auth/register", json=registration()).data
     link = mailed_link(server, user["user"]["email"])
 
@@ -209,31 +207,31 @@ def test_the_mailed_link_verifies_the_address_and_answers_the_same_twice(
     assert client.get("/api/user", token=user["token"]).data == verified
 
 
-def test_a_browser_gets_a_page_from_the_mailed_link(client: Client, server: Server) -> None:
+def test_browser_gets_a_page_from_the_mailed_link(client: Client, server: Server) -> None:
     user = client.post("/api/auth/register", json=registration()).data["user"]
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
     for _ in range(2):
-        reply = client.get(mailed_link(server, user["email"]), headers={"Accept": browser})
+        response = client.get(mailed_link(server, user["email"]), headers={"Accept": browser})
 
-        assert reply.status == 200
-        assert reply.headers["Content-Type"].startswith("text/html")
-        assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
-        assert b"verified" in reply.body
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/html")
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert b"verified" in response.body
 
 
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "application/json, text/html", "image/png", ""]
 )
-def test_any_other_client_gets_the_envelope(client: Client, server: Server, accept: str) -> None:
+def test_other_clients_get_the_envelope(client: Client, server: Server, accept: str) -> None:
     user = client.post("/api/auth/register", json=registration()).data["user"]
 
-    reply = client.get(mailed_link(server, user["email"]), headers={"Accept": accept})
+    response = client.get(mailed_link(server, user["email"]), headers={"Accept": accept})
 
-    assert reply.json == {"success": True, "message": "Email verified successfully"}
+    assert response.json == {"success": True, "message": "Email verified successfully"}
 
 
-def test_a_changed_link_is_refused_to_browsers_and_programs_alike(client: Client, server: Server) -> None:
+def test_changed_link_returns_403_to_browsers_and_programs(client: Client, server: Server) -> None:
     user = client.post("/api/auth/register", json=registration()).data["user"]
     link = mailed_link(server, user["email"])
     for changed in (
@@ -245,13 +243,13 @@ def test_a_changed_link_is_refused_to_browsers_and_programs_alike(client: Client
         f"/api/auth/verify-email/{user['id']}/%FF%00",
     ):
         for accept in ("application/json", "text/html"):
-            reply = client.get(changed, headers={"Accept": accept})
-            assert reply.status == 403, changed
-            assert reply.message == "This link is invalid or has expired."
+            response = client.get(changed, headers={"Accept": accept})
+            assert response.status == 403, changed
+            assert response.message == "This link is invalid or has expired."
 
 
-def test_a_link_for_a_download_verifies_nothing(client: Client, server: Server, person: MakePerson) -> None:
-    mallory = person(verified=False).account
+def test_download_link_verifies_no_email(client: Client, server: Server, make_user: MakeUser) -> None:
+    mallory = make_user(verified=False).account
     services = server.services
     expires_at = services.clock.now() + services.policy.download_link_lifetime
     signed = services.links.sign("download", {"id": mallory.id, "email": mallory.email}, expires_at)
@@ -259,14 +257,14 @@ def test_a_link_for_a_download_verifies_nothing(client: Client, server: Server, 
     assert client.get(f"/api/auth/verify-email/{mallory.id}/{signed}").status == 403
 
 
-def test_only_the_id_of_a_link_is_read_as_an_id(client: Client) -> None:
+def test_only_the_id_of_a_verification_link_is_an_id(client: Client) -> None:
     assert client.get("/api/auth/verify-email/5/005").status == 403
     assert client.get("/api/auth/verify-email/005/5").status == 404
     assert client.get("/api/auth/verify-email/005/005").status == 404
 
 
-def test_an_expired_link_verifies_nothing(client: Client, server: Server, person: MakePerson) -> None:
-    late = person(verified=False).account
+def test_expired_verification_link_returns_403(client: Client, server: Server, make_user: MakeUser) -> None:
+    late = make_user(verified=False).account
     services = server.services
     expired = services.clock.now() - services.policy.download_link_lifetime
     signed = services.links.sign("verify-email", {"id": late.id, "email": late.email}, expired)
@@ -275,7 +273,7 @@ def test_an_expired_link_verifies_nothing(client: Client, server: Server, person
 
 
 @pytest.mark.parametrize("account_id", ["0", "007", "-1", "9007199254740992", "x"])
-def test_a_link_without_an_id_is_no_route(client: Client, account_id: str) -> None:
+def test_verification_link_with_invalid_id_returns_404(client: Client, account_id: str) -> None:
     for signed in ("x", "7", "0"):
         assert client.get(f"/api/auth/verify-email/{account_id}/{signed}").status == 404
 
@@ -283,48 +281,42 @@ def test_a_link_without_an_id_is_no_route(client: Client, account_id: str) -> No
 # --- login
 
 
-def test_logging_in_answers_a_new_token_and_leaves_the_others_valid(
-    client: Client, person: MakePerson
-) -> None:
-    jane = person()
+def test_login_returns_new_token_and_keeps_the_others(client: Client, make_user: MakeUser) -> None:
+    jane = make_user()
 
-    reply = client.post("/api/auth/login", json={"email": jane.email.upper(), "password": jane.password})
+    response = client.post("/api/auth/login", json={"email": jane.email.upper(), "password": jane.password})
 
-    assert reply.status == 200
-    assert reply.message == "Login successful"
-    assert reply.data["user"]["id"] == jane.account.id
-    assert reply.data["token"] != jane.token
-    for token in (jane.token, reply.data["token"]):
+    assert response.status == 200
+    assert response.message == "Login successful"
+    assert response.data["user"]["id"] == jane.account.id
+    assert response.data["token"] != jane.token
+    for token in (jane.token, response.data["token"]):
         assert client.get("/api/user", token=token).status == 200
 
 
-def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
-    client: Client, person: MakePerson
-) -> None:
-    jane = person()
+def test_wrong_password_and_unknown_email_respond_alike(client: Client, make_user: MakeUser) -> None:
+    jane = make_user()
 
-    replies = [
+    responses = [
         client.post("/api/auth/login", json={"email": email, "password": password})
         for email, password in [
             (jane.email, "wrong"),
-            ("nobody@example.com", jane.password),
+            ("unknown@example.com", jane.password),
             ("no address", jane.password),
             (jane.email, "x" * 1024),
         ]
     ]
 
-    assert {reply.status for reply in replies} == {401}
-    assert {reply.body for reply in replies} == {replies[0].body}
-    assert {reply.headers["WWW-Authenticate"] for reply in replies} == {"Bearer"}
-    assert {tuple(sorted(reply.headers.keys())) for reply in replies} == {
-        tuple(sorted(replies[0].headers.keys()))
+    assert {response.status for response in responses} == {401}
+    assert {response.body for response in responses} == {responses[0].body}
+    assert {response.headers["WWW-Authenticate"] for response in responses} == {"Bearer"}
+    assert {tuple(sorted(response.headers.keys())) for response in responses} == {
+        tuple(sorted(responses[0].headers.keys()))
     }
 
 
-def test_only_who_knows_the_password_hears_that_the_address_is_not_verified(
-    client: Client, person: MakePerson
-) -> None:
-    jane = person(verified=False)
+def test_unverified_email_is_revealed_only_with_the_password(client: Client, make_user: MakeUser) -> None:
+    jane = make_user(verified=False)
 
     right = client.post("/api/auth/login", json={"email": jane.email, "password": jane.password})
     wrong = client.post("/api/auth/login", json={"email": jane.email, "password": "wrong"})
@@ -349,49 +341,49 @@ def test_only_who_knows_the_password_hears_that_the_address_is_not_verified(
         (7, ["body"]),
     ],
 )
-def test_a_login_of_the_wrong_form_names_every_field(client: Client, body: object, wrong: list[str]) -> None:
-    reply = client.request(
+def test_malformed_login_returns_every_field(client: Client, body: object, wrong: list[str]) -> None:
+    response = client.request(
         "POST", "/api/auth/login", data=_json(body), headers={"Content-Type": "application/json"}
     )
 
-    assert sorted(reply.errors) == wrong
+    assert sorted(response.errors) == wrong
 
 
 # --- logout
 
 
-def test_logging_out_revokes_this_token_at_once_and_no_other(client: Client, person: MakePerson) -> None:
-    jane = person()
+def test_logout_revokes_only_its_own_token(client: Client, make_user: MakeUser) -> None:
+    jane = make_user()
     other = client.post("/api/auth/login", json={"email": jane.email, "password": jane.password}).data[
         "token"
     ]
 
-    reply = client.post("/api/auth/logout", token=jane.token)
+    response = client.post("/api/auth/logout", token=jane.token)
 
-    assert reply.json == {"success": True, "message": "Logout successful"}
+    assert response.json == {"success": True, "message": "Logout successful"}
     assert client.get("/api/user", token=jane.token).status == 401
     assert client.post("/api/auth/logout", token=jane.token).status == 401
     assert client.get("/api/user", token=other).status == 200
 
 
-def test_a_token_without_any_ability_may_log_itself_out(client: Client, person: MakePerson) -> None:
-    weak = person(abilities=(), verified=False, plan="free")
+def test_token_without_abilities_can_log_out(client: Client, make_user: MakeUser) -> None:
+    weak = make_user(abilities=(), verified=False, plan="free")
 
     assert client.post("/api/auth/logout", token=weak.token).status == 200
 
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b"x" * 100_000])
-def test_a_body_sent_with_logout_is_not_looked_at(client: Client, person: MakePerson, body: bytes) -> None:
+def test_logout_ignores_its_body(client: Client, make_user: MakeUser, body: bytes) -> None:
     headers = {"Content-Type": "text/plain"}
 
-    assert client.post("/api/auth/logout", token=person().token, data=body, headers=headers).status == 200
+    assert client.post("/api/auth/logout", token=make_user().token, data=body, headers=headers).status == 200
 
 
-def test_a_revoked_token_is_refused_by_every_process(
-    client: Client, server: Server, person: MakePerson
+def test_revoked_token_returns_401_in_every_process(
+    client: Client, server: Server, make_user: MakeUser
 ) -> None:
-    """Another process has no memory of tokens that this one could keep."""
-    jane = person()
+    """A second process revokes the token; the server must not cache it."""
+    jane = make_user()
     assert client.get("/api/user", token=jane.token).status == 200
     elsewhere = wiring.make_services(server.settings)
     principal = accounts.tokens.authenticate(elsewhere.database, jane.token, elsewhere.clock.now())
@@ -411,44 +403,44 @@ def _json(value: object) -> bytes:
 # --- revoke-all
 
 
-def test_revoking_all_ends_every_token_at_once_and_nobody_elses(client: Client, person: MakePerson) -> None:
-    jane, other = person(), person()
+def test_revoke_all_revokes_only_tokens_of_the_account(client: Client, make_user: MakeUser) -> None:
+    jane, other = make_user(), make_user()
     login = {"email": jane.email, "password": jane.password}
     second = client.post("/api/auth/login", json=login).data["token"]
 
-    reply = client.post("/api/auth/revoke-all", token=jane.token)
+    response = client.post("/api/auth/revoke-all", token=jane.token)
 
-    assert reply.json == {"success": True, "message": "All tokens revoked successfully"}
+    assert response.json == {"success": True, "message": "All tokens revoked successfully"}
     for token in (jane.token, second):
         assert client.get("/api/user", token=token).status == 401
         assert client.post("/api/auth/revoke-all", token=token).status == 401
     assert client.get("/api/user", token=other.token).status == 200
 
 
-def test_whoever_revoked_all_can_log_in_again(client: Client, person: MakePerson) -> None:
-    jane = person()
+def test_login_works_after_revoke_all(client: Client, make_user: MakeUser) -> None:
+    jane = make_user()
     client.post("/api/auth/revoke-all", token=jane.token)
 
-    reply = client.post("/api/auth/login", json={"email": jane.email, "password": jane.password})
+    response = client.post("/api/auth/login", json={"email": jane.email, "password": jane.password})
 
-    assert reply.status == 200
-    assert client.get("/api/user", token=reply.data["token"]).status == 200
+    assert response.status == 200
+    assert client.get("/api/user", token=response.data["token"]).status == 200
 
 
-# A token may be in wrong hands before the address is verified, and whatever it may do.
-def test_a_token_without_any_ability_may_revoke_all(client: Client, person: MakePerson) -> None:
-    weak = person(abilities=(), verified=False, plan="free")
+# A token can leak before the email is verified, and whatever its abilities are.
+def test_token_without_abilities_can_revoke_all(client: Client, make_user: MakeUser) -> None:
+    weak = make_user(abilities=(), verified=False, plan="free")
 
     assert client.post("/api/auth/revoke-all", token=weak.token).status == 200
     assert client.get("/api/user", token=weak.token).status == 401
 
 
-def test_links_to_results_stay_good_when_all_is_revoked(
-    client: Client, person: MakePerson, work: Work, png: bytes
+def test_result_links_work_after_revoke_all(
+    client: Client, make_user: MakeUser, worker: FakeWorker, png: bytes
 ) -> None:
-    jane = person()
+    jane = make_user()
     image_id = client.upload(jane.token, png).data["id"]
-    content = work.complete(image_id)
+    content = worker.complete(image_id)
     link = client.get(f"/api/images/{image_id}/download", token=jane.token).data["download_url"]
 
     client.post("/api/auth/revoke-all", token=jane.token)
@@ -457,11 +449,9 @@ def test_links_to_results_stay_good_when_all_is_revoked(
 
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b"x" * 100_000])
-def test_a_body_sent_with_revoke_all_is_not_looked_at(
-    client: Client, person: MakePerson, body: bytes
-) -> None:
+def test_revoke_all_ignores_its_body(client: Client, make_user: MakeUser, body: bytes) -> None:
     headers = {"Content-Type": "text/plain"}
 
-    reply = client.post("/api/auth/revoke-all", token=person().token, data=body, headers=headers)
+    response = client.post("/api/auth/revoke-all", token=make_user().token, data=body, headers=headers)
 
-    assert reply.status == 200
+    assert response.status == 200

@@ -1,4 +1,4 @@
-"""/batches: many pictures at once, followed, listed, cancelled and deleted together."""
+"""Tests of /batches: submit, get, list, cancel and delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradients import MakeGradient
-    from tests.handlers.conftest import Client, MakePerson, Person, Server, Wire, Work
+    from tests.handlers.conftest import Client, FakeWorker, MakeUser, RawConnection, Server, User
 
 BATCHES = "/api/batches"
 MAX_BYTES = 10 * 1024 * 1024
@@ -20,24 +20,24 @@ TOO_LARGE = 205 * 1024 * 1024 + 1
 
 @pytest.fixture
 def stored_files(server: Server) -> Callable[[], set[str]]:
-    """What lies in the store."""
+    """Return a function that lists the files in the store."""
     folder = server.settings.data / "files"
     return lambda: {str(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def remaining(client: Client, person: Person) -> int:
-    return int(client.get("/api/images", token=person.token).headers["X-RateLimit-Remaining"])
+def remaining(client: Client, user: User) -> int:
+    return int(client.get("/api/images", token=user.token).headers["X-RateLimit-Remaining"])
 
 
-# --- send and follow
+# --- submit and get
 
 
-def test_a_batch_is_accepted_with_what_is_known_of_it(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.upload_batch(jane.token, [png] * 3, {"scale_factor": "3", "name": "Product photos"})
+def test_accepted_batch_has_its_fields(client: Client, jane: User, png: bytes) -> None:
+    response = client.upload_batch(jane.token, [png] * 3, {"scale_factor": "3", "name": "Product photos"})
 
-    assert (reply.status, reply.message) == (202, "Batch created and images queued for processing")
-    assert reply.headers["X-RateLimit-Remaining"] == "997"
-    data = reply.data
+    assert (response.status, response.message) == (202, "Batch created and images queued for processing")
+    assert response.headers["X-RateLimit-Remaining"] == "997"
+    data = response.data
     images = data.pop("images")
     batch_id = data.pop("id")
     assert data.pop("created_at") == data.pop("updated_at")
@@ -60,18 +60,18 @@ def test_a_batch_is_accepted_with_what_is_known_of_it(client: Client, jane: Pers
     assert "upscaled_path" not in images[0]
 
 
-def test_a_batch_is_followed_from_pending_to_completed(
-    client: Client, jane: Person, png: bytes, work: Work
+def test_batch_goes_from_pending_to_processing(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
 ) -> None:
     batch = client.upload_batch(jane.token, [png] * 2).data
     first, second = (image["id"] for image in batch["images"])
     path = f"{BATCHES}/{batch['id']}"
 
     seen = []
-    for step in (lambda: work.begin(first), lambda: None):
+    for step in (lambda: worker.begin(first), lambda: None):
         step()
         seen.append(client.get(path, token=jane.token).data)
-    work.complete(second)
+    worker.complete(second)
     seen.append(client.get(path, token=jane.token).data)
 
     assert [data["status"] for data in seen] == ["processing"] * 3
@@ -90,11 +90,11 @@ def test_a_batch_is_followed_from_pending_to_completed(
         (["fail", "fail"], "failed", 0, 2),
     ],
 )
-def test_a_batch_ends_as_its_images_did(
+def test_batch_status_depends_on_its_images(
     client: Client,
-    jane: Person,
+    jane: User,
     png: bytes,
-    work: Work,
+    worker: FakeWorker,
     ends: list[str],
     status: str,
     completed: int,
@@ -102,20 +102,18 @@ def test_a_batch_ends_as_its_images_did(
 ) -> None:
     batch = client.upload_batch(jane.token, [png] * 2).data
     for image, end in zip(batch["images"], ends, strict=True):
-        getattr(work, end)(image["id"])
+        getattr(worker, end)(image["id"])
 
-    reply = client.get(f"{BATCHES}/{batch['id']}", token=jane.token)
+    response = client.get(f"{BATCHES}/{batch['id']}", token=jane.token)
 
-    assert reply.message == "Batch retrieved successfully"
-    data = reply.data
+    assert response.message == "Batch retrieved successfully"
+    data = response.data
     assert (data["status"], data["completed_images"], data["failed_images"]) == (status, completed, failed)
     assert data["progress"] == 100
     assert data["completed_at"] == data["updated_at"] >= data["created_at"]
 
 
-def test_an_image_speaks_of_its_batch_and_a_single_one_of_none(
-    client: Client, jane: Person, png: bytes
-) -> None:
+def test_only_images_of_a_batch_have_batch_id(client: Client, jane: User, png: bytes) -> None:
     batch = client.upload_batch(jane.token, [png]).data
     single = client.upload(jane.token, png).data
 
@@ -126,16 +124,14 @@ def test_an_image_speaks_of_its_batch_and_a_single_one_of_none(
     assert "batch_id" not in single
 
 
-def test_twenty_files_are_accepted_and_the_label_may_be_missing(
-    client: Client, jane: Person, png: bytes
-) -> None:
+def test_twenty_files_without_a_name_are_accepted(client: Client, jane: User, png: bytes) -> None:
     data = client.upload_batch(jane.token, [png] * 20, {"name": ""}).data
 
     assert (data["total_images"], len(data["images"]), data["name"]) == (20, 20, None)
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ß" * 255, "Ferien 🙂\n2026", "  "])
-def test_a_label_comes_back_as_it_was_sent(client: Client, jane: Person, png: bytes, name: str) -> None:
+def test_batch_name_is_stored_unchanged(client: Client, jane: User, png: bytes, name: str) -> None:
     batch_id = client.upload_batch(jane.token, [png], {"name": name}).data["id"]
 
     assert client.get(f"{BATCHES}/{batch_id}", token=jane.token).data["name"] == name
@@ -145,38 +141,38 @@ def test_a_label_comes_back_as_it_was_sent(client: Client, jane: Person, png: by
 
 
 @pytest.mark.parametrize("count", [21, 32, 33, 200])
-def test_too_many_files_are_an_error_on_the_field(
-    client: Client, jane: Person, png: bytes, stored_files: Callable[[], set[str]], count: int
+def test_too_many_files_are_an_error_on_images(
+    client: Client, jane: User, png: bytes, stored_files: Callable[[], set[str]], count: int
 ) -> None:
     before = stored_files()
 
-    reply = client.upload_batch(jane.token, [png] * count, {"scale_factor": "9"})
+    response = client.upload_batch(jane.token, [png] * count, {"scale_factor": "9"})
 
-    assert reply.errors == {
+    assert response.errors == {
         "images": ["The images field must not have more than 20 items."],
         "scale_factor": ["The scale factor must be between 2 and 4."],
     }
     assert stored_files() == before
 
 
-def test_a_batch_without_files_lacks_its_images(client: Client, jane: Person) -> None:
+def test_batch_without_files_lacks_images(client: Client, jane: User) -> None:
     for fields in ({"name": "x"}, {"name": "x", "images[]": ""}):
         parts = [(name, (None, value)) for name, value in fields.items()]
         assert client.form(jane.token, parts, BATCHES).errors == {"images": ["The images field is required."]}
 
 
-def test_every_bad_file_is_named_beside_every_bad_field(
-    client: Client, jane: Person, png: bytes, stored_files: Callable[[], set[str]]
+def test_every_invalid_file_and_field_is_returned(
+    client: Client, jane: User, png: bytes, stored_files: Callable[[], set[str]]
 ) -> None:
     before = stored_files()
 
-    reply = client.upload_batch(
+    response = client.upload_batch(
         jane.token,
-        [b"no picture", png, png + bytes(MAX_BYTES)],
+        [b"no image", png, png + bytes(MAX_BYTES)],
         {"scale_factor": "5", "name": "x" * 256, "naem": "x"},
     )
 
-    assert reply.errors == {
+    assert response.errors == {
         "scale_factor": ["The scale factor must be between 2 and 4."],
         "name": ["The name must not be greater than 255 characters."],
         "naem": ["The naem field is not known."],
@@ -187,14 +183,14 @@ def test_every_bad_file_is_named_beside_every_bad_field(
     assert remaining(client, jane) == 1000
 
 
-def test_a_target_that_fits_none_is_an_error_on_the_target(
-    client: Client, jane: Person, gradient: MakeGradient
+def test_target_that_fits_no_image_is_an_error_on_the_target(
+    client: Client, jane: User, gradient: MakeGradient
 ) -> None:
-    reply = client.upload_batch(
+    response = client.upload_batch(
         jane.token, [gradient("PNG", 8, 6), gradient("PNG", 9, 6)], {"target_width": "5"}
     )
 
-    assert reply.errors == {
+    assert response.errors == {
         "target_width": [
             "The target width must be larger than the original (8 pixels).",
             "The target width must be larger than the original (9 pixels).",
@@ -202,14 +198,14 @@ def test_a_target_that_fits_none_is_an_error_on_the_target(
     }
 
 
-def test_a_target_that_fits_all_but_one_is_an_error_on_that_one(
-    client: Client, jane: Person, gradient: MakeGradient
+def test_target_that_does_not_fit_one_image_is_an_error_on_it(
+    client: Client, jane: User, gradient: MakeGradient
 ) -> None:
     contents = [gradient("PNG", 8, 6), gradient("PNG", 20, 6), gradient("PNG", 9, 6)]
 
-    reply = client.upload_batch(jane.token, contents, {"target_width": "16"})
+    response = client.upload_batch(jane.token, contents, {"target_width": "16"})
 
-    assert reply.errors == {
+    assert response.errors == {
         "images.1": [
             "The images.1 does not fit: The target width must be larger than the original (20 pixels)."
         ]
@@ -217,7 +213,7 @@ def test_a_target_that_fits_all_but_one_is_an_error_on_that_one(
 
 
 @pytest.mark.parametrize(
-    ("parts", "field", "sentence"),
+    ("parts", "field", "message"),
     [
         ([("images[]", (None, "text"))], "images", "The images must be a file."),
         ([("name", (None, "a")), ("name", (None, "b"))], "name", "The name field must be given only once."),
@@ -227,32 +223,32 @@ def test_a_target_that_fits_all_but_one_is_an_error_on_that_one(
         ([("images[0]", ("a.png", b"a"))], "images[0]", "The images[0] field is not known."),
     ],
 )
-def test_the_form_of_each_field_is_checked(
-    client: Client, jane: Person, png: bytes, parts: list[tuple[str, object]], field: str, sentence: str
+def test_malformed_form_field_returns_its_message(
+    client: Client, jane: User, png: bytes, parts: list[tuple[str, object]], field: str, message: str
 ) -> None:
-    reply = client.form(jane.token, [("images[]", ("x.png", png)), *parts], BATCHES)
+    response = client.form(jane.token, [("images[]", ("x.png", png)), *parts], BATCHES)
 
-    assert reply.errors == {field: [sentence]}
+    assert response.errors == {field: [message]}
 
 
-def test_a_batch_that_does_not_fit_the_quota_takes_nothing_of_it(
-    client: Client, person: MakePerson, png: bytes, stored_files: Callable[[], set[str]]
+def test_batch_over_the_quota_uses_none_of_it(
+    client: Client, make_user: MakeUser, png: bytes, stored_files: Callable[[], set[str]]
 ) -> None:
-    professional = person(plan="professional")
+    professional = make_user(plan="professional")
     for _ in range(12):
         assert client.upload_batch(professional.token, [png] * 20).status == 202
     before = stored_files()
 
-    reply = client.upload_batch(professional.token, [png] * 11)
+    response = client.upload_batch(professional.token, [png] * 11)
 
-    assert (reply.status, reply.message) == (403, "Your monthly image quota is exceeded.")
-    assert reply.headers["X-RateLimit-Remaining"] == "10"
+    assert (response.status, response.message) == (403, "Your monthly image quota is exceeded.")
+    assert response.headers["X-RateLimit-Remaining"] == "10"
     assert stored_files() == before
     assert client.get(BATCHES, token=professional.token).json["meta"]["total"] == 12
     assert client.upload_batch(professional.token, [png] * 10).headers["X-RateLimit-Remaining"] == "0"
 
 
-# --- who may
+# --- authorization
 
 
 @pytest.mark.parametrize(
@@ -264,35 +260,33 @@ def test_a_batch_that_does_not_fit_the_quota_takes_nothing_of_it(
         ({"plan": "starter"}, "Your plan does not include batches."),
     ],
 )
-def test_each_reason_for_a_refusal_has_its_sentence(
-    client: Client, person: MakePerson, png: bytes, changes: dict[str, object], message: str
+def test_denied_batch_request_returns_its_message(
+    client: Client, make_user: MakeUser, png: bytes, changes: dict[str, object], message: str
 ) -> None:
-    token = person(**changes).token  # type: ignore[arg-type]
-    for reply in (
+    token = make_user(**changes).token  # type: ignore[arg-type]
+    for response in (
         client.upload_batch(token, [png]),
         client.get(BATCHES, token=token),
         client.get(f"{BATCHES}/1", token=token),
         client.delete(f"{BATCHES}/1", token=token),
     ):
-        assert (reply.status, reply.message) == (403, message)
+        assert (response.status, response.message) == (403, message)
 
 
 @pytest.mark.parametrize(("plan", "status"), [("starter", 403), ("professional", 413)])
-def test_a_plan_without_batches_is_told_before_the_size(
-    wire: Wire, person: MakePerson, plan: str, status: int
+def test_plan_without_batches_returns_403_before_413(
+    connection: RawConnection, make_user: MakeUser, plan: str, status: int
 ) -> None:
-    reply = wire.ask(
-        f"POST {BATCHES} HTTP/1.1\nHost: x\nAuthorization: Bearer {person(plan=plan).token}\n"
+    response = connection.request(
+        f"POST {BATCHES} HTTP/1.1\nHost: x\nAuthorization: Bearer {make_user(plan=plan).token}\n"
         f"Content-Type: text/plain\nContent-Length: {TOO_LARGE}"
     )
 
-    assert reply.status == status
+    assert response.status == status
 
 
-def test_anothers_batch_is_answered_like_a_missing_one(
-    client: Client, person: MakePerson, png: bytes
-) -> None:
-    jane, mallory = person(), person()
+def test_batch_of_another_account_returns_404(client: Client, make_user: MakeUser, png: bytes) -> None:
+    jane, mallory = make_user(), make_user()
     batch_id = client.upload_batch(jane.token, [png]).data["id"]
     for method in ("GET", "DELETE"):
         of_jane = client.request(method, f"{BATCHES}/{batch_id}", token=mallory.token)
@@ -305,35 +299,35 @@ def test_anothers_batch_is_answered_like_a_missing_one(
 # --- lists
 
 
-def test_a_list_has_the_newest_first_with_all_their_images(
-    client: Client, jane: Person, png: bytes, server: Server
+def test_batches_are_listed_newest_first_with_images(
+    client: Client, jane: User, png: bytes, server: Server
 ) -> None:
     made = [client.upload_batch(jane.token, [png] * count).data for count in (1, 3, 2, 1, 2)]
     origin = f"{server.settings.origin}{BATCHES}"
 
-    reply = client.get(f"{BATCHES}?page=2&per_page=2", token=jane.token)
+    response = client.get(f"{BATCHES}?page=2&per_page=2", token=jane.token)
 
-    assert reply.message == "Batches retrieved successfully"
-    assert [(batch["id"], [image["id"] for image in batch["images"]]) for batch in reply.data] == [
+    assert response.message == "Batches retrieved successfully"
+    assert [(batch["id"], [image["id"] for image in batch["images"]]) for batch in response.data] == [
         (batch["id"], [image["id"] for image in batch["images"]]) for batch in (made[2], made[1])
     ]
-    assert reply.json["meta"] == {"current_page": 2, "last_page": 3, "per_page": 2, "total": 5}
-    assert reply.json["links"]["next"] == f"{origin}?per_page=2&page=3"
+    assert response.json["meta"] == {"current_page": 2, "last_page": 3, "per_page": 2, "total": 5}
+    assert response.json["links"]["next"] == f"{origin}?per_page=2&page=3"
 
 
-def test_a_filter_shows_only_batches_of_that_status(
-    client: Client, jane: Person, png: bytes, work: Work
+def test_status_filter_lists_matching_batches(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
 ) -> None:
     batches = [client.upload_batch(jane.token, [png]).data for _ in range(4)]
-    work.complete(batches[0]["images"][0]["id"])
-    work.fail(batches[1]["images"][0]["id"])
+    worker.complete(batches[0]["images"][0]["id"])
+    worker.fail(batches[1]["images"][0]["id"])
     client.delete(f"{BATCHES}/{batches[2]['id']}", token=jane.token)
 
     shown = {}
     for status in ("pending", "processing", "completed", "partially_failed", "failed", "cancelled"):
-        reply = client.get(f"{BATCHES}?status={status}", token=jane.token)
-        shown[status] = [batch["id"] for batch in reply.data]
-        assert parse_qs(urlsplit(reply.json["links"]["first"]).query)["status"] == [status]
+        response = client.get(f"{BATCHES}?status={status}", token=jane.token)
+        shown[status] = [batch["id"] for batch in response.data]
+        assert parse_qs(urlsplit(response.json["links"]["first"]).query)["status"] == [status]
 
     assert shown == {
         "pending": [batches[3]["id"]],
@@ -345,7 +339,7 @@ def test_a_filter_shows_only_batches_of_that_status(
     }
 
 
-def test_a_status_that_no_batch_has_is_refused(client: Client, jane: Person) -> None:
+def test_unknown_status_filter_returns_422(client: Client, jane: User) -> None:
     assert client.get(f"{BATCHES}?status=done&page=0", token=jane.token).errors == {
         "page": ["The page must be between 1 and 9007199254740991."],
         "status": [
@@ -357,19 +351,19 @@ def test_a_status_that_no_batch_has_is_refused(client: Client, jane: Person) -> 
 # --- cancel and delete
 
 
-def test_cancelling_keeps_what_is_completed_and_gives_back_what_was_pending(
-    client: Client, jane: Person, png: bytes, work: Work
+def test_cancel_keeps_completed_and_refunds_pending_images(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
 ) -> None:
     batch = client.upload_batch(jane.token, [png] * 4).data
     done, at_work, *_ = (image["id"] for image in batch["images"])
-    work.complete(done)
-    work.begin(at_work)
+    worker.complete(done)
+    worker.begin(at_work)
     path = f"{BATCHES}/{batch['id']}"
 
-    reply = client.delete(path, token=jane.token)
+    response = client.delete(path, token=jane.token)
 
-    assert reply.json == {"success": True, "message": "Batch cancelled successfully"}
-    assert reply.headers["X-RateLimit-Remaining"] == "998"
+    assert response.json == {"success": True, "message": "Batch cancelled successfully"}
+    assert response.headers["X-RateLimit-Remaining"] == "998"
     data = client.get(path, token=jane.token).data
     assert (data["status"], data["completed_images"], data["failed_images"]) == ("cancelled", 1, 3)
     assert data["progress"] == 100
@@ -381,11 +375,11 @@ def test_cancelling_keeps_what_is_completed_and_gives_back_what_was_pending(
 
 
 @pytest.mark.parametrize("end", ["complete", "fail", "cancel"])
-def test_a_batch_at_its_end_is_deleted_with_images_and_files(
+def test_finished_batch_is_deleted_with_images_and_files(
     client: Client,
-    jane: Person,
+    jane: User,
     png: bytes,
-    work: Work,
+    worker: FakeWorker,
     stored_files: Callable[[], set[str]],
     end: str,
 ) -> None:
@@ -396,12 +390,12 @@ def test_a_batch_at_its_end_is_deleted_with_images_and_files(
         client.delete(path, token=jane.token)
     else:
         for image in batch["images"]:
-            getattr(work, end)(image["id"])
+            getattr(worker, end)(image["id"])
     left = remaining(client, jane)
 
-    reply = client.delete(path, token=jane.token)
+    response = client.delete(path, token=jane.token)
 
-    assert reply.json == {"success": True, "message": "Batch deleted successfully"}
+    assert response.json == {"success": True, "message": "Batch deleted successfully"}
     assert client.get(path, token=jane.token).status == 404
     assert client.delete(path, token=jane.token).status == 404
     assert client.get("/api/images", token=jane.token).data == []
@@ -409,12 +403,12 @@ def test_a_batch_at_its_end_is_deleted_with_images_and_files(
     assert remaining(client, jane) == left
 
 
-def test_an_image_that_is_deleted_leaves_the_batch_but_not_its_counters(
-    client: Client, jane: Person, png: bytes, work: Work
+def test_deleted_image_leaves_the_counters_of_its_batch(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
 ) -> None:
     batch = client.upload_batch(jane.token, [png] * 3).data
     done, pending, last = (image["id"] for image in batch["images"])
-    work.complete(done)
+    worker.complete(done)
     for image_id in (done, pending):
         assert client.delete(f"/api/images/{image_id}", token=jane.token).status == 200
 

@@ -1,4 +1,4 @@
-"""A header has to come within a time, and an answer has to be read; here in one process, with short times."""
+"""Time limits for headers and for reading responses, in one process with short limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IDLE_SECONDS = 1.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-class Impatient(EnvelopeProtocol):
+class ShortTimeouts(EnvelopeProtocol):
     header_seconds = SECONDS
     write_seconds = SECONDS
 
@@ -31,8 +31,8 @@ class Impatient(EnvelopeProtocol):
 LARGE = 64 * 1024 * 1024
 
 
-async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
-    """In half as much again as a header has."""
+async def slow_app(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Respond after one and a half times the time limit of a header."""
     if scope["path"] == "/large":
         length = str(LARGE).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
@@ -45,12 +45,14 @@ async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def talk(conversation: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+def run_conversation(
+    conversation: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> None:
     async def run() -> None:
-        config = Config(answer, timeout_keep_alive=IDLE_SECONDS, log_config=None)  # type: ignore[arg-type]
+        config = Config(slow_app, timeout_keep_alive=IDLE_SECONDS, log_config=None)  # type: ignore[arg-type]
         state = ServerState()
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: ShortTimeouts(config, state, {}), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
             async with asyncio.timeout(10):
@@ -63,42 +65,42 @@ def talk(conversation: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
 
 @pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", REQUEST[:-2]])
-def test_a_header_that_does_not_end_is_refused(start: bytes) -> None:
+def test_incomplete_header_returns_408(start: bytes) -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         began = time.monotonic()
         writer.write(start)
-        reply = await reader.read()
-        assert reply.startswith(b"HTTP/1.1 408 ")
+        response = await reader.read()
+        assert response.startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - began < IDLE_SECONDS
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
-def test_a_byte_now_and_then_gains_nothing() -> None:
+def test_single_bytes_do_not_extend_the_header_time() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(REQUEST[:-2] + b"X: ")
-        reply = asyncio.create_task(reader.read())
+        response = asyncio.create_task(reader.read())
         for _ in range(20):
             await asyncio.sleep(SECONDS / 4)
-            if reply.done():
+            if response.done():
                 break
             writer.write(b"x")
-        assert reply.done()
-        assert reply.result().startswith(b"HTTP/1.1 408 ")
+        assert response.done()
+        assert response.result().startswith(b"HTTP/1.1 408 ")
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
 @pytest.mark.parametrize("nothing", [b"", b"\r\n"])
-def test_a_connection_on_which_nothing_is_asked_ends_without_a_word(nothing: bytes) -> None:
+def test_idle_connection_is_closed_without_a_response(nothing: bytes) -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(nothing)
         assert await reader.read() == b""
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
-def test_between_two_requests_a_client_may_take_its_time_but_not_within_the_second() -> None:
+def test_header_time_starts_with_the_next_request() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(2):
             writer.write(REQUEST)
@@ -107,46 +109,46 @@ def test_between_two_requests_a_client_may_take_its_time_but_not_within_the_seco
         writer.write(REQUEST[:-2])
         assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
-def test_empty_lines_do_not_keep_a_connection() -> None:
+def test_empty_lines_do_not_keep_a_connection_open() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(REQUEST)
         await reader.readuntil(b"ok")
         writer.write(b"\r\n")
         assert await reader.read() == b""
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
-def test_the_start_of_a_second_request_does_not_cost_the_answer_to_the_first() -> None:
+def test_incomplete_second_request_keeps_the_first_response() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(REQUEST + REQUEST[:-2])
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
         writer.write(b"\r\n")
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
-def test_whoever_reads_nothing_of_a_large_answer_is_left() -> None:
+def test_client_that_reads_nothing_is_disconnected() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(REQUEST.replace(b"/ ", b"/large "))
         received = len(await reader.readexactly(1000))
-        await asyncio.sleep(SECONDS * 4)  # without reading on: the buffers in between are full
+        await asyncio.sleep(SECONDS * 4)  # not reading: all buffers are full
         with suppress(ConnectionResetError):
             while part := await reader.read(65536):
                 received += len(part)
         assert received < LARGE
 
-    talk(conversation)
+    run_conversation(conversation)
 
 
-def test_a_large_answer_that_is_read_comes_whole() -> None:
+def test_large_response_is_sent_whole() -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(REQUEST.replace(b"/ ", b"/large "))
         await reader.readuntil(b"\r\n\r\n")
         assert len(await reader.readexactly(LARGE)) == LARGE
 
-    talk(conversation)
+    run_conversation(conversation)

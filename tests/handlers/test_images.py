@@ -1,4 +1,4 @@
-"""/images: send, follow, list, download, delete."""
+"""Tests of /images: submit, get, list, download, delete."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 if TYPE_CHECKING:
     from gradients import MakeGradient
-    from tests.handlers.conftest import Client, MakePerson, Person, Reply, Server, Work
+    from tests.handlers.conftest import Client, FakeWorker, MakeUser, Response, Server, User
 
-NO_IDS = [
+INVALID_IDS = [
     "0",
     "00",
     "007",
@@ -31,19 +31,19 @@ NO_IDS = [
 ]
 
 
-def upload_several(client: Client, person: Person, png: bytes, count: int) -> list[int]:
-    return [client.upload(person.token, png).data["id"] for _ in range(count)]
+def upload_several(client: Client, user: User, png: bytes, count: int) -> list[int]:
+    return [client.upload(user.token, png).data["id"] for _ in range(count)]
 
 
-# --- send and follow
+# --- submit and get
 
 
-def test_an_upload_is_accepted_with_what_is_known_of_it(client: Client, jane: Person, png: bytes) -> None:
-    reply = client.upload(jane.token, png, "holiday.png", {"scale_factor": "3"})
+def test_accepted_upload_has_its_fields(client: Client, jane: User, png: bytes) -> None:
+    response = client.upload(jane.token, png, "holiday.png", {"scale_factor": "3"})
 
-    assert reply.status == 202
-    assert reply.message == "Image uploaded and queued for processing"
-    data = reply.data
+    assert response.status == 202
+    assert response.message == "Image uploaded and queued for processing"
+    data = response.data
     assert data.pop("id") >= 1
     assert data.pop("created_at") == data.pop("updated_at")
     assert data == {
@@ -71,9 +71,9 @@ def test_an_upload_is_accepted_with_what_is_known_of_it(client: Client, jane: Pe
         ({"scale_factor": "", "target_width": "16"}, None, 16, None),
     ],
 )
-def test_the_answer_repeats_what_was_asked_for(
+def test_upload_response_repeats_the_options(
     client: Client,
-    jane: Person,
+    jane: User,
     png: bytes,
     fields: dict[str, str],
     scale_factor: int | None,
@@ -89,14 +89,14 @@ def test_the_answer_repeats_what_was_asked_for(
     )
 
 
-def test_an_image_is_followed_from_pending_to_completed(
-    client: Client, jane: Person, png: bytes, work: Work
+def test_image_goes_from_pending_to_completed(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
 ) -> None:
     image_id = client.upload(jane.token, png).data["id"]
     path = f"/api/images/{image_id}"
 
     pending = client.get(path, token=jane.token).data
-    work.complete(image_id)
+    worker.complete(image_id)
     completed = client.get(path, token=jane.token).data
 
     assert (pending["status"], pending["original_dimensions"], pending["progress"]) == ("pending", None, 0)
@@ -112,9 +112,11 @@ def test_an_image_is_followed_from_pending_to_completed(
     assert jane.email not in str(completed)
 
 
-def test_an_image_at_work_shows_its_dimensions(client: Client, jane: Person, png: bytes, work: Work) -> None:
+def test_processing_image_has_its_dimensions(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
+) -> None:
     image_id = client.upload(jane.token, png).data["id"]
-    work.begin(image_id)
+    worker.begin(image_id)
 
     data = client.get(f"/api/images/{image_id}", token=jane.token).data
 
@@ -125,20 +127,18 @@ def test_an_image_at_work_shows_its_dimensions(client: Client, jane: Person, png
     )
 
 
-def test_a_failed_image_says_why(client: Client, jane: Person, png: bytes, work: Work) -> None:
+def test_failed_image_has_an_error(client: Client, jane: User, png: bytes, worker: FakeWorker) -> None:
     image_id = client.upload(jane.token, png).data["id"]
-    work.fail(image_id)
+    worker.fail(image_id)
 
     data = client.get(f"/api/images/{image_id}", token=jane.token).data
 
-    assert (data["status"], data["error"]) == ("failed", "The picture could not be read.")
+    assert (data["status"], data["error"]) == ("failed", "The image could not be read.")
     assert data["download_url"] is None
 
 
-def test_uploads_at_once_take_exactly_what_the_quota_has(
-    server: Server, person: MakePerson, png: bytes
-) -> None:
-    starter = person(plan="starter")
+def test_concurrent_uploads_use_exactly_the_quota(server: Server, make_user: MakeUser, png: bytes) -> None:
+    starter = make_user(plan="starter")
 
     def upload(_: int) -> int:
         with server.client() as client:
@@ -153,56 +153,58 @@ def test_uploads_at_once_take_exactly_what_the_quota_has(
 # --- ids
 
 
-@pytest.mark.parametrize("image_id", NO_IDS)
-def test_what_is_no_id_is_answered_like_a_missing_one(client: Client, jane: Person, image_id: str) -> None:
+@pytest.mark.parametrize("image_id", INVALID_IDS)
+def test_invalid_id_responds_like_a_missing_image(client: Client, jane: User, image_id: str) -> None:
     missing = client.get("/api/images/9007199254740991", token=jane.token)
     for method, path in (
         ("GET", f"/api/images/{image_id}"),
         ("DELETE", f"/api/images/{image_id}"),
         ("GET", f"/api/images/{image_id}/download"),
     ):
-        reply = client.request(method, path, token=jane.token)
-        assert (reply.status, reply.body) == (404, missing.body), path
+        response = client.request(method, path, token=jane.token)
+        assert (response.status, response.body) == (404, missing.body), path
 
 
-def test_anothers_image_is_answered_like_a_missing_one(
-    client: Client, person: MakePerson, png: bytes, work: Work
+def test_image_of_another_account_returns_404(
+    client: Client, make_user: MakeUser, png: bytes, worker: FakeWorker
 ) -> None:
-    """To the letter, headers included, whatever the operation, and nothing happens to it."""
-    jane, mallory = person(), person()
+    """The responses are identical, headers included, and the image is unchanged."""
+    jane, mallory = make_user(), make_user()
     image_id = client.upload(jane.token, png).data["id"]
-    work.complete(image_id)
+    worker.complete(image_id)
     for method, suffix in (("GET", ""), ("GET", "/download"), ("DELETE", "")):
         of_jane = client.request(method, f"/api/images/{image_id}{suffix}", token=mallory.token)
         missing = client.request(method, f"/api/images/{image_id + 1000}{suffix}", token=mallory.token)
 
         assert of_jane.status == 404
         assert of_jane.body == missing.body
-        assert _without_names(of_jane) == _without_names(missing)
+        assert _stable_headers(of_jane) == _stable_headers(missing)
     assert client.get(f"/api/images/{image_id}", token=jane.token).status == 200
     assert client.get("/api/images", token=mallory.token).data == []
 
 
-def _without_names(reply: Reply) -> dict[str, str]:
+def _stable_headers(response: Response) -> dict[str, str]:
     return {
-        name: value for name, value in reply.headers.items() if name.lower() not in {"x-request-id", "date"}
+        name: value
+        for name, value in response.headers.items()
+        if name.lower() not in {"x-request-id", "date"}
     }
 
 
 # --- lists
 
 
-def test_a_list_has_the_newest_first_and_says_where_it_stands(
-    client: Client, jane: Person, png: bytes, server: Server
+def test_images_are_listed_newest_first_with_page_links(
+    client: Client, jane: User, png: bytes, server: Server
 ) -> None:
     ids = upload_several(client, jane, png, 5)
     images = f"{server.settings.origin}/api/images"
 
-    reply = client.get("/api/images?page=2&per_page=2", token=jane.token)
+    response = client.get("/api/images?page=2&per_page=2", token=jane.token)
 
-    assert [image["id"] for image in reply.data] == [ids[2], ids[1]]
-    assert reply.json["meta"] == {"current_page": 2, "last_page": 3, "per_page": 2, "total": 5}
-    assert reply.json["links"] == {
+    assert [image["id"] for image in response.data] == [ids[2], ids[1]]
+    assert response.json["meta"] == {"current_page": 2, "last_page": 3, "per_page": 2, "total": 5}
+    assert response.json["links"] == {
         "first": f"{images}?per_page=2&page=1",
         "last": f"{images}?per_page=2&page=3",
         "prev": f"{images}?per_page=2&page=1",
@@ -210,7 +212,7 @@ def test_a_list_has_the_newest_first_and_says_where_it_stands(
     }
 
 
-def test_the_links_lead_over_every_image_once(client: Client, jane: Person, png: bytes) -> None:
+def test_page_links_lead_to_every_image_once(client: Client, jane: User, png: bytes) -> None:
     ids = upload_several(client, jane, png, 7)
 
     seen, link = [], "/api/images?per_page=3"
@@ -222,16 +224,16 @@ def test_the_links_lead_over_every_image_once(client: Client, jane: Person, png:
     assert seen == ids[::-1]
 
 
-def test_a_filter_is_kept_in_the_links(client: Client, jane: Person, png: bytes, work: Work) -> None:
+def test_page_links_keep_the_filter(client: Client, jane: User, png: bytes, worker: FakeWorker) -> None:
     ids = upload_several(client, jane, png, 4)
     for image_id in ids[:3]:
-        work.complete(image_id)
+        worker.complete(image_id)
 
-    reply = client.get("/api/images?status=completed&per_page=1&page=2", token=jane.token)
+    response = client.get("/api/images?status=completed&per_page=1&page=2", token=jane.token)
 
-    assert [image["id"] for image in reply.data] == [ids[1]]
-    assert reply.json["meta"]["total"] == 3
-    for link in reply.json["links"].values():
+    assert [image["id"] for image in response.data] == [ids[1]]
+    assert response.json["meta"]["total"] == 3
+    for link in response.json["links"].values():
         query = parse_qs(urlsplit(link).query)
         assert (query["status"], query["per_page"]) == (["completed"], ["1"])
     assert [
@@ -240,26 +242,24 @@ def test_a_filter_is_kept_in_the_links(client: Client, jane: Person, png: bytes,
     ] == [1, 0, 3, 0]
 
 
-def test_an_empty_list_has_one_page(client: Client, jane: Person) -> None:
-    reply = client.get("/api/images", token=jane.token)
+def test_empty_list_has_one_page(client: Client, jane: User) -> None:
+    response = client.get("/api/images", token=jane.token)
 
-    assert reply.data == []
-    assert reply.json["meta"] == {"current_page": 1, "last_page": 1, "per_page": 15, "total": 0}
-    assert (reply.json["links"]["prev"], reply.json["links"]["next"]) == (None, None)
+    assert response.data == []
+    assert response.json["meta"] == {"current_page": 1, "last_page": 1, "per_page": 15, "total": 0}
+    assert (response.json["links"]["prev"], response.json["links"]["next"]) == (None, None)
 
 
 @pytest.mark.parametrize("page", [3, 1000, 2**53 - 1])
-def test_past_the_end_a_page_is_empty_and_leads_back(
-    client: Client, jane: Person, png: bytes, page: int
-) -> None:
+def test_page_past_the_end_is_empty_and_links_back(client: Client, jane: User, png: bytes, page: int) -> None:
     upload_several(client, jane, png, 2)
 
-    reply = client.get(f"/api/images?per_page=1&page={page}", token=jane.token)
+    response = client.get(f"/api/images?per_page=1&page={page}", token=jane.token)
 
-    assert reply.data == []
-    assert reply.json["meta"]["current_page"] == page
-    assert reply.json["links"]["prev"].endswith("page=2")
-    assert reply.json["links"]["next"] is None
+    assert response.data == []
+    assert response.json["meta"]["current_page"] == page
+    assert response.json["links"]["prev"].endswith("page=2")
+    assert response.json["links"]["next"] is None
 
 
 @pytest.mark.parametrize("parameter", ["page", "per_page"])
@@ -285,35 +285,35 @@ def test_past_the_end_a_page_is_empty_and_leads_back(
         "%00",
     ],
 )
-def test_a_number_in_the_query_is_plain(client: Client, jane: Person, parameter: str, value: str) -> None:
-    reply = client.get(f"/api/images?{parameter}={value}", token=jane.token)
+def test_page_number_must_be_plain_digits(client: Client, jane: User, parameter: str, value: str) -> None:
+    response = client.get(f"/api/images?{parameter}={value}", token=jane.token)
 
-    assert list(reply.errors) == [parameter]
+    assert list(response.errors) == [parameter]
 
 
 @pytest.mark.parametrize(
     "query", ["per_page=101", f"page={2**53}", f"page={2**63}", "status=done", "status=", "status=Pending"]
 )
-def test_a_value_out_of_its_range_is_refused(client: Client, jane: Person, query: str) -> None:
-    reply = client.get(f"/api/images?{query}", token=jane.token)
+def test_parameter_out_of_range_returns_422(client: Client, jane: User, query: str) -> None:
+    response = client.get(f"/api/images?{query}", token=jane.token)
 
-    assert list(reply.errors) == [query.partition("=")[0]]
+    assert list(response.errors) == [query.partition("=")[0]]
 
 
 @pytest.mark.parametrize(
     "query", ["page=1&page=1", "per_page=5&page=1&per_page=6", "status=pending&status=failed"]
 )
-def test_a_parameter_given_twice_is_refused(client: Client, jane: Person, query: str) -> None:
-    reply = client.get(f"/api/images?{query}", token=jane.token)
+def test_repeated_parameter_returns_422(client: Client, jane: User, query: str) -> None:
+    response = client.get(f"/api/images?{query}", token=jane.token)
 
-    ((field, sentences),) = reply.errors.items()
-    assert sentences == [f"The {field.replace('_', ' ')} field must be given only once."]
+    ((field, messages),) = response.errors.items()
+    assert messages == [f"The {field.replace('_', ' ')} field must be given only once."]
 
 
-def test_every_wrong_parameter_is_named_at_once(client: Client, jane: Person) -> None:
-    reply = client.get("/api/images?page=0&per_page=101&status=x", token=jane.token)
+def test_every_invalid_parameter_is_returned_at_once(client: Client, jane: User) -> None:
+    response = client.get("/api/images?page=0&per_page=101&status=x", token=jane.token)
 
-    assert reply.errors == {
+    assert response.errors == {
         "page": ["The page must be between 1 and 9007199254740991."],
         "per_page": ["The per page must be between 1 and 100."],
         "status": ["The status must be one of: pending, processing, completed, failed."],
@@ -323,39 +323,39 @@ def test_every_wrong_parameter_is_named_at_once(client: Client, jane: Person) ->
 @pytest.mark.parametrize(
     "query", ["x=1", "x=1&x=2", "page[]=1", "PAGE=0", "&&=&", "%FF=%00", "user_id=1", "page%00=0"]
 )
-def test_an_unknown_parameter_is_ignored(client: Client, jane: Person, png: bytes, query: str) -> None:
+def test_unknown_parameter_is_ignored(client: Client, jane: User, png: bytes, query: str) -> None:
     ids = upload_several(client, jane, png, 1)
 
-    reply = client.get(f"/api/images?{query}", token=jane.token)
+    response = client.get(f"/api/images?{query}", token=jane.token)
 
-    assert [image["id"] for image in reply.data] == ids
+    assert [image["id"] for image in response.data] == ids
 
 
 # --- download
 
 
-def test_the_file_of_an_unfinished_image_cannot_be_downloaded(
-    client: Client, jane: Person, png: bytes, work: Work
+def test_download_of_unfinished_image_returns_400(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
 ) -> None:
     ids = upload_several(client, jane, png, 3)
-    work.begin(ids[1])
-    work.fail(ids[2])
+    worker.begin(ids[1])
+    worker.fail(ids[2])
 
-    replies = [client.get(f"/api/images/{image_id}/download", token=jane.token) for image_id in ids]
+    responses = [client.get(f"/api/images/{image_id}/download", token=jane.token) for image_id in ids]
 
-    assert [reply.status for reply in replies] == [400, 400, 400]
-    assert [reply.message for reply in replies] == [
+    assert [response.status for response in responses] == [400, 400, 400]
+    assert [response.message for response in responses] == [
         "The image is still pending.",
         "The image is still processing.",
         "The image could not be processed, there is nothing to download.",
     ]
 
 
-def test_a_completed_image_has_a_link_and_a_name(
-    client: Client, jane: Person, work: Work, gradient: MakeGradient
+def test_completed_image_has_link_and_filename(
+    client: Client, jane: User, worker: FakeWorker, gradient: MakeGradient
 ) -> None:
     image_id = client.upload(jane.token, gradient("BMP"), "photo.png").data["id"]
-    work.complete(image_id)
+    worker.complete(image_id)
 
     data = client.get(f"/api/images/{image_id}/download", token=jane.token).data
 
@@ -367,27 +367,27 @@ def test_a_completed_image_has_a_link_and_a_name(
 
 
 @pytest.mark.parametrize("state", ["pending", "processing", "completed", "failed"])
-def test_a_deleted_image_is_gone_everywhere(
-    client: Client, jane: Person, png: bytes, work: Work, server: Server, state: str
+def test_deleted_image_is_gone_with_its_file(
+    client: Client, jane: User, png: bytes, worker: FakeWorker, server: Server, state: str
 ) -> None:
     image_id = client.upload(jane.token, png).data["id"]
     link = None
     if state == "processing":
-        work.begin(image_id)
+        worker.begin(image_id)
     elif state == "failed":
-        work.fail(image_id)
+        worker.fail(image_id)
     elif state == "completed":
-        work.complete(image_id)
+        worker.complete(image_id)
         link = client.get(f"/api/images/{image_id}", token=jane.token).data["download_url"]
     with server.services.database.reading() as unit:
         image = unit.images.get(image_id)
     assert image is not None
 
-    reply = client.delete(f"/api/images/{image_id}", token=jane.token)
+    response = client.delete(f"/api/images/{image_id}", token=jane.token)
 
-    assert reply.json == {"success": True, "message": "Image deleted successfully"}
-    # Only an image that nobody had begun gives its quota back.
-    assert reply.headers["X-RateLimit-Remaining"] == ("1000" if state == "pending" else "999")
+    assert response.json == {"success": True, "message": "Image deleted successfully"}
+    # Only an image that was not claimed is refunded.
+    assert response.headers["X-RateLimit-Remaining"] == ("1000" if state == "pending" else "999")
     assert client.get(f"/api/images/{image_id}", token=jane.token).status == 404
     assert client.delete(f"/api/images/{image_id}", token=jane.token).status == 404
     assert client.get("/api/images", token=jane.token).data == []
@@ -396,7 +396,7 @@ def test_a_deleted_image_is_gone_everywhere(
         assert client.get(link).status == 404
 
 
-def test_an_id_is_never_given_twice(client: Client, jane: Person, png: bytes) -> None:
+def test_image_ids_are_never_reused(client: Client, jane: User, png: bytes) -> None:
     (first,) = upload_several(client, jane, png, 1)
     client.delete(f"/api/images/{first}", token=jane.token)
 

@@ -1,4 +1,4 @@
-"""``model`` beside a picture: which network its owner wants, within what the operator offers."""
+"""Tests of the option ``model``."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from handlers.transport.contract import load_contract
 
 if TYPE_CHECKING:
     from domain.services import Services
-    from tests.handlers.conftest import Client, Person, Reply, Server, StartServer
+    from tests.handlers.conftest import Client, Response, Server, StartServer, User
 
-UNKNOWN = "The model must be one of: auto, photo, anime, fast."
+UNKNOWN_MODEL = "The model must be one of: auto, photo, anime, fast."
 
-Send = Callable[["Client", "Person", bytes, Mapping[str, str]], "Reply"]
-
-
-def send_alone(client: Client, person: Person, png: bytes, fields: Mapping[str, str]) -> Reply:
-    return client.upload(person.token, png, fields=fields)
+Send = Callable[["Client", "User", bytes, Mapping[str, str]], "Response"]
 
 
-def send_as_batch(client: Client, person: Person, png: bytes, fields: Mapping[str, str]) -> Reply:
-    return client.upload_batch(person.token, [png, png], fields)
+def send_alone(client: Client, user: User, png: bytes, fields: Mapping[str, str]) -> Response:
+    return client.upload(user.token, png, fields=fields)
 
 
-each_way = pytest.mark.parametrize("send", [send_alone, send_as_batch])
+def send_as_batch(client: Client, user: User, png: bytes, fields: Mapping[str, str]) -> Response:
+    return client.upload_batch(user.token, [png, png], fields)
+
+
+single_or_batch = pytest.mark.parametrize("send", [send_alone, send_as_batch])
 
 
 def choices_of(services: Services, data: dict[str, Any]) -> set[str | None]:
-    """What the rows of an accepted image, or of the images of an accepted batch, say."""
+    """Return the stored choices of an accepted image or of the images of an accepted batch."""
     with services.database.reading() as work:
         rows = [work.images.get(image["id"]) for image in data.get("images", [data])]
     return {row.model_choice for row in rows if row is not None}
 
 
-@each_way
+@single_or_batch
 @pytest.mark.parametrize(
     ("fields", "choice"),
     [
@@ -49,32 +49,30 @@ def choices_of(services: Services, data: dict[str, Any]) -> set[str | None]:
         ({"model": "fast", "scale_factor": "3"}, "fast"),
     ],
 )
-def test_the_wanted_model_is_kept_with_every_picture(
+def test_chosen_model_is_stored_with_every_image(
     client: Client,
     server: Server,
-    jane: Person,
+    jane: User,
     png: bytes,
     send: Send,
     fields: dict[str, str],
     choice: str | None,
 ) -> None:
-    reply = send(client, jane, png, fields)
+    response = send(client, jane, png, fields)
 
-    assert reply.status == 202
-    assert choices_of(server.services, reply.data) == {choice}
+    assert response.status == 202
+    assert choices_of(server.services, response.data) == {choice}
 
 
-@each_way
+@single_or_batch
 @pytest.mark.parametrize(
     "value", ["best", "Fast", " fast", "fast,anime", "realesrgan-x4plus", "null", "\x00"]
 )
-def test_a_model_that_there_is_not_is_refused(
-    client: Client, jane: Person, png: bytes, send: Send, value: str
-) -> None:
-    assert send(client, jane, png, {"model": value}).errors == {"model": [UNKNOWN]}
+def test_unknown_model_returns_422(client: Client, jane: User, png: bytes, send: Send, value: str) -> None:
+    assert send(client, jane, png, {"model": value}).errors == {"model": [UNKNOWN_MODEL]}
 
 
-def test_a_model_is_given_once_and_as_text(client: Client, jane: Person, png: bytes) -> None:
+def test_model_must_be_one_text_field(client: Client, jane: User, png: bytes) -> None:
     image = ("image", ("a.png", png))
     twice = client.form(jane.token, [image, ("model", (None, "fast")), ("model", (None, "fast"))])
     file = client.form(jane.token, [image, ("model", ("a.txt", "fast"))])
@@ -83,18 +81,18 @@ def test_a_model_is_given_once_and_as_text(client: Client, jane: Person, png: by
     assert file.errors["model"][0] == "The model must be text, not a file."
 
 
-def test_an_unknown_model_is_named_beside_all_else(client: Client, jane: Person) -> None:
-    reply = client.upload(jane.token, b"no picture", fields={"model": "best", "scale_factor": "9"})
+def test_unknown_model_is_returned_with_other_problems(client: Client, jane: User) -> None:
+    response = client.upload(jane.token, b"no image", fields={"model": "best", "scale_factor": "9"})
 
-    assert reply.errors == {
+    assert response.errors == {
         "scale_factor": ["The scale factor must be between 2 and 4."],
-        "model": [UNKNOWN],
+        "model": [UNKNOWN_MODEL],
         "image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."],
     }
 
 
-def test_only_what_the_operator_offers_can_be_had(
-    start_server: StartServer, make_owner: Callable[..., Person], png: bytes
+def test_only_offered_models_are_accepted(
+    start_server: StartServer, make_owner: Callable[..., User], png: bytes
 ) -> None:
     server = start_server(model_choices="fast=realesr-animevideov3")
     owner = make_owner(server.services, plan="professional")
@@ -108,7 +106,7 @@ def test_only_what_the_operator_offers_can_be_had(
                 assert choices_of(server.services, send(client, owner, png, {"model": word}).data) == {choice}
 
 
-def test_the_contract_has_the_words_that_an_operator_can_offer() -> None:
+def test_contract_lists_every_model_choice() -> None:
     schema = load_contract().document["components"]["schemas"]["ModelChoice"]
 
     assert schema["enum"] == [model_choices.AUTO, *model_choices.WORDS]

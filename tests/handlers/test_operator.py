@@ -1,4 +1,4 @@
-"""For operators: alive, and ready."""
+"""Tests of the health checks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("path", "message"), [("/health/live", "Alive"), ("/health/ready", "Ready")])
-def test_health_needs_no_token_and_tells_nothing(client: Client, path: str, message: str) -> None:
-    """The broker of this server is down, which is no outage."""
-    reply = client.get(path)
+def test_health_needs_no_token(client: Client, path: str, message: str) -> None:
+    """The broker of this server is down, which must not matter."""
+    response = client.get(path)
 
-    assert (reply.status, reply.json) == (200, {"success": True, "message": message})
+    assert (response.status, response.json) == (200, {"success": True, "message": message})
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_health_is_only_looked_at(client: Client, path: str, method: str) -> None:
-    reply = client.request(method, path)
+def test_health_has_no_other_methods(client: Client, path: str, method: str) -> None:
+    response = client.request(method, path)
 
-    assert reply.status == 405
-    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.status == 405
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}

@@ -1,4 +1,4 @@
-"""What a client hears when something behind the API is broken or gone: the truth, and no more."""
+"""Responses when the database, the store or the broker fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sqlalchemy import update
 from domain import images, quota, uploads
 from domain.database import tables
 from domain.database.unit_of_work import Database
-from domain.errors import Unavailable
+from domain.errors import InvalidLink, Unavailable
 from domain.stores.local import LocalFiles
-from tests.handlers.conftest import make_person
+from tests.handlers.conftest import create_user
 from uprez import wiring
 from uprez.adapters.image_probe import probe
 from uprez.settings import Settings
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.services import Services
-    from tests.handlers.conftest import Client, InProcess, Person, StartServer
+    from tests.handlers.conftest import Client, InProcessClient, StartServer, User
 
-    RunInProcess = Callable[[Services], InProcess]
+    MakeInProcessClient = Callable[[Services], InProcessClient]
 
 UNAVAILABLE = {"success": False, "message": "Service unavailable. Try again later."}
 
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    """An installation of this test alone."""
-    settings = Settings(data=tmp_path, broker_url=f"unix://{tmp_path}/nobody-listens.sock")
+    """Provide services on a data folder of this test."""
+    settings = Settings(data=tmp_path, broker_url=f"unix://{tmp_path}/no-broker.sock")
     wiring.prepare_embedded(settings)
     services = wiring.make_services(settings, probe)
     yield services
@@ -46,12 +46,12 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 @pytest.fixture
-def owner(services: Services, make_owner: Callable[[Services], Person]) -> Person:
+def owner(services: Services, make_owner: Callable[[Services], User]) -> User:
     return make_owner(services)
 
 
-def bearer(person: Person) -> dict[str, str]:
-    return {"Authorization": f"Bearer {person.token}"}
+def bearer(user: User) -> dict[str, str]:
+    return {"Authorization": f"Bearer {user.token}"}
 
 
 def form(content: bytes) -> tuple[dict[str, str], bytes]:
@@ -63,7 +63,7 @@ def form(content: bytes) -> tuple[dict[str, str], bytes]:
     return {"Content-Type": "multipart/form-data; boundary=b"}, body
 
 
-def stored_image(services: Services, owner: Person, png: bytes) -> int:
+def stored_image(services: Services, owner: User, png: bytes) -> int:
     upload = uploads.Upload("x.png", io.BytesIO(png), len(png))
     return images.submit(services, owner.account, upload, uploads.UpscaleOptions()).id
 
@@ -71,55 +71,62 @@ def stored_image(services: Services, owner: Person, png: bytes) -> int:
 # --- crashes
 
 
-def test_a_crash_says_nothing_but_its_id_which_the_log_explains(
-    services: Services, owner: Person, in_process: RunInProcess, png: bytes, caplog: pytest.LogCaptureFixture
+def test_crash_returns_only_its_id_and_is_logged(
+    services: Services,
+    owner: User,
+    in_process: MakeInProcessClient,
+    png: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     image_id = stored_image(services, owner, png)
     with services.database.engine.begin() as connection:
         connection.execute(update(tables.images).values(status="nonsense"))
 
-    reply = in_process(services).ask("GET", f"/api/images/{image_id}", bearer(owner))
+    response = in_process(services).request("GET", f"/api/images/{image_id}", bearer(owner))
 
-    assert (reply.status, reply.json) == (500, {"success": False, "message": "Server error"})
-    assert reply.headers["X-Request-Id"] in caplog.text
+    assert (response.status, response.json) == (500, {"success": False, "message": "Server error"})
+    assert response.headers["X-Request-Id"] in caplog.text
     assert "nonsense" in caplog.text
 
 
-def test_a_crash_in_a_list_is_a_crash_like_any_other(
-    services: Services, owner: Person, in_process: RunInProcess, png: bytes
+def test_crash_in_a_list_returns_500(
+    services: Services, owner: User, in_process: MakeInProcessClient, png: bytes
 ) -> None:
     stored_image(services, owner, png)
     with services.database.engine.begin() as connection:
         connection.execute(update(tables.images).values(image_format="nonsense"))
     app = in_process(services)
 
-    assert app.ask("GET", "/api/images", bearer(owner)).json == {"success": False, "message": "Server error"}
-    assert app.ask("GET", "/api/user", bearer(owner)).status == 200
+    assert app.request("GET", "/api/images", bearer(owner)).json == {
+        "success": False,
+        "message": "Server error",
+    }
+    assert app.request("GET", "/api/user", bearer(owner)).status == 200
 
 
-def test_a_plan_that_is_gone_is_a_crash_and_no_secret(
-    services: Services, owner: Person, in_process: RunInProcess
+def test_removed_plan_returns_500_without_details(
+    services: Services, owner: User, in_process: MakeInProcessClient
 ) -> None:
     with services.database.engine.begin() as connection:
         connection.execute(update(tables.accounts).values(plan="retired"))
     app = in_process(services)
 
     for path in ("/api/user", "/api/images"):
-        reply = app.ask("GET", path, bearer(owner))
-        assert (reply.status, reply.json) == (500, {"success": False, "message": "Server error"})
+        response = app.request("GET", path, bearer(owner))
+        assert (response.status, response.json) == (500, {"success": False, "message": "Server error"})
 
 
-def test_two_installations_in_one_process_know_their_own_people(
-    services: Services, owner: Person, in_process: RunInProcess, tmp_path: Path
+def test_two_applications_in_one_process_are_independent(
+    services: Services, owner: User, in_process: MakeInProcessClient, tmp_path: Path
 ) -> None:
     other_data = tmp_path / "other"
-    settings = Settings(data=other_data, broker_url=f"unix://{tmp_path}/nobody-listens.sock")
+    settings = Settings(data=other_data, broker_url=f"unix://{tmp_path}/no-broker.sock")
     wiring.prepare_embedded(settings)
     others = wiring.make_services(settings, probe)
     mine, theirs = in_process(services), in_process(others)
 
-    assert mine.ask("GET", "/api/user", bearer(owner)).status == 200
-    assert theirs.ask("GET", "/api/user", bearer(owner)).status == 401
+    assert mine.request("GET", "/api/user", bearer(owner)).status == 200
+    assert theirs.request("GET", "/api/user", bearer(owner)).status == 401
     others.database.close()
 
 
@@ -133,21 +140,21 @@ def without_database(services: Services, tmp_path: Path) -> Iterator[Services]:
     gone.close()
 
 
-# Asking for mail touches nothing but the counters, so that an outage tells as little as everything else.
+# These requests read only the counters, so that an outage reveals nothing about the address.
 @pytest.mark.parametrize("path", ["/api/auth/forgot-password", "/api/auth/resend-verification"])
-def test_without_its_database_the_service_takes_note_of_who_asks_for_mail(
-    without_database: Services, in_process: RunInProcess, caplog: pytest.LogCaptureFixture, path: str
+def test_mail_requests_return_200_without_a_database(
+    without_database: Services, in_process: MakeInProcessClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     headers = {"Content-Type": "application/json"}
 
-    reply = in_process(without_database).ask("POST", path, headers, b'{"email": "jane@example.com"}')
+    response = in_process(without_database).request("POST", path, headers, b'{"email": "jane@example.com"}')
 
-    assert reply.status == 200
+    assert response.status == 200
     assert "background_task_failed" in caplog.text
 
 
-def test_without_its_database_the_service_is_unavailable(
-    without_database: Services, owner: Person, in_process: RunInProcess
+def test_missing_database_returns_503(
+    without_database: Services, owner: User, in_process: MakeInProcessClient
 ) -> None:
     app = in_process(without_database)
     for method, path in (
@@ -160,27 +167,29 @@ def test_without_its_database_the_service_is_unavailable(
         ("POST", "/api/images/upscale"),
         ("GET", "/health/ready"),
     ):
-        reply = app.ask(method, path, bearer(owner))
+        response = app.request(method, path, bearer(owner))
 
-        assert (reply.status, reply.json) == (503, UNAVAILABLE), path
-        assert int(reply.headers["Retry-After"]) > 0
+        assert (response.status, response.json) == (503, UNAVAILABLE), path
+        assert int(response.headers["Retry-After"]) > 0
 
 
-def test_the_log_says_why_the_service_was_unavailable(
-    without_database: Services, owner: Person, in_process: RunInProcess, caplog: pytest.LogCaptureFixture
+def test_reason_of_a_503_is_logged(
+    without_database: Services, owner: User, in_process: MakeInProcessClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reply = in_process(without_database).ask("GET", "/api/user", bearer(owner))
+    response = in_process(without_database).request("GET", "/api/user", bearer(owner))
 
-    (record,) = [record for record in caplog.records if reply.headers["X-Request-Id"] in record.getMessage()]
+    (record,) = [
+        record for record in caplog.records if response.headers["X-Request-Id"] in record.getMessage()
+    ]
     assert record.levelname == "WARNING"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Unavailable)
 
 
-def test_an_answer_stands_without_its_quota_and_the_log_says_so(
+def test_response_without_quota_headers_is_logged(
     services: Services,
-    owner: Person,
-    in_process: RunInProcess,
+    owner: User,
+    in_process: MakeInProcessClient,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -189,73 +198,75 @@ def test_an_answer_stands_without_its_quota_and_the_log_says_so(
 
     monkeypatch.setattr(quota, "usage", usage)
 
-    reply = in_process(services).ask("DELETE", "/api/images/1", bearer(owner))
+    response = in_process(services).request("DELETE", "/api/images/1", bearer(owner))
 
-    assert reply.status == 404
-    assert "X-RateLimit-Limit" not in reply.headers
-    assert f"{reply.headers['X-Request-Id']} goes without its quota" in caplog.text
+    assert response.status == 404
+    assert "X-RateLimit-Limit" not in response.headers
+    assert f"quota_headers_unavailable request_id={response.headers['X-Request-Id']}" in caplog.text
 
 
-def test_nobody_registers_or_logs_in_without_a_database(
-    without_database: Services, in_process: RunInProcess
+def test_login_and_registration_return_503_without_database(
+    without_database: Services, in_process: MakeInProcessClient
 ) -> None:
     app = in_process(without_database)
     headers = {"Content-Type": "application/json"}
     login = {"email": "jane@example.com", "password": "Correct-Horse-9"}
     registration = {**login, "name": "Jane", "password_confirmation": "Correct-Horse-9"}
 
-    assert app.ask("POST", "/api/auth/login", headers, json.dumps(login).encode()).status == 503
-    assert app.ask("POST", "/api/auth/register", headers, json.dumps(registration).encode()).status == 503
+    assert app.request("POST", "/api/auth/login", headers, json.dumps(login).encode()).status == 503
+    assert app.request("POST", "/api/auth/register", headers, json.dumps(registration).encode()).status == 503
 
 
-def test_a_verification_link_waits_for_the_database(
-    services: Services, without_database: Services, owner: Person, in_process: RunInProcess
+def test_verification_link_returns_503_without_a_database(
+    services: Services, without_database: Services, owner: User, in_process: MakeInProcessClient
 ) -> None:
     expires_at = services.clock.now() + services.policy.verification_link_lifetime
     payload = {"id": owner.account.id, "email": owner.email}
     signed = services.links.sign("verify-email", payload, expires_at)
 
-    reply = in_process(without_database).ask("GET", f"/api/auth/verify-email/{owner.account.id}/{signed}")
+    response = in_process(without_database).request(
+        "GET", f"/api/auth/verify-email/{owner.account.id}/{signed}"
+    )
 
-    assert (reply.status, reply.json) == (503, UNAVAILABLE)
+    assert (response.status, response.json) == (503, UNAVAILABLE)
 
 
-def test_what_needs_no_database_is_answered_without_one(
-    without_database: Services, in_process: RunInProcess
+def test_operations_without_database_access_still_work(
+    without_database: Services, in_process: MakeInProcessClient
 ) -> None:
     app = in_process(without_database)
 
-    assert app.ask("GET", "/health/live").status == 200
-    assert app.ask("GET", "/api/profile-photos/JS").status == 200
-    assert app.ask("GET", "/api/user").status == 401
-    assert app.ask("GET", "/api/nowhere").status == 404
-    assert app.ask("GET", "/api/files/x").status == 403
+    assert app.request("GET", "/health/live").status == 200
+    assert app.request("GET", "/api/profile-photos/JS").status == 200
+    assert app.request("GET", "/api/user").status == 401
+    assert app.request("GET", "/api/nowhere").status == 404
+    assert app.request("GET", "/api/files/x").status == 403
 
 
-def test_a_locked_database_refuses_uploads_soon_and_readers_never(
+def test_locked_database_rejects_uploads_and_allows_reads(
     start_server: StartServer, password_hash: str, png: bytes
 ) -> None:
-    """Also the first request of a token, which would note when it was used."""
-    server = start_server()  # its own, because the outage stands in its log
-    reader = make_person(server.services, password_hash, email="reader@example.com")
-    writer = make_person(server.services, password_hash, email="writer@example.com")
+    """The first request of a token, which writes its time of use, is a read too."""
+    server = start_server()  # a separate server, because the outage is in its log
+    reader = create_user(server.services, password_hash, email="reader@example.com")
+    writer = create_user(server.services, password_hash, email="writer@example.com")
     lock = sqlite3.connect(server.settings.data / "uprez.sqlite3", isolation_level=None)
     with server.client() as client:
         assert client.get("/health/ready").status == 200  # the worker has started
         try:
             lock.execute("BEGIN IMMEDIATE")
             read = client.get("/api/images", token=reader.token)
-            refused = client.upload(writer.token, png)
+            rejected = client.upload(writer.token, png)
         finally:
             lock.close()
 
         assert read.status == 200
         assert read.seconds < 3
-        assert (refused.status, refused.json) == (503, UNAVAILABLE)
-        assert refused.seconds < 5
+        assert (rejected.status, rejected.json) == (503, UNAVAILABLE)
+        assert rejected.seconds < 5
         assert client.get("/api/images", token=writer.token).data == []
         assert client.upload(writer.token, png).headers["X-RateLimit-Remaining"] == "999"
-    assert refused.headers["X-Request-Id"] in server.log.read_text("utf-8")
+    assert rejected.headers["X-Request-Id"] in server.log.read_text("utf-8")
 
 
 # --- the store of files
@@ -263,7 +274,7 @@ def test_a_locked_database_refuses_uploads_soon_and_readers_never(
 
 @dataclass(frozen=True)
 class BrokenStore:
-    """Full, or gone: whatever is asked of it fails."""
+    """A store that is full or down: every method fails."""
 
     def put(self, _key: str, _content: BinaryIO) -> int:
         raise Unavailable
@@ -277,61 +288,64 @@ class BrokenStore:
     def signed_url(self, _key: str, _filename: str, _expires_at: object) -> str:
         raise Unavailable
 
+    def open_signed(self, _signed: str, _now: object) -> None:
+        raise InvalidLink
 
-def test_an_upload_that_cannot_be_stored_costs_nothing(
-    services: Services, owner: Person, in_process: RunInProcess, png: bytes
+
+def test_upload_that_cannot_be_stored_uses_no_quota(
+    services: Services, owner: User, in_process: MakeInProcessClient, png: bytes
 ) -> None:
     headers, body = form(png)
     app = in_process(replace(services, store=BrokenStore()))
 
-    reply = app.ask("POST", "/api/images/upscale", {**headers, **bearer(owner)}, body)
+    response = app.request("POST", "/api/images/upscale", {**headers, **bearer(owner)}, body)
 
-    assert (reply.status, reply.json) == (503, UNAVAILABLE)
-    assert reply.headers["X-RateLimit-Remaining"] == "1000"
-    assert app.ask("GET", "/api/images", bearer(owner)).data == []
+    assert (response.status, response.json) == (503, UNAVAILABLE)
+    assert response.headers["X-RateLimit-Remaining"] == "1000"
+    assert app.request("GET", "/api/images", bearer(owner)).data == []
 
 
-def test_a_full_disk_is_an_outage_and_leaves_no_half_file(
-    services: Services, owner: Person, in_process: RunInProcess, png: bytes, tmp_path: Path
+def test_full_disk_returns_503_and_leaves_no_file(
+    services: Services, owner: User, in_process: MakeInProcessClient, png: bytes, tmp_path: Path
 ) -> None:
-    """A file stands where the folder of originals belongs."""
+    """A file takes the place of the store's folder."""
     (tmp_path / "files").write_bytes(b"")
     headers, body = form(png)
 
-    reply = in_process(services).ask("POST", "/api/images/upscale", {**headers, **bearer(owner)}, body)
+    response = in_process(services).request("POST", "/api/images/upscale", {**headers, **bearer(owner)}, body)
 
-    assert reply.status == 503
+    assert response.status == 503
     assert (tmp_path / "files").read_bytes() == b""
 
 
-def test_an_image_can_be_deleted_while_the_store_is_down(
-    services: Services, owner: Person, in_process: RunInProcess, png: bytes
+def test_image_can_be_deleted_while_the_store_is_down(
+    services: Services, owner: User, in_process: MakeInProcessClient, png: bytes
 ) -> None:
-    """It is gone for its owner; the file is swept up later."""
+    """The row is deleted at once, the file by the reconciler."""
     image_id = stored_image(services, owner, png)
     app = in_process(replace(services, store=BrokenStore()))
 
-    assert app.ask("DELETE", f"/api/images/{image_id}", bearer(owner)).status == 200
-    assert app.ask("GET", f"/api/images/{image_id}", bearer(owner)).status == 404
+    assert app.request("DELETE", f"/api/images/{image_id}", bearer(owner)).status == 200
+    assert app.request("GET", f"/api/images/{image_id}", bearer(owner)).status == 404
 
 
-def test_our_own_links_lead_nowhere_when_another_store_serves_the_files(
-    services: Services, in_process: RunInProcess
+def test_local_links_return_403_with_another_store(
+    services: Services, in_process: MakeInProcessClient
 ) -> None:
     assert isinstance(services.store, LocalFiles)
     expires_at = services.clock.now() + services.policy.download_link_lifetime
     link = services.store.signed_url(f"results/{secrets.token_hex(4)}.png", "x.png", expires_at)
 
-    assert in_process(services).ask("GET", link).status == 404
-    assert in_process(replace(services, store=BrokenStore())).ask("GET", link).status == 403
+    assert in_process(services).request("GET", link).status == 404
+    assert in_process(replace(services, store=BrokenStore())).request("GET", link).status == 403
 
 
 @pytest.mark.parametrize(
     ("reason", "status"), [(FileNotFoundError, 404), (PermissionError, 503), (OSError, 503)]
 )
-def test_a_file_that_is_lost_while_it_is_looked_at_is_no_crash(
+def test_file_lost_during_a_download_does_not_crash(
     services: Services,
-    in_process: RunInProcess,
+    in_process: MakeInProcessClient,
     monkeypatch: pytest.MonkeyPatch,
     reason: type[OSError],
     status: int,
@@ -348,22 +362,22 @@ def test_a_file_that_is_lost_while_it_is_looked_at_is_no_crash(
 
     monkeypatch.setattr(flask, "send_file", send_file)
 
-    assert in_process(services).ask("GET", link).status == status
+    assert in_process(services).request("GET", link).status == status
 
 
 # --- the queue
 
 
-def test_an_upload_is_accepted_while_the_broker_is_down(client: Client, jane: Person, png: bytes) -> None:
-    """The broker of this server has never been up."""
-    reply = client.upload(jane.token, png)
+def test_upload_is_accepted_while_the_broker_is_down(client: Client, jane: User, png: bytes) -> None:
+    """The broker of this server was never up."""
+    response = client.upload(jane.token, png)
 
-    assert reply.status == 202
-    assert reply.seconds < 3
+    assert response.status == 202
+    assert response.seconds < 3
 
 
-def test_while_too_many_images_wait_uploads_are_asked_to_come_again(
-    services: Services, owner: Person, in_process: RunInProcess, png: bytes
+def test_full_queue_returns_503_with_retry_after(
+    services: Services, owner: User, in_process: MakeInProcessClient, png: bytes
 ) -> None:
     stored_image(services, owner, png)
     headers, body = form(png)
@@ -373,8 +387,8 @@ def test_while_too_many_images_wait_uploads_are_asked_to_come_again(
         ("/api/images/upscale", body),
         ("/api/batches", body.replace(b'name="image"', b'name="images[]"')),
     ):
-        reply = app.ask("POST", path, {**headers, **bearer(owner)}, sent)
+        response = app.request("POST", path, {**headers, **bearer(owner)}, sent)
 
-        assert (reply.status, reply.json) == (503, UNAVAILABLE)
-        assert int(reply.headers["Retry-After"]) > 0
-        assert reply.headers["X-RateLimit-Remaining"] == "999"
+        assert (response.status, response.json) == (503, UNAVAILABLE)
+        assert int(response.headers["Retry-After"]) > 0
+        assert response.headers["X-RateLimit-Remaining"] == "999"

@@ -1,4 +1,4 @@
-"""One page of a list, and where it stands."""
+"""Tests of the envelope of a list page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class _Rules:
+class _Policy:
     public_url = "https://api.example"
 
 
 class _Services:
-    policy = _Rules()
+    policy = _Policy()
 
 
 _APP = flask.Flask(__name__)
@@ -31,7 +31,7 @@ _APP.extensions[SERVICES] = _Services()
 
 def page_of(
     total: int, page: int, per_page: int, query: str = "", filters: Mapping[str, str] = {}
-) -> Any:  # never changed
+) -> Any:  # not modified
     with _APP.test_request_context(f"/api/images?{query}"):
         return paged("Listed", [], total, page, per_page, filters)
 
@@ -44,7 +44,7 @@ def query_of(link: str) -> dict[str, str]:
     ("total", "per_page", "last"),
     [(0, 15, 1), (1, 15, 1), (15, 15, 1), (16, 15, 2), (30, 15, 2), (31, 15, 3), (5, 1, 5)],
 )
-def test_the_last_page_is_the_last_that_has_something(total: int, per_page: int, last: int) -> None:
+def test_last_page_is_the_last_with_items(total: int, per_page: int, last: int) -> None:
     body = page_of(total, 1, per_page)
 
     assert body["meta"]["last_page"] == last
@@ -52,7 +52,7 @@ def test_the_last_page_is_the_last_that_has_something(total: int, per_page: int,
 
 
 @given(st.integers(0, 500), st.integers(1, 100), st.integers(1, 600))
-def test_links_lead_to_pages_that_exist(total: int, per_page: int, page: int) -> None:
+def test_links_lead_to_existing_pages(total: int, per_page: int, page: int) -> None:
     body = page_of(total, page, per_page, f"per_page={per_page}")
     last, links = body["meta"]["last_page"], body["links"]
 
@@ -64,9 +64,9 @@ def test_links_lead_to_pages_that_exist(total: int, per_page: int, page: int) ->
         assert query_of(links["next"])["page"] == str(page + 1)
 
 
-def test_links_keep_what_the_caller_said_and_nothing_else() -> None:
-    said = page_of(9, 2, 3, "per_page=3&page=2&x=1&status=failed", {"status": "failed"})["links"]["next"]
-    unsaid = page_of(40, 2, 15, "page=2")["links"]["next"]
+def test_links_keep_only_filters_and_sent_page_size() -> None:
+    with_size = page_of(9, 2, 3, "per_page=3&page=2&x=1&status=failed", {"status": "failed"})["links"]["next"]
+    without_size = page_of(40, 2, 15, "page=2")["links"]["next"]
 
-    assert query_of(said) == {"per_page": "3", "status": "failed", "page": "3"}
-    assert unsaid == "https://api.example/api/images?page=3"
+    assert query_of(with_size) == {"per_page": "3", "status": "failed", "page": "3"}
+    assert without_size == "https://api.example/api/images?page=3"

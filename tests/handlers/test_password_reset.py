@@ -1,4 +1,4 @@
-"""/auth/resend-verification, forgot-password and reset-password: mail that anybody can ask for."""
+"""Tests of /auth/resend-verification, forgot-password and reset-password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain import accounts
 
 if TYPE_CHECKING:
     from domain.services import Services
-    from tests.handlers.conftest import Client, MakePerson, Person, Reply, Server, StartServer
+    from tests.handlers.conftest import Client, MakeUser, Response, Server, StartServer, User
 
 RESEND = "/api/auth/resend-verification"
 FORGOT = "/api/auth/forgot-password"
@@ -21,9 +21,9 @@ RESET = "/api/auth/reset-password"
 NEW = "New-Correct-Horse-10"
 
 
-def mailed_token(client: Client, server: Server, person: Person) -> str:
-    assert client.post(FORGOT, json={"email": person.email}).status == 200
-    text = server.mails_to(person.email)[-1]
+def mailed_token(client: Client, server: Server, user: User) -> str:
+    assert client.post(FORGOT, json={"email": user.email}).status == 200
+    text = server.mails_to(user.email)[-1]
     (token,) = re.findall(r"\S{80,}", text)
     return str(token)
 
@@ -34,9 +34,9 @@ def make_account(services: Services, password_hash: str, email: str) -> None:
     )
 
 
-def form(person: Person, token: str, password: str = NEW, **changes: object) -> dict[str, object]:
+def form(user: User, token: str, password: str = NEW, **changes: object) -> dict[str, object]:
     return {
-        "email": person.email,
+        "email": user.email,
         "token": token,
         "password": password,
         "password_confirmation": password,
@@ -44,50 +44,48 @@ def form(person: Person, token: str, password: str = NEW, **changes: object) -> 
     }
 
 
-def told(reply: Reply) -> tuple[int, bytes, list[str]]:
-    return reply.status, reply.body, sorted(reply.headers.keys())
+def observable(response: Response) -> tuple[int, bytes, list[str]]:
+    return response.status, response.body, sorted(response.headers.keys())
 
 
 @pytest.mark.parametrize("path", [RESEND, FORGOT])
-def test_the_answer_is_the_same_whoever_asks(client: Client, person: MakePerson, path: str) -> None:
+def test_response_is_the_same_for_every_address(client: Client, make_user: MakeUser, path: str) -> None:
     addresses = [
-        person().email,
-        person(verified=False).email,
-        person(plan="free").email.upper(),
+        make_user().email,
+        make_user(verified=False).email,
+        make_user(plan="free").email.upper(),
         f"{secrets.token_hex(6)}@example.com",
         "no address",
         "jane@example.com\nBcc: all@example.com",
         "x" * 255,
     ]
 
-    replies = [client.post(path, json={"email": address}) for address in addresses]
+    responses = [client.post(path, json={"email": address}) for address in addresses]
 
-    assert replies[0].status == 200
-    assert replies[0].json.keys() == {"success", "message"}
-    assert all(told(reply) == told(replies[0]) for reply in replies)
+    assert responses[0].status == 200
+    assert responses[0].json.keys() == {"success", "message"}
+    assert all(observable(response) == observable(responses[0]) for response in responses)
 
 
-def test_a_mailbox_gets_five_mails_and_no_more_whatever_is_answered(
+def test_one_address_gets_at_most_five_mails(
     start_server: StartServer, valkey: str, password_hash: str
 ) -> None:
-    """The shared server has no counters; without them mail leaves."""
+    """The shared server has no counters, so that this test needs its own."""
     server = start_server(limits_url=f"redis+{valkey}", unauthenticated_per_hour=1000)
     for email in ("flooded@example.com", "next@example.com"):
         make_account(server.services, password_hash, email)
 
     with server.client() as client:
-        replies = [client.post(FORGOT, json={"email": "flooded@example.com"}) for _ in range(8)]
+        responses = [client.post(FORGOT, json={"email": "flooded@example.com"}) for _ in range(8)]
         client.post(FORGOT, json={"email": "next@example.com"})
 
-    assert {(reply.status, reply.body) for reply in replies} == {(200, replies[0].body)}
+    assert {(response.status, response.body) for response in responses} == {(200, responses[0].body)}
     server.mails_to("next@example.com")
     assert len(server.mails_to("flooded@example.com", count=5)) == 5
 
 
-def test_a_resent_link_verifies_and_an_earlier_one_still_does(
-    client: Client, server: Server, person: MakePerson
-) -> None:
-    waiting = person(verified=False)
+def test_resent_and_earlier_links_both_verify(client: Client, server: Server, make_user: MakeUser) -> None:
+    waiting = make_user(verified=False)
     client.post(RESEND, json={"email": waiting.email})
     client.post(RESEND, json={"email": waiting.email})
 
@@ -101,17 +99,20 @@ def test_a_resent_link_verifies_and_an_earlier_one_still_does(
     assert client.post("/api/auth/login", json=login).status == 200
 
 
-def test_a_mailed_token_sets_a_new_password_and_ends_all_tokens(
-    client: Client, server: Server, person: MakePerson
+def test_reset_sets_the_password_and_revokes_all_tokens(
+    client: Client, server: Server, make_user: MakeUser
 ) -> None:
-    jane, other = person(), person()
+    jane, other = make_user(), make_user()
     old = {"email": jane.email, "password": jane.password}
     phone = client.post("/api/auth/login", json=old).data["token"]
     token = mailed_token(client, server, jane)
 
-    reply = client.post(RESET, json=form(jane, token))
+    response = client.post(RESET, json=form(jane, token))
 
-    assert reply.json == {"success": True, "message": "Password reset successfully. All tokens are revoked."}
+    assert response.json == {
+        "success": True,
+        "message": "Password reset successfully. All tokens are revoked.",
+    }
     assert {client.get("/api/user", token=ended).status for ended in (jane.token, phone)} == {401}
     assert client.get("/api/user", token=other.token).status == 200
     assert client.post("/api/auth/login", json=old).status == 401
@@ -120,10 +121,8 @@ def test_a_mailed_token_sets_a_new_password_and_ends_all_tokens(
     assert again.errors == {"token": ["The token is invalid or has expired."]}
 
 
-def test_whoever_never_opened_the_first_link_is_verified_by_the_token(
-    client: Client, server: Server, person: MakePerson
-) -> None:
-    waiting = person(verified=False)
+def test_reset_verifies_the_email(client: Client, server: Server, make_user: MakeUser) -> None:
+    waiting = make_user(verified=False)
     client.post(RESET, json=form(waiting, mailed_token(client, server, waiting)))
 
     login = client.post("/api/auth/login", json={"email": waiting.email, "password": NEW})
@@ -131,29 +130,27 @@ def test_whoever_never_opened_the_first_link_is_verified_by_the_token(
     assert login.data["user"]["email_verified_at"] is not None
 
 
-def test_a_token_that_is_of_no_use_is_answered_alike_for_everybody(
-    client: Client, server: Server, person: MakePerson
-) -> None:
-    jane, other = person(), person()
+def test_useless_tokens_all_respond_alike(client: Client, server: Server, make_user: MakeUser) -> None:
+    jane, other = make_user(), make_user()
     token = mailed_token(client, server, jane)
 
-    replies = [
+    responses = [
         client.post(RESET, json=form(jane, token[:-1] + ("A" if token[-1] != "A" else "B"))),
         client.post(RESET, json=form(other, token)),
-        client.post(RESET, json=form(jane, token, email="nobody@example.com")),
+        client.post(RESET, json=form(jane, token, email="unknown@example.com")),
         client.post(RESET, json=form(jane, token, email="no address")),
         client.post(RESET, json=form(jane, "x")),
     ]
 
-    assert replies[0].errors == {"token": ["The token is invalid or has expired."]}
-    assert all(told(reply) == told(replies[0]) for reply in replies)
+    assert responses[0].errors == {"token": ["The token is invalid or has expired."]}
+    assert all(observable(response) == observable(responses[0]) for response in responses)
     assert client.get("/api/user", token=jane.token).status == 200
 
 
-def test_everything_that_is_wrong_with_a_reset_is_named_at_once(client: Client, jane: Person) -> None:
-    reply = client.post(RESET, json=form(jane, "x", "abc", password_confirmation="abd", remember=True))
+def test_all_problems_of_a_reset_are_returned_at_once(client: Client, jane: User) -> None:
+    response = client.post(RESET, json=form(jane, "x", "abc", password_confirmation="abd", remember=True))
 
-    assert reply.errors == {
+    assert response.errors == {
         "remember": ["The remember field is not known."],
         "token": ["The token is invalid or has expired."],
         "password": [
@@ -173,7 +170,7 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("path", REQUIRED)
-def test_each_field_that_is_missing_or_wrong_is_named(client: Client, path: str) -> None:
+def test_missing_or_invalid_field_is_returned(client: Client, path: str) -> None:
     required = REQUIRED[path]
     for body in ({}, dict.fromkeys(required, 7)):
         assert sorted(client.post(path, json=body).errors) == required
@@ -190,7 +187,7 @@ def test_each_field_that_is_missing_or_wrong_is_named(client: Client, path: str)
         ("application/json", json.dumps({"email": "x" * 70_000}).encode(), 413),
     ],
 )
-def test_what_is_no_json_object_of_fair_size_is_refused(
+def test_malformed_or_large_body_is_rejected(
     client: Client, path: str, media_type: str, body: bytes, status: int
 ) -> None:
     assert client.post(path, data=body, headers={"Content-Type": media_type}).status == status

@@ -1,4 +1,4 @@
-"""The contract as it is served, and the pages that show it."""
+"""Tests of the served contract and its reference page."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ MEDIA_TYPES = {
 every_document = pytest.mark.parametrize("path", MEDIA_TYPES)
 
 
-def test_the_contract_is_served_as_it_was_written(client: Client) -> None:
+def test_contract_is_served_unchanged(client: Client) -> None:
     assert client.get("/api/openapi.yaml").body == CONTRACT
     assert json.loads(client.get("/api/openapi.json").body) == yaml.safe_load(CONTRACT)
 
 
 @every_document
-def test_a_document_needs_no_token_and_costs_no_request(client: Client, path: str) -> None:
-    reply = client.get(path)
+def test_documents_need_no_token_and_are_not_counted(client: Client, path: str) -> None:
+    response = client.get(path)
 
-    assert (reply.status, reply.headers["Content-Type"]) == (200, MEDIA_TYPES[path])
-    assert not [name for name in reply.headers if "RateLimit" in name]
+    assert (response.status, response.headers["Content-Type"]) == (200, MEDIA_TYPES[path])
+    assert not [name for name in response.headers if "RateLimit" in name]
 
 
 @every_document
-def test_who_has_a_document_does_not_fetch_it_again(client: Client, path: str) -> None:
+def test_matching_etag_returns_304(client: Client, path: str) -> None:
     etag = client.get(path).headers["ETag"]
 
     for known in (etag, f'"another", W/{etag}', "*"):
@@ -49,7 +49,7 @@ def test_who_has_a_document_does_not_fetch_it_again(client: Client, path: str) -
 
 
 @every_document
-def test_head_tells_what_get_would(client: Client, path: str) -> None:
+def test_head_has_the_headers_of_get(client: Client, path: str) -> None:
     head, get = client.request("HEAD", path), client.get(path)
 
     assert head.status == 200
@@ -59,20 +59,20 @@ def test_head_tells_what_get_would(client: Client, path: str) -> None:
 
 @every_document
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_a_document_is_only_looked_at(client: Client, path: str, method: str) -> None:
-    reply = client.request(method, path)
+def test_other_methods_return_405(client: Client, path: str, method: str) -> None:
+    response = client.request(method, path)
 
-    assert reply.status == 405
-    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.status == 405
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("path", ["/api/openapi", "/api/openapi.json/x", "/api/openapi.yml", "/docs/x"])
-def test_nothing_lies_beside_the_documents(client: Client, path: str) -> None:
+def test_other_paths_return_404(client: Client, path: str) -> None:
     assert client.get(path).status == 404
 
 
-# The policy is what keeps a browser from any other host, whatever Redoc's script may ask for.
-def test_the_pages_load_nothing_from_another_host(client: Client) -> None:
+# The Content-Security-Policy keeps a browser from other hosts, whatever Redoc's script requests.
+def test_pages_load_nothing_from_another_host(client: Client) -> None:
     page = client.get("/docs")
     policy = dict(
         directive.split(" ", 1) for directive in page.headers["Content-Security-Policy"].split("; ")

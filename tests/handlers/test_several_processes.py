@@ -1,4 +1,4 @@
-"""What several API processes on one data folder owe each other: a quota, and the end of a token."""
+"""Several API processes on one data folder: quota and revoked tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ StartServer = Callable[..., Any]
 
 
 @pytest.mark.both_databases
-def test_of_a_hundred_uploads_at_once_by_an_account_with_ten_left_ten_are_accepted(
+def test_concurrent_uploads_in_processes_use_exactly_the_quota(
     start_server: StartServer,
     migrated_url: Callable[[], str],
     make_owner: Callable[..., Any],
@@ -33,14 +33,14 @@ def test_of_a_hundred_uploads_at_once_by_an_account_with_ten_left_ten_are_accept
         with server.client() as client:
             client.get("/health/live")
             start.wait()
-            reply = client.upload(jane.token, png)
-            return reply.status, reply.message
+            response = client.upload(jane.token, png)
+            return response.status, response.message
 
     with ThreadPoolExecutor(100) as threads:
-        answers = Counter(threads.map(upload, range(100)))
+        results = Counter(threads.map(upload, range(100)))
 
-    assert {status: count for (status, _), count in answers.items()} == {202: 10, 403: 90}
-    assert len(answers) == 2  # every refusal has the sentence of the quota
+    assert {status: count for (status, _), count in results.items()} == {202: 10, 403: 90}
+    assert len(results) == 2  # every 403 has the message of the quota
     usage = quota.this_month(services, jane.account)
     assert (usage.used, usage.remaining) == (25, 0)
     assert images.list_page(services, jane.account, None, 1, 1).total == 10
@@ -49,7 +49,7 @@ def test_of_a_hundred_uploads_at_once_by_an_account_with_ten_left_ten_are_accept
 
 
 @pytest.mark.both_databases
-def test_a_token_that_one_process_revoked_is_refused_by_another_at_once(
+def test_token_revoked_by_one_process_returns_401_in_another(
     start_server: StartServer,
     migrated_url: Callable[[], str],
     make_owner: Callable[..., Any],

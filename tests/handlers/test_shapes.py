@@ -1,4 +1,4 @@
-"""Records as people and programs read them."""
+"""Tests of the formats of sizes, times, initials and links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.shapes import absolute, initials, size_for_people, time_text
+from handlers.shapes import absolute, human_size, initials, time_text
 
 UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 
@@ -38,13 +38,13 @@ UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
         (5000 * 1024**4, "5000 TB"),
     ],
 )
-def test_a_size_is_said_in_the_largest_unit_that_fits(size: int, text: str) -> None:
-    assert size_for_people(size) == text
+def test_size_uses_the_largest_unit_that_fits(size: int, text: str) -> None:
+    assert human_size(size) == text
 
 
 @given(st.integers(0, 2**50))
-def test_every_size_keeps_the_form_of_the_contract_and_is_near_the_truth(size: int) -> None:
-    text = size_for_people(size)
+def test_every_size_matches_the_contract_and_is_rounded(size: int) -> None:
+    text = human_size(size)
 
     assert re.fullmatch(r"[0-9]+(\.[0-9]?[1-9])? (B|KB|MB|GB|TB)", text)
     number, unit = text.split(" ")
@@ -52,7 +52,7 @@ def test_every_size_keeps_the_form_of_the_contract_and_is_near_the_truth(size: i
     assert float(number) < 1024 or unit == "TB"
 
 
-def test_a_time_has_six_decimals_and_its_zone() -> None:
+def test_time_has_six_decimals_and_utc() -> None:
     assert time_text(datetime(2026, 2, 15, 12, 0, 0, 7, UTC)) == "2026-02-15T12:00:00.000007Z"
     assert time_text(None) is None
 
@@ -79,10 +79,10 @@ def test_initials_are_at_most_two_letters(name: str, letters: str) -> None:
 
 
 @given(st.text(max_size=255))
-def test_any_name_has_initials(name: str) -> None:
+def test_every_name_has_initials(name: str) -> None:
     assert 1 <= len(initials(name)) <= 2
 
 
-def test_only_our_own_links_get_our_origin() -> None:
+def test_only_relative_links_get_the_origin() -> None:
     assert absolute("http://x", "/api/files/y") == "http://x/api/files/y"
     assert absolute("http://x", "https://store.example/y") == "https://store.example/y"

@@ -1,4 +1,4 @@
-"""/subscription, and what an account may still do in each of its states."""
+"""Tests of /subscription, and of access to images in each state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from domain.records import SubscriptionStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.handlers.conftest import Client, MakePerson, Person, Server
+    from tests.handlers.conftest import Client, MakeUser, Server, User
 
-    Say = Callable[..., str | None]
+    SetStatus = Callable[..., str | None]
 
 ACTIVE, TRIAL, CANCELLED, LAPSED = SubscriptionStatus
 SUBSCRIPTION = "/api/subscription"
@@ -24,22 +24,22 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def say(server: Server) -> Say:
-    """What an operator does in a process of his own: ``say(person, status, end)``; the end as the API writes it."""
+def set_status(server: Server) -> SetStatus:
+    """Return a function that sets status and end like the operator's command; it returns the end in the API's format."""
 
-    def say(person: Person, status: SubscriptionStatus, after: timedelta | None = None) -> str | None:
+    def set_status(user: User, status: SubscriptionStatus, after: timedelta | None = None) -> str | None:
         end = None if after is None else datetime.now(UTC) + after
-        subscriptions.set_status(server.services, person.account, status, end)
+        subscriptions.set_status(server.services, user.account, status, end)
         return None if end is None else end.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    return say
+    return set_status
 
 
-def test_an_account_that_never_had_a_subscription_has_none(client: Client, person: MakePerson) -> None:
-    reply = client.get(SUBSCRIPTION, token=person(plan="starter").token)
+def test_account_without_subscription_returns_null(client: Client, make_user: MakeUser) -> None:
+    response = client.get(SUBSCRIPTION, token=make_user(plan="starter").token)
 
-    assert (reply.status, reply.message) == (200, "Subscription details retrieved successfully")
-    assert reply.data == {
+    assert (response.status, response.message) == (200, "Subscription details retrieved successfully")
+    assert response.data == {
         "subscription": None,
         "plan": {
             "name": "Starter",
@@ -55,7 +55,7 @@ def test_an_account_that_never_had_a_subscription_has_none(client: Client, perso
     }
 
 
-def test_a_registered_account_has_none_either(client: Client, server: Server) -> None:
+def test_registered_account_has_no_subscription(client: Client, server: Server) -> None:
     form = {"name": "J", "email": "never@example.com", "password": "Correct-Horse-9"}
     form["password_confirmation"] = form["password"]
     token = client.post("/api/auth/register", json=form).data["token"]
@@ -63,8 +63,8 @@ def test_a_registered_account_has_none_either(client: Client, server: Server) ->
     assert client.get(SUBSCRIPTION, token=token).data["subscription"] is None
 
 
-def test_an_active_subscription_is_as_documented(client: Client, jane: Person, say: Say) -> None:
-    say(jane, ACTIVE)
+def test_active_subscription_has_its_fields(client: Client, jane: User, set_status: SetStatus) -> None:
+    set_status(jane, ACTIVE)
 
     shown = client.get(SUBSCRIPTION, token=jane.token).data["subscription"]
 
@@ -84,7 +84,7 @@ def test_an_active_subscription_is_as_documented(client: Client, jane: Person, s
 
 
 @pytest.mark.parametrize(
-    ("said", "after", "status", "true", "end"),
+    ("given", "after", "status", "true", "end"),
     [
         (TRIAL, DAY, "trial", {"is_active", "is_on_trial"}, "trial_ends_at"),
         (TRIAL, -DAY, "lapsed", set(), "trial_ends_at"),
@@ -95,18 +95,18 @@ def test_an_active_subscription_is_as_documented(client: Client, jane: Person, s
         (ACTIVE, -DAY, "lapsed", set(), "ends_at"),
     ],
 )
-def test_each_state_has_its_fields_and_decides_about_images(
+def test_state_decides_fields_and_access_to_images(
     client: Client,
-    jane: Person,
-    say: Say,
+    jane: User,
+    set_status: SetStatus,
     png: bytes,
-    said: SubscriptionStatus,
+    given: SubscriptionStatus,
     after: timedelta,
     status: str,
     true: set[str],
     end: str,
 ) -> None:
-    ends_at = say(jane, said, after)
+    ends_at = set_status(jane, given, after)
 
     shown = client.get(SUBSCRIPTION, token=jane.token).data["subscription"]
     upload = client.upload(jane.token, png)
@@ -124,19 +124,19 @@ def test_each_state_has_its_fields_and_decides_about_images(
         assert (upload.status, upload.message) == (403, "Your subscription has lapsed.")
 
 
-def test_the_next_request_after_the_operators_word_is_answered_by_it(
-    client: Client, jane: Person, say: Say
+def test_changed_status_applies_to_the_next_request(
+    client: Client, jane: User, set_status: SetStatus
 ) -> None:
     statuses = []
-    for said in (LAPSED, ACTIVE, CANCELLED, ACTIVE):
-        say(jane, said)
+    for given in (LAPSED, ACTIVE, CANCELLED, ACTIVE):
+        set_status(jane, given)
         statuses.append(client.get("/api/images", token=jane.token).status)
 
     assert statuses == [403, 200, 403, 200]
 
 
-def test_a_lapsed_account_can_still_be_read(client: Client, jane: Person, say: Say) -> None:
-    say(jane, LAPSED)
+def test_lapsed_account_is_still_readable(client: Client, jane: User, set_status: SetStatus) -> None:
+    set_status(jane, LAPSED)
 
     for path in (SUBSCRIPTION, "/api/user", "/api/usage", "/api/user/tokens"):
         assert client.get(path, token=jane.token).status == 200
@@ -146,21 +146,21 @@ def test_a_lapsed_account_can_still_be_read(client: Client, jane: Person, say: S
         ("DELETE", "/api/images/1"),
         ("GET", "/api/images/1/download"),
     ):
-        reply = client.request(method, path, token=jane.token)
-        assert (reply.status, reply.message) == (403, "Your subscription has lapsed.")
+        response = client.request(method, path, token=jane.token)
+        assert (response.status, response.message) == (403, "Your subscription has lapsed.")
 
 
-def test_a_plan_that_costs_nothing_cannot_lapse(client: Client, person: MakePerson, say: Say) -> None:
-    free = person(plan="free")
-    say(free, LAPSED)
+def test_free_plan_cannot_lapse(client: Client, make_user: MakeUser, set_status: SetStatus) -> None:
+    free = make_user(plan="free")
+    set_status(free, LAPSED)
 
     assert client.get("/api/images", token=free.token).message == "Your plan does not include API access."
 
 
-def test_a_changed_plan_holds_from_the_next_request_on(
-    client: Client, server: Server, person: MakePerson
+def test_changed_plan_applies_to_the_next_request(
+    client: Client, server: Server, make_user: MakeUser
 ) -> None:
-    free = person(plan="free")
+    free = make_user(plan="free")
     assert client.get("/api/images", token=free.token).message == "Your plan does not include API access."
 
     subscriptions.change_plan(server.services, free.account, "professional")
@@ -172,38 +172,36 @@ def test_a_changed_plan_holds_from_the_next_request_on(
 
 
 @pytest.mark.parametrize(("own", "shown"), [(2, 2), (UNLIMITED, None), (0, 0), (None, 25)])
-def test_a_quota_of_ones_own_is_shown_everywhere_and_kept(
-    client: Client, server: Server, person: MakePerson, png: bytes, own: int | None, shown: int | None
+def test_own_quota_is_shown_and_enforced(
+    client: Client, server: Server, make_user: MakeUser, png: bytes, own: int | None, shown: int | None
 ) -> None:
-    starter = person(plan="starter")
+    starter = make_user(plan="starter")
     quota.set_limit(server.services, starter.account, own)
     allowed = 3 if shown is None else min(shown, 3)
 
-    answers = [client.upload(starter.token, png) for _ in range(3)]
+    results = [client.upload(starter.token, png) for _ in range(3)]
 
-    assert [reply.status for reply in answers] == [202] * allowed + [403] * (3 - allowed)
-    assert {reply.message for reply in answers[allowed:]} <= {"Your monthly image quota is exceeded."}
+    assert [response.status for response in results] == [202] * allowed + [403] * (3 - allowed)
+    assert {response.message for response in results[allowed:]} <= {"Your monthly image quota is exceeded."}
     limit = "unlimited" if shown is None else str(shown)
-    assert {reply.headers["X-RateLimit-Limit"] for reply in answers} == {limit}
+    assert {response.headers["X-RateLimit-Limit"] for response in results} == {limit}
     limits = client.get(SUBSCRIPTION, token=starter.token).data["plan"]["limits"]
     assert {"name": "images_per_month", "value": shown} in limits
     assert client.get("/api/usage", token=starter.token).data["image_uploads"]["limit"] == shown
     assert {"name": "images_per_month", "value": 25} in client.get("/api/plans").data[1]["limits"]
 
 
-def test_it_can_be_read_on_every_plan_and_before_the_address_is_verified(
-    client: Client, person: MakePerson
-) -> None:
-    assert client.get(SUBSCRIPTION, token=person(verified=False, plan="free").token).status == 200
+def test_subscription_is_readable_on_every_plan_and_unverified(client: Client, make_user: MakeUser) -> None:
+    assert client.get(SUBSCRIPTION, token=make_user(verified=False, plan="free").token).status == 200
 
 
-def test_it_needs_a_token_that_may_read_the_account(client: Client, person: MakePerson) -> None:
+def test_subscription_needs_user_read(client: Client, make_user: MakeUser) -> None:
     assert client.get(SUBSCRIPTION).status == 401
-    assert client.get(SUBSCRIPTION, token=person(abilities=["images:read"]).token).status == 403
+    assert client.get(SUBSCRIPTION, token=make_user(abilities=["images:read"]).token).status == 403
 
 
-# An operator may name any moment, and the contract has one form for all of them.
-def test_a_moment_long_ago_is_written_like_any_other(client: Client, server: Server, jane: Person) -> None:
+# An operator may set any time, and the contract has one format.
+def test_end_in_year_one_has_the_usual_format(client: Client, server: Server, jane: User) -> None:
     subscriptions.set_status(server.services, jane.account, CANCELLED, datetime(1, 2, 3, tzinfo=UTC))
 
     shown = client.get(SUBSCRIPTION, token=jane.token).data["subscription"]

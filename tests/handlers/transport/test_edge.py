@@ -1,4 +1,4 @@
-"""What holds for every answer of every kind, wherever the request leads."""
+"""Tests of what applies to every response."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, Person, Wire
+    from tests.handlers.conftest import Client, RawConnection, User
 
-UNKNOWN = [
+UNKNOWN_PATHS = [
     "/",
     "/api",
     "/api/",
@@ -59,27 +59,27 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize("path", UNKNOWN)
-def test_an_unknown_route_is_not_found(wire: Wire, path: str) -> None:
-    """With whatever method, and never a redirect."""
+@pytest.mark.parametrize("path", UNKNOWN_PATHS)
+def test_unknown_route_returns_404(connection: RawConnection, path: str) -> None:
+    """It does so for every method, and never redirects."""
     for method in ("GET", "POST", "OPTIONS", "HEAD", "DELETE"):
-        reply = wire.ask(f"{method} {path} HTTP/1.1\nHost: x")
-        assert reply.status == 404, method
-        assert "Location" not in reply.headers
+        response = connection.request(f"{method} {path} HTTP/1.1\nHost: x")
+        assert response.status == 404, method
+        assert "Location" not in response.headers
         if method != "HEAD":
-            assert reply.json == {"success": False, "message": "Not found."}
+            assert response.json == {"success": False, "message": "Not found."}
 
 
-def test_an_unknown_route_is_unknown_to_those_with_a_token_too(client: Client, jane: Person) -> None:
+def test_unknown_route_returns_404_with_a_token(client: Client, jane: User) -> None:
     assert client.get("/api/nowhere", token=jane.token).status == 404
 
 
-def test_what_a_client_says_about_the_request_id_is_not_repeated(client: Client) -> None:
-    reply = client.get("/health/live", headers={"X-Request-Id": "mine"})
+def test_request_id_of_the_client_is_ignored(client: Client) -> None:
+    response = client.get("/health/live", headers={"X-Request-Id": "mine"})
 
-    assert reply.headers["X-Request-Id"] != "mine"
+    assert response.headers["X-Request-Id"] != "mine"
 
 
-def test_nothing_of_an_account_is_kept_by_caches(client: Client, jane: Person) -> None:
+def test_account_data_is_not_cached(client: Client, jane: User) -> None:
     for path in ("/api/user", "/api/images", "/api/images/1"):
         assert "no-store" in client.get(path, token=jane.token).headers["Cache-Control"]

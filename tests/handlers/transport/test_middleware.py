@@ -1,4 +1,4 @@
-"""Methods, the size of bodies and the time they take; the quota on answers."""
+"""Tests of allowed methods, and of size and time limits for bodies."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from typing import Self
 
     from gradients import MakeGradient
-    from tests.handlers.conftest import Client, Person, Server, StartServer, Wire, Work
+    from tests.handlers.conftest import Client, FakeWorker, RawConnection, Server, StartServer, User
 
 UPLOAD = "/api/images/upscale"
 MIB = 1024 * 1024
 UPLOAD_CAP = 11 * MIB
 JSON_CAP = 64 * 1024
-TIMEOUT_SECONDS = 1.5  # of this server; ten by default
+TIMEOUT_SECONDS = 1.5  # of the shared server; the default is ten
 
 ALLOWED = {
     "/api/auth/register": "POST",
@@ -43,30 +43,30 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 
 @pytest.mark.parametrize("path", ALLOWED)
-def test_a_method_that_a_resource_lacks_is_answered_with_those_it_has(client: Client, path: str) -> None:
+def test_other_methods_return_405_with_allow(client: Client, path: str) -> None:
     for method in METHODS:
         if method in ALLOWED[path].split(", "):
             continue
-        reply = client.request(method, path)
-        assert reply.status == 405, method
-        assert reply.headers["Allow"] == ALLOWED[path]
+        response = client.request(method, path)
+        assert response.status == 405, method
+        assert response.headers["Allow"] == ALLOWED[path]
         if method != "HEAD":
-            assert reply.message == "Method not allowed."
+            assert response.message == "Method not allowed."
 
 
-def test_a_preflight_request_opens_nothing(client: Client) -> None:
-    reply = client.request(
+def test_preflight_without_cors_returns_405(client: Client) -> None:
+    response = client.request(
         "OPTIONS",
         "/api/user",
         headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"},
     )
 
-    assert reply.status == 405
-    assert not [name for name in reply.headers if name.lower().startswith("access-control")]
+    assert response.status == 405
+    assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize("override", ["X-HTTP-Method-Override", "X-Method-Override"])
-def test_the_method_cannot_be_overridden(client: Client, jane: Person, png: bytes, override: str) -> None:
+def test_method_cannot_be_overridden(client: Client, jane: User, png: bytes, override: str) -> None:
     image_id = client.upload(jane.token, png).data["id"]
 
     client.get(f"/api/images/{image_id}", token=jane.token, headers={override: "DELETE"})
@@ -74,9 +74,11 @@ def test_the_method_cannot_be_overridden(client: Client, jane: Person, png: byte
     assert client.get(f"/api/images/{image_id}", token=jane.token).status == 200
 
 
-def test_head_is_get_without_its_body(client: Client, jane: Person, png: bytes, work: Work) -> None:
+def test_head_has_headers_of_get_and_no_body(
+    client: Client, jane: User, png: bytes, worker: FakeWorker
+) -> None:
     image_id = client.upload(jane.token, png).data["id"]
-    work.complete(image_id)
+    worker.complete(image_id)
     file = client.get(f"/api/images/{image_id}/download", token=jane.token).data["download_url"]
     paths = [
         "/api/user",
@@ -108,8 +110,8 @@ def test_head_is_get_without_its_body(client: Client, jane: Person, png: bytes, 
 # --- the size of a body
 
 
-def upload_head(person: Person | None, *lines: str) -> str:
-    token = [] if person is None else [f"Authorization: Bearer {person.token}"]
+def upload_head(user: User | None, *lines: str) -> str:
+    token = [] if user is None else [f"Authorization: Bearer {user.token}"]
     return "\n".join(
         [
             f"POST {UPLOAD} HTTP/1.1",
@@ -121,74 +123,76 @@ def upload_head(person: Person | None, *lines: str) -> str:
     )
 
 
-def test_a_wrong_token_is_answered_before_anything_of_the_body_comes(wire: Wire) -> None:
-    reply = wire.ask(
+def test_invalid_token_returns_401_before_the_body(connection: RawConnection) -> None:
+    response = connection.request(
         upload_head(
             None, "Authorization: Bearer wrong", f"Content-Length: {200 * MIB}", "Expect: 100-continue"
         )
     )
 
-    assert (reply.status, reply.interim) == (401, ())
-    assert reply.seconds < 5
-    assert reply.headers["Connection"] == "close"
+    assert (response.status, response.interim) == (401, ())
+    assert response.seconds < 5
+    assert response.headers["Connection"] == "close"
 
 
 @pytest.mark.parametrize("over", [UPLOAD_CAP + 1, 200 * MIB, 2**63 - 1])
-def test_a_body_over_the_cap_is_refused_before_it_is_read(wire: Wire, jane: Person, over: int) -> None:
-    reply = wire.ask(upload_head(jane, f"Content-Length: {over}", "Expect: 100-continue"))
+def test_declared_length_over_the_limit_returns_413_unread(
+    connection: RawConnection, jane: User, over: int
+) -> None:
+    response = connection.request(upload_head(jane, f"Content-Length: {over}", "Expect: 100-continue"))
 
-    assert (reply.status, reply.interim, reply.message) == (413, (), "The request is too large.")
-    assert reply.seconds < 5
+    assert (response.status, response.interim, response.message) == (413, (), "The request is too large.")
+    assert response.seconds < 5
 
 
-def test_a_body_that_is_wanted_is_asked_for(wire: Wire, jane: Person, png: bytes) -> None:
+def test_accepted_body_gets_100_continue(connection: RawConnection, jane: User, png: bytes) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
         + png
         + b"\r\n--b--\r\n"
     )
-    wire.send(
+    connection.send(
         upload_head(jane, f"Content-Length: {len(body)}", "Expect: 100-continue")
         .replace("\n", "\r\n")
         .encode()
         + b"\r\n\r\n"
     )
-    assert wire.socket.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert connection.socket.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
 
-    wire.send(body)
+    connection.send(body)
 
-    assert wire.reply("POST", UPLOAD).status == 202
+    assert connection.read_response("POST", UPLOAD).status == 202
 
 
-def test_a_body_without_length_is_refused_when_it_passes_the_cap(client: Client, jane: Person) -> None:
-    body = iter(Endless(20 * MIB))
+def test_chunked_body_over_the_limit_returns_413(client: Client, jane: User) -> None:
+    body = iter(EndlessBody(20 * MIB))
 
-    reply = client.post(
+    response = client.post(
         UPLOAD, token=jane.token, data=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
     )
 
-    assert reply.status == 413
-    assert reply.headers["X-RateLimit-Remaining"] == "1000"
+    assert response.status == 413
+    assert response.headers["X-RateLimit-Remaining"] == "1000"
 
 
 @pytest.mark.parametrize("with_length", [True, False])
-def test_a_client_that_sends_everything_first_still_reads_the_refusal(
-    client: Client, jane: Person, *, with_length: bool
+def test_client_that_sends_everything_can_read_the_413(
+    client: Client, jane: User, *, with_length: bool
 ) -> None:
-    body = Endless(200 * MIB) if with_length else iter(Endless(200 * MIB))
+    body = EndlessBody(200 * MIB) if with_length else iter(EndlessBody(200 * MIB))
 
-    reply = client.post(
+    response = client.post(
         UPLOAD, token=jane.token, data=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
     )
 
-    assert reply.status == 413
+    assert response.status == 413
 
 
-class Endless:
-    """The beginning of a form and then zeros, read piece by piece."""
+class EndlessBody:
+    """A body that starts like a form and continues with zeros, generated in pieces."""
 
     def __init__(self, size: int) -> None:
-        self.len = size  # what requests makes a Content-Length of
+        self.len = size  # requests uses it for Content-Length
         self._left = size
         self._start = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
 
@@ -204,7 +208,7 @@ class Endless:
 
 
 @pytest.mark.parametrize("size", [JSON_CAP, JSON_CAP + 1])
-def test_json_has_a_cap_of_its_own(client: Client, size: int) -> None:
+def test_json_has_its_own_size_limit(client: Client, size: int) -> None:
     body = b'{"email": "x", "password": "x"}'.ljust(size)
     expected = 401 if size == JSON_CAP else 413
     headers = {"Content-Type": "application/json"}
@@ -213,56 +217,56 @@ def test_json_has_a_cap_of_its_own(client: Client, size: int) -> None:
     assert client.post("/api/auth/login", data=iter([body]), headers=headers).status == expected
 
 
-def test_a_body_where_none_belongs_is_not_kept(client: Client, server: Server, jane: Person) -> None:
-    """However large: it is neither read into memory nor a reason to refuse."""
+def test_unwanted_body_is_not_stored(client: Client, server: Server, jane: User) -> None:
+    """A large body is neither stored in memory nor rejected."""
     for method, path in (
         ("GET", "/api/profile-photos/JS"),
         ("GET", "/api/user"),
         ("POST", "/api/auth/logout"),
         ("GET", "/health/live"),
     ):
-        with growth_of(server) as growth:
-            reply = client.request(method, path, token=jane.token, data=iter(Endless(100 * MIB)))
-        assert reply.status == 200
-        assert growth.most < 10 * MIB, path
+        with MemoryGrowth(server) as growth:
+            response = client.request(method, path, token=jane.token, data=iter(EndlessBody(100 * MIB)))
+        assert response.status == 200
+        assert growth.max_bytes < 10 * MIB, path
 
 
-def test_an_upload_takes_no_memory(
-    client: Client, server: Server, jane: Person, gradient: MakeGradient
+def test_upload_uses_little_memory(
+    client: Client, server: Server, jane: User, gradient: MakeGradient
 ) -> None:
     content = gradient("JPEG")
     content += bytes(10 * MIB - len(content))
-    assert client.upload(jane.token, content).status == 202  # what is loaded once is not counted
+    assert client.upload(jane.token, content).status == 202  # code that is loaded once must not count
 
-    with growth_of(server) as growth:
+    with MemoryGrowth(server) as growth:
         for _ in range(3):
             assert client.upload(jane.token, content).status == 202
 
-    assert growth.most < 10 * MIB
+    assert growth.max_bytes < 10 * MIB
 
 
-# Two hundred megabytes, streamed from the socket to the spool and from there to the store.
-def test_a_full_batch_takes_little_memory(
-    client: Client, server: Server, jane: Person, gradient: MakeGradient
+# 200 MB are streamed from the socket to the spool and from there to the store.
+def test_full_batch_uses_little_memory(
+    client: Client, server: Server, jane: User, gradient: MakeGradient
 ) -> None:
     content = gradient("JPEG")
     content += bytes(10 * MIB - len(content))
-    assert client.upload_batch(jane.token, [content]).status == 202  # what is loaded once is not counted
+    assert client.upload_batch(jane.token, [content]).status == 202  # code that is loaded once must not count
 
-    with growth_of(server) as growth:
-        reply = client.upload_batch(jane.token, [content] * 20)
+    with MemoryGrowth(server) as growth:
+        response = client.upload_batch(jane.token, [content] * 20)
 
-    assert reply.status == 202
-    assert growth.most < 20 * MIB
+    assert response.status == 202
+    assert growth.max_bytes < 20 * MIB
 
 
-class growth_of:  # noqa: N801  # reads as a function
-    """By how much the server's memory grows within the block, at most, in bytes."""
+class MemoryGrowth:
+    """Context manager that measures how much the server's memory grows within the block."""
 
-    most = 0
+    max_bytes = 0
 
     def __init__(self, server: Server) -> None:
-        self._process = server.worker
+        self._process = server.worker_process
         self._done = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
 
@@ -277,59 +281,61 @@ class growth_of:  # noqa: N801  # reads as a function
 
     def _watch(self) -> None:
         while not self._done.wait(0.005):
-            self.most = max(self.most, self._process.memory_info().rss - self._before)
+            self.max_bytes = max(self.max_bytes, self._process.memory_info().rss - self._before)
 
 
 # --- the time a body takes
 
 
-def test_a_body_that_stalls_is_given_up(wire: Wire, jane: Person) -> None:
-    wire.send(upload_head(jane, "Content-Length: 1000").replace("\n", "\r\n").encode() + b"\r\n\r\n--b\r\n")
+def test_stalled_body_returns_408(connection: RawConnection, jane: User) -> None:
+    connection.send(
+        upload_head(jane, "Content-Length: 1000").replace("\n", "\r\n").encode() + b"\r\n\r\n--b\r\n"
+    )
 
-    reply = wire.reply("POST", UPLOAD)
+    response = connection.read_response("POST", UPLOAD)
 
-    assert (reply.status, reply.message) == (408, "The request took too long to arrive.")
-    assert reply.seconds < TIMEOUT_SECONDS + 1
-    assert reply.headers["Connection"] == "close"
+    assert (response.status, response.message) == (408, "The request took too long to arrive.")
+    assert response.seconds < TIMEOUT_SECONDS + 1
+    assert response.headers["Connection"] == "close"
 
 
-def test_many_bodies_that_stall_keep_nobody_waiting(
-    start_server: StartServer, make_owner: Callable[..., Person]
+def test_stalled_bodies_do_not_delay_other_requests(
+    start_server: StartServer, make_owner: Callable[..., User]
 ) -> None:
-    """They stall for as long as the readers are timed, on a machine as slow as it likes to be."""
-    patience = 10.0
-    server = start_server(body_timeout_seconds=patience)
+    """The bodies stall for as long as the other requests are measured, also on a slow machine."""
+    timeout_seconds = 10.0
+    server = start_server(body_timeout_seconds=timeout_seconds)
     jane = make_owner(server.services)
     head = upload_head(jane, "Content-Length: 1000").replace("\n", "\r\n").encode() + b"\r\n\r\n--b\r\n"
-    with ExitStack() as open_wires, server.client() as client:
-        wires = [open_wires.enter_context(server.connect()) for _ in range(300)]
-        for wire in wires:
-            wire.send(head)
+    with ExitStack() as open_connections, server.client() as client:
+        connections = [open_connections.enter_context(server.connect()) for _ in range(300)]
+        for connection in connections:
+            connection.send(head)
         began = time.perf_counter()
         for _ in range(20):
             assert client.get("/api/user", token=jane.token).status == 200
-        assert time.perf_counter() - began < patience
+        assert time.perf_counter() - began < timeout_seconds
 
-        assert {wire.reply("POST", UPLOAD).status for wire in wires} == {408}
+        assert {connection.read_response("POST", UPLOAD).status for connection in connections} == {408}
 
 
-def test_a_body_that_is_slow_but_never_stalls_is_read(wire: Wire) -> None:
+def test_slow_body_that_never_stalls_is_accepted(connection: RawConnection) -> None:
     body = b'{"email": "jane@example.com", "password": "x"}'
-    wire.send(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
-    wire.send(b"Content-Length: %d\r\n\r\n" % len(body))
+    connection.send(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    connection.send(b"Content-Length: %d\r\n\r\n" % len(body))
     for at in range(0, len(body), 16):
-        wire.send(body[at : at + 16])
+        connection.send(body[at : at + 16])
         threading.Event().wait(TIMEOUT_SECONDS * 0.4)
 
-    assert wire.reply("POST", "/api/auth/login").status == 401
+    assert connection.read_response("POST", "/api/auth/login").status == 401
 
 
 def spooled_files(server: Server) -> list[str]:
-    """Open files of the spool folder; they have no names any more, so only the kernel knows of them."""
-    folder = Path(f"/proc/{server.worker.pid}/fd")
+    """Return the open files of the spool folder. They are unlinked, so that only the kernel lists them."""
+    folder = Path(f"/proc/{server.worker_process.pid}/fd")
     targets = []
     for descriptor in folder.iterdir():
-        with suppress(FileNotFoundError):  # closed since
+        with suppress(FileNotFoundError):  # closed meanwhile
             targets.append(str(descriptor.readlink()))
     return [target for target in targets if str(server.settings.data / "spool") in target]
 
@@ -337,22 +343,20 @@ def spooled_files(server: Server) -> list[str]:
 @pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="only Linux shows the files of another process"
 )
-def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(
-    client: Client, server: Server, jane: Person
-) -> None:
+def test_disconnect_during_an_upload_leaves_no_file(client: Client, server: Server, jane: User) -> None:
     spool, originals = server.settings.data / "spool", server.settings.data / "files" / "originals"
     before = set(originals.iterdir()) if originals.exists() else set()
     for _ in range(5):
-        with server.connect() as wire:
-            wire.send(upload_head(jane, f"Content-Length: {8 * MIB}").replace("\n", "\r\n").encode())
-            wire.send(
+        with server.connect() as connection:
+            connection.send(upload_head(jane, f"Content-Length: {8 * MIB}").replace("\n", "\r\n").encode())
+            connection.send(
                 b'\r\n\r\n--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
                 + bytes(3 * MIB)
             )
             seen = time.monotonic() + 5
             while not spooled_files(server) and time.monotonic() < seen:
                 client.get("/health/live")
-            assert spooled_files(server)  # otherwise this test would see no leak either
+            assert spooled_files(server)  # otherwise this test would not detect a leak
     deadline = time.monotonic() + 5
     while spooled_files(server) and time.monotonic() < deadline:
         client.get("/health/live")

@@ -1,4 +1,4 @@
-"""What is no proper HTTP is answered in the envelope and ends the connection."""
+"""Malformed HTTP gets an error in the envelope and closes the connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from gradients import MakeGradient
-    from tests.handlers.conftest import Client, Person, Server, Wire
+    from tests.handlers.conftest import Client, RawConnection, Server, User
 
 POST = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -56,36 +56,38 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("kind", MALFORMED)
-def test_what_is_no_http_is_refused_and_the_connection_ends(wire: Wire, kind: str) -> None:
-    wire.send(MALFORMED[kind])
+def test_malformed_http_returns_400_and_closes(connection: RawConnection, kind: str) -> None:
+    connection.send(MALFORMED[kind])
 
-    reply = wire.reply()
+    response = connection.read_response()
 
-    assert (reply.status, reply.message) == (400, "The request is malformed.")
-    assert reply.headers["Connection"] == "close"
-    assert wire.is_closed()
+    assert (response.status, response.message) == (400, "The request is malformed.")
+    assert response.headers["Connection"] == "close"
+    assert connection.is_closed()
 
 
-def test_nothing_smuggled_is_ever_answered(server: Server) -> None:
+def test_smuggled_request_gets_no_response(server: Server) -> None:
     for kind in ("length and chunks", "chunks and length", "two lengths"):
         for _ in range(5):
-            with server.connect() as wire:
-                wire.send(MALFORMED[kind])
-                assert wire.reply().status == 400
-                assert wire.is_closed()
+            with server.connect() as connection:
+                connection.send(MALFORMED[kind])
+                assert connection.read_response().status == 400
+                assert connection.is_closed()
 
 
-def test_nothing_hides_in_a_body_that_was_not_wanted(wire: Wire) -> None:
-    """What follows an early refusal is no next request."""
-    wire.send(b"POST /api/images/upscale HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + SMUGGLED)
+def test_unread_body_is_not_parsed_as_a_request(connection: RawConnection) -> None:
+    """Bytes after an early rejection are not the next request."""
+    connection.send(
+        b"POST /api/images/upscale HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + SMUGGLED
+    )
 
-    assert wire.reply("POST", "/api/images/upscale").status == 401
-    assert wire.is_closed()
+    assert connection.read_response("POST", "/api/images/upscale").status == 401
+    assert connection.is_closed()
 
 
 @pytest.mark.parametrize("size", [40_000, 100_000, 2_000_000])
 @pytest.mark.parametrize("kind", ["one header", "many headers", "target", "name"])
-def test_headers_that_are_too_large_are_refused(server: Server, kind: str, size: int) -> None:
+def test_too_large_header_returns_431(server: Server, kind: str, size: int) -> None:
     content = {
         "one header": GET + b"X: " + b"x" * size + b"\r\n\r\n",
         "many headers": GET + b"X: yyyy\r\n" * (size // 5) + b"\r\n",
@@ -93,96 +95,109 @@ def test_headers_that_are_too_large_are_refused(server: Server, kind: str, size:
         "name": GET + b"X" * size + b": y\r\n\r\n",
     }[kind]
     for _ in range(3):
-        with server.connect() as wire:
-            wire.send(content)
-            reply = wire.reply()
-            assert (reply.status, reply.message) == (431, "The request header is too large.")
-            assert reply.headers["Connection"] == "close"
+        with server.connect() as connection:
+            connection.send(content)
+            response = connection.read_response()
+            assert (response.status, response.message) == (431, "The request header is too large.")
+            assert response.headers["Connection"] == "close"
 
 
-def test_a_header_that_never_ends_is_refused(server: Server) -> None:
-    """It is never complete, so that nobody would count it."""
+def test_endless_header_is_rejected(server: Server) -> None:
+    """The parser reports only complete headers, so that their size must be limited before."""
     for start in (GET + b"X: ", GET + b"X", b"GET /", b"G"):
-        with server.connect() as wire:
-            wire.send(start)
+        with server.connect() as connection:
+            connection.send(start)
             try:
                 for _ in range(64):
-                    wire.send(b"x" * 65536)
+                    connection.send(b"x" * 65536)
             except ConnectionError:
                 pass
-            assert wire.reply().status in {400, 431}
+            assert connection.read_response().status in {400, 431}
 
 
-def test_headers_that_are_large_but_not_too_large_are_read(wire: Wire, jane: Person) -> None:
+def test_large_header_within_the_limit_is_accepted(connection: RawConnection, jane: User) -> None:
     for _ in range(3):
-        reply = wire.ask(
+        response = connection.request(
             f"GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer {jane.token}\nX: {'x' * 20_000}"
         )
-        assert reply.status == 200
+        assert response.status == 200
 
 
-def test_trailers_cannot_grow_without_end(wire: Wire) -> None:
-    wire.send(POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+def test_trailers_have_a_size_limit(connection: RawConnection) -> None:
+    connection.send(POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
     try:
         for _ in range(64):
-            wire.send(b"X: " + b"x" * 65536 + b"\r\n")
-        wire.send(b"\r\n")
+            connection.send(b"X: " + b"x" * 65536 + b"\r\n")
+        connection.send(b"\r\n")
     except ConnectionError:
         pass
 
-    assert wire.reply("POST", "/api/auth/login").status in {400, 422, 431}
+    assert connection.read_response("POST", "/api/auth/login").status in {400, 422, 431}
 
 
-def test_a_connection_is_used_again(wire: Wire, jane: Person) -> None:
+def test_connection_is_reused(connection: RawConnection, jane: User) -> None:
     body = b'{"email": "x", "password": "x"}'
     for _ in range(3):
-        assert wire.ask(f"GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer {jane.token}").status == 200
-        reply = wire.ask(
+        assert (
+            connection.request(f"GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer {jane.token}").status
+            == 200
+        )
+        response = connection.request(
             f"POST /api/auth/login HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: {len(body)}",
             body,
         )
-        assert reply.status == 401
-        assert "Connection" not in reply.headers
+        assert response.status == 401
+        assert "Connection" not in response.headers
 
 
-def test_requests_sent_at_once_are_answered_in_their_order(wire: Wire) -> None:
-    wire.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /api/user HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+def test_pipelined_requests_get_responses_in_order(connection: RawConnection) -> None:
+    connection.send(
+        b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /api/user HTTP/1.1\r\nHost: x\r\n\r\n" * 3
+    )
 
-    statuses = [wire.reply("GET", path).status for path in ("/health/live", "/api/user") * 3]
+    statuses = [connection.read_response("GET", path).status for path in ("/health/live", "/api/user") * 3]
 
     assert statuses == [200, 401] * 3
 
 
-# Each answer is that of its own request, also where one has a header alone.
-def test_a_head_among_requests_sent_at_once_gets_its_own_answer(wire: Wire) -> None:
-    asked = [
+def test_pipelined_head_requests_get_their_own_responses(connection: RawConnection) -> None:
+    sent_requests = [
         ("HEAD", "/api/user"),
         ("GET", "/api/nowhere"),
         ("HEAD", "/health/live"),
         ("GET", "/health/live"),
     ]
-    wire.send(b"".join(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for method, path in asked))
+    connection.send(
+        b"".join(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for method, path in sent_requests)
+    )
 
-    assert [wire.reply(method, path).status for method, path in asked] == [401, 404, 200, 200]
+    assert [connection.read_response(method, path).status for method, path in sent_requests] == [
+        401,
+        404,
+        200,
+        200,
+    ]
 
 
-# Otherwise a client would read «malformed» for a request that was carried out.
-def test_what_came_whole_before_garbage_is_answered_first(wire: Wire, server: Server, jane: Person) -> None:
+# Otherwise a client would get 400 for a request that was executed.
+def test_complete_requests_before_garbage_get_responses(
+    connection: RawConnection, server: Server, jane: User
+) -> None:
     token = jane.token
     revoke = f"DELETE /api/user/tokens/{token.partition('|')[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
-    wire.send(revoke.encode() + GET + b"\r\n" + MALFORMED["garbage"])
+    connection.send(revoke.encode() + GET + b"\r\n" + MALFORMED["garbage"])
 
-    assert wire.reply("DELETE", "/api/user/tokens/1").status == 200
-    assert wire.reply("GET", "/health/live").status == 200
-    assert wire.reply().status == 400
-    assert wire.is_closed()
+    assert connection.read_response("DELETE", "/api/user/tokens/1").status == 200
+    assert connection.read_response("GET", "/health/live").status == 200
+    assert connection.read_response().status == 400
+    assert connection.is_closed()
 
 
-# What this leaves behind is seen in the log of the server, which the tests look through in the end.
-def test_clients_that_leave_with_requests_in_line_break_nothing(server: Server, client: Client) -> None:
+# The fixture ``server`` checks the log for errors at the end.
+def test_disconnect_with_pipelined_requests_does_not_crash(server: Server, client: Client) -> None:
     for _ in range(20):
-        with server.connect() as wire:
-            wire.send(b"GET /api/plans HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
+        with server.connect() as connection:
+            connection.send(b"GET /api/plans HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
 
     assert client.get("/health/live").status == 200
 
@@ -206,8 +221,8 @@ def test_clients_that_leave_with_requests_in_line_break_nothing(server: Server, 
         "GET /health/live HTTP/1.1\nHost: x\nIf-Modified-Since: yesterday\nRange: bytes=0-1",
     ],
 )
-def test_a_request_out_of_the_ordinary_is_answered(wire: Wire, head: str) -> None:
-    assert wire.ask(head).status == 200
+def test_unusual_but_valid_request_returns_200(connection: RawConnection, head: str) -> None:
+    assert connection.request(head).status == 200
 
 
 @pytest.mark.parametrize(
@@ -227,13 +242,15 @@ def test_a_request_out_of_the_ordinary_is_answered(wire: Wire, head: str) -> Non
         "\t",
     ],
 )
-def test_a_forged_host_breaks_nothing(wire: Wire, jane: Person, host: str) -> None:
+def test_forged_host_does_not_crash(connection: RawConnection, jane: User, host: str) -> None:
     for _ in range(2):
-        reply = wire.ask(f"GET /api/user HTTP/1.1\nAuthorization: Bearer {jane.token}\nHost: {host}")
-        assert reply.status in {200, 400}
-        if reply.status == 200:
-            assert reply.data["id"] == jane.account.id
-            assert reply.data["profile_photo_url"].startswith("http://")
+        response = connection.request(
+            f"GET /api/user HTTP/1.1\nAuthorization: Bearer {jane.token}\nHost: {host}"
+        )
+        assert response.status in {200, 400}
+        if response.status == 200:
+            assert response.data["id"] == jane.account.id
+            assert response.data["profile_photo_url"].startswith("http://")
 
 
 @pytest.mark.parametrize(
@@ -248,41 +265,41 @@ def test_a_forged_host_breaks_nothing(wire: Wire, jane: Person, host: str) -> No
         "X-Real-IP: nonsense",
     ],
 )
-def test_nobody_is_believed_about_where_he_comes_from(
-    wire: Wire, server: Server, jane: Person, header: str
+def test_forwarding_headers_are_ignored_by_default(
+    connection: RawConnection, server: Server, jane: User, header: str
 ) -> None:
-    reply = wire.ask(
+    response = connection.request(
         f"GET /api/user HTTP/1.1\nHost: 127.0.0.1:{server.port}\nAuthorization: Bearer {jane.token}\n{header}"
     )
 
-    assert reply.status == 200
-    assert reply.data["profile_photo_url"].startswith(f"{server.settings.origin}/api/")
+    assert response.status == 200
+    assert response.data["profile_photo_url"].startswith(f"{server.settings.origin}/api/")
 
 
 @pytest.mark.parametrize("first", ["application/json", "multipart/form-data; boundary=b", "text/plain"])
 @pytest.mark.parametrize("second", ["application/json", "multipart/form-data; boundary=b", "text/plain"])
-def test_of_two_types_the_first_counts_for_everybody(wire: Wire, first: str, second: str) -> None:
-    """No layer may take the body for something else than the one that checked it."""
+def test_first_of_two_content_types_counts(connection: RawConnection, first: str, second: str) -> None:
+    """All layers must interpret the body like the layer that validated it."""
     body = b'{"email": "x", "password": "x"}'
 
-    reply = wire.ask(
+    response = connection.request(
         f"POST /api/auth/login HTTP/1.1\nHost: x\nContent-Type: {first}\nContent-Type: {second}\n"
         f"Content-Length: {len(body)}",
         body,
     )
 
-    assert reply.status == (401 if first == "application/json" else 415)
+    assert response.status == (401 if first == "application/json" else 415)
 
 
-def test_an_upload_of_many_small_packets_arrives_whole(
-    wire: Wire, jane: Person, gradient: MakeGradient
+def test_upload_in_many_small_packets_is_complete(
+    connection: RawConnection, jane: User, gradient: MakeGradient
 ) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
         + gradient("PNG", 64, 48)
         + b"\r\n--b--\r\n"
     )
-    wire.send(
+    connection.send(
         b"POST /api/images/upscale HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         b"Content-Type: multipart/form-data; boundary=b\r\nAuthorization: Bearer "
         + jane.token.encode()
@@ -290,11 +307,11 @@ def test_an_upload_of_many_small_packets_arrives_whole(
     )
     for at in range(0, len(body), 7):
         piece = body[at : at + 7]
-        wire.send(b"%x\r\n%s\r\n" % (len(piece), piece))
-    wire.send(b"0\r\n\r\n")
+        connection.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+    connection.send(b"0\r\n\r\n")
 
-    assert wire.reply("POST", "/api/images/upscale").status == 202
+    assert connection.read_response("POST", "/api/images/upscale").status == 202
 
 
-def test_after_all_this_the_server_is_well(client: Client) -> None:
+def test_server_is_ready_after_all_these_tests(client: Client) -> None:
     assert client.get("/health/ready").status == 200

@@ -1,4 +1,4 @@
-"""Who a client is when proxies speak for it, as the counters of strangers see it."""
+"""Client address behind trusted proxies, as the rate limit counts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPBACK = "127.0.0.1"
 
 @pytest.fixture(scope="module")
 def proxied(start_server: Callable[..., Any], valkey: str) -> Any:
-    """A server that believes this machine, as a proxy on it would want."""
+    """Return a server that trusts proxies on this machine."""
     return start_server(
         limits_url=f"redis+{valkey}",
         unauthenticated_per_hour=1000,
@@ -23,7 +23,7 @@ def proxied(start_server: Callable[..., Any], valkey: str) -> Any:
 
 @pytest.fixture
 def counted(valkey: str) -> Iterator[Callable[[], set[str]]]:
-    """The addresses that were counted since the test began."""
+    """Provide a function that returns the addresses counted since the test began."""
     with Redis(unix_socket_path=valkey.removeprefix("unix://"), decode_responses=True) as client:
         client.flushall()
         yield lambda: {key.partition("address:")[2] for key in client.keys("*address:*")}
@@ -33,17 +33,17 @@ def counted(valkey: str) -> Iterator[Callable[[], set[str]]]:
     ("forwarded", "client"),
     [
         ("203.0.113.7", "203.0.113.7"),
-        # What stands left of the right-most stranger is that stranger's invention.
+        # The client may have forged everything to the left of its own address.
         ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
         ("198.51.100.1, 203.0.113.7, 10.1.2.3", "203.0.113.7"),
         ("203.0.113.7,10.1.2.3 ,  127.0.0.1", "203.0.113.7"),
         ("203.0.113.7:54321", "203.0.113.7"),
         ("[2001:db8::7]:54321", "2001:db8::7"),
-        # One client, however its address is written.
+        # Spellings of an address count as one client.
         ("2001:DB8:0:0::0007", "2001:db8::7"),
         ("2001:db8::7, 2001:db8:ffff::1", "2001:db8::7"),
         ("10.1.2.3, 10.1.2.4", "10.1.2.3"),
-        # No address at all: it is the proxy that is counted.
+        # Without a valid address, the proxy is counted.
         ("", LOOPBACK),
         (",", LOOPBACK),
         ("unknown", LOOPBACK),
@@ -54,19 +54,19 @@ def counted(valkey: str) -> Iterator[Callable[[], set[str]]]:
         ("<script>", LOOPBACK),
     ],
 )
-def test_the_client_is_the_right_most_address_that_is_no_proxys(
+def test_client_is_the_right_most_untrusted_address(
     proxied: Any, counted: Callable[[], set[str]], forwarded: str, client: str
 ) -> None:
     with proxied.client() as http:
-        reply = http.get("/api/plans", headers={"X-Forwarded-For": forwarded.encode()})
+        response = http.get("/api/plans", headers={"X-Forwarded-For": forwarded.encode()})
 
-    assert reply.status == 200
+    assert response.status == 200
     assert counted() == {client}
 
 
 def test_several_header_lines_are_one_list(proxied: Any, counted: Callable[[], set[str]]) -> None:
-    with proxied.connect() as wire:
-        wire.ask(
+    with proxied.connect() as connection:
+        connection.request(
             "GET /api/plans HTTP/1.1\n"
             "Host: example.com\n"
             "X-Forwarded-For: 203.0.113.7\n"
@@ -77,8 +77,8 @@ def test_several_header_lines_are_one_list(proxied: Any, counted: Callable[[], s
     assert counted() == {"203.0.113.8"}
 
 
-def test_failed_logins_are_those_of_the_client(proxied: Any, valkey: str) -> None:
-    login = {"email": "nobody@example.com", "password": "Wrong-Horse-1"}
+def test_failed_logins_are_counted_by_client_address(proxied: Any, valkey: str) -> None:
+    login = {"email": "unknown@example.com", "password": "Wrong-Horse-1"}
 
     def statuses(address: str, times: int) -> list[int]:
         with proxied.client() as http:
@@ -92,32 +92,30 @@ def test_failed_logins_are_those_of_the_client(proxied: Any, valkey: str) -> Non
 @pytest.mark.parametrize(
     ("scheme", "links"), [("https", "https"), ("http", "http"), ("gopher", "http"), ("https,http", "http")]
 )
-def test_links_have_the_scheme_that_the_client_used(
+def test_links_have_the_forwarded_scheme(
     proxied: Any, make_owner: Callable[..., Any], scheme: str, links: str
 ) -> None:
     email = f"{scheme.replace(',', '-')}@example.com"
     token = make_owner(proxied.services, email=email).token
-    headers = {"Host": "pictures.example.com", "X-Forwarded-Proto": scheme}
+    headers = {"Host": "images.example.com", "X-Forwarded-Proto": scheme}
     with proxied.client() as http:
         user = http.get("/api/user", token=token, headers=headers).data
 
-    assert user["profile_photo_url"].startswith(f"{links}://pictures.example.com/")
+    assert user["profile_photo_url"].startswith(f"{links}://images.example.com/")
 
 
-def test_another_host_than_the_request_names_is_believed_from_nobody(
-    proxied: Any, make_owner: Callable[..., Any]
-) -> None:
+def test_forwarded_host_is_always_ignored(proxied: Any, make_owner: Callable[..., Any]) -> None:
     token = make_owner(proxied.services, email="host@example.com").token
-    headers = {"Host": "pictures.example.com", "X-Forwarded-Host": "evil.example"}
+    headers = {"Host": "images.example.com", "X-Forwarded-Host": "evil.example"}
     with proxied.client() as http:
         user = http.get("/api/user", token=token, headers=headers).data
 
-    assert user["profile_photo_url"].startswith("http://pictures.example.com/")
+    assert user["profile_photo_url"].startswith("http://images.example.com/")
 
 
-# Whoever is no proxy of ours could take a new address for each request, or another one's.
+# Otherwise a client could forge a new address for each request.
 @pytest.mark.parametrize("trusted", [None, "10.0.0.0/8, 192.0.2.1"])
-def test_from_anybody_else_the_headers_are_not_believed(
+def test_headers_of_untrusted_peers_are_ignored(
     start_server: Callable[..., Any],
     make_owner: Callable[..., Any],
     valkey: str,

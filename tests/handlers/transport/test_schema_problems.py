@@ -1,4 +1,4 @@
-"""Everything that a value has against its schema, under the name of its field."""
+"""Tests of schema problems and their messages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def problems(schema: dict[str, Any], members: dict[str, Any]) -> list[FieldProbl
     return object_problems(Draft4RequestValidator({"type": "object", **schema}), members)
 
 
-def test_all_missing_fields_are_named_each_once() -> None:
+def test_missing_fields_are_reported_once() -> None:
     found = problems({"required": ["a", "b", "c"]}, {"b": 1})
 
     assert field_errors(found) == {"a": ["The a field is required."], "c": ["The c field is required."]}
 
 
-def test_all_unknown_fields_are_named_and_no_known_one() -> None:
+def test_unknown_fields_are_reported() -> None:
     schema = {"properties": {"a": {}}, "additionalProperties": False}
 
     assert problems(schema, {"a": 1, "b": 2, "c": 3}) == [
@@ -31,8 +31,8 @@ def test_all_unknown_fields_are_named_and_no_known_one() -> None:
     ]
 
 
-# What a small body can hold of them would keep the whole process busy for a second.
-def test_a_list_of_endlessly_many_wrong_items_is_not_looked_through_to_its_end() -> None:
+# A small body can have so many wrong items that listing all takes a second.
+def test_number_of_listed_problems_is_bounded() -> None:
     schema = {"required": ["a"], "properties": {"b": {"items": {"enum": [1]}}}}
     found = problems(schema, {"b": [2] * 30_000})
 
@@ -71,19 +71,19 @@ def test_a_list_of_endlessly_many_wrong_items_is_not_looked_through_to_its_end()
         ({"type": "array", "maxItems": 1}, [1, 2], "max_items", {"maximum": 1}),
     ],
 )
-def test_a_broken_rule_has_a_name_and_a_sentence(
+def test_failed_rule_has_a_name_and_a_message(
     schema: dict[str, Any], value: object, rule: str, facts: dict[str, object]
 ) -> None:
     found = problems({"properties": {"a_b": schema}}, {"a_b": value})
 
     assert found == [FieldProblem("a_b", rule, facts)]
-    ((name, (sentence,)),) = field_errors(found).items()
+    ((name, (message,)),) = field_errors(found).items()
     assert name == "a_b"
-    assert sentence.startswith("The a b ")
-    assert "{" not in sentence
+    assert message.startswith("The a b ")
+    assert "{" not in message
 
 
-def test_null_is_a_missing_field_only_where_the_field_must_be_there() -> None:
+def test_null_in_a_required_field_counts_as_missing() -> None:
     schema = {"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}
 
     assert problems(schema, {"a": None, "b": None}) == [
@@ -92,24 +92,24 @@ def test_null_is_a_missing_field_only_where_the_field_must_be_there() -> None:
     ]
 
 
-def test_null_is_right_where_the_schema_says_so() -> None:
+def test_nullable_field_accepts_null() -> None:
     assert not problems(
         {"properties": {"a": {"type": "string", "nullable": True, "enum": ["x", None]}}}, {"a": None}
     )
 
 
-def test_what_is_wrong_with_the_whole_is_reported_under_its_own_name() -> None:
+def test_problem_of_the_whole_body_is_reported_as_body() -> None:
     assert problems({"maxProperties": 1}, {"a": 1, "b": 2}) == [FieldProblem("body", "format")]
 
 
-def test_a_parameter_is_reported_under_its_name() -> None:
+def test_parameter_problem_has_the_parameter_name() -> None:
     validator = Draft4RequestValidator({"type": "integer", "minimum": 1})
 
     assert value_problems(validator, "page", 0) == [FieldProblem("page", "minimum", {"minimum": 1})]
     assert value_problems(validator, "page", 1) == []
 
 
-def test_the_same_sentence_is_said_once() -> None:
+def test_equal_messages_are_reported_once() -> None:
     twice = [FieldProblem("a", "required"), FieldProblem("a", "required"), FieldProblem("a", "string")]
 
     assert field_errors(twice) == {"a": ["The a field is required.", "The a must be a string."]}

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, abilities, standing; each lack answered in its turn."""
+"""Authentication and authorization: tokens, abilities, verified email, plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Client, MakePerson, Person, Wire
+    from tests.handlers.conftest import Client, MakeUser, RawConnection, User
 
 PROTECTED = [
     ("POST", "/api/auth/logout"),
@@ -23,8 +23,8 @@ PROTECTED = [
     ("DELETE", "/api/user/tokens/1"),
     ("GET", "/api/usage"),
 ]
-OF_IMAGES = [operation for operation in PROTECTED if operation[1].startswith("/api/images")]
-ABILITY = {
+IMAGE_OPERATIONS = [operation for operation in PROTECTED if operation[1].startswith("/api/images")]
+REQUIRED_ABILITY = {
     ("POST", "/api/images/upscale"): "images:write",
     ("GET", "/api/images"): "images:read",
     ("GET", "/api/images/1"): "images:read",
@@ -40,14 +40,14 @@ ALL = ("images:read", "images:write", "images:delete", "user:read")
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
-def test_nobody_gets_in_without_a_token(client: Client, method: str, path: str) -> None:
-    reply = client.request(method, path)
+def test_request_without_token_returns_401(client: Client, method: str, path: str) -> None:
+    response = client.request(method, path)
 
-    assert (reply.status, reply.message) == (401, "Unauthenticated.")
-    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert (response.status, response.message) == (401, "Unauthenticated.")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_token_that_is_not_quite_right_is_as_good_as_none(client: Client, jane: Person) -> None:
+def test_altered_tokens_return_401(client: Client, jane: User) -> None:
     number, _, secret = jane.token.partition("|")
     none = client.get("/api/user")
     for wrong in (
@@ -72,69 +72,69 @@ def test_a_token_that_is_not_quite_right_is_as_good_as_none(client: Client, jane
         f"{number}%7C{secret}",
         "1' OR '1'='1",
     ):
-        reply = client.get("/api/user", headers={"Authorization": f"Bearer {wrong}"})
-        assert (reply.status, reply.body) == (401, none.body), wrong
+        response = client.get("/api/user", headers={"Authorization": f"Bearer {wrong}"})
+        assert (response.status, response.body) == (401, none.body), wrong
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "Bear", "Bearer:", "Digest"])
-def test_another_scheme_is_no_token(client: Client, jane: Person, scheme: str) -> None:
+def test_other_scheme_returns_401(client: Client, jane: User, scheme: str) -> None:
     assert client.get("/api/user", headers={"Authorization": f"{scheme} {jane.token}"}).status == 401
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_the_scheme_may_be_written_in_any_case(client: Client, jane: Person, scheme: str) -> None:
+def test_scheme_is_case_insensitive(client: Client, jane: User, scheme: str) -> None:
     assert client.get("/api/user", headers={"Authorization": f"{scheme} {jane.token}"}).status == 200
 
 
-def test_a_token_in_the_address_or_in_a_cookie_is_none(client: Client, jane: Person) -> None:
+def test_token_in_url_or_cookie_returns_401(client: Client, jane: User) -> None:
     assert client.get(f"/api/user?token={jane.token}&access_token={jane.token}").status == 401
     assert client.get("/api/user", headers={"Cookie": f"Authorization=Bearer {jane.token}"}).status == 401
 
 
-def test_bytes_that_are_no_text_are_no_token(wire: Wire) -> None:
-    reply = wire.ask("GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer \xff\xfe|\xe9")
+def test_non_ascii_token_returns_401(connection: RawConnection) -> None:
+    response = connection.request("GET /api/user HTTP/1.1\nHost: x\nAuthorization: Bearer \xff\xfe|\xe9")
 
-    assert reply.status == 401
+    assert response.status == 401
 
 
-@pytest.mark.parametrize(("method", "path"), ABILITY)
-def test_the_missing_ability_is_named_first(
-    client: Client, person: MakePerson, method: str, path: str
+@pytest.mark.parametrize(("method", "path"), REQUIRED_ABILITY)
+def test_missing_ability_is_reported_first(
+    client: Client, make_user: MakeUser, method: str, path: str
 ) -> None:
-    """Also for an account that lacks everything else, and for an image that does not exist."""
-    others = [ability for ability in ALL if ability != ABILITY[method, path]]
-    for weak in (person(abilities=others), person(abilities=(), verified=False, plan="free")):
-        reply = client.request(method, path, token=weak.token)
+    """The account may lack everything else too, and the image may not exist."""
+    others = [ability for ability in ALL if ability != REQUIRED_ABILITY[method, path]]
+    for weak in (make_user(abilities=others), make_user(abilities=(), verified=False, plan="free")):
+        response = client.request(method, path, token=weak.token)
 
-        assert reply.status == 403
-        assert reply.message == "This token does not have the ability that this operation needs."
+        assert response.status == 403
+        assert response.message == "This token does not have the ability that this operation needs."
 
 
-@pytest.mark.parametrize(("method", "path"), OF_IMAGES)
-def test_an_address_that_is_not_verified_comes_before_the_plan(
-    client: Client, person: MakePerson, method: str, path: str
+@pytest.mark.parametrize(("method", "path"), IMAGE_OPERATIONS)
+def test_unverified_email_is_reported_before_the_plan(
+    client: Client, make_user: MakeUser, method: str, path: str
 ) -> None:
     for plan in ("free", "enterprise"):
-        reply = client.request(method, path, token=person(verified=False, plan=plan).token)
+        response = client.request(method, path, token=make_user(verified=False, plan=plan).token)
 
-        assert (reply.status, reply.message) == (403, "Your email address is not verified.")
+        assert (response.status, response.message) == (403, "Your email address is not verified.")
 
 
-@pytest.mark.parametrize(("method", "path"), OF_IMAGES)
-def test_a_plan_without_api_access_has_no_image_operations(
-    client: Client, person: MakePerson, method: str, path: str
+@pytest.mark.parametrize(("method", "path"), IMAGE_OPERATIONS)
+def test_plan_without_api_access_denies_image_operations(
+    client: Client, make_user: MakeUser, method: str, path: str
 ) -> None:
-    reply = client.request(method, path, token=person(plan="free").token)
+    response = client.request(method, path, token=make_user(plan="free").token)
 
-    assert (reply.status, reply.message) == (403, "Your plan does not include API access.")
-    assert reply.headers["X-RateLimit-Limit"] == "2"
-    assert reply.headers["X-RateLimit-Remaining"] == "2"
+    assert (response.status, response.message) == (403, "Your plan does not include API access.")
+    assert response.headers["X-RateLimit-Limit"] == "2"
+    assert response.headers["X-RateLimit-Remaining"] == "2"
 
 
-def test_one_ability_is_enough_for_what_it_is_about(client: Client, person: MakePerson, png: bytes) -> None:
-    reader = person(abilities=["images:read"])
-    writer = person(abilities=["images:write"])
-    deleter = person(abilities=["images:delete"])
+def test_each_ability_allows_its_operations(client: Client, make_user: MakeUser, png: bytes) -> None:
+    reader = make_user(abilities=["images:read"])
+    writer = make_user(abilities=["images:write"])
+    deleter = make_user(abilities=["images:delete"])
 
     assert client.get("/api/images", token=reader.token).status == 200
     assert client.upload(writer.token, png).status == 202
@@ -143,12 +143,10 @@ def test_one_ability_is_enough_for_what_it_is_about(client: Client, person: Make
     assert client.get("/api/images", token=writer.token).status == 403
 
 
-def test_the_account_can_be_read_on_every_plan_and_before_it_is_verified(
-    client: Client, person: MakePerson
-) -> None:
-    unverified = person(verified=False, plan="free")
+def test_account_is_readable_on_every_plan_and_unverified(client: Client, make_user: MakeUser) -> None:
+    unverified = make_user(verified=False, plan="free")
 
-    reply = client.get("/api/user", token=unverified.token)
+    response = client.get("/api/user", token=unverified.token)
 
-    assert reply.status == 200
-    assert reply.data["email"] == unverified.email
+    assert response.status == 200
+    assert response.data["email"] == unverified.email

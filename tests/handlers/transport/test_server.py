@@ -1,4 +1,4 @@
-"""How the API stops, with a real signal to a real process."""
+"""Stopping the API with a signal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.handlers.conftest import Reply, Server, StartServer
+    from tests.handlers.conftest import Response, Server, StartServer
 
 EMAIL = "jane@example.com"
 PASSWORD = "Correct-Horse-9"
 
 
-def register(server: Server) -> Reply:
+def register(server: Server) -> Response:
     form = {"name": "Jane", "email": EMAIL, "password": PASSWORD, "password_confirmation": PASSWORD}
     with server.client() as client:
         return client.post("/api/auth/register", json=form)
@@ -24,8 +24,8 @@ def stop(server: Server) -> int:
     return server.process.wait(server.settings.stop_seconds)
 
 
-# Its owner has an account by then, and would wait for a mail that never comes.
-def test_mail_that_waits_when_the_api_stops_is_sent(start_server: StartServer) -> None:
+# The account exists by then, and its verification mail must be sent.
+def test_queued_mail_is_sent_when_the_api_stops(start_server: StartServer) -> None:
     server = start_server()
 
     assert register(server).status == 201
@@ -34,7 +34,7 @@ def test_mail_that_waits_when_the_api_stops_is_sent(start_server: StartServer) -
     assert len(list((server.settings.data / "mail").glob("*.eml"))) == 1
 
 
-def test_mail_that_cannot_leave_keeps_the_api_from_stopping_for_its_grace_and_is_counted(
+def test_unsendable_mail_does_not_delay_the_stop_and_is_logged(
     start_server: StartServer,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

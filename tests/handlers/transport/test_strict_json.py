@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, and nothing that only Python reads."""
+"""Tests of the strict JSON decoder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.booleans())
-def test_whatever_is_json_is_read_as_it_was_written(value: Any, ascii_only: bool) -> None:
+def test_valid_json_is_decoded(value: Any, ascii_only: bool) -> None:
     assert decode(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @given(st.binary(max_size=200))
-def test_whatever_comes_is_read_or_malformed(body: bytes) -> None:
+def test_any_bytes_are_decoded_or_malformed(body: bytes) -> None:
     try:
         decode(body)
     except MalformedJson:
@@ -70,6 +70,6 @@ def test_whatever_comes_is_read_or_malformed(body: bytes) -> None:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_other_readers_would_take_differently_is_malformed(body: bytes) -> None:
+def test_ambiguous_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedJson):
         decode(body)

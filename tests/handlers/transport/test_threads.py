@@ -1,174 +1,42 @@
-"""How a request goes through its threads."""
+"""Tests of the thread pool."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from itertools import groupby
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pytest
+from handlers.transport.threads import ThreadPool
 
-from handlers.transport.contract import load_contract
-from handlers.transport.threads import InlineReads, Threads, _at_once
-
-
-class SomethingToCome:
-    def __await__(self) -> Any:
-        yield self
+if TYPE_CHECKING:
+    import pytest
 
 
-def scope_of(operation: str) -> dict[str, Any]:
-    (operation_id,) = (
-        found["operationId"]
-        for methods in load_contract().document["paths"].values()
-        for found in methods.values()
-        if isinstance(found, dict) and found.get("operationId", "").endswith(operation)
-    )
-    return {"type": "http", "extensions": {"connexion_routing": {"operation_id": operation_id}}}
-
-
-def answers(operation: str, app: Any, *, reads_at_once: bool = False) -> list[Any]:
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append((message, threading.current_thread().name))
-
-    async def receive() -> Any:
-        raise AssertionError("nobody asks for a body")
-
-    threads = Threads(1)
-    small = InlineReads(app(threads), load_contract(), reads_at_once=reads_at_once)
-    asyncio.run(small(scope_of(operation), receive, send))
-    return sent
-
-
-def naming(threads: Threads) -> Any:
-    """Says on which threads it was, itself and what it had run for it."""
-
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        here = threading.current_thread().name
-        there = await threads.run(lambda: threading.current_thread().name)
-        await send((here, there))
-
-    return app
-
-
-@pytest.mark.parametrize(("operation", "reads_at_once"), [("get_image", False), ("list_images", True)])
-def test_a_small_request_is_on_one_thread_from_beginning_to_end_and_answered_from_the_loop(
-    operation: str, reads_at_once: bool
-) -> None:
-    (((here, there), answered),) = answers(operation, naming, reads_at_once=reads_at_once)
-
-    assert here == there
-    assert here.startswith("handler")
-    assert answered == "MainThread"
-
-
-@pytest.mark.parametrize("operation", ["get_image", "download_image", "get_batch"])
-def test_one_thing_is_looked_up_where_the_loop_is_if_the_database_is_a_file(operation: str) -> None:
-    assert answers(operation, naming, reads_at_once=True) == [(("MainThread", "MainThread"), "MainThread")]
-
-
-@pytest.mark.parametrize("reads_at_once", [False, True])
-@pytest.mark.parametrize("operation", ["upscale_image", "get_file"])
-def test_whatever_has_a_body_or_a_file_stays_with_the_loop(operation: str, reads_at_once: bool) -> None:
-    (((here, there), _),) = answers(operation, naming, reads_at_once=reads_at_once)
-
-    assert here == "MainThread"
-    assert there.startswith("handler")
-
-
-@pytest.mark.parametrize("reads_at_once", [False, True])
-def test_an_error_comes_out_as_it_went_in(reads_at_once: bool) -> None:
-    def failing(_threads: Threads) -> Any:
-        async def app(*_: Any) -> None:
-            raise LookupError("as it was")
-
-        return app
-
-    with pytest.raises(LookupError, match="as it was"):
-        answers("get_image", failing, reads_at_once=reads_at_once)
-
-
-@pytest.mark.parametrize("reads_at_once", [False, True])
-def test_a_layer_that_waits_for_the_loop_after_all_is_found_out(reads_at_once: bool) -> None:
-    def waiting(_threads: Threads) -> Any:
-        async def app(*_: Any) -> None:
-            await SomethingToCome()
-
-        return app
-
-    with pytest.raises(RuntimeError, match="waited for the event loop"):
-        answers("get_image", waiting, reads_at_once=reads_at_once)
-
-
-@pytest.mark.parametrize("reads_at_once", [False, True])
-def test_nothing_of_it_is_left_for_the_next_request(reads_at_once: bool) -> None:
-    async def afterwards() -> bool:
-        async def app(*_: Any) -> None:
-            pass
-
-        small = InlineReads(app, load_contract(), reads_at_once=reads_at_once)
-        await small(scope_of("get_image"), app, app)
-        return _at_once.get()
-
-    assert asyncio.run(afterwards()) is False
-
-
-def test_many_lookups_leave_the_loop_time_for_others_and_keep_their_order() -> None:
-    order: list[int | str] = []
-
-    async def app(scope: Any, _receive: Any, _send: Any) -> None:
-        order.append(scope["number"])
-
-    async def others() -> None:
-        while True:
-            order.append("another")
-            await asyncio.sleep(0)
-
-    async def crowd() -> None:
-        small = InlineReads(app, load_contract(), reads_at_once=True)
-        clock = asyncio.create_task(others())
-        await asyncio.gather(
-            *(small({**scope_of("get_image"), "number": number}, app, app) for number in range(50))
-        )
-        clock.cancel()
-
-    asyncio.run(crowd())
-
-    assert [number for number in order if number != "another"] == list(range(50))
-    in_between = [
-        len(list(group)) for other, group in groupby(order, lambda each: each == "another") if not other
-    ]
-    assert max(in_between) < 50 / 2
-
-
-def test_what_no_answer_needs_keeps_neither_the_loop_nor_a_thread_waiting() -> None:
-    threads, done = Threads(1), Queue[str]()
+def test_background_work_blocks_neither_loop_nor_thread() -> None:
+    threads, done = ThreadPool(1), Queue[str]()
 
     def work() -> None:
         done.put(threading.current_thread().name)
 
-    def aside() -> str:
-        threads.aside(work)
+    def run_in_background() -> str:
+        threads.run_in_background(work)
         return done.get(timeout=5)
 
     async def on_the_loop() -> str:
-        threads.aside(work)
+        threads.run_in_background(work)
         return await asyncio.to_thread(done.get, timeout=5)
 
     assert asyncio.run(on_the_loop()).startswith("handler")
-    assert aside() == "MainThread"
+    assert run_in_background() == "MainThread"
 
 
-def test_what_fails_aside_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
-    threads = Threads(1)
+def test_failed_background_work_keeps_its_thread(caplog: pytest.LogCaptureFixture) -> None:
+    threads = ThreadPool(1)
 
     async def twice() -> str:
-        threads.aside(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+        threads.run_in_background(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
         return await threads.run(lambda: "still here")
 
     assert asyncio.run(twice()) == "still here"
-    assert "failed" in caplog.text
+    assert [record.name for record in caplog.records] == ["domain.background"]

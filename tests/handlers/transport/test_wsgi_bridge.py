@@ -1,4 +1,4 @@
-"""The bridge to Flask reads no more of an answer than somebody gets."""
+"""Tests of the WSGI bridge."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from domain.errors import UprezError
 from handlers.transport.contract import METHOD
-from handlers.transport.threads import Threads
-from handlers.transport.wsgi_bridge import FlaskBridge
+from handlers.transport.threads import ThreadPool
+from handlers.transport.wsgi_bridge import WsgiBridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 CHUNKS = 200
 
 
-class Endless:
-    """A WSGI application; what it answers counts how far it was read."""
+class EndlessBody:
+    """A WSGI application whose response counts how many chunks were read."""
 
     def __init__(self) -> None:
         self.read = 0
         self.closed = False
         self.environ: dict[str, Any] = {}
 
-    def __call__(self, environ: dict[str, Any], start: Callable[..., None]) -> Endless:
+    def __call__(self, environ: dict[str, Any], start: Callable[..., None]) -> EndlessBody:
         self.environ = environ
         start("200 OK", [("Content-Type", "image/png")])
         return self
@@ -42,8 +42,8 @@ class Endless:
         self.closed = True
 
 
-def exchange(app: Endless, incoming: list[Message | Exception], method: str = "GET") -> list[Message]:
-    """What is sent when these messages come one after the other, and then none."""
+def exchange(app: EndlessBody, incoming: list[Message | Exception], method: str = "GET") -> list[Message]:
+    """Return the sent messages if the client sends ``incoming`` and then nothing."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -66,12 +66,12 @@ def exchange(app: Endless, incoming: list[Message | Exception], method: str = "G
         "headers": [],
         "extensions": {METHOD: method},
     }
-    asyncio.run(FlaskBridge(app, Threads(1))(scope, receive, send))
+    asyncio.run(WsgiBridge(app, ThreadPool(1))(scope, receive, send))
     return sent
 
 
-def test_a_stream_that_nobody_hears_any_more_is_not_read_to_its_end() -> None:
-    app = Endless()
+def test_stream_stops_after_a_disconnect() -> None:
+    app = EndlessBody()
 
     exchange(app, [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
 
@@ -89,22 +89,22 @@ def test_a_stream_that_nobody_hears_any_more_is_not_read_to_its_end() -> None:
         [UprezError()],
     ],
 )
-def test_whoever_stays_gets_the_whole_and_no_unwanted_body_is_read(
+def test_connected_client_gets_the_whole_stream(
     incoming: list[Message | Exception],
 ) -> None:
-    app = Endless()
-    given = len(incoming)
+    app = EndlessBody()
+    count = len(incoming)
 
     sent = exchange(app, incoming)
 
     assert b"".join(message.get("body", b"") for message in sent) == b"x" * CHUNKS
     assert not sent[-1].get("more_body", False)
     assert app.closed
-    assert given - len(incoming) <= 2
+    assert count - len(incoming) <= 2
 
 
-def test_flask_hears_of_the_method_that_was_sent() -> None:
-    app = Endless()
+def test_wsgi_application_gets_the_original_method() -> None:
+    app = EndlessBody()
 
     exchange(app, [], "HEAD")
 

@@ -1,0 +1,179 @@
+"""Validation of JSON and multipart bodies.
+
+The validators reject only what cannot be parsed (400). They collect the problems of what can be parsed, so that
+the domain adds its own and the client gets all of them in one 422.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from connexion.validators import JSONRequestBodyValidator, MultiPartFormDataValidator
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException
+
+from domain.errors import FieldProblem
+from handlers.transport import strict_json
+from handlers.transport.envelope import TransportError
+from handlers.transport.multipart import MAX_FILES, StrictMultipartParser
+from handlers.transport.parameters import value_from_text
+from handlers.transport.schema_problems import WHOLE_BODY, object_problems, validator_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from starlette.types import Receive, Scope
+
+PARSED_BODY = "uprez_parsed_body"
+"""Key in the request's context."""
+_LENGTH_RULES = {"min_characters", "max_characters"}
+_ARRAY_SUFFIX = "[]"
+"""End of the name of a form field that accepts several values. Its problems are reported without it."""
+_BODY_HEADERS = {b"content-length", b"content-type", b"transfer-encoding"}
+
+
+@dataclass(frozen=True)
+class ParsedBody:
+    """The valid ``fields`` and ``files`` of a body, and the ``problems`` of the others.
+
+    Text of a wrong length is in ``fields`` and in ``problems``, because the domain may find more problems with it.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
+    problems: list[FieldProblem] = field(default_factory=list)
+    all_files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
+    """Valid or not: the edge closes them after the response."""
+
+
+def _is_empty(part: UploadFile | str) -> bool:
+    """Return whether a browser sent this field because it was left empty; it counts as missing."""
+    if isinstance(part, UploadFile):
+        return not part.filename and not part.size
+    return not part
+
+
+def _without_body_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [header for header in headers if header[0] not in _BODY_HEADERS] + [(b"content-length", b"0")]
+
+
+async def _receive_empty_body() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+class _CollectingBodyValidator:
+    """Store the parsed body in the request's context, and pass an empty body on to the application."""
+
+    _schema: dict[str, Any]
+
+    async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
+        async def stream() -> AsyncGenerator[bytes, None]:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise TransportError(HTTPStatus.BAD_REQUEST)
+                more = message.get("more_body", False)
+                yield message.get("body", b"")
+
+        context = scope["extensions"].setdefault("connexion_context", {})
+        context[PARSED_BODY] = await self.parse(stream(), Headers(scope=scope))
+        return _receive_empty_body, {**scope, "headers": _without_body_headers(scope["headers"])}
+
+    async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
+        """Return the body. Raise TransportError if it is malformed."""
+        raise NotImplementedError
+
+    def _validate_members(
+        self,
+        members: Mapping[str, Any],
+        files: Mapping[str, list[UploadFile]],
+        problems_so_far: Iterable[FieldProblem],
+    ) -> ParsedBody:
+        problems = [*problems_so_far, *object_problems(validator_for(self._schema), members)]
+        wrong = {problem.field for problem in problems if problem.rule not in _LENGTH_RULES}
+        return ParsedBody(
+            fields={
+                name: value for name, value in members.items() if name not in wrong and name not in files
+            },
+            files={name: uploads for name, uploads in files.items() if name not in wrong},
+            problems=[self._without_array_suffix(problem) for problem in problems],
+            all_files=files,
+        )
+
+    def _without_array_suffix(self, problem: FieldProblem) -> FieldProblem:
+        known = problem.field in self._schema.get("properties", {})
+        return replace(problem, field=problem.field.removesuffix(_ARRAY_SUFFIX)) if known else problem
+
+
+class StrictJsonBody(_CollectingBodyValidator, JSONRequestBodyValidator):  # type: ignore[misc]  # Connexion is untyped
+    """Validator of ``application/json``."""
+
+    async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:  # noqa: ARG002
+        try:
+            body = strict_json.decode(b"".join([chunk async for chunk in stream]))
+        except strict_json.MalformedJson as reason:
+            raise TransportError(HTTPStatus.BAD_REQUEST) from reason
+        if not isinstance(body, dict):
+            return ParsedBody(problems=[FieldProblem(WHOLE_BODY, "object")])
+        return self._validate_members(body, {}, [])
+
+
+class StrictFormBody(_CollectingBodyValidator, MultiPartFormDataValidator):  # type: ignore[misc]
+    """Validator of ``multipart/form-data``. It reads the stream once and writes each file to disk as it arrives."""
+
+    async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
+        try:
+            form = await StrictMultipartParser(headers, stream, max_files=MAX_FILES).parse()
+        except MultiPartException as reason:
+            raise TransportError(HTTPStatus.BAD_REQUEST) from reason
+        values: dict[str, Any] = {}
+        files: dict[str, list[UploadFile]] = {}
+        problems: list[FieldProblem] = []
+        for name in form:
+            kind = _FieldKind.of(self._schema.get("properties", {}).get(name))
+            parts = [part for part in form.getlist(name) if not _is_empty(part)]
+            if not parts:
+                continue
+            if len(parts) > 1 and not kind.many:
+                problems.append(FieldProblem(name, "repeated"))
+            elif any(isinstance(part, UploadFile) is not kind.file for part in parts) and kind.known:
+                problems.append(FieldProblem(name, "file" if kind.file else "text"))
+            uploads = [part for part in parts if isinstance(part, UploadFile)]
+            if uploads:
+                files[name] = uploads
+            if kind.file:
+                # The domain validates the content of files; the schema only counts them.
+                values[name] = [""] * len(parts) if kind.many else ""
+            else:
+                values[name] = value_from_text(parts[0], kind.schema) if isinstance(parts[0], str) else ""
+        return self._validate_members(values, files, problems)
+
+
+@dataclass(frozen=True)
+class _FieldKind:
+    """The schema's description of a form field."""
+
+    schema: Mapping[str, Any]
+    known: bool
+    file: bool
+    many: bool
+
+    _BINARY: ClassVar = "binary"
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any] | None) -> _FieldKind:
+        """Return the kind of a field with this schema; None is an unknown field."""
+        if schema is None:
+            return cls({}, known=False, file=False, many=True)
+        many = schema.get("type") == "array"
+        item = schema["items"] if many else schema
+        return cls(schema, known=True, file=item.get("format") == cls._BINARY, many=many)
+
+
+BODY_VALIDATORS: dict[str, Any] = {
+    "application/json": StrictJsonBody,
+    "multipart/form-data": StrictFormBody,
+}

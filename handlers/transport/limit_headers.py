@@ -1,0 +1,64 @@
+"""Middleware that adds the rate limit and the monthly quota to the response headers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+
+from domain import quota
+from domain.errors import Unavailable
+from handlers.transport.contract import operation_id
+from handlers.transport.edge import REQUEST_ID
+from handlers.transport.rate_limit import rate_limit_headers
+from handlers.transport.security import PRINCIPAL
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from domain.records import Principal
+    from domain.services import Services
+    from handlers.transport.contract import Contract
+    from handlers.transport.threads import ThreadPool
+
+_log = logging.getLogger(__name__)
+
+
+class LimitHeaders:
+    """``RateLimit*`` on every response to a counted request, ``X-RateLimit-*`` (the monthly quota) on responses
+    of image operations, errors included, once the request is authenticated.
+    """
+
+    def __init__(self, app: ASGIApp, contract: Contract, services: Services, threads: ThreadPool) -> None:
+        self._app = app
+        self._contract = contract
+        self._services = services
+        self._threads = threads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                context = scope["extensions"]["connexion_context"]
+                headers = MutableHeaders(scope=message)
+                headers.update(rate_limit_headers(context))
+                principal, operation = context.get(PRINCIPAL), operation_id(scope)
+                if principal is not None and operation and self._contract.has_quota_headers(operation):
+                    try:
+                        headers.update(await self._quota_headers(principal, scope["method"]))
+                    except Unavailable:
+                        # The response is complete and valid without these headers.
+                        request_id = scope["extensions"][REQUEST_ID]
+                        _log.warning("quota_headers_unavailable request_id=%s", request_id, exc_info=True)
+            await send(message)
+
+        await self._app(scope, receive, send_with_limits if scope["type"] == "http" else send)
+
+    async def _quota_headers(self, principal: Principal, method: str) -> dict[str, str]:
+        if method == "GET":  # a GET uses no quota
+            usage = quota.usage_at_authentication(self._services, principal)
+        else:
+            usage = await self._threads.run(quota.this_month, self._services, principal.account)
+        if usage.limit is None:
+            return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
+        return {"X-RateLimit-Limit": str(usage.limit), "X-RateLimit-Remaining": str(usage.remaining)}
