@@ -185,7 +185,7 @@ def verify_email(services: Services, account_id: int, signed: str) -> None:
         work.commit()
 
 
-def named(services: Services, email: str) -> Account:
+def get_by_email(services: Services, email: str) -> Account:
     """Return the account of this address. Raise NotFound."""
     normalized = normalize_email(email)
     with services.database.reading() as work:

@@ -25,7 +25,7 @@ class BatchStatus(StrEnum):
     CANCELLED = "cancelled"
 
     @property
-    def terminal(self) -> bool:
+    def is_terminal(self) -> bool:
         """Return whether no further step is possible."""
         return self not in {BatchStatus.PENDING, BatchStatus.PROCESSING}
 
@@ -47,7 +47,7 @@ class BatchState:
 
 def count_image(state: BatchState, status: Status) -> BatchState:
     """Return the state of an unfinished batch after one of its images has changed to ``status``."""
-    assert not state.status.terminal, state
+    assert not state.status.is_terminal, state
     match status:
         case Status.COMPLETED:
             return _finish_if_last(replace(state, completed=state.completed + 1))

@@ -8,7 +8,7 @@ from domain import batch_states, job_states, quota, uploads
 from domain.batch_states import BatchState
 from domain.errors import NotFound
 from domain.job_states import Status
-from domain.records import WholeBatch
+from domain.records import BatchWithImages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ _CANCELLED_MESSAGE = "The batch was cancelled before this picture was finished."
 class Page(NamedTuple):
     """One page of batches; ``total`` counts the batches of all pages."""
 
-    batches: list[WholeBatch]
+    batches: list[BatchWithImages]
     total: int
 
 
@@ -38,7 +38,7 @@ def submit(
     options: UpscaleOptions,
     name: str | None = None,
     schema_problems: Sequence[FieldProblem] = (),
-) -> WholeBatch:
+) -> BatchWithImages:
     """Store the files as one batch of pending images and notify a worker of each; store all of them or none.
 
     ``schema_problems`` are errors that were found before. Raise InvalidFields with them and all other errors, where
@@ -60,10 +60,10 @@ def submit(
         work.commit()
     for image in images:
         services.queue.notify(image.id)
-    return WholeBatch(batch, images)
+    return BatchWithImages(batch, images)
 
 
-def get(services: Services, account: Account, batch_id: int) -> WholeBatch:
+def get(services: Services, account: Account, batch_id: int) -> BatchWithImages:
     """Return the batch with its images. Raise NotFound, also if it belongs to another account."""
     with services.database.reading() as work:
         found = work.batches.get(batch_id)
@@ -87,7 +87,7 @@ def remove(services: Services, account: Account, batch_id: int) -> bool:
     """
     # Decided before the lock: a request to cancel must not delete results, even if it is sent twice at once or if the
     # last image finishes at the same moment.
-    is_deletion = get(services, account, batch_id).batch.status.terminal
+    is_deletion = get(services, account, batch_id).batch.status.is_terminal
     with services.database.writing() as work:
         batch = work.batches.locked(batch_id)
         if batch is None:
@@ -96,7 +96,7 @@ def remove(services: Services, account: Account, batch_id: int) -> bool:
         if is_deletion:
             work.images.delete_of_batch(batch_id)
             work.batches.delete(batch_id)
-        elif not batch.status.terminal:
+        elif not batch.status.is_terminal:
             cancel(work, batch, images, services.clock.now())
         work.commit()
     if is_deletion:
@@ -110,7 +110,7 @@ def cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetim
     A worker that processes one of the images stops when it next renews the lease.
     """
     for image in images:
-        if image.status.terminal:
+        if image.status.is_terminal:
             continue
         work.images.step(image, job_states.cancel(image.job), now, error=_CANCELLED_MESSAGE)
         if image.status is Status.PENDING:

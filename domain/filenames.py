@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from domain.formats import format_named
+from domain.formats import format_from_filename
 
 if TYPE_CHECKING:
     from domain.records import Image
@@ -30,7 +30,7 @@ def clean_filename(name: str) -> str:
 def download_filename(image: Image) -> str:
     """Return the uploaded name, with its extension replaced if it does not match the image's format."""
     name = PurePosixPath(image.filename)
-    claimed_format = format_named(image.filename)
+    claimed_format = format_from_filename(image.filename)
     if claimed_format is image.image_format:
         return image.filename
     stem = image.filename if claimed_format is None else name.stem

@@ -56,7 +56,7 @@ def is_tiff_page(subfile_type: int) -> bool:
     return not subfile_type & _REDUCED_COPY_OR_MASK
 
 
-def format_named(filename: str) -> ImageFormat | None:
+def format_from_filename(filename: str) -> ImageFormat | None:
     """Return the format that the extension of the file name stands for, or None."""
     suffix = PurePath(filename).suffix.lower()
     return next((image_format for image_format in ImageFormat if suffix in image_format.extensions), None)

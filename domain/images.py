@@ -97,7 +97,7 @@ def delete(services: Services, account: Account, image_id: int) -> None:
         if current is None:
             raise NotFound
         work.images.delete(image.id)
-        if batch is not None and not current.status.terminal:
+        if batch is not None and not current.status.is_terminal:
             state = batch_states.count_image(batch.state, Status.FAILED)
             work.batches.step(batch, state, services.clock.now())
         if current.status is Status.PENDING:

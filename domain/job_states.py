@@ -34,7 +34,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
     @property
-    def terminal(self) -> bool:
+    def is_terminal(self) -> bool:
         """Return whether no further step is possible."""
         return self in {Status.COMPLETED, Status.FAILED}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from domain.records import Image, Result
     from domain.services import Services
 
-LOST_SENTENCE = "The image could not be processed: the engine stopped on it several times."
+LOST_MESSAGE = "The image could not be processed: the engine stopped on it several times."
 _MAX_REQUEUED = 10
 
 
@@ -32,7 +32,7 @@ def claim(services: Services, image_id: int) -> Image:
         batch = work.batches.locked(image.batch_id)
         job = job_states.claim(image.job, now, services.policy.lease)
         failed = job.status is Status.FAILED
-        if not work.images.step(image, job, now, error=LOST_SENTENCE if failed else None):
+        if not work.images.step(image, job, now, error=LOST_MESSAGE if failed else None):
             raise NotClaimable
         if batch is not None:
             work.batches.step(batch, batch_states.count_image(batch.state, job.status), now)
@@ -73,12 +73,12 @@ def renew(services: Services, image: Image, progress: int) -> bool:
     )
 
 
-def hand_back(services: Services, image: Image) -> bool:
+def release(services: Services, image: Image) -> bool:
     """Release the claim without counting a lost attempt. Return False if the attempt is no longer current."""
     return _step(services, image, lambda job: job_states.release(job, image.job.attempt), can_finish=False)
 
 
-def lose(services: Services, image: Image) -> bool:
+def record_lost_attempt(services: Services, image: Image) -> bool:
     """Count an attempt without a result: the image is claimable again, or has failed after the last attempt.
 
     A failed image's quota is released. Return False if the attempt is no longer current.
@@ -87,7 +87,7 @@ def lose(services: Services, image: Image) -> bool:
         services,
         image,
         lambda job: job_states.record_lost_attempt(job, image.job.attempt),
-        error=LOST_SENTENCE,
+        error=LOST_MESSAGE,
         refund=True,
     )
 

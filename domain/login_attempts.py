@@ -24,7 +24,7 @@ def require_below_limit(services: Services, address: str, email: str) -> None:
     Call it again after a correct password: concurrent attempts may have failed since the first call.
     """
     for key, limit in _buckets(address, email):
-        window = services.counter.look(key, limit, _WINDOW_SECONDS)
+        window = services.counter.peek(key, limit, _WINDOW_SECONDS)
         if window is not None and window.remaining == 0:
             raise TooManyFailedLogins(window.resets_in_seconds)
 

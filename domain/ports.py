@@ -85,7 +85,7 @@ class RequestCounter(Protocol):
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
         """Count one hit and return the window, or None if the counters are unavailable."""
 
-    def look(self, key: str, limit: int, seconds: int) -> Window | None:
+    def peek(self, key: str, limit: int, seconds: int) -> Window | None:
         """Return the window without counting, or None if the counters are unavailable."""
 
     def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
@@ -119,7 +119,7 @@ class ImageFacts(NamedTuple):
 
     image_format: ImageFormat
     size: Size
-    further: tuple[Size, ...] = ()
+    other_sizes: tuple[Size, ...] = ()
     """Sizes of the frames or pages after the first; at most ``max_frames`` of the format are listed."""
 
 

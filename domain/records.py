@@ -26,7 +26,7 @@ class SubscriptionStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Subscription:
-    """An account's subscription; ``status`` is what the operator set, and ``at`` applies the end dates to it."""
+    """An account's subscription; ``status`` is what the operator set, and ``status_at`` applies the end dates to it."""
 
     id: int
     status: SubscriptionStatus
@@ -34,7 +34,7 @@ class Subscription:
     ends_at: datetime | None
     created_at: datetime
 
-    def at(self, now: datetime) -> SubscriptionStatus:
+    def status_at(self, now: datetime) -> SubscriptionStatus:
         """Return the status at this time: lapsed after an end date, but a cancelled one stays cancelled."""
         has_ended = any(end is not None and end <= now for end in (self.trial_ends_at, self.ends_at))
         if has_ended and self.status is not SubscriptionStatus.CANCELLED:
@@ -43,14 +43,14 @@ class Subscription:
 
     def is_active(self, now: datetime) -> bool:
         """Return whether the account may use its plan."""
-        return self.at(now) in {
+        return self.status_at(now) in {
             SubscriptionStatus.ACTIVE,
             SubscriptionStatus.TRIAL,
         } or self.is_on_grace_period(now)
 
     def is_on_trial(self, now: datetime) -> bool:
         """Return whether a trial is running."""
-        return self.at(now) is SubscriptionStatus.TRIAL
+        return self.status_at(now) is SubscriptionStatus.TRIAL
 
     def is_on_grace_period(self, now: datetime) -> bool:
         """Return whether the subscription is cancelled and its paid time has not ended yet."""
@@ -176,7 +176,7 @@ class Batch:
         return self.state.status
 
 
-class WholeBatch(NamedTuple):
+class BatchWithImages(NamedTuple):
     """A batch with those of its images that were not deleted, in the order in which they were sent."""
 
     batch: Batch

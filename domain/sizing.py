@@ -59,7 +59,7 @@ class Sizing:
     target_height: int | None = None
 
     @classmethod
-    def asked(
+    def from_options(
         cls,
         scale_factor: int | None = None,
         target_width: int | None = None,
@@ -100,9 +100,9 @@ class Sizing:
         ]
 
     def problems(
-        self, original: Size, max_scale: int, caps: Caps, further: Sequence[Size] = ()
+        self, original: Size, max_scale: int, caps: Caps, other_sizes: Sequence[Size] = ()
     ) -> list[FieldProblem]:
-        """Return the errors of this sizing for an image of this size; ``further`` are its other frames or pages."""
+        """Return the errors of this sizing for an image of this size; ``other_sizes`` are its other frames or pages."""
         problems = []
         targets = (
             ("target_width", self.target_width, original.width),
@@ -119,7 +119,7 @@ class Sizing:
                 problems.append(FieldProblem(field, "result_side", {"maximum": caps.max_side}))
         if self.scale_factor is not None and self.scale_factor > max_scale:
             problems.append(FieldProblem("scale_factor", "within_plan_scale", {"maximum": max_scale}))
-        return problems or self._problems_of_results(self.results([original, *further]), caps)
+        return problems or self._problems_of_results(self.results([original, *other_sizes]), caps)
 
     def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
         # The targets themselves were checked before, so a side that is too long follows from the other side or from

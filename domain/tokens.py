@@ -32,7 +32,7 @@ _TOUCH_INTERVAL = timedelta(minutes=1)
 _TOKEN = re.compile(rf"([1-9][0-9]{{0,17}})\|([A-Za-z0-9]{{{_SECRET_CHARACTERS}}})([0-9a-f]{{8}})", re.ASCII)
 
 
-class Issued(NamedTuple):
+class IssuedToken(NamedTuple):
     """A new token, and its plain text for the client."""
 
     token: Token
@@ -56,7 +56,7 @@ def create(
     principal: Principal,
     fields: Mapping[str, Any],
     schema_problems: Sequence[FieldProblem] = (),
-) -> Issued:
+) -> IssuedToken:
     """Create another token of the principal's account, with abilities that the principal's token has.
 
     ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
@@ -81,10 +81,10 @@ def create(
     return issued
 
 
-def of_account(services: Services, account: Account) -> list[Token]:
+def list_for_account(services: Services, account: Account) -> list[Token]:
     """Return the account's tokens, the newest first."""
     with services.database.reading() as work:
-        return work.tokens.of_account(account.id)
+        return work.tokens.list_for_account(account.id)
 
 
 def revoke(services: Services, account: Account, token_id: int) -> None:
@@ -121,7 +121,7 @@ def _add(
     name: str,
     now: datetime,
     abilities: Sequence[str],
-) -> Issued:
+) -> IssuedToken:
     secret = random_source.token(_SECRET_CHARACTERS)
     token = work.tokens.add(
         account_id=account.id,
@@ -130,7 +130,7 @@ def _add(
         abilities=abilities,
         now=now,
     )
-    return Issued(token, f"{token.id}|{secret}{_checksum(secret)}")
+    return IssuedToken(token, f"{token.id}|{secret}{_checksum(secret)}")
 
 
 def _touch(database: Database, token: Token, now: datetime) -> None:

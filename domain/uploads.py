@@ -93,7 +93,7 @@ def validate(
         problem.field in options.sizing for problem in schema_problems
     )
     try:
-        sizing = Sizing.asked(**options.sizing)
+        sizing = Sizing.from_options(**options.sizing)
     except InvalidFields as error:
         raise InvalidFields([*problems, *error.problems]) from None
     if not is_sizing_unknown:
@@ -181,12 +181,12 @@ def _inspect(services: Services, upload: Upload, field: str) -> ImageFacts:
     try:
         facts = services.probe(upload.content)
     except InvalidImage:
-        raise InvalidFields([FieldProblem(field, "picture")]) from None
+        raise InvalidFields([FieldProblem(field, "image_file")]) from None
     max_frames = facts.image_format.max_frames
-    if 1 + len(facts.further) > max_frames:
+    if 1 + len(facts.other_sizes) > max_frames:
         rule = "max_pages" if facts.image_format is ImageFormat.TIFF else "max_frames"
         raise InvalidFields([FieldProblem(field, rule, {"maximum": max_frames})])
-    if sum(size.pixels for size in (facts.size, *facts.further)) > policy.max_input_pixels:
+    if sum(size.pixels for size in (facts.size, *facts.other_sizes)) > policy.max_input_pixels:
         raise InvalidFields([FieldProblem(field, "max_pixels", {"maximum": policy.max_input_pixels})])
     return facts
 
@@ -213,7 +213,7 @@ def _sizing_problems(
             facts.size,
             plan.max_scale,
             services.policy.result_caps.for_format(facts.image_format),
-            facts.further,
+            facts.other_sizes,
         )
     ]
     kinds = [(problem.field, problem.rule) for _, problem in found]

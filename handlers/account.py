@@ -20,7 +20,7 @@ def get_user() -> Body:
 
 def list_tokens() -> Body:
     """Respond with all tokens of the account."""
-    shown = [shapes.token(token) for token in tokens.of_account(services(), principal().account)]
+    shown = [shapes.token(token) for token in tokens.list_for_account(services(), principal().account)]
     return success("API tokens retrieved successfully", {"tokens": shown, "count": len(shown)})
 
 

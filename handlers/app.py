@@ -100,7 +100,7 @@ def create_app(
             "threads": pool,
             "authenticate": partial(authenticate, flask_app, auth),
         },
-        InlineReads: {"contract": contract, "lookups_on_loop": services.database.reads_at_once},
+        InlineReads: {"contract": contract, "lookups_on_loop": services.database.has_nonblocking_reads},
         BodyLimits: {"contract": contract, "timeout_seconds": body_timeout_seconds},
     }
     if trusted_proxies:

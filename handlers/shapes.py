@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from domain.plans import Plan
     from domain.quota import Usage
-    from domain.records import Account, Batch, Image, Subscription, Token, WholeBatch
+    from domain.records import Account, Batch, BatchWithImages, Image, Subscription, Token
     from domain.services import Services
     from domain.sizing import Size
-    from domain.tokens import Issued
+    from domain.tokens import IssuedToken
 
 _UNITS = ("KB", "MB", "GB", "TB")
 _BASE = 1024
@@ -93,12 +93,12 @@ def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
     }
 
 
-def accepted_batch(whole: WholeBatch) -> dict[str, Any]:
+def accepted_batch(whole: BatchWithImages) -> dict[str, Any]:
     """Return a batch right after its upload."""
     return _batch(whole.batch, [accepted_image(image) for image in whole.images])
 
 
-def batch(services: Services, origin: str, whole: WholeBatch) -> dict[str, Any]:
+def batch(services: Services, origin: str, whole: BatchWithImages) -> dict[str, Any]:
     """Return a batch with all fields of each image that is not deleted."""
     return _batch(whole.batch, [full_image(services, origin, image) for image in whole.images])
 
@@ -130,7 +130,7 @@ def token(token: Token) -> dict[str, Any]:
     }
 
 
-def created_token(issued: Issued) -> dict[str, Any]:
+def created_token(issued: IssuedToken) -> dict[str, Any]:
     """Return a new token with its plain text, which is not stored."""
     return {
         "id": issued.token.id,
@@ -171,7 +171,7 @@ def plan(plan: Plan) -> dict[str, Any]:
 
 def subscription(subscription: Subscription, now: datetime) -> dict[str, Any]:
     """Return a subscription with its state at ``now``."""
-    status = subscription.at(now)
+    status = subscription.status_at(now)
     return {
         "id": subscription.id,
         "type": "default",

@@ -123,7 +123,7 @@ class FakeQueue:
             self.notified.append(image_id)
         return not self.broken
 
-    def take(self) -> list[int]:
+    def drain(self) -> list[int]:
         """Return the ids of the images that were notified since the last call."""
         notified, self.notified = self.notified, []
         return notified
@@ -141,7 +141,7 @@ class FakeCounter:
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
         return None if self.broken else self.hit_locally(key, limit, seconds)
 
-    def look(self, key: str, limit: int, seconds: int) -> Window | None:
+    def peek(self, key: str, limit: int, seconds: int) -> Window | None:
         return None if self.broken else self._state(key, limit, seconds, exceeded=False)
 
     def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
@@ -179,7 +179,7 @@ class FakeMailer:
 
 def image_bytes(image_format: ImageFormat, width: int, height: int, padding: int = 0) -> bytes:
     """Return an image in the format of ``fake_probe``, followed by ``padding`` zero bytes."""
-    return f"PICTURE {image_format.value} {width} {height}\n".encode() + bytes(padding)
+    return f"IMAGE {image_format.value} {width} {height}\n".encode() + bytes(padding)
 
 
 def fake_probe(content: BinaryIO) -> ImageFacts:
@@ -187,7 +187,7 @@ def fake_probe(content: BinaryIO) -> ImageFacts:
     first_line = content.readline(100)
     content.seek(0)
     match first_line.decode("latin-1").split():
-        case ["PICTURE", name, width, height]:
+        case ["IMAGE", name, width, height]:
             return ImageFacts(ImageFormat(name), Size(int(width), int(height)))
     raise InvalidImage("This is not an image.")
 
@@ -224,7 +224,7 @@ def random_source() -> FakeRandomSource:
 
 @pytest.fixture
 def queue() -> FakeQueue:
-    """Provide a fake queue with ``notified``, ``take()`` and ``broken``."""
+    """Provide a fake queue with ``notified``, ``drain()`` and ``broken``."""
     return FakeQueue()
 
 

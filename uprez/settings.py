@@ -346,7 +346,7 @@ class Settings(BaseSettings):
             metadata=MetadataPolicy(self.metadata),
             precision=None if self.precision == "auto" else self.precision,
             # Only in an existing data folder: a command that needs no data folder must not create one.
-            kept=self.data / "networks" if self.data.is_dir() else None,
+            network_cache=self.data / "networks" if self.data.is_dir() else None,
         )
 
     def environment(self) -> dict[str, str]:

@@ -140,7 +140,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     Create the ready file when the engines have passed their self-test. Raise SchemaError when the database
     does not have the schema of this release, and EngineUnusable when no engine can start.
     """
-    from workers.engines import reserve_engine, start_engines  # noqa: PLC0415  # the engine's libraries are not installed on every API host
+    from workers.engines import make_reserve_engine, start_engines  # noqa: PLC0415  # the engine's libraries are not installed on every API host
     from workers.process import run_worker as run  # noqa: PLC0415
 
     services = make_services(settings)
@@ -155,7 +155,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         settings.data / "work",
         stop,
         settings.stop_seconds,
-        reserve_engine(options, engines, stall_seconds=settings.stall_seconds),
+        make_reserve_engine(options, engines, stall_seconds=settings.stall_seconds),
     )
 
 
@@ -165,7 +165,7 @@ class _NoCounter:
     def hit(self, _key: str, _limit: int, _seconds: int) -> Window | None:
         return None
 
-    look = hit
+    peek = hit
 
     def hit_locally(self, _key: str, limit: int, seconds: int) -> Window:
         return Window(limit, limit, seconds, exceeded=False)

@@ -118,8 +118,8 @@ def engine_command(options: EngineOptions) -> list[str]:
         command += ["--precision", options.precision]
     if options.memory_mb is not None:
         command += ["--memory-mb", str(options.memory_mb)]
-    if options.kept is not None:
-        command += ["--network-cache", str(options.kept.absolute())]
+    if options.network_cache is not None:
+        command += ["--network-cache", str(options.network_cache.absolute())]
     if options.models is not None:
         command += ["--models", str(options.models.absolute())]
     return [*command, "--metadata", options.metadata]

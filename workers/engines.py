@@ -35,7 +35,7 @@ def start_engines(options: EngineOptions, *, stall_seconds: float | None = None)
     return engines
 
 
-def reserve_engine(
+def make_reserve_engine(
     options: EngineOptions, engines: list[EngineChild], *, stall_seconds: float | None = None
 ) -> EngineChild | None:
     """Return an engine for the CPU, not started, that replaces the last of ``engines`` if that one fails.

@@ -253,11 +253,11 @@ class Upscaling:
         If the database is unavailable, the lease expires and counts as a lost attempt.
         """
         with suppress(Unavailable):
-            if jobs.hand_back(self._services, image):
+            if jobs.release(self._services, image):
                 self._services.queue.notify(image.id)
 
     def _requeue_lost(self, image: Image) -> None:
         """Count a lost attempt and queue the image again: its message is not delivered a second time."""
         with suppress(Unavailable):
-            if jobs.lose(self._services, image):
+            if jobs.record_lost_attempt(self._services, image):
                 self._services.queue.notify(image.id)

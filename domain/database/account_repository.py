@@ -185,7 +185,7 @@ class Tokens:
         )
         return token_from(token), account_from(account, subscription), used or 0
 
-    def of_account(self, account_id: int) -> list[Token]:
+    def list_for_account(self, account_id: int) -> list[Token]:
         """Return the account's tokens, the newest first."""
         rows = self._connection.execute(
             select(tables.tokens)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from domain.database import tables
 from domain.database.statements import batch_columns, batch_from, image_from, split_row
-from domain.records import WholeBatch
+from domain.records import BatchWithImages
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,7 +48,7 @@ class Batches:
         ).one()
         return batch_from(row)
 
-    def get(self, batch_id: int) -> WholeBatch | None:
+    def get(self, batch_id: int) -> BatchWithImages | None:
         """Return the batch with its images, or None."""
         found = self._with_images(select(tables.batches).where(tables.batches.c.id == batch_id))
         return found[0] if found else None
@@ -67,7 +67,7 @@ class Batches:
 
     def page(
         self, account_id: int, status: BatchStatus | None, *, limit: int, offset: int
-    ) -> tuple[list[WholeBatch], int]:
+    ) -> tuple[list[BatchWithImages], int]:
         """Return a page of the account's batches, the newest first, and the number on all pages."""
         condition = [tables.batches.c.account_id == account_id]
         if status is not None:
@@ -90,7 +90,7 @@ class Batches:
             update(tables.batches)
             .where(tables.batches.c.id == batch.id)
             .values(
-                updated_at=now, completed_at=now if state.status.terminal else None, **batch_columns(state)
+                updated_at=now, completed_at=now if state.status.is_terminal else None, **batch_columns(state)
             )
         )
 
@@ -98,7 +98,7 @@ class Batches:
         """Delete the batch, but not its images."""
         self._connection.execute(delete(tables.batches).where(tables.batches.c.id == batch_id))
 
-    def _with_images(self, chosen: Select[Any]) -> list[WholeBatch]:
+    def _with_images(self, chosen: Select[Any]) -> list[BatchWithImages]:
         """Return the selected batches with their images.
 
         One statement reads both, so that the batch's counters and its images are consistent.
@@ -109,10 +109,10 @@ class Batches:
             .outerjoin(tables.images, tables.images.c.batch_id == batches.c.id)
             .order_by(batches.c.created_at.desc(), batches.c.id.desc(), tables.images.c.id)
         )
-        found: dict[int, WholeBatch] = {}
+        found: dict[int, BatchWithImages] = {}
         for row in rows:
             batch, image = split_row(row, batches, tables.images)
-            entry = found.setdefault(batch.id, WholeBatch(batch_from(batch), []))
+            entry = found.setdefault(batch.id, BatchWithImages(batch_from(batch), []))
             if image.id is not None:
                 entry.images.append(image_from(image))
         return list(found.values())

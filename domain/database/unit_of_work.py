@@ -129,7 +129,7 @@ class Database:
         # The connections of a server are limited, so the pool is too. SQLite gets a connection for each thread, so
         # that a reader never waits for a writer that waits for the lock.
         is_sqlite = _backend(url) == "sqlite"
-        self.reads_at_once = is_sqlite
+        self.has_nonblocking_reads = is_sqlite
         """Whether a read waits neither for the network nor for a writer, as in SQLite's WAL mode."""
         defaults: dict[str, Any] = {"pool_size": _UNBOUNDED} if is_sqlite else _server_options()
         try:

@@ -42,7 +42,7 @@ _MESSAGES = {
     "unusable": "The {label} is invalid or has expired.",
     "among_own": "The {label} must be among those of the token that asks: {held}.",
     # images and sizes
-    "picture": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
+    "image_file": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
     "max_kilobytes": "The {label} must not be greater than {maximum} kilobytes.",
     "max_pixels": "The {label} must not have more than {maximum} pixels.",
     "max_frames": "The {label} must not have more than {maximum} frames.",

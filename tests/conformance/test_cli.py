@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
-from leaky_server import TalkativeServer, leaky_server
+from leaky_server import LeakyServer, leaky_server
 
 from conformance.catalogue import requirements
 from conformance.cli import main
@@ -58,7 +58,7 @@ def run(base_url: str, *arguments: str) -> Call:
 
 
 @pytest.fixture
-def server() -> Iterator[TalkativeServer]:
+def server() -> Iterator[LeakyServer]:
     with leaky_server() as started:
         yield started
 
@@ -132,9 +132,7 @@ def test_a_file_of_options_that_makes_no_sense_is_wrong_usage(
     assert sentence in call.stderr
 
 
-def test_a_file_of_options_says_what_the_command_line_does_not(
-    tmp_path: Path, server: TalkativeServer
-) -> None:
+def test_a_file_of_options_says_what_the_command_line_does_not(tmp_path: Path, server: LeakyServer) -> None:
     config = tmp_path / "kit.toml"
     config.write_text(
         f"base-url = '{server.base_url}'\ntoken = '{TOKEN}'\nprofile = 'core'\nonly = ['img-001']\n"
@@ -147,16 +145,14 @@ def test_a_file_of_options_says_what_the_command_line_does_not(
     assert "seed 5" in call.stdout
 
 
-def test_a_report_that_cannot_be_written_is_told_before_the_run(
-    tmp_path: Path, server: TalkativeServer
-) -> None:
+def test_a_report_that_cannot_be_written_is_told_before_the_run(tmp_path: Path, server: LeakyServer) -> None:
     (tmp_path / "file").write_text("")
 
     call = run(server.base_url, "--report", str(tmp_path / "file"))
 
     assert call.returncode == 3
     assert "--report: nothing can be written there" in call.stderr
-    assert server.asked == []
+    assert server.received_requests == []
 
 
 def inconclusive(call: Call, sentence: str) -> None:
@@ -180,32 +176,32 @@ def test_a_server_that_does_not_answer_in_time_is_told() -> None:
     inconclusive(call, "was not answered within 1 s. Give the server longer with --timeout.")
 
 
-def test_a_wrong_token_is_told(server: TalkativeServer) -> None:
+def test_a_wrong_token_is_told(server: LeakyServer) -> None:
     server.user = (401, "application/json", b'{"success": false, "message": "No."}')
 
     inconclusive(run(server.base_url), "The server refuses the token (401 for GET /user). Is --token a valid")
 
 
-def test_a_server_that_answers_401_to_everything_is_told(server: TalkativeServer) -> None:
+def test_a_server_that_answers_401_to_everything_is_told(server: LeakyServer) -> None:
     server.user = server.everything = (401, "application/json", b'{"success": false, "message": "No."}')
 
     inconclusive(run(server.base_url), "answers 401 to a route that does not exist as well")
 
 
-def test_an_account_that_may_not_use_the_api_is_told(server: TalkativeServer) -> None:
+def test_an_account_that_may_not_use_the_api_is_told(server: LeakyServer) -> None:
     server.user = (200, "application/json", b'{"success": true, "message": "You."}')
     server.everything = (403, "application/json", b'{"success": false, "message": "No."}')
 
     inconclusive(run(server.base_url), "The account may not use the API (403 for GET /images).")
 
 
-def test_a_page_at_the_base_url_is_told(server: TalkativeServer) -> None:
+def test_a_page_at_the_base_url_is_told(server: LeakyServer) -> None:
     server.user = (200, "text/html; charset=utf-8", b"<h1>Welcome</h1>")
 
     inconclusive(run(server.base_url), "a page of HTML: no API is there. Does --base-url end where")
 
 
-def test_a_base_url_that_is_short_of_the_api_is_told(server: TalkativeServer) -> None:
+def test_a_base_url_that_is_short_of_the_api_is_told(server: LeakyServer) -> None:
     server.user = (404, "application/json", b"{}")
 
     inconclusive(run(server.base_url), "There is no GET /user (404). Does --base-url end where")
@@ -245,14 +241,14 @@ def test_a_certificate_that_nobody_trusts_is_told(tmp_path: Path) -> None:
     inconclusive(trusted, "There is no GET /user (404).")
 
 
-def test_https_to_a_server_of_http_is_told(server: TalkativeServer) -> None:
+def test_https_to_a_server_of_http_is_told(server: LeakyServer) -> None:
     call = run(server.base_url.replace("http:", "https:"))
 
     inconclusive(call, "no TLS came about. Does the server speak http:// there?")
 
 
 def test_what_is_broken_is_told_in_a_line_each_and_in_the_exit_code(
-    server: TalkativeServer, tmp_path: Path
+    server: LeakyServer, tmp_path: Path
 ) -> None:
     call = run(server.base_url, "--only", "IMG-001", "--report", str(tmp_path / "report"))
 
@@ -271,9 +267,7 @@ def test_what_is_broken_is_told_in_a_line_each_and_in_the_exit_code(
 
 
 @pytest.mark.parametrize("when", ["waiting", "uploading"])
-def test_interrupted_it_tidies_up_and_still_reports(
-    server: TalkativeServer, tmp_path: Path, when: str
-) -> None:
+def test_interrupted_it_tidies_up_and_still_reports(server: LeakyServer, tmp_path: Path, when: str) -> None:
     server.image_status = "processing"
     server.hold_uploads = when == "uploading"
     kit = subprocess.Popen(
@@ -289,7 +283,7 @@ def test_interrupted_it_tidies_up_and_still_reports(
     assert kit.returncode == 2
     assert "deleting what was made on the server" in stderr
     assert "inconclusive: nothing was checked" in stdout
-    assert "DELETE /api/images/7" in server.asked
+    assert "DELETE /api/images/7" in server.received_requests
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["verdict"] == "inconclusive"
     assert results["run"]["stopped"].startswith("Interrupted")
@@ -298,7 +292,7 @@ def test_interrupted_it_tidies_up_and_still_reports(
     assert conformance("verify", str(tmp_path / "results.json")).returncode == 0
 
 
-def test_a_fault_of_the_kit_is_no_verdict(server: TalkativeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_kit_is_no_verdict(server: LeakyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise RuntimeError(TOKEN)
 
@@ -311,7 +305,7 @@ def test_a_fault_of_the_kit_is_no_verdict(server: TalkativeServer, monkeypatch: 
     assert TOKEN not in call.stdout + call.stderr
 
 
-def test_a_report_is_verified(server: TalkativeServer, tmp_path: Path) -> None:
+def test_a_report_is_verified(server: LeakyServer, tmp_path: Path) -> None:
     run(server.base_url, "--only", "IMG-001", "--report", str(tmp_path))
     path = tmp_path / "results.json"
 

@@ -159,7 +159,7 @@ def _cancel(batch_id: object) -> None:
         return
     with _DATABASE.writing() as work:
         batch = work.batches.locked(int(str(batch_id)))
-        if batch is not None and not batch.status.terminal:
+        if batch is not None and not batch.status.is_terminal:
             batches.cancel(work, batch, work.images.locked_of(batch.id), SystemClock().now())
             work.commit()
 

@@ -361,7 +361,7 @@ def test_download_link_verifies_no_account(services: Services, registered: Accou
 
 def test_account_is_found_in_any_spelling_of_its_address(services: Services, make_account: Any) -> None:
     account = make_account(email="jane@example.com")
-    assert accounts.named(services, "Jane@EXAMPLE.com") == account
+    assert accounts.get_by_email(services, "Jane@EXAMPLE.com") == account
     for unknown in ("unknown@example.com", "no address"):
         with pytest.raises(NotFound, match=f"no account for {unknown}"):
-            accounts.named(services, unknown)
+            accounts.get_by_email(services, unknown)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from domain import accounts, batches, images, jobs
 from domain.errors import NotFound
 from domain.job_states import NotClaimable
-from domain.records import Image, Result, WholeBatch
+from domain.records import BatchWithImages, Image, Result
 from domain.uploads import Upload, UpscaleOptions
 
 if TYPE_CHECKING:
@@ -144,10 +144,10 @@ class BatchLife(RuleBasedStateMachine):
         expected.leased |= held
 
     @rule(image=attempts)
-    def lose(self, image: Image) -> None:
+    def record_lost_attempt(self, image: Image) -> None:
         expected = self.images[image.id]
         held = expected.held_by(image.job.attempt)
-        assert jobs.lose(self.services, image) is held
+        assert jobs.record_lost_attempt(self.services, image) is held
         if held:
             expected.leased = False
             expected.lost += 1
@@ -220,7 +220,7 @@ class BatchLife(RuleBasedStateMachine):
             self.check(expected, found)
         assert listed == {}
 
-    def check(self, expected: ExpectedBatch, found: WholeBatch) -> None:
+    def check(self, expected: ExpectedBatch, found: BatchWithImages) -> None:
         batch = found.batch
         ends = [self.images[image_id].end for image_id in expected.image_ids]
         assert batch.state.total == len(ends)
@@ -229,7 +229,7 @@ class BatchLife(RuleBasedStateMachine):
         assert batch.status.value == self.end_of(batch.id)
         finished = batch.state.completed + batch.state.failed
         assert batch.state.progress == finished * 100 // len(ends)
-        assert (batch.completed_at is not None) is batch.status.terminal is (finished == len(ends))
+        assert (batch.completed_at is not None) is batch.status.is_terminal is (finished == len(ends))
         assert expected.seen[-1] <= (batch.state.completed, batch.state.failed)
         expected.seen.append((batch.state.completed, batch.state.failed))
         remaining = [image_id for image_id in expected.image_ids if not self.images[image_id].deleted]
@@ -237,7 +237,7 @@ class BatchLife(RuleBasedStateMachine):
         for image in found.images:
             assert image.batch_id == batch.id
             # A finished batch has no unfinished image.
-            assert image.status.terminal or not batch.status.terminal
+            assert image.status.is_terminal or not batch.status.is_terminal
 
     @invariant()
     def quota_is_submitted_minus_refunded(self) -> None:

@@ -11,7 +11,7 @@ from domain.batch_states import BatchState, BatchStatus
 from domain.job_states import Status
 
 NEW = BatchState(total=3)
-TERMINAL = [status for status in Status if status.terminal]
+TERMINAL = [status for status in Status if status.is_terminal]
 
 
 def test_only_the_first_claim_changes_a_batch() -> None:
@@ -68,14 +68,14 @@ def test_progress_is_rounded_down(total: int, finished: int, percent: int) -> No
 
 
 # A step of a finished batch would mean that an image was counted twice.
-@pytest.mark.parametrize("status", [status for status in BatchStatus if status.terminal])
+@pytest.mark.parametrize("status", [status for status in BatchStatus if status.is_terminal])
 def test_finished_batch_cannot_change(status: BatchStatus) -> None:
     with pytest.raises(AssertionError):
         batch_states.count_image(BatchState(1, status, completed=1), Status.COMPLETED)
 
 
 def test_terminal_statuses_are_the_last_four() -> None:
-    assert [status.value for status in BatchStatus if status.terminal] == [
+    assert [status.value for status in BatchStatus if status.is_terminal] == [
         "completed",
         "partially_failed",
         "failed",
@@ -87,12 +87,12 @@ def test_terminal_statuses_are_the_last_four() -> None:
 def test_counters_only_grow_up_to_the_total(moves: list[Status], total: int) -> None:
     state = BatchState(total)
     for move in moves:
-        if state.status.terminal:
+        if state.status.is_terminal:
             break
         after = batch_states.count_image(state, move)
         assert after.completed >= state.completed
         assert after.failed >= state.failed
         assert after.progress >= state.progress
         assert after.completed + after.failed <= total
-        assert (after.completed + after.failed == total) is after.status.terminal
+        assert (after.completed + after.failed == total) is after.status.is_terminal
         state = after

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from domain.database.unit_of_work import Database
-    from domain.records import Account, Image, WholeBatch
+    from domain.records import Account, BatchWithImages, Image
     from domain.services import Services
 
 pytestmark = pytest.mark.both_databases
@@ -36,7 +36,7 @@ def account(make_account: Any) -> Account:
 
 
 @pytest.fixture
-def batch_of(services: Services, account: Account, make_upload: Any) -> Callable[[int], WholeBatch]:
+def batch_of(services: Services, account: Account, make_upload: Any) -> Callable[[int], BatchWithImages]:
     """Submit a batch of ``count`` images."""
     return lambda count: batches.submit(
         services, account, [make_upload() for _ in range(count)], UpscaleOptions()
@@ -84,7 +84,7 @@ def test_submitted_batch_is_pending_with_all_its_images(
     assert {image.batch_id for image in made} == {batch.id}
     assert sorted(image.original_key for image in made) == stored_keys()
     assert used(account) == 2
-    assert queue.take() == [image.id for image in made]
+    assert queue.drain() == [image.id for image in made]
 
 
 def test_workers_are_notified_after_all_rows_exist(
@@ -129,7 +129,7 @@ def test_submit_reports_all_problems_of_all_files(
     too_long = FieldProblem("name", "max_characters", {"maximum": 255})
     assert problems_of(services, account, files, UpscaleOptions(2, 9), too_long) == [
         too_long,
-        FieldProblem("images.0", "picture"),
+        FieldProblem("images.0", "image_file"),
         FieldProblem("images.2", "max_pixels", {"maximum": 100}),
         FieldProblem("images.3", "max_kilobytes", {"maximum": 10_240}),
         FieldProblem("scale_factor", "excluded_by_target"),
@@ -154,7 +154,7 @@ def test_sizing_field_is_reported_if_it_fits_no_file(
     assert problems(50, small, large) == [FieldProblem("images.0", "unfit", {"because": too_large})]
     # A file that is not an image has its own error and does not count for the sizing.
     broken = Upload("no.png", io.BytesIO(b"no"), 2)
-    assert problems(16, broken, large) == [FieldProblem("images.0", "picture"), too_small]
+    assert problems(16, broken, large) == [FieldProblem("images.0", "image_file"), too_small]
 
 
 def test_malformed_sizing_gives_no_further_error(
@@ -201,7 +201,7 @@ def test_when_one_file_cannot_be_stored_none_is(
 def test_batch_reserves_all_its_quota_or_none(
     services: Services,
     account: Account,
-    batch_of: Callable[[int], WholeBatch],
+    batch_of: Callable[[int], BatchWithImages],
     stored_keys: Callable[[], list[str]],
     used: Callable[[Account], int],
 ) -> None:
@@ -373,7 +373,7 @@ def test_cancel_of_batch_finished_meanwhile_deletes_nothing(
     result = make_result(claimed)
     get = batches.get
 
-    def read_before_it_ends(*arguments: Any) -> WholeBatch:
+    def read_before_it_ends(*arguments: Any) -> BatchWithImages:
         monkeypatch.setattr(batches, "get", get)
         found = get(*arguments)
         if meanwhile == "cancelled":
@@ -385,7 +385,7 @@ def test_cancel_of_batch_finished_meanwhile_deletes_nothing(
     monkeypatch.setattr(batches, "get", read_before_it_ends)
     assert batches.remove(services, account, batch.id) is False
 
-    assert batches.get(services, account, batch.id).batch.status.terminal
+    assert batches.get(services, account, batch.id).batch.status.is_terminal
     assert read_image(first.id).status is Status.COMPLETED
     assert len(stored_keys()) == 4
 
@@ -420,7 +420,7 @@ def test_lock_order_is_batch_image_quota(
     result = make_result(claimed)
     steps: dict[str, Callable[[], object]] = {
         "claim": lambda: jobs.claim(services, claimed.id),
-        "lose": lambda: jobs.lose(services, claimed),
+        "lose": lambda: jobs.record_lost_attempt(services, claimed),
         "complete": lambda: jobs.complete(services, claimed, result),
         "fail": lambda: jobs.fail(services, claimed, "No.", refund=True),
         "delete": lambda: images.delete(services, account, claimed.id),
@@ -440,7 +440,7 @@ def test_renew_and_release_do_not_lock_the_batch(
     claimed = jobs.claim(services, batch_of(1).images[0].id)
     monkeypatch.setattr(Batches, "locked", None)
     assert jobs.renew(services, claimed, 50)
-    assert jobs.hand_back(services, claimed)
+    assert jobs.release(services, claimed)
 
 
 # --- order of processing

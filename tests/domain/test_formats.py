@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.formats import ImageFormat, format_named
+from domain.formats import ImageFormat, format_from_filename
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_no_extension_belongs_to_two_formats() -> None:
     ],
 )
 def test_last_extension_determines_the_format(filename: str, image_format: ImageFormat | None) -> None:
-    assert format_named(filename) is image_format
+    assert format_from_filename(filename) is image_format

@@ -168,7 +168,7 @@ def test_submit_over_the_quota_stores_nothing(
 ) -> None:
     account = make_account("free")
     accepted = [images.submit(services, account, make_upload(), UpscaleOptions()) for _ in range(2)]
-    queue.take()
+    queue.drain()
     with pytest.raises(QuotaExceeded):
         images.submit(services, account, make_upload(), UpscaleOptions())
     assert stored_keys() == sorted(image.original_key for image in accepted)
@@ -271,7 +271,7 @@ def test_submit_reports_all_problems_together(
         services, account, invalid, UpscaleOptions(scale_factor=2, target_width=5), problem
     ) == [
         ("scale_facter", "unknown"),
-        ("image", "picture"),
+        ("image", "image_file"),
         ("scale_factor", "excluded_by_target"),
     ]
     nothing_stored(account)
@@ -615,7 +615,7 @@ def test_deleting_a_released_image_releases_no_quota(
     services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
     claimed = jobs.claim(services, submit_image().id)
-    jobs.hand_back(services, claimed)
+    jobs.release(services, claimed)
     images.delete(services, account, claimed.id)
     assert used(account) == 1
 
@@ -637,7 +637,7 @@ def test_worker_cannot_change_a_deleted_image(
     images.delete(services, account, claimed.id)
     assert not jobs.complete(services, claimed, make_result(claimed))
     assert not jobs.fail(services, claimed, "No.", refund=True)
-    assert not jobs.lose(services, claimed)
+    assert not jobs.record_lost_attempt(services, claimed)
     assert used(account) == 1
 
 

@@ -62,7 +62,7 @@ def test_claim_after_the_last_lost_attempt_fails_the_job() -> None:
     job = replace(EXPIRED, attempt=MAX_LOST_ATTEMPTS, lost=MAX_LOST_ATTEMPTS - 1)
     failed = job_states.claim(job, NOW, LEASE)
     assert failed == Job(Status.FAILED, attempt=MAX_LOST_ATTEMPTS, lost=MAX_LOST_ATTEMPTS)
-    assert failed.status.terminal
+    assert failed.status.is_terminal
 
 
 # --- claimed jobs
@@ -119,5 +119,5 @@ def test_step_of_a_job_that_is_not_claimed_is_rejected(step: Callable[[Job, int]
 
 
 def test_terminal_statuses_are_completed_and_failed() -> None:
-    assert [status.value for status in Status if status.terminal] == ["completed", "failed"]
-    assert [status.value for status in Status if not status.terminal] == ["pending", "processing"]
+    assert [status.value for status in Status if status.is_terminal] == ["completed", "failed"]
+    assert [status.value for status in Status if not status.is_terminal] == ["pending", "processing"]

@@ -182,8 +182,8 @@ def test_stale_attempt_never_overwrites_a_result(
     assert jobs.complete(services, current, result)
     assert not jobs.complete(services, stale, make_result(stale))
     assert not jobs.fail(services, stale, "No.", refund=True)
-    assert not jobs.lose(services, stale)
-    assert not jobs.hand_back(services, stale)
+    assert not jobs.record_lost_attempt(services, stale)
+    assert not jobs.release(services, stale)
     row = read_image(image.id)
     assert row.result == result
     assert row.error is None
@@ -238,7 +238,7 @@ def test_released_image_is_claimable_any_number_of_times(services: Services, ima
     for attempt in range(1, 10):
         claimed = jobs.claim(services, image.id)
         assert claimed.job.attempt == attempt
-        assert jobs.hand_back(services, claimed)
+        assert jobs.release(services, claimed)
 
 
 @pytest.mark.parametrize("how", ["lease expired", "reported"])
@@ -257,12 +257,12 @@ def test_third_lost_attempt_fails_and_refunds_the_image(
         if how == "lease expired":
             clock.advance(services.policy.lease)
         else:
-            assert jobs.lose(services, claimed)
+            assert jobs.record_lost_attempt(services, claimed)
     with pytest.raises(NotClaimable):
         jobs.claim(services, image.id)
     row = read_image(image.id)
     assert row.status is Status.FAILED
-    assert row.error == jobs.LOST_SENTENCE
+    assert row.error == jobs.LOST_MESSAGE
     assert row.updated_at == clock.now()
     assert used(account) == 0
 
@@ -274,7 +274,7 @@ def test_first_lost_attempt_is_not_visible_to_clients(
     read_image: Callable[[int], Image],
     used: Callable[[Account], int],
 ) -> None:
-    assert jobs.lose(services, jobs.claim(services, image.id))
+    assert jobs.record_lost_attempt(services, jobs.claim(services, image.id))
     row = read_image(image.id)
     assert row.status is Status.PROCESSING
     assert row.error is None
@@ -347,23 +347,23 @@ def test_image_with_lost_message_is_requeued(
     queue.broken = False
     clock.advance(services.policy.requeue_after)
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 def test_without_pending_images_none_is_requeued(services: Services, queue: Any) -> None:
     assert jobs.requeue_stale_images(services) == 0
-    assert queue.take() == []
+    assert queue.drain() == []
 
 
 def test_image_is_not_requeued_before_the_period_ends(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
-    queue.take()
+    queue.drain()
     clock.advance(services.policy.requeue_after - timedelta(microseconds=1))
     assert jobs.requeue_stale_images(services) == 0
     clock.advance(timedelta(microseconds=1))
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 # The reconciler runs every second. An image that waits for an hour because all workers are busy must not fill the
@@ -371,34 +371,34 @@ def test_image_is_not_requeued_before_the_period_ends(
 def test_waiting_image_is_requeued_once_in_each_period(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
-    queue.take()
+    queue.drain()
     seconds = 150
     for _ in range(seconds):
         clock.advance(timedelta(seconds=1))
         jobs.requeue_stale_images(services)
-    assert queue.take() == [image.id] * (seconds // 15)
+    assert queue.drain() == [image.id] * (seconds // 15)
 
 
 def test_claimed_image_is_requeued_after_its_lease_expires(
     services: Services, image: Image, queue: Any, clock: Any
 ) -> None:
     claimed = jobs.claim(services, image.id)
-    queue.take()
+    queue.drain()
     for percent in range(5):
         clock.advance(services.policy.lease - timedelta(seconds=1))
         assert jobs.renew(services, claimed, percent)
         assert jobs.requeue_stale_images(services) == 0
     clock.advance(services.policy.lease)
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 def test_released_image_is_requeued(services: Services, image: Image, queue: Any, clock: Any) -> None:
     clock.advance(services.policy.requeue_after)
-    jobs.hand_back(services, jobs.claim(services, image.id))
-    queue.take()
+    jobs.release(services, jobs.claim(services, image.id))
+    queue.drain()
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 def test_finished_image_is_not_requeued(
@@ -411,10 +411,10 @@ def test_finished_image_is_not_requeued(
     completed, failed = (jobs.claim(services, submit_image().id) for _ in range(2))
     jobs.complete(services, completed, make_result(completed))
     jobs.fail(services, failed, "No.", refund=False)
-    queue.take()
+    queue.drain()
     clock.advance(timedelta(days=30))
     assert jobs.requeue_stale_images(services) == 0
-    assert queue.take() == []
+    assert queue.drain() == []
 
 
 # As after an outage of the broker: not all in one call, but each image exactly once.
@@ -431,7 +431,7 @@ def test_oldest_images_are_requeued_first_and_each_once(
     clock.advance(services.policy.requeue_after)
     notified = []
     while count := jobs.requeue_stale_images(services):
-        requeued = queue.take()
+        requeued = queue.drain()
         assert count == len(requeued) <= 100
         for image_id in requeued:
             assert jobs.claim(services, image_id).job.attempt == 1
@@ -441,7 +441,7 @@ def test_oldest_images_are_requeued_first_and_each_once(
 
 # A failed notification is not counted, and it is repeated after the period, not immediately.
 def test_failed_notification_is_not_counted(services: Services, image: Image, queue: Any, clock: Any) -> None:
-    queue.take()
+    queue.drain()
     queue.broken = True
     clock.advance(services.policy.requeue_after)
     assert jobs.requeue_stale_images(services) == 0
@@ -449,14 +449,14 @@ def test_failed_notification_is_not_counted(services: Services, image: Image, qu
     assert jobs.requeue_stale_images(services) == 0
     clock.advance(services.policy.requeue_after)
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 # Every worker has a reconciler, and all of them run once a second.
 def test_concurrent_reconcilers_notify_an_image_once(
     services: Services, image: Image, queue: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue.take()
+    queue.drain()
     clock.advance(services.policy.requeue_after)
     stale_ids = Images.stale_ids
 
@@ -468,7 +468,7 @@ def test_concurrent_reconcilers_notify_an_image_once(
 
     monkeypatch.setattr(Images, "stale_ids", read_before_the_other_requeues)
     assert jobs.requeue_stale_images(services) == 0
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 # Cancelling a batch locks its images one after the other: waiting for them while holding others is a deadlock.
@@ -477,14 +477,14 @@ def test_locked_image_is_skipped_without_waiting(
     services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
     first, locked_id, last = (submit_image().id for _ in range(3))
-    queue.take()
+    queue.drain()
     clock.advance(services.policy.requeue_after)
     with services.database.writing() as work:
         work.images.locked(locked_id)
         assert jobs.requeue_stale_images(services) == 2
-    assert queue.take() == [first, last]
+    assert queue.drain() == [first, last]
     assert jobs.requeue_stale_images(services) == 1
-    assert queue.take() == [locked_id]
+    assert queue.drain() == [locked_id]
 
 
 # A message for every waiting image in every period would fill the queue.
@@ -492,13 +492,13 @@ def test_only_the_oldest_ten_images_are_requeued(
     services: Services, submit_image: Callable[[], Image], queue: Any, clock: Any
 ) -> None:
     ids = [submit_image().id for _ in range(20)]
-    queue.take()
+    queue.drain()
 
     requeued = []
     for _ in range(20):
         clock.advance(services.policy.requeue_after)
         jobs.requeue_stale_images(services)
-        requeued += queue.take()
+        requeued += queue.drain()
 
     assert set(requeued) == set(ids[:10])
     assert len(requeued) == 200

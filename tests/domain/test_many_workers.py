@@ -60,7 +60,7 @@ class Expected:
     def held_by(self, attempt: int) -> bool:
         return not self.deleted and self.status == "processing" and self.attempt == attempt
 
-    def lose(self) -> None:
+    def record_lost_attempt(self) -> None:
         self.lost += 1
         self.lease_until = None
         if self.lost == 3:
@@ -121,7 +121,7 @@ class ManyWorkers(RuleBasedStateMachine):
     def submit(self) -> int:
         image = images.submit(self.services, self.account, self.make_upload(), uploads.UpscaleOptions())
         self.expected[image.id] = Expected(month=f"{self.now:%Y-%m}", notified_at=self.now)
-        assert self.queue.take() == [image.id]
+        assert self.queue.drain() == [image.id]
         return image.id
 
     @rule(target=attempts, image_id=image_ids)
@@ -129,7 +129,7 @@ class ManyWorkers(RuleBasedStateMachine):
         expected = self.expected[image_id]
         claimable = expected.claimable(self.now)
         if claimable and expected.lease_until is not None:
-            expected.lose()
+            expected.record_lost_attempt()
         if not claimable or expected.status == "failed":
             with pytest.raises(NotClaimable):
                 jobs.claim(self.services, image_id)
@@ -157,20 +157,20 @@ class ManyWorkers(RuleBasedStateMachine):
             expected.lease_until = self.lease_end
 
     @rule(image=attempts)
-    def hand_back(self, image: Image) -> None:
+    def release(self, image: Image) -> None:
         expected = self.expected[image.id]
         held = expected.held_by(image.job.attempt)
-        assert jobs.hand_back(self.services, image) is held
+        assert jobs.release(self.services, image) is held
         if held:
             expected.lease_until = None
 
     @rule(image=attempts)
-    def lose(self, image: Image) -> None:
+    def record_lost_attempt(self, image: Image) -> None:
         expected = self.expected[image.id]
         held = expected.held_by(image.job.attempt)
-        assert jobs.lose(self.services, image) is held
+        assert jobs.record_lost_attempt(self.services, image) is held
         if held:
-            expected.lose()
+            expected.record_lost_attempt()
 
     @rule(image=attempts)
     def complete(self, image: Image) -> None:
@@ -219,7 +219,7 @@ class ManyWorkers(RuleBasedStateMachine):
             if expected.claimable(self.now) and expected.notified_at <= notified_before
         ]
         assert jobs.requeue_stale_images(self.services) == len(stale)
-        assert sorted(self.queue.take()) == stale
+        assert sorted(self.queue.drain()) == stale
         for image_id in stale:
             self.expected[image_id].notified_at = self.now
 
@@ -274,7 +274,7 @@ def test_jobs_match_the_model(
 ) -> None:
     def new_services() -> Services:
         services: Services = make_services(database=new_database())
-        services.queue.take()  # type: ignore[attr-defined]
+        services.queue.drain()  # type: ignore[attr-defined]
         return services
 
     run_state_machine_as_test(

@@ -42,7 +42,7 @@ def problems_of(
 
 
 def reload(services: Services, account: Account) -> Account:
-    return accounts.named(services, account.email)
+    return accounts.get_by_email(services, account.email)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_reset_sets_the_password_and_revokes_all_tokens(
 
     with pytest.raises(Unauthenticated):
         tokens.authenticate(services.database, plain, clock.now())
-    assert tokens.of_account(services, jane) == []
+    assert tokens.list_for_account(services, jane) == []
     with pytest.raises(WrongCredentials):
         accounts.log_in(services, jane.email, password, "tests", CLIENT)
     assert accounts.log_in(services, jane.email, NEW, "tests", CLIENT)[0].updated_at == reset_at
@@ -330,4 +330,4 @@ def test_login_overtaken_by_a_reset_gets_no_token(
 
     with pytest.raises(WrongCredentials):
         accounts.log_in(make_services(passwords=Overtaken()), account.email, password, "tests", CLIENT)
-    assert tokens.of_account(services, account) == []
+    assert tokens.list_for_account(services, account) == []

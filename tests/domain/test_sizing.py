@@ -30,8 +30,8 @@ def test_scale_factors_match_the_contract() -> None:
 
 
 def test_default_scale_factor_is_two() -> None:
-    assert Sizing.asked() == Sizing(scale_factor=2)
-    assert Sizing.asked().result(PHOTO) == Size(3840, 2160)
+    assert Sizing.from_options() == Sizing(scale_factor=2)
+    assert Sizing.from_options().result(PHOTO) == Size(3840, 2160)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_default_scale_factor_is_two() -> None:
 )
 def test_factor_combined_with_a_target_is_refused(target: dict[str, int]) -> None:
     with pytest.raises(InvalidFields) as caught:
-        Sizing.asked(scale_factor=2, **target)
+        Sizing.from_options(scale_factor=2, **target)
     assert caught.value.problems == (FieldProblem("scale_factor", "excluded_by_target"),)
 
 
 # In the response to a request with a target, the factor is null, not the default.
 def test_target_replaces_the_default_factor() -> None:
-    assert Sizing.asked(target_width=3000).scale_factor is None
+    assert Sizing.from_options(target_width=3000).scale_factor is None
 
 
 # --- the size of the result
@@ -258,7 +258,7 @@ def test_problems_of_both_targets_are_reported() -> None:
 
 
 def test_too_large_default_factor_is_reported_as_factor() -> None:
-    assert found(Sizing.asked(), Size(8193, 1)) == [("scale_factor", "result_side")]
+    assert found(Sizing.from_options(), Size(8193, 1)) == [("scale_factor", "result_side")]
 
 
 sizings = st.one_of(

@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 def reload(services: Services, account: Account) -> Account:
     """Return the account as it is now."""
-    return accounts.named(services, account.email)
+    return accounts.get_by_email(services, account.email)
 
 
 def subscription_of(services: Services, account: Account) -> Subscription:
@@ -59,7 +59,7 @@ def test_status_follows_from_assigned_status_and_time(
 
     found = subscription_of(services, account)
 
-    assert found.at(now) is status
+    assert found.status_at(now) is status
     assert (found.is_active(now), found.is_on_trial(now), found.is_on_grace_period(now)) == (
         active,
         trial,

@@ -158,7 +158,7 @@ def test_revoke_all_twice_is_no_error(services: Services, account: Account) -> N
     accounts.revoke_all(services, account)
 
     with services.database.reading() as work:
-        assert work.tokens.of_account(account.id) == []
+        assert work.tokens.list_for_account(account.id) == []
 
 
 # Otherwise an old token could belong to the next account.
@@ -294,7 +294,9 @@ def test_schema_problems_are_reported_with_the_others(issue: Any, services: Serv
         with pytest.raises(InvalidFields) as caught:
             tokens.create(services, principal, fields, schema_problems)
         assert len(caught.value.problems) == count
-    assert principal.token.id == max(token.id for token in tokens.of_account(services, principal.account))
+    assert principal.token.id == max(
+        token.id for token in tokens.list_for_account(services, principal.account)
+    )
 
 
 # A concurrent request with a stolen token must not create another one while the owner revokes all.
@@ -302,7 +304,7 @@ def test_revoked_token_creates_no_other(services: Services, account: Account, pr
     accounts.revoke_all(services, account)
     with pytest.raises(Unauthenticated):
         tokens.create(services, principal, {"name": "x"})
-    assert tokens.of_account(services, account) == []
+    assert tokens.list_for_account(services, account) == []
 
 
 # The lock stands for a request that has checked its own token and is about to create another.
@@ -331,7 +333,7 @@ def test_list_has_the_accounts_tokens_newest_first(
     clock.advance(timedelta(seconds=-2))
     issue("before all")
     make_account()
-    listed = tokens.of_account(services, account)
+    listed = tokens.list_for_account(services, account)
     names = [token.name for token in listed]
     assert [name for name in names if name != "tests"] == ["third", "second", "first", "before all"]
     assert int(first.partition("|")[0]) < int(second.partition("|")[0])

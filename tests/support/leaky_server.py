@@ -25,10 +25,10 @@ COOKIE = "5e55ion0fTheServersOwn"
 
 
 @dataclass
-class TalkativeServer:
+class LeakyServer:
     """The state of the server: tests set the responses before they start the kit.
 
-    ``asked`` has the method and path of every request.
+    ``received_requests`` has the method and path of every request.
     """
 
     base_url: str = ""
@@ -38,7 +38,7 @@ class TalkativeServer:
     hold_uploads: bool = False  # never respond to an upload
     upload_arrived: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
-    asked: list[str] = field(default_factory=list)
+    received_requests: list[str] = field(default_factory=list)
     image_name: str = ""
 
     def special_response(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes] | None:
@@ -84,9 +84,9 @@ def spellings(text: str) -> set[str]:
 
 
 @contextmanager
-def leaky_server() -> Iterator[TalkativeServer]:
+def leaky_server() -> Iterator[LeakyServer]:
     """Run the server and provide its state."""
-    state = TalkativeServer()
+    state = LeakyServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -94,7 +94,7 @@ def leaky_server() -> Iterator[TalkativeServer]:
         def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
-            state.asked.append(f"{self.command} {path}")
+            state.received_requests.append(f"{self.command} {path}")
             special = state.special_response(self.command, path, body)
             if special is None and state.hold_uploads and path.endswith("/upscale"):
                 self.close_connection = True

@@ -85,7 +85,7 @@ def test_account_on_a_paid_plan_gets_a_subscription(
 ) -> None:
     user("create", "--email", f"{plan}@example.com", "--name", "P", "--plan", plan, "--verified")
 
-    subscription = accounts.named(installation, f"{plan}@example.com").subscription
+    subscription = accounts.get_by_email(installation, f"{plan}@example.com").subscription
     assert (subscription and subscription.status) == status
 
 
@@ -176,7 +176,7 @@ def test_error_has_a_message_and_changes_nothing(
     status: int,
     message: str,
 ) -> None:
-    before = accounts.named(installation, email)
+    before = accounts.get_by_email(installation, email)
     arguments = [argument.format(email=email) for argument in arguments]
 
     done = uprez("user", *arguments, "--data", str(folder), COLUMNS="20000")
@@ -184,7 +184,7 @@ def test_error_has_a_message_and_changes_nothing(
     assert done.returncode == status
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert accounts.named(installation, email) == before
+    assert accounts.get_by_email(installation, email) == before
 
 
 # Every request of such an account would fail, so the service does not start; `uprez user plan` still works.
@@ -209,11 +209,11 @@ def test_plan_in_use_cannot_be_removed_from_the_file(uprez: Run, tmp_path: Path)
         assert "uprez user plan EMAIL PLAN" in done.stderr
         assert "Traceback" not in done.stderr
     services = wiring.make_services(load_settings(data=tmp_path / "data"))
-    before = accounts.named(services, "jane@example.com")
+    before = accounts.get_by_email(services, "jane@example.com")
     for change in (["quota", before.email, "9"], ["subscription", before.email, "--status", "lapsed"]):
         done = uprez("user", *change, **environment)
         assert done.returncode == 1
         assert "There is no plan 'professional'" in done.stderr
-    assert accounts.named(services, before.email) == before
+    assert accounts.get_by_email(services, before.email) == before
     services.database.close()
     assert uprez("user", "plan", "jane@example.com", "free", **environment).returncode == 0

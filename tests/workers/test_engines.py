@@ -13,7 +13,7 @@ from workers.engine.errors import NoUsableDevice, UnknownDevice, WeightsError
 from workers.engine.protocol import EngineOptions
 from workers.engine_child import EngineJob
 from workers.engine_queries import chosen_devices, engine_report
-from workers.engines import reserve_engine, start_engines
+from workers.engines import make_reserve_engine, start_engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_cpu_is_the_reserve_only_for_auto(machine: Any) -> None:
     for setting, expected in (("auto", True), ("vulkan:0,cpu", False)):
         options = EngineOptions(setting)
         engines = start_engines(options)
-        reserve = reserve_engine(options, engines)
+        reserve = make_reserve_engine(options, engines)
         try:
             assert (reserve is not None) is expected
             if reserve is not None:

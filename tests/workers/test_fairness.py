@@ -54,7 +54,7 @@ class GatedEngine:
 
 
 def upload(label: str) -> Upload:
-    content = f"PICTURE png 8 6\n{label}".encode()
+    content = f"IMAGE png 8 6\n{label}".encode()
     return Upload("photo.png", io.BytesIO(content), len(content))
 
 

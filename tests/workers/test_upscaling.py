@@ -189,18 +189,18 @@ def test_third_lost_attempt_fails_the_image(
 ) -> None:
     image = submit(png)
     upscaling = upscaling_with(BrokenEngine(EngineLost("the engine ended unexpectedly")))
-    queue.take()
+    queue.drain()
 
     attempts = 0
-    while not row(real_services, image).status.terminal:
+    while not row(real_services, image).status.is_terminal:
         upscaling.upscale(image.id)
         attempts += 1
         assert attempts <= 3
 
     failed = row(real_services, image)
-    assert (attempts, failed.status, failed.error) == (3, Status.FAILED, jobs.LOST_SENTENCE)
+    assert (attempts, failed.status, failed.error) == (3, Status.FAILED, jobs.LOST_MESSAGE)
     assert used(real_services, account) == 0
-    assert queue.take() == [image.id] * 3  # the last message changes nothing
+    assert queue.drain() == [image.id] * 3  # the last message changes nothing
 
 
 def test_hang_costs_one_attempt(
@@ -255,20 +255,20 @@ def test_server_outage_releases_the_image(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, queue: Any, error: Exception
 ) -> None:
     image = submit(png)
-    queue.take()
+    queue.drain()
 
     upscaling_with(BrokenEngine(error)).upscale(image.id)
 
     waiting = row(real_services, image)
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 def test_worker_without_engine_releases_image_and_ends(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, ended: CallCounter, queue: Any
 ) -> None:
     image = submit(png)
-    queue.take()
+    queue.drain()
     upscaling = upscaling_with(BrokenEngine(EngineUnusable("The card is gone.")))
 
     upscaling.upscale(image.id)
@@ -277,7 +277,7 @@ def test_worker_without_engine_releases_image_and_ends(
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
     assert ended.calls == 1
     assert str(upscaling.fatal_error) == "The card is gone."
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 def test_lost_engine_leaves_the_others_working(
@@ -357,7 +357,7 @@ def test_stopping_worker_releases_its_image(
     real_services: Services, submit: Any, png: bytes, upscaling_with: Any, engine: EngineChild, queue: Any
 ) -> None:
     image = submit(png)
-    queue.take()
+    queue.drain()
 
     class Interrupted:
         def upscale(self, *arguments: Any, **callbacks: Any) -> Any:
@@ -373,7 +373,7 @@ def test_stopping_worker_releases_its_image(
 
     waiting = row(real_services, image)
     assert (waiting.status, waiting.job.lost, waiting.job.lease_until) == (Status.PROCESSING, 0, None)
-    assert queue.take() == [image.id]
+    assert queue.drain() == [image.id]
 
 
 # A late message would only claim the row, wait for an engine and release the image.

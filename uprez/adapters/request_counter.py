@@ -45,7 +45,7 @@ class LimitsCounter:
         """Count one request in the window of ``key``. Return None when the storage is unavailable."""
         return self._window(key, limit, seconds, lambda name: self._storage.incr(name, seconds), first=1)
 
-    def look(self, key: str, limit: int, seconds: int) -> Window | None:
+    def peek(self, key: str, limit: int, seconds: int) -> Window | None:
         """Read the window of ``key`` without counting. Return None when the storage is unavailable."""
         return self._window(key, limit, seconds, self._storage.get, first=0)
 

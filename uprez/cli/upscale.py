@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import InvalidFields, UprezError
-from domain.formats import format_named
+from domain.formats import format_from_filename
 from domain.sizing import SCALE_FACTORS, Sizing
 from uprez.cli.options import Device, Model
 from uprez.cli.progress import progress_bar
@@ -40,7 +40,7 @@ def upscale(
     if scale is not None and scale not in SCALE_FACTORS:
         raise typer.BadParameter("It must be 2, 3 or 4.", param_hint="--scale")
     try:
-        sizing = Sizing.asked(scale, width, height)
+        sizing = Sizing.from_options(scale, width, height)
     except InvalidFields:
         raise typer.BadParameter(
             "It cannot be used together with --width or --height.", param_hint="--scale"
@@ -51,8 +51,8 @@ def upscale(
         raise FileError(
             f"There is no folder {target.absolute().parent}. Create it, or choose another folder for the result."
         )
-    image_format = format_named(source.name)
-    if image_format is not None and format_named(target.name) is not image_format:
+    image_format = format_from_filename(source.name)
+    if image_format is not None and format_from_filename(target.name) is not image_format:
         raise FileError(
             f"The result must have the format of {source.name}. Use a file name such as "
             f"{target.stem}{image_format.extension}."

@@ -118,7 +118,7 @@ def change_plan(
     subscription before the change as `previous_subscription`.
     """
     services = _services(load_settings(data=data))
-    previous = subscriptions.change_plan(services, accounts.named(services, email), plan)
+    previous = subscriptions.change_plan(services, accounts.get_by_email(services, email), plan)
     _print_account(services, email, previous_subscription=_subscription(services, previous))
 
 
@@ -184,7 +184,7 @@ def _account_with_known_plan(services: Services, email: str) -> Account:
 
     Raise NotFound when there is none, and PlansError when the plans file lacks its plan.
     """
-    account = accounts.named(services, email)
+    account = accounts.get_by_email(services, email)
     services.plans[account.plan]
     return account
 
@@ -196,7 +196,7 @@ def _subscription(services: Services, subscription: Subscription | None) -> dict
 
 def _print_account(services: Services, email: str, **more: object) -> None:
     """Print the account with plan, quota and subscription, and the fields ``more``, as one JSON object."""
-    account = accounts.named(services, email)
+    account = accounts.get_by_email(services, email)
     shown = {
         "id": account.id,
         "email": account.email,

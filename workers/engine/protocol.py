@@ -43,7 +43,7 @@ class EngineOptions:
     name. ``tile_side`` is the largest side of a tile in pixels of the original, without the pad;
     ``tile_threads`` is the number of tiles in progress at once; ``precision`` is fp32, bf16 or int8 and
     affects CPUs only. ``memory_mb``, in units of 2**20 bytes, bounds everything but the image, its result and
-    a row of joined tiles. ``kept`` is the folder for networks converted to 8 bits, ``models`` the folder of
+    a row of joined tiles. ``network_cache`` is the folder for networks converted to 8 bits, ``models`` the folder of
     the operator's own models with their manifests.
     """
 
@@ -54,7 +54,7 @@ class EngineOptions:
     precision: str | None = None
     memory_mb: int | None = None
     metadata: MetadataPolicy = MetadataPolicy.KEEP
-    kept: Path | None = None
+    network_cache: Path | None = None
     models: Path | None = None
 
 

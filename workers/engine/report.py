@@ -67,7 +67,7 @@ def _self_test(model: Model, device: Device, options: EngineOptions, folder: Pat
     try:
         expected_samples(first)  # first: an invalid operator's network is no device fault
         network = LoadedNetwork(
-            first, device, precision_for(options, model), first.folder or folder, cache=options.kept
+            first, device, precision_for(options, model), first.folder or folder, cache=options.network_cache
         )
         agreement = agreement_db(network)
         check_agreement(network)

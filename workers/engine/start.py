@@ -92,7 +92,9 @@ def prepare(options: EngineOptions, model: Model, device: Device, folder: Path |
     for network in model.networks:
         check_weights(network, network.folder or folder)
     tile_side, tile_threads = tiles_for(options, model, device)
-    loaded = LoadedModel(model, device, precision_for(options, model), folder, tile_threads, options.kept)
+    loaded = LoadedModel(
+        model, device, precision_for(options, model), folder, tile_threads, options.network_cache
+    )
     # All networks of an operator's model are loaded now for the same reason: they have never been tested.
     factors = [1] if model.name in MODELS else [network.scale for network in model.networks]
     began = time.monotonic()

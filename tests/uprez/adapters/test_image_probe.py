@@ -152,7 +152,7 @@ def test_default_image_of_an_animated_png_counts() -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     Image.new("RGB", (40, 30)).save(content, "PNG", save_all=True, append_images=frames, default_image=True)
 
-    assert len(probe(content).further) == 2
+    assert len(probe(content).other_sizes) == 2
 
 
 FRAME = b"\x21\xf9\x04\x04\x05\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
@@ -175,7 +175,7 @@ def test_gif_frames_are_read_up_to_one_over_the_limit() -> None:
 
     facts = probe(content)
 
-    assert len(facts.further) == ImageFormat.GIF.max_frames
+    assert len(facts.other_sizes) == ImageFormat.GIF.max_frames
     assert content.bytes_read < 400 * len(FRAME)
 
 
@@ -194,7 +194,7 @@ def test_largest_gif_frame_allocates_no_memory(disposal: int) -> None:
 def test_largest_allowed_number_of_frames_is_read_to_the_end() -> None:
     whole = GIF_HEADER + FRAME * 200 + b";"
 
-    assert len(probe(io.BytesIO(whole)).further) == 199
+    assert len(probe(io.BytesIO(whole)).other_sizes) == 199
     with pytest.raises(InvalidImage):
         probe(io.BytesIO(whole[:-1]))
 
@@ -208,7 +208,8 @@ def test_declared_png_frames_count_up_to_one_over_the_limit(
     )
 
     assert (
-        len(probe(io.BytesIO(png[:33] + animation_chunks + png[33:])).further) == ImageFormat.PNG.max_frames
+        len(probe(io.BytesIO(png[:33] + animation_chunks + png[33:])).other_sizes)
+        == ImageFormat.PNG.max_frames
     )
 
 
@@ -235,7 +236,7 @@ def test_gif_frame_outside_the_canvas_enlarges_it() -> None:
     facts = probe(io.BytesIO(header + b"".join(frames) + b";"))
 
     assert facts.size == (10, 10)
-    assert facts.further == ((16_000, 16_000),) * 2
+    assert facts.other_sizes == ((16_000, 16_000),) * 2
 
 
 def test_gif_with_many_frames_is_read_to_the_end() -> None:
@@ -270,13 +271,13 @@ def test_reduced_copies_and_masks_are_no_pages(subfile_type: int) -> None:
     small = Image.new("L", (20, 15))
     content = tiff_of((Image.new("L", (40, 30)), {}), (small, {254: subfile_type}), (small, {254: 2}))
 
-    assert probe(io.BytesIO(content)).further == (Size(20, 15),)
+    assert probe(io.BytesIO(content)).other_sizes == (Size(20, 15),)
 
 
 def test_tiff_pages_are_read_up_to_one_over_the_limit() -> None:
     content = tiff_of(*[(Image.new("L", (2, 2)), {})] * 60)
 
-    assert len(probe(io.BytesIO(content)).further) == ImageFormat.TIFF.max_frames
+    assert len(probe(io.BytesIO(content)).other_sizes) == ImageFormat.TIFF.max_frames
 
 
 def test_tiff_with_a_truncated_page_is_rejected() -> None:
