@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from conformance import reports
 from conformance.catalogue import requirements
-from conformance.options import Options, UsageError, options
+from conformance.options import Options, UsageError, load_options
 from conformance.reports.results import is_partial, problems
-from conformance.runner import Exit, Run, chosen, run
+from conformance.runner import Exit, Run, run, select_requirements
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def run_command(
         "max_wait": max_wait, "ca_file": ca_file,
     }  # fmt: skip
     try:
-        told = options(given, config)
-        chosen(told)
+        told = load_options(given, config)
+        select_requirements(told)
         if report is not None:
             reports.prepare(report)
     except UsageError as reason:
@@ -261,7 +261,7 @@ def _watched(chosen_options: Options) -> Run:
     """A bar on a terminal, a line for each requirement elsewhere."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    total = len(chosen(chosen_options))
+    total = len(select_requirements(chosen_options))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
 
@@ -277,7 +277,7 @@ def _watched(chosen_options: Options) -> Run:
 
 
 def _line(result: Result) -> str:
-    said = f": {result.sentence}" if result.sentence else ""
+    said = f": {result.message}" if result.message else ""
     return f"{result.verdict.value.upper():<12} {result.requirement.id:<9} {result.requirement.title}{said}"
 
 
@@ -286,7 +286,7 @@ def _conclude(found: Run) -> None:
     counts = _counted({verdict.value: verdicts.count(verdict) for verdict in Verdict})
     for sentence in (found.stopped, *found.left_behind):
         if sentence:
-            _say(found.secrets.shown(sentence))
+            _say(found.secrets.sanitize(sentence))
     words = found.exit.words.replace("not ", "NOT ") + (
         " in what was chosen" if counts and is_partial(found.options) else ""
     )

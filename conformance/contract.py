@@ -65,7 +65,7 @@ def time_fields() -> frozenset[str]:
     return frozenset(_names_of_times(contract()["components"]["schemas"]))
 
 
-def problems(schema_pointer: str, instance: Any) -> list[str]:
+def schema_problems(schema_pointer: str, instance: Any) -> list[str]:
     """What of ``instance`` breaks this schema of the contract, as far as it binds servers other than Uprez.
 
     Fields of Uprez's own may be missing, objects in `data` may have more fields, times may have any zone and

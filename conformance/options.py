@@ -54,7 +54,7 @@ class Options:
         }
 
 
-def options(given: dict[str, Any], config: Path | None) -> Options:
+def load_options(given: dict[str, Any], config: Path | None) -> Options:
     """What was given (not None) before what the file says. Raises UsageError."""
     told = {**_from_file(config), **{name: value for name, value in given.items() if value is not None}}
     for needed in ("base_url", "token"):

@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,8 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.transport.serialization import Binary
 
-from conformance.contract import problems, response_schema
-from conformance.images.samples import EXTENSIONS, FORMATS, MEDIA_TYPES, encoded, format_of, opened
+from conformance.contract import response_schema, schema_problems
+from conformance.images.samples import EXTENSIONS, FORMATS, MEDIA_TYPES, decode, detect_format, encode
 
 _TOKEN = os.environ["UPREZ_KIT_TOKEN"]
 _FACTS = json.loads(os.environ["UPREZ_KIT_FACTS"])
@@ -35,7 +36,6 @@ _KNOWN_IDS: dict[str, int | None] = {
 _UPLOADS = {"/images/upscale": "image", "/batches": "images[]"}
 # Above what a DELETE may reach: nobody has that many images, and JSON readers still know the number exactly.
 _NOBODYS_ID = 9_007_199_254_000_000
-_CREATED, _ACCEPTED = 202, 300
 _MODES = {"jpeg": ("RGB", "L"), "bmp": ("RGB", "L"), "gif": ("L", "P")}  # the others know alpha as well
 _LONGEST_SIDE = 11
 Form = list[tuple[str, tuple[str | None, str | bytes]]]
@@ -49,7 +49,7 @@ _bad: dict[str, str] = {}  # by the id of a case: what is wrong with its picture
 
 def _picture(picture_format: str, mode: str, width: int, height: int, level: int) -> bytes:
     image = Image.new("L", (width, height), level).convert(mode)
-    return encoded(image, picture_format)
+    return encode(image, picture_format)
 
 
 def _pictures(picture_format: str) -> st.SearchStrategy[bytes]:
@@ -82,7 +82,7 @@ def corrupt(picture: bytes, turn: int) -> tuple[str, bytes]:
 
 def _unreadable(content: bytes) -> bool:
     try:
-        opened(content)
+        decode(content)
     except Exception:  # noqa: BLE001  # each format of Pillow's complains in its own way
         return True
     return False
@@ -122,7 +122,11 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
     """Writes down what was made, so that the kit can delete it, whatever happens next."""
     if (case.method.upper(), case.path, response.status_code) == ("DELETE", "/images/{id}", 200):
         _deleted.add(int(case.path_parameters["id"]))
-    if case.path not in _UPLOADS or case.method.upper() != "POST" or response.status_code >= _ACCEPTED:
+    if (
+        case.path not in _UPLOADS
+        or case.method.upper() != "POST"
+        or response.status_code >= HTTPStatus.MULTIPLE_CHOICES
+    ):
         return
     try:
         made = json.loads(response.content)["data"]["id"]
@@ -139,7 +143,7 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
 @schemathesis.check
 def an_unreadable_picture_is_refused(_context: Any, response: Any, case: Any) -> None:
     what = _bad.get(case.id)
-    assert what is None or response.status_code >= _ACCEPTED, (
+    assert what is None or response.status_code >= HTTPStatus.MULTIPLE_CHOICES, (
         f"A file that is {what} was accepted as a picture."
     )
 
@@ -156,7 +160,7 @@ def a_good_picture_is_accepted(_context: Any, response: Any, case: Any) -> None:
         return
     if set(case.body) <= {_UPLOADS[case.path], "name", "scale_factor"} and _is_twice(case):
         # 403: the quota is used up, or the plan has no batches; 429, 503: not now.
-        assert response.status_code in {_CREATED, 403, 429, 503}, (
+        assert response.status_code in {HTTPStatus.ACCEPTED, 403, 429, 503}, (
             f"A good picture was answered with {response.status_code}."
         )
 
@@ -164,7 +168,11 @@ def a_good_picture_is_accepted(_context: Any, response: Any, case: Any) -> None:
 @schemathesis.check
 def what_is_deleted_stays_deleted(_context: Any, response: Any, case: Any) -> None:
     """Over all that was sent, where Schemathesis's own check knows of one story only."""
-    if case.method.upper() != "GET" or response.status_code != 200 or not case.path.startswith("/images"):  # noqa: PLR2004
+    if (
+        case.method.upper() != "GET"
+        or response.status_code != HTTPStatus.OK
+        or not case.path.startswith("/images")
+    ):
         return
     if case.path == "/images":
         with suppress(ValueError, KeyError, TypeError):
@@ -185,13 +193,13 @@ def keeps_the_schema(_context: Any, response: Any, case: Any) -> None:
         body = json.loads(response.content)
     except ValueError:
         return  # the envelope's business
-    found = problems(pointer, body)
+    found = schema_problems(pointer, body)
     assert not found, f"The answer breaks its schema: {'; '.join(found[:3])}"
 
 
 @schemathesis.check
 def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
-    if case.method.upper() == "HEAD" or response.status_code == 304:  # noqa: PLR2004
+    if case.method.upper() == "HEAD" or response.status_code == HTTPStatus.NOT_MODIFIED:
         return
     try:
         body = json.loads(response.content)
@@ -199,10 +207,10 @@ def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
         raise AssertionError("The answer is no JSON.") from None
     assert isinstance(body, dict), "The answer is no JSON object."
     assert isinstance(body.get("message"), str), "`message` is missing, or no text."
-    good = response.status_code < 400  # noqa: PLR2004
+    good = response.status_code < HTTPStatus.BAD_REQUEST
     assert body.get("success") is good, f"`success` is {body.get('success')!r} in a {response.status_code}."
     members = {"success", "message"} | ({"data", "meta", "links"} if good else set())
-    if response.status_code == 422:  # noqa: PLR2004
+    if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         members.add("errors")
     assert set(body) <= members, f"The envelope has more members: {', '.join(sorted(set(body) - members))}."
 
@@ -224,12 +232,12 @@ def _right_form(case: Any, field: str) -> Form:
     """
     value = case.body.get(field)
     content = _bytes(value[0] if isinstance(value, list) and value else value)
-    if format_of(content) is None:
+    if detect_format(content) is None:
         return []
     with _lock:
         turn = next(_turn)
     stateful = case.meta.phase.name == "stateful"
-    name = f"{_FACTS['tag']}{EXTENSIONS[str(format_of(content))]}"
+    name = f"{_FACTS['tag']}{EXTENSIONS[str(detect_format(content))]}"
     if _is_spent() or (turn % 2 and not stateful):
         _bad[case.id], content = corrupt(content, turn // 2)
     texts = {key: text for key, text in case.body.items() if key != field and not stateful}

@@ -13,16 +13,17 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from conformance.envelope import might_be_another_operation
+from conformance.envelope import may_be_extension
 from conformance.exchanges import Exchange
 from conformance.fuzzing import hypothesis_cache
 from conformance.fuzzing.contract_subset import contract_for
-from conformance.images.samples import picture
-from conformance.verdicts import Broken, Inconclusive, Skipped
+from conformance.images.samples import make_sample
+from conformance.verdicts import CheckFailed, Inconclusive, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ phases.examples.enabled = false
 
 
 def _succeeded(_operation: str, status: int) -> bool:
-    return status < 300  # noqa: PLR2004
+    return status < HTTPStatus.MULTIPLE_CHOICES
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,12 @@ class Generated:
         return self.answered.total()
 
 
-def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeeded) -> None:
+def expect_no_findings(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeeded) -> None:
     """Raises Broken with the first of what these checks found.
 
     Without an answer that is ``evidence``, by its operation and status, nothing was asked: raises Inconclusive.
     """
-    generated = of(kit)
+    generated = generated_requests(kit)
     found = [finding for finding in generated.findings if finding.check in checks]
     if found:
         first = found[0]
@@ -128,7 +129,7 @@ def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeede
             kit.secrets.learn(json.loads(first.exchange.body))
         kit.transport.exchanges.append(first.exchange)
         places = ", ".join(sorted({finding.operation for finding in found}))
-        raise Broken(
+        raise CheckFailed(
             f"{first.operation}: {first.sentence}",
             expected="an answer as the contract describes it",
             actual=f"{len(found)} of {generated.requests} generated requests, in {places}",
@@ -147,12 +148,12 @@ def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeede
         )
 
 
-def without_token(kit: Kit) -> bool:
+def sends_anonymous_requests(kit: Kit) -> bool:
     """Whether requests without a token are sent as well, which are scarce."""
     return "security" in kit.options.profiles or "GEN-010" in kit.options.only
 
 
-def of(kit: Kit) -> Generated:
+def generated_requests(kit: Kit) -> Generated:
     """The same for the whole of a run. Raises Skipped where generated requests are switched off."""
     if kit.options.fuzz_seconds <= 0:
         raise Skipped("Generated requests are switched off: --fuzz-seconds 0.")
@@ -163,7 +164,7 @@ def _run(kit: Kit) -> Generated:
     """One whole round, the same with the same seed, and then rounds of chance alone until the time is up."""
     began = time.monotonic()
     generated = Generated()
-    secure = without_token(kit)
+    secure = sends_anonymous_requests(kit)
     profiles = {*kit.options.profiles} | ({"security"} if secure else set())
     with tempfile.TemporaryDirectory(prefix="uprez-kit-") as name:
         folder = Path(name)
@@ -199,7 +200,7 @@ def _round(kit: Kit, generated: Generated, folder: Path, facts: dict[str, Any], 
     finally:
         for line in made.read_text().splitlines():
             where, _, made_id = line.partition(" ")
-            kit.remember(where, int(made_id))
+            kit.cleanup.remember(where, int(made_id))
             generated.cost += 1 if where == "/images" else 2
     _read(generated, events)
 
@@ -258,14 +259,14 @@ def _not_asked(*, secure: bool) -> str:
 
 
 def _an_image(kit: Kit) -> int | None:
-    with suppress(Broken, Inconclusive):
-        return int(kit.completed(picture("png"), {"scale_factor": 2}).image["id"])
+    with suppress(CheckFailed, Inconclusive):
+        return int(kit.images.completed_png().image["id"])
     return None
 
 
 def _a_batch(kit: Kit) -> int | None:
-    with suppress(Broken, Inconclusive):
-        return int(kit.batch([picture("png")])["id"])
+    with suppress(CheckFailed, Inconclusive):
+        return int(kit.batches.create([make_sample("png")])["id"])
     return None
 
 
@@ -327,13 +328,13 @@ def _is_excused(check: str, operation: str, interaction: dict[str, Any]) -> bool
         return True
     asked, status = urlsplit(interaction["request"]["uri"]), interaction["response"]["status_code"]
     # A server may have operations of its own.
-    if check == "unsupported_method" and might_be_another_operation(status):
+    if check == "unsupported_method" and may_be_extension(status):
         return True
     # In a form an empty value counts as not sent; of queries the contract does not say.
     if check == "negative_data_rejection" and any(not value for _, value in parse_qsl(asked.query, True)):
         return True
     # What stands in front of a server may not let odd paths through, and says so in its own words.
-    return "%" in asked.path and status == 400  # noqa: PLR2004
+    return "%" in asked.path and status == HTTPStatus.BAD_REQUEST
 
 
 def _exchange(interaction: dict[str, Any]) -> Exchange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +14,22 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from conformance.fuzzing import hypothesis_cache
-from conformance.images.samples import picture
-from conformance.kit import BATCH_TERMINAL, TERMINAL
-from conformance.lists import MOST_PAGES, MOST_PER_PAGE, listed, page
-from conformance.times import order
-from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
+from conformance.images.samples import make_sample
+from conformance.kit.batches import BATCH_TERMINAL
+from conformance.kit.images import TERMINAL
+from conformance.listings import MAX_PAGES, MAX_PER_PAGE, fetch_all, fetch_page
+from conformance.timestamps import sort_key
+from conformance.verdicts import CheckFailed, Inconclusive, expect, expect_equal, retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.client import Answer, Client
+    from conformance.client import Client, Response
     from conformance.kit import Kit
 
 _ROUNDS, _STEPS = 12, 15
 _MADE_IN_A_ROUND = 2
 _TOLD_STEPS = 14  # of those that led to a fault: the ones before are hardly the reason
-_UNAUTHORIZED, _NOT_FOUND, _TOO_MANY = 401, 404, 429
 _RANKS = {"pending": 0, "processing": 1}
 _FINAL = 2  # every other status is one that stays
 # Steps choose with it among the things that there are: what there is differs from round to round, and Hypothesis
@@ -38,7 +39,7 @@ _SELDOM = 4  # below it, what cannot be undone is done: else there would soon be
 
 
 @dataclass
-class Told:
+class Model:
     """What the client knows; it lasts over all rounds, because images are scarce and waiting is long."""
 
     kit: Kit
@@ -57,7 +58,7 @@ class Told:
 class Machine(RuleBasedStateMachine):
     """What all machines have in common. A rule does its step, or another one where there is nothing to do it with."""
 
-    told: Told
+    told: Model
     most_alive: int
     most_made: int
 
@@ -66,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         self.made_before = self.told.made
 
     @classmethod
-    def ready(cls, told: Told) -> None:
+    def ready(cls, told: Model) -> None:
         """Before the first step. Raises Skipped."""
 
     def make(self, which: int) -> None:
@@ -99,35 +100,35 @@ class Machine(RuleBasedStateMachine):
             self.told.trouble = trouble
             raise
 
-    def _ask(self, method: str, path: str) -> Answer:
+    def _ask(self, method: str, path: str) -> Response:
         return self.told.kit.owner.request(method, path)
 
     def _is_gone(self, *paths: str) -> None:
         for path in paths:
-            self._ask("GET", path).expect(_NOT_FOUND, why="after its deletion")
-        self._ask("DELETE", paths[0]).expect(_NOT_FOUND, why="for the second time")
+            self._ask("GET", path).expect(404, why="after its deletion")
+        self._ask("DELETE", paths[0]).expect(404, why="for the second time")
 
     def _listed(self, where: str) -> list[dict[str, Any]]:
         """Those made here; what is gone is not in the list, which has the newest first."""
         told = self.told
-        answer = self._ask("GET", f"{where}?per_page=100").expect(200)
-        ids = [item["id"] for item in answer.data]
+        response = self._ask("GET", f"{where}?per_page=100").expect(200)
+        ids = [item["id"] for item in response.data]
         missing, back = sorted(told.alive.keys() - set(ids)), sorted(set(told.gone) & set(ids))
         expect(not missing, f"{where} lacks {missing}, which nobody deleted.", expected=missing, actual=ids)
         expect(not back, f"{where} holds {back}, which are deleted.", expected="none of them", actual=ids)
-        own = [item for item in answer.data if item["id"] in told.alive]
+        own = [item for item in response.data if item["id"] in told.alive]
         expect(len(own) == len(told.alive), f"{where} holds an item twice.", actual=ids)
-        newest_first = sorted(own, key=order, reverse=True)
+        newest_first = sorted(own, key=sort_key, reverse=True)
         expect(
             own == newest_first,
             f"{where} is not in the order of newest first.",
             expected=[item["id"] for item in newest_first],
             actual=[item["id"] for item in own],
         )
-        others = answer.json["meta"]["total"] - len(told.alive)
+        others = response.json["meta"]["total"] - len(told.alive)
         if told.others is not None and others != told.others:
             # Somebody else may have made or deleted something meanwhile: the list itself tells.
-            undisturbed(lambda: _counts_what_it_holds(told.kit, where))
+            retry(lambda: _counts_what_it_holds(told.kit, where))
         told.others = others
         return own
 
@@ -142,7 +143,7 @@ class Images(Machine):
         if not self._may_make():
             return self.look(which)
         with self._step("send a picture"):
-            data = self.told.kit.upload(picture("png"), {"scale_factor": 2})
+            data = self.told.kit.images.upload(make_sample("png"), {"scale_factor": 2})
             self.told.made += 1
             known = data["id"] in {*self.told.alive, *self.told.gone}
             expect(not known, f"A new image has the id of an earlier one: {data['id']}.")
@@ -155,14 +156,14 @@ class Images(Machine):
         image_id = self._one(which)
         if image_id is not None:
             with self._step(f"look at image {image_id}"):
-                self._seen(self.told.kit.image(image_id))
+                self._seen(self.told.kit.images.get(image_id))
 
     @rule(which=_which)
     def wait(self, which: int) -> None:
         image_id = self._one(which)
         if image_id is not None:
             with self._step(f"wait for image {image_id}"):
-                self._seen(self.told.kit.wait(image_id)[0])
+                self._seen(self.told.kit.images.wait(image_id)[0])
 
     @rule()
     def list(self) -> None:
@@ -177,7 +178,7 @@ class Images(Machine):
             with self._step(f"download image {image_id}"):
                 status = self.told.alive[image_id]["status"]
                 if status == "completed":
-                    self.told.kit.file_of(image_id)
+                    self.told.kit.images.download(image_id)
                 else:
                     expected = (400,) if status == "failed" else (200, 400)
                     self._ask("GET", f"/images/{image_id}/download").expect(
@@ -190,7 +191,7 @@ class Images(Machine):
         if image_id is None or which >= _SELDOM:
             return self.list()
         with self._step(f"delete image {image_id}"):
-            self.told.kit.delete_image(image_id).expect(200)
+            self.told.kit.images.delete(image_id).expect(200)
             self.told.ended(image_id)
         return None
 
@@ -218,7 +219,7 @@ class Batches(Machine):
             return self.look(which)
         many = 1 + which % 3
         with self._step(f"send a batch of {many}"):
-            data = self.told.kit.batch([picture("png")] * many, {"scale_factor": 2})
+            data = self.told.kit.batches.create([make_sample("png")] * many, {"scale_factor": 2})
             self.told.made += 1
             expect_equal(data["total_images"], many, "`total_images` of a new batch")
             self.told.alive[data["id"]] = data
@@ -237,7 +238,7 @@ class Batches(Machine):
         batch_id = self._one(which)
         if batch_id is not None:
             with self._step(f"wait for batch {batch_id}"):
-                self._seen(self.told.kit.wait_for_batch(batch_id)[0])
+                self._seen(self.told.kit.batches.wait(batch_id)[0])
 
     @rule()
     def list(self) -> None:
@@ -254,13 +255,13 @@ class Batches(Machine):
         with self._step(f"cancel or delete batch {batch_id}"):
             before = self.told.alive[batch_id]
             self._ask("DELETE", f"/batches/{batch_id}").expect(200)
-            after = self._ask("GET", f"/batches/{batch_id}").expect(200, _NOT_FOUND)
-            if after.status == _NOT_FOUND:
+            after = self._ask("GET", f"/batches/{batch_id}").expect(200, 404)
+            if after.status == HTTPStatus.NOT_FOUND:
                 return self.told.ended(batch_id)
             expect(
                 before["status"] not in BATCH_TERMINAL,
                 f"Batch {batch_id}, which was {before['status']!r}, is still there after its deletion.",
-                expected=_NOT_FOUND,
+                expected=404,
                 actual=after.status,
             )
             # Its last image may have been finished at that moment.
@@ -305,8 +306,8 @@ class Tokens(Machine):
     most_made = most_refusals = 3
 
     @classmethod
-    def ready(cls, told: Told) -> None:
-        told.kit.credentials  # noqa: B018  # raises Skipped
+    def ready(cls, told: Model) -> None:
+        told.kit.callers.credentials  # noqa: B018  # raises Skipped
 
     @rule(which=_which)
     def make(self, which: int) -> None:
@@ -314,9 +315,9 @@ class Tokens(Machine):
             return self.use(which)
         with self._step("log in"):
             kit, before = self.told.kit, self._ids()
-            email, password = kit.credentials
-            answer = kit.accounts.log_in(email, password)
-            token = answer.expect(200, why="with the right password").data["token"]
+            email, password = kit.callers.credentials
+            response = kit.accounts.log_in(email, password)
+            token = response.expect(200, why="with the right password").data["token"]
             self.told.made += 1
             new = self._ids() - before
             if len(new) != 1:
@@ -361,17 +362,17 @@ class Tokens(Machine):
         token_id = self._gone(which)
         if token_id is not None:
             with self._step(f"revoke token {token_id} again"):
-                self._ask("DELETE", f"/user/tokens/{token_id}").expect(_NOT_FOUND, why="for the second time")
+                self._ask("DELETE", f"/user/tokens/{token_id}").expect(404, why="for the second time")
 
     def _caller(self, token_id: int) -> Client:
-        return self.told.kit.client(self.told.alive[token_id])
+        return self.told.kit.callers.with_token(self.told.alive[token_id])
 
-    def _has_ended(self, token_id: int, caller: Client, answer: Answer) -> None:
-        answer.expect(200)
+    def _has_ended(self, token_id: int, caller: Client, response: Response) -> None:
+        response.expect(200)
         self.told.ended(token_id)
         if len(self.told.gone) <= self.most_refusals:
-            refused = caller.get("/user", patient=False)
-            refused.expect(_UNAUTHORIZED, _TOO_MANY, why="with a token that was ended")
+            refused = caller.get("/user", wait_on_429=False)
+            refused.expect(401, 429, why="with a token that was ended")
 
     def _ids(self) -> set[int]:
         """Of all tokens in the list: those alive are there, those ended are not."""
@@ -384,9 +385,9 @@ class Tokens(Machine):
         return ids
 
 
-def play(kit: Kit, machine: type[Machine]) -> None:
+def run_machine(kit: Kit, machine: type[Machine]) -> None:
     """Rounds of steps. Raises Broken with the steps that led to the fault; Inconclusive and Skipped as they come."""
-    told = Told(kit)
+    told = Model(kit)
     machine.ready(told)
     # A class of its own: Hypothesis makes an object of it for each round, with nothing handed over.
     bound: type[RuleBasedStateMachine] = type(machine.__name__, (machine,), {"told": told})
@@ -404,13 +405,13 @@ def play(kit: Kit, machine: type[Machine]) -> None:
 
 
 def _with_steps(trouble: Exception, steps: list[str]) -> Exception:
-    if not isinstance(trouble, Broken):
+    if not isinstance(trouble, CheckFailed):
         return trouble
     runs = [(step, len(list(same))) for step, same in groupby(steps)]
     told = [step if count == 1 else f"{step} ({count} times)" for step, count in runs]
     story = "; ".join(f"{number}. {step}" for number, step in enumerate(told[-_TOLD_STEPS:], 1))
     sentence = f"{trouble} The last steps: {story}."
-    return Broken(sentence, expected=trouble.expected, actual=trouble.actual)
+    return CheckFailed(sentence, expected=trouble.expected, actual=trouble.actual)
 
 
 def _forward(name: str, before: str, after: str, terminal: frozenset[str]) -> None:
@@ -425,6 +426,6 @@ def _forward(name: str, before: str, after: str, terminal: frozenset[str]) -> No
 
 
 def _counts_what_it_holds(kit: Kit, where: str) -> None:
-    total, held = page(kit, where)["meta"]["total"], len(listed(kit, where))
-    if held < MOST_PER_PAGE * MOST_PAGES:
+    total, held = fetch_page(kit, where)["meta"]["total"], len(fetch_all(kit, where))
+    if held < MAX_PER_PAGE * MAX_PAGES:
         expect_equal(total, held, f"`meta.total` of {where}, by the items of all its pages")

@@ -14,7 +14,7 @@ _GAMMA = 2.2
 _HEADER_BYTES, _ENTRY_BYTES = 128, 12
 
 
-def swapping_profile() -> bytes:
+def channel_swapping_profile() -> bytes:
     """Of a screen on which the first channel is blue and the last one red (ICC.1:2001-04: matrix and gamma)."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(_GAMMA * 256)) + bytes(2)
     name = b"Blue, green, red\0"
@@ -38,7 +38,7 @@ def swapping_profile() -> bytes:
     return header.ljust(_HEADER_BYTES, b"\0") + body
 
 
-def on_screen(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
     """As a screen of sRGB shows it: through its own profile, if it has one. Raises ImageCms.PyCMSError."""
     profile = image.info.get("icc_profile")
     if not profile:

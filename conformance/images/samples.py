@@ -15,14 +15,14 @@ FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
 EXTENSIONS = {"jpeg": ".jpg", **{name: f".{name}" for name in FORMATS if name != "jpeg"}}
 MEDIA_TYPES = {name: f"image/{name}" for name in FORMATS}
 SIDE, OTHER_SIDE = 64, 48
-MOST_BYTES = 10 * 1024 * 1024  # that a file may have
+MAX_FILE_BYTES = 10 * 1024 * 1024  # that a file may have
 _ORIENTATION = 0x0112  # the tag of EXIF
 _FINE = 12  # dots for each pixel of a drawing: it can be reduced by 2, 3 and 4 exactly
 _BACKDROP = (128, 128, 128)  # behind what is transparent
 
 
 @dataclass(frozen=True)
-class Picture:
+class Sample:
     """A file to be sent, and what it shows. ``format`` is what its content is, whatever ``filename`` says.
 
     ``declared`` is the media type that it is sent with; None: its own.
@@ -43,10 +43,10 @@ class Picture:
         """As a file of a form, for ``requests``."""
         return (self.filename, self.content, self.media_type)
 
-    def named(self, filename: str) -> Picture:
+    def renamed(self, filename: str) -> Sample:
         return replace(self, filename=filename)
 
-    def holding(self, content: bytes) -> Picture:
+    def with_content(self, content: bytes) -> Sample:
         """Another content under this name."""
         return replace(self, content=content)
 
@@ -89,7 +89,7 @@ def _drawn() -> Image.Image:
     return large
 
 
-def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
+def alpha_mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
     """How opaque each pixel is to be: nothing, half and all in large pieces, different in every corner."""
     made = Image.new("L", size, 255)
     draw = ImageDraw.Draw(made)
@@ -101,7 +101,7 @@ def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
 
 
 @cache
-def two_levels() -> Image.Image:
+def bilevel() -> Image.Image:
     """Black shapes on white, in one bit; different in every corner, and so plain that every enlargement agrees."""
     made = Image.new("1", (SIDE, OTHER_SIDE), 255)
     draw = ImageDraw.Draw(made)
@@ -110,7 +110,7 @@ def two_levels() -> Image.Image:
     return made
 
 
-def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes:
+def encode(image: Image.Image, picture_format: str, **options: object) -> bytes:
     content = io.BytesIO()
     defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(
         picture_format, {}
@@ -119,16 +119,16 @@ def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes
     return content.getvalue()
 
 
-def picture(
+def make_sample(
     picture_format: str = "png", image: Image.Image | None = None, stem: str = "kit", **options: object
-) -> Picture:
+) -> Sample:
     """``options`` are Pillow's, for writing."""
     image = scene() if image is None else image
-    content = encoded(image, picture_format, **options)
-    return Picture(f"{stem}{EXTENSIONS[picture_format]}", picture_format, content, image)
+    content = encode(image, picture_format, **options)
+    return Sample(f"{stem}{EXTENSIONS[picture_format]}", picture_format, content, image)
 
 
-def turned(orientation: int, picture_format: str = "jpeg") -> Picture:
+def oriented(orientation: int, picture_format: str = "jpeg") -> Sample:
     """The scene in a file whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -141,36 +141,36 @@ def turned(orientation: int, picture_format: str = "jpeg") -> Picture:
     }[orientation]
     noted = Image.Exif()
     noted[_ORIENTATION] = orientation
-    content = encoded(scene().transpose(turn), picture_format, exif=noted)
-    return Picture(f"turned-{orientation}{EXTENSIONS[picture_format]}", picture_format, content, scene())
+    content = encode(scene().transpose(turn), picture_format, exif=noted)
+    return Sample(f"turned-{orientation}{EXTENSIONS[picture_format]}", picture_format, content, scene())
 
 
-def orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
     """That the file notes; 1, upright, if it notes none."""
     return int(image.getexif().get(_ORIENTATION, 1))
 
 
-def moving(picture_format: str, frames: list[Image.Image], stem: str = "moving") -> Picture:
+def animated(picture_format: str, frames: list[Image.Image], stem: str = "moving") -> Sample:
     """An animation (GIF, PNG, WebP), or a TIFF of several pages."""
     options: dict[str, object] = {"save_all": True, "append_images": frames[1:]}
     if picture_format != "tiff":
         options["duration"] = 100  # milliseconds
-    return Picture(
+    return Sample(
         f"{stem}{EXTENSIONS[picture_format]}",
         picture_format,
-        encoded(frames[0], picture_format, **options),
+        encode(frames[0], picture_format, **options),
         frames[0],
     )
 
 
-def frames_of(image: Image.Image) -> list[Image.Image]:
+def all_frames(image: Image.Image) -> list[Image.Image]:
     """All frames or pages, as they are shown."""
     return [
         frame.convert("RGBA" if frame.mode == "P" else frame.mode) for frame in ImageSequence.Iterator(image)
     ]
 
 
-def deep_png(image: Image.Image) -> bytes:
+def png_16_bit(image: Image.Image) -> bytes:
     """16 bits for each sample of an L or RGB picture; Pillow writes no such RGB."""
     samples = len(image.getbands())
     data = image.tobytes()
@@ -182,7 +182,7 @@ def deep_png(image: Image.Image) -> bytes:
 
 
 @cache
-def vast_png(side: int) -> bytes:
+def huge_png(side: int) -> bytes:
     """A whole, black picture of one bit, of a thousandth of the bytes that its pixels are."""
     packing = zlib.compressobj(9)
     line = bytes(1 + (side + 7) // 8)
@@ -200,7 +200,7 @@ def _png(size: tuple[int, int], bits: int, colours: int, packed: bytes) -> bytes
     )
 
 
-def padded(content: bytes, size: int) -> bytes:
+def pad_jpeg(content: bytes, size: int) -> bytes:
     """A JPEG with as many comments put into it as make it exactly so many bytes."""
     left = size - len(content)
     comments = []
@@ -212,14 +212,14 @@ def padded(content: bytes, size: int) -> bytes:
     return content[:2] + b"".join(comments) + content[2:]
 
 
-def opened(content: bytes) -> Image.Image:
+def decode(content: bytes) -> Image.Image:
     """Raises OSError, or whatever else Pillow stumbles on, for what is no picture."""
     image = Image.open(io.BytesIO(content))
     image.load()
     return image
 
 
-def format_of(content: bytes) -> str | None:
+def detect_format(content: bytes) -> str | None:
     """By the first bytes; None for none of the six formats."""
     if content.startswith(b"\xff\xd8\xff"):
         return "jpeg"
@@ -234,7 +234,7 @@ def format_of(content: bytes) -> str | None:
     return "gif" if content[:6] in {b"GIF87a", b"GIF89a"} else None
 
 
-def shown(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image) -> Image.Image:
     """As a screen shows it: 8-bit RGB, what is transparent over gray. Orientation is left as it is."""
     if image.mode.startswith(("I", "F")):
         image = image.convert("I").point(lambda level: level * (1 / 257)).convert("L")  # 16 bits
@@ -244,7 +244,7 @@ def shown(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def opacity(image: Image.Image) -> Image.Image:
+def alpha_channel(image: Image.Image) -> Image.Image:
     """The alpha channel; 255 everywhere for a picture without any."""
     return image.convert("RGBA").getchannel("A")
 
@@ -256,7 +256,7 @@ def agreement_db(original: Image.Image, result: Image.Image) -> float:
     bicubic and bilinear 36 and more, repeated pixels 43 and more; shifted by one of its pixels 21.0 at most,
     shifted by four, cropped, blank, gray, mirrored, turned or of other colours 15.5 at most.
     """
-    return psnr(shown(original), shown(result).resize(original.size, Image.Resampling.BOX))
+    return psnr(flatten(original), flatten(result).resize(original.size, Image.Resampling.BOX))
 
 
 def psnr(first: Image.Image, second: Image.Image) -> float:

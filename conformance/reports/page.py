@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from functools import cache
+from http import HTTPStatus
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from conformance.options import SECRET_OPTIONS
-from conformance.runner import leaves_open
+from conformance.runner import is_unresolved
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _kind(row: dict[str, Any]) -> str:
         return "ok"
     if verdict is Verdict.FAIL:
         return "broken" if row["level"] == "MUST" else "should"
-    return "open" if leaves_open(row["profile"], verdict) else "out"
+    return "open" if is_unresolved(row["profile"], verdict) else "out"
 
 
 def _told_apart(row: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _blamed(sentence: str, exchanges: list[dict[str, Any]]) -> int:
 def _is_upload(exchange: dict[str, Any]) -> bool:
     """Whether a picture was sent and taken."""
     answer = exchange["response"]
-    return answer is not None and answer["status"] == 202 and " -F " in exchange["curl"]  # noqa: PLR2004
+    return answer is not None and answer["status"] == HTTPStatus.ACCEPTED and " -F " in exchange["curl"]
 
 
 def _summary(document: dict[str, Any], rows: list[dict[str, Any]]) -> str:

@@ -15,13 +15,15 @@ from jsonschema import Draft202012Validator
 
 from conformance.catalogue import requirements
 from conformance.contract import contract, contract_digest
+from conformance.reports.exchange import exchange_row
 from conformance.requirement import PROFILES
-from conformance.runner import conclusion
+from conformance.runner import exit_for
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from conformance.exchanges import Exchange, Secrets
+    from conformance.exchanges import Exchange
     from conformance.options import Options
+    from conformance.redaction import Secrets
     from conformance.requirement import Requirement
     from conformance.runner import Run
     from conformance.verdicts import Result
@@ -47,7 +49,7 @@ def results(run: Run) -> dict[str, Any]:
             "format": FORMAT,
             "kit": {"name": "uprez-conformance", "version": version("uprez")},
             "contract": {"version": contract()["info"]["version"], "sha256": contract_digest()},
-            "server": {"base_url": run.options.base_url, "headers": _lasting_headers(run.door)},
+            "server": {"base_url": run.options.base_url, "headers": _lasting_headers(run.first_exchange)},
             "options": run.options.shown(),
             "profiles": {
                 "claimed": list(run.options.profiles),
@@ -130,7 +132,7 @@ def _miscounted(document: dict[str, Any]) -> list[str]:
     if document["counts"] != _counts(rows):
         found.append("Its counts are not those of its results.")
     asked = [(row["level"], row["profile"], Verdict(row["verdict"])) for row in rows]
-    concluded = conclusion(asked, stopped=bool(document["run"]["stopped"])).words
+    concluded = exit_for(asked, stopped=bool(document["run"]["stopped"])).words
     if document["verdict"] != concluded:
         found.append(f"It says {document['verdict']}, and its results come to {concluded}.")
     told, claimed = document["options"], set(document["profiles"]["claimed"])
@@ -169,7 +171,7 @@ def _row(requirement: Requirement, run: Run) -> dict[str, Any]:
     }
     if result is None:
         verdict, reason = _not_asked(requirement, run)
-        return {**words, "verdict": verdict.value, "sentence": run.secrets.shown(reason), **_NOTHING}
+        return {**words, "verdict": verdict.value, "sentence": run.secrets.sanitize(reason), **_NOTHING}
     return {**words, **_found(result, run.secrets)}
 
 
@@ -188,21 +190,21 @@ def _found(result: Result, secrets: Secrets) -> dict[str, Any]:
     with_files = result.verdict is Verdict.FAIL
     return {
         "verdict": result.verdict.value,
-        "sentence": secrets.shown(result.sentence),
-        "expected": secrets.shown(result.expected),
-        "actual": secrets.shown(result.actual),
+        "sentence": secrets.sanitize(result.message),
+        "expected": secrets.sanitize(result.expected),
+        "actual": secrets.sanitize(result.actual),
         "seconds": round(result.seconds, 3),
-        "exchanges": [exchange.shown(secrets, files=with_files) for exchange in shown],
+        "exchanges": [exchange_row(exchange, secrets, files=with_files) for exchange in shown],
         "exchanges_left_out": len(result.exchanges) - len(shown),
         "pictures": {
-            secrets.shown(name): f"data:image/png;base64,{base64.b64encode(content).decode()}"
-            for name, content in result.pictures.items()
+            secrets.sanitize(name): f"data:image/png;base64,{base64.b64encode(content).decode()}"
+            for name, content in result.images.items()
         },
     }
 
 
 def _not_asked(requirement: Requirement, run: Run) -> tuple[Verdict, str]:
-    if requirement.id in {one.id for one in run.wanted}:
+    if requirement.id in {one.id for one in run.selected}:
         return Verdict.NOT_REACHED, run.stopped
     if run.options.only:
         return Verdict.NOT_CHOSEN, "Left out by --only."
@@ -218,7 +220,7 @@ def _lasting_headers(door: Exchange | None) -> dict[str, str]:
 
 def _presentable(node: Any, secrets: Secrets) -> Any:
     if isinstance(node, dict):
-        return {secrets.shown(str(name)): _presentable(value, secrets) for name, value in node.items()}
+        return {secrets.sanitize(str(name)): _presentable(value, secrets) for name, value in node.items()}
     if isinstance(node, list):
         return [_presentable(item, secrets) for item in node]
-    return secrets.shown(node) if isinstance(node, str) else node
+    return secrets.sanitize(node) if isinstance(node, str) else node

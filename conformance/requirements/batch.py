@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from conformance.batches import (
-    LONGEST_NAME,
-    MOST,
-    crowd,
-    images_of,
-    labelled,
-    pair,
-    tiny,
-    watched,
-)
 from conformance.catalogue import check
-from conformance.images.samples import Picture, format_of, opened, picture, scene
-from conformance.kit import BATCH_TERMINAL
-from conformance.lists import listed
-from conformance.requirements import batch_changed, batch_sent  # noqa: F401  # the rest of this family
-from conformance.verdicts import Broken, expect, expect_equal, undisturbed
+from conformance.images.samples import Sample, decode, detect_format, make_sample, scene
+from conformance.kit.batches import BATCH_TERMINAL
+from conformance.listings import fetch_all
+from conformance.shared_batches import (
+    MAX_IMAGES,
+    MAX_NAME_LENGTH,
+    batch_images,
+    cancelled_batch,
+    finished_pair,
+    named_batches,
+    observed_batch,
+    tiny_sample,
+)
+from conformance.verdicts import CheckFailed, expect, expect_equal, retry
 
 if TYPE_CHECKING:
-    from conformance.batches import Crowd
     from conformance.kit import Kit
+    from conformance.shared_batches import CancelledBatch
 
 
 COUNTERS = ("total_images", "completed_images", "failed_images", "progress")
@@ -36,7 +36,7 @@ ORDER = ("pending", "processing", *sorted(BATCH_TERMINAL))
 
 @check("BATCH-001")
 def a_batch_is_accepted_with_its_images(kit: Kit) -> None:
-    batch = watched(kit)
+    batch = observed_batch(kit)
     accepted = batch.accepted
     expect(
         accepted["status"] in {"pending", "processing"},
@@ -44,13 +44,15 @@ def a_batch_is_accepted_with_its_images(kit: Kit) -> None:
         actual=accepted["status"],
     )
     _are_numbers(accepted)
-    expect_equal(accepted["total_images"], len(batch.pictures), "`total_images` of a new batch")
+    expect_equal(accepted["total_images"], len(batch.samples), "`total_images` of a new batch")
     expect_equal(accepted["scale_factor"], 3, "`scale_factor` of a new batch")
-    images = images_of(accepted)
-    expect_equal(len(images), len(batch.pictures), "The number of `images` of a new batch")
-    for image, one in zip(images, batch.pictures, strict=True):
+    images = batch_images(accepted)
+    expect_equal(len(images), len(batch.samples), "The number of `images` of a new batch")
+    for image, one in zip(images, batch.samples, strict=True):
         expect_equal(image["batch_id"], batch.id, "`batch_id` of an image of a new batch")
-        expect_equal(image["original_filename"], kit.filename(one), "`original_filename`, in the order sent,")
+        expect_equal(
+            image["original_filename"], kit.images.filename(one), "`original_filename`, in the order sent,"
+        )
         expect_equal(image["original_size"], len(one.content), "`original_size` of an image of a new batch")
         expect(
             image["status"] in {"pending", "processing"},
@@ -62,11 +64,11 @@ def a_batch_is_accepted_with_its_images(kit: Kit) -> None:
 
 @check("BATCH-002")
 def the_counters_are_those_of_the_images(kit: Kit) -> None:
-    looks = watched(kit).looks
+    looks = observed_batch(kit).observations
     for look in looks:
         _are_numbers(look)
         finished = look["completed_images"] + look["failed_images"]
-        expect_equal(look["total_images"], len(watched(kit).pictures), "`total_images`")
+        expect_equal(look["total_images"], len(observed_batch(kit).samples), "`total_images`")
         expect(
             0 <= finished <= look["total_images"],
             "More images are finished than there are.",
@@ -93,7 +95,7 @@ def the_counters_are_those_of_the_images(kit: Kit) -> None:
 
 @check("BATCH-003")
 def progress_is_the_finished_part_rounded_down_and_only_grows(kit: Kit) -> None:
-    looks = watched(kit).looks
+    looks = observed_batch(kit).observations
     for look in looks:
         finished = look["completed_images"] + look["failed_images"]
         expect_equal(
@@ -111,7 +113,7 @@ def progress_is_the_finished_part_rounded_down_and_only_grows(kit: Kit) -> None:
 
 @check("BATCH-004")
 def a_batch_comes_to_the_end_that_its_images_came_to(kit: Kit) -> None:
-    looks = watched(kit).looks
+    looks = observed_batch(kit).observations
     statuses = [look["status"] for look in looks]
     expect(set(statuses) <= set(ORDER), "A batch has a status that is none.", expected=ORDER, actual=statuses)
     for earlier, later in pairwise(statuses):
@@ -136,21 +138,21 @@ def a_batch_comes_to_the_end_that_its_images_came_to(kit: Kit) -> None:
 
 @check("BATCH-005")
 def the_sizing_holds_for_each_picture(kit: Kit) -> None:
-    batch = watched(kit)
-    for image, one in zip(images_of(batch.end), batch.pictures, strict=True):
+    batch = observed_batch(kit)
+    for image, one in zip(batch_images(batch.end), batch.samples, strict=True):
         expect(image["status"] == "completed", f"A good picture ({one.format}) ends {image['status']!r}.")
-        content = kit.file_of(image["id"]).content
-        expect_equal(format_of(content), one.format, f"The format of the result of {one.filename}")
+        content = kit.images.download(image["id"]).content
+        expect_equal(detect_format(content), one.format, f"The format of the result of {one.filename}")
         size = tuple(3 * side for side in one.image.size)
         expect_equal(_size(content), size, f"The size of the result of {one.filename} with scale_factor 3")
 
 
 @check("BATCH-006")
 def each_image_of_a_batch_stands_by_itself(kit: Kit) -> None:
-    batch = watched(kit)
-    in_list = {image["id"]: image for image in listed(kit, "/images")}
-    for image in images_of(batch.end):
-        alone = kit.image(image["id"])
+    batch = observed_batch(kit)
+    in_list = {image["id"]: image for image in fetch_all(kit, "/images")}
+    for image in batch_images(batch.end):
+        alone = kit.images.get(image["id"])
         expect_equal(alone["batch_id"], batch.id, "`batch_id` of an image of a batch")
         expect_equal(
             alone["status"], image["status"], "The status of an image of a batch, asked for by itself,"
@@ -164,40 +166,44 @@ def each_image_of_a_batch_stands_by_itself(kit: Kit) -> None:
 
 @check("BATCH-007")
 def a_batch_has_the_name_it_was_given(kit: Kit) -> None:
-    for which, accepted in labelled(kit).items():
-        later = kit.owner.get(f"/batches/{accepted['id']}").expect(200).data
-        name = {"short": kit.tag, "none": None, "longest": f"{kit.tag} ".ljust(LONGEST_NAME, "ü")}[which]
+    for which, accepted in named_batches(kit).items():
+        later = kit.batches.get(accepted["id"])
+        name = {"short": kit.tag, "none": None, "longest": f"{kit.tag} ".ljust(MAX_NAME_LENGTH, "ü")}[which]
         for told in (accepted, later):
             expect_equal(told.get("name"), name, "`name` of a batch")
-    answer = kit.try_batch([tiny()], {"name": "n" * (LONGEST_NAME + 1)}).expect(
+    response = kit.batches.try_create([tiny_sample()], {"name": "n" * (MAX_NAME_LENGTH + 1)}).expect(
         422, why="with a name too long"
     )
     expect(
-        "name" in answer.errors, "A name too long is not refused under `name`.", actual=sorted(answer.errors)
+        "name" in response.errors,
+        "A name too long is not refused under `name`.",
+        actual=sorted(response.errors),
     )
 
 
 @check("BATCH-008")
 def twenty_pictures_are_a_batch_and_no_more(kit: Kit) -> None:
-    twenty = crowd(kit).accepted
-    expect_equal(twenty["total_images"], MOST, "`total_images` of a batch of twenty")
-    expect_equal(len(images_of(twenty)), MOST, "The number of `images` of a batch of twenty")
-    one_more = kit.try_batch([tiny()] * (MOST + 1)).expect(422, why="with 21 pictures")
+    twenty = cancelled_batch(kit).accepted
+    expect_equal(twenty["total_images"], MAX_IMAGES, "`total_images` of a batch of twenty")
+    expect_equal(len(batch_images(twenty)), MAX_IMAGES, "The number of `images` of a batch of twenty")
+    one_more = kit.batches.try_create([tiny_sample()] * (MAX_IMAGES + 1)).expect(422, why="with 21 pictures")
     none = kit.owner.post("/batches", files={"name": (None, kit.tag)}).expect(422, why="without a picture")
-    for answer in (one_more, none):
-        expect("images" in answer.errors, "The error is not under `images`.", actual=sorted(answer.errors))
+    for response in (one_more, none):
+        expect(
+            "images" in response.errors, "The error is not under `images`.", actual=sorted(response.errors)
+        )
 
 
 @check("BATCH-009")
 def one_bad_file_refuses_all(kit: Kit) -> None:
-    labelled(kit)  # where batches are forbidden, it is said here
+    named_batches(kit)  # where batches are forbidden, it is said here
     name = f"{kit.tag}-refused"
-    good = tiny().named(f"{name}.png")
-    bad = Picture(f"{name}-bad.png", "png", b"This is no picture.", good.image)
+    good = tiny_sample().renamed(f"{name}.png")
+    bad = Sample(f"{name}-bad.png", "png", b"This is no picture.", good.image)
 
     def look() -> None:
         used = _used(kit)
-        errors = kit.try_batch([good, bad], {"name": name}).expect(422, why="with a bad file").errors
+        errors = kit.batches.try_create([good, bad], {"name": name}).expect(422, why="with a bad file").errors
         expect(
             "images.1" in errors, "The second file is not named.", expected="images.1", actual=sorted(errors)
         )
@@ -209,25 +215,27 @@ def one_bad_file_refuses_all(kit: Kit) -> None:
         )
         expect_equal(_used(kit), used, "`used` of the quota after a batch that was refused")
 
-    undisturbed(look)
+    retry(look)
     stored = [
-        image["original_filename"] for image in listed(kit, "/images") if name in image["original_filename"]
+        image["original_filename"]
+        for image in fetch_all(kit, "/images")
+        if name in image["original_filename"]
     ]
     expect(not stored, "Images of a batch that was refused are in the list.", expected=[], actual=stored)
-    batches = [batch["id"] for batch in listed(kit, "/batches") if batch.get("name") == name]
+    batches = [batch["id"] for batch in fetch_all(kit, "/batches") if batch.get("name") == name]
     expect(not batches, "A batch that was refused is in the list.", expected=[], actual=batches)
 
 
 @check("BATCH-010")
 def a_sizing_is_refused_where_it_does_not_go(kit: Kit) -> None:
-    labelled(kit)
-    pictures = [picture("png", scene(12, 9)), picture("png", scene(24, 18))]
+    named_batches(kit)
+    pictures = [make_sample("png", scene(12, 9)), make_sample("png", scene(24, 18))]
     for width, field, why in (
         (20, "images.1", "only the second is too large for"),
         (10, "target_width", "none goes with"),
     ):
         errors = (
-            kit.try_batch(pictures, {"target_width": width})
+            kit.batches.try_create(pictures, {"target_width": width})
             .expect(422, why=f"with a target that {why}")
             .errors
         )
@@ -241,17 +249,17 @@ def a_sizing_is_refused_where_it_does_not_go(kit: Kit) -> None:
 
 @check("BATCH-011")
 def a_batch_at_work_can_be_cancelled(kit: Kit) -> None:
-    batch = crowd(kit)
+    batch = cancelled_batch(kit)
     batch.deletion.expect(200, why="of a batch at work")
     if batch.after is None:
         _was_finished(kit, batch)
         return
     if batch.before["status"] not in BATCH_TERMINAL and batch.after["status"] != "completed":
-        stopped, _ = kit.wait_for_batch(batch.id)
+        stopped, _ = kit.batches.wait(batch.id)
         expect_equal(stopped["status"], "cancelled", "The status of a batch that was cancelled")
-    for image in images_of(batch.after):
-        kit.wait(image["id"])
-    end = kit.owner.get(f"/batches/{batch.id}").expect(200).data
+    for image in batch_images(batch.after):
+        kit.images.wait(image["id"])
+    end = kit.batches.get(batch.id)
     # What was in hand may still have been finished, what was waiting may not.
     most = _having(batch.after, "completed") + _having(batch.after, "processing")
     expect(
@@ -263,34 +271,34 @@ def a_batch_at_work_can_be_cancelled(kit: Kit) -> None:
     for counter, status in (("completed_images", "completed"), ("failed_images", "failed")):
         expect_equal(end[counter], _having(end, status), f"`{counter}` of a batch that was cancelled")
     expect_equal(
-        end["completed_images"] + end["failed_images"], MOST, "All counted images of a cancelled batch"
+        end["completed_images"] + end["failed_images"], MAX_IMAGES, "All counted images of a cancelled batch"
     )
     expect(end["completed_at"], "`completed_at` of a cancelled batch is not set.", actual=end["completed_at"])
-    failed = [image["id"] for image in images_of(end) if image["status"] == "failed"]
+    failed = [image["id"] for image in batch_images(end) if image["status"] == "failed"]
     for image_id in failed[:1]:
         kit.owner.get(f"/images/{image_id}/download").expect(400, why="of a failed image")
 
 
 @check("BATCH-012")
 def a_cancelled_batch_can_be_deleted(kit: Kit) -> None:
-    batch = crowd(kit)
+    batch = cancelled_batch(kit)
     if batch.after is not None:
-        kit.wait_for_batch(batch.id)
+        kit.batches.wait(batch.id)
         kit.owner.delete(f"/batches/{batch.id}").expect(200, why="of a cancelled batch")
-    _is_gone(kit, batch.id, [image["id"] for image in images_of(batch.accepted)][:2])
+    _is_gone(kit, batch.id, [image["id"] for image in batch_images(batch.accepted)][:2])
 
 
 @check("BATCH-013")
 def an_image_that_is_deleted_stays_counted(kit: Kit) -> None:
-    batch = pair(kit)
+    batch = finished_pair(kit)
     path = f"/batches/{batch['id']}"
-    first = images_of(batch)[0]["id"]
-    kit.delete_image(first).expect(200, why="of an image of a batch")
+    first = batch_images(batch)[0]["id"]
+    kit.images.delete(first).expect(200, why="of an image of a batch")
     after = kit.owner.get(path).expect(200).data
     expect(
-        first not in [image["id"] for image in images_of(after)],
+        first not in [image["id"] for image in batch_images(after)],
         "A deleted image is still among the `images` of its batch.",
-        actual=[image["id"] for image in images_of(after)],
+        actual=[image["id"] for image in batch_images(after)],
     )
     for counter in COUNTERS:
         expect_equal(after[counter], batch[counter], f"`{counter}` after an image was deleted")
@@ -298,28 +306,33 @@ def an_image_that_is_deleted_stays_counted(kit: Kit) -> None:
 
 @check("BATCH-014")
 def a_batch_at_its_end_is_deleted_with_its_images(kit: Kit) -> None:
-    accepted = kit.batch([tiny(), tiny()])
-    batch, _ = kit.wait_for_batch(accepted["id"])
-    images = [image["id"] for image in images_of(batch)]
+    accepted = kit.batches.create([tiny_sample(), tiny_sample()])
+    batch, _ = kit.batches.wait(accepted["id"])
+    images = [image["id"] for image in batch_images(batch)]
     link = kit.owner.get(f"/images/{images[0]}/download").expect(200).data["download_url"]
     kit.owner.delete(f"/batches/{batch['id']}").expect(200, why="of a batch at its end")
     _is_gone(kit, batch["id"], images)
     status = kit.transport.follow(link).status
-    expect(status >= 400, "The file of a deleted batch can still be fetched.", expected="4xx", actual=status)  # noqa: PLR2004
-    left = {image["id"] for image in listed(kit, "/images")} & set(images)
+    expect(
+        status >= HTTPStatus.BAD_REQUEST,
+        "The file of a deleted batch can still be fetched.",
+        expected="4xx",
+        actual=status,
+    )
+    left = {image["id"] for image in fetch_all(kit, "/images")} & set(images)
     expect(not left, "Images of a deleted batch are still in the list.", expected=[], actual=sorted(left))
 
 
 @check("BATCH-015")
 def the_list_shows_batches_with_their_images(kit: Kit) -> None:
-    batch = watched(kit)
-    found = [one for one in listed(kit, "/batches") if one["id"] == batch.id]
+    batch = observed_batch(kit)
+    found = [one for one in fetch_all(kit, "/batches") if one["id"] == batch.id]
     expect_equal(len(found), 1, "How often a batch stands in the list")
     for name in ("status", "name", *COUNTERS):
         expect_equal(found[0].get(name), batch.end.get(name), f"`{name}` of a batch in the list")
     expect_equal(
-        [image["id"] for image in images_of(found[0])],
-        [image["id"] for image in images_of(batch.end)],
+        [image["id"] for image in batch_images(found[0])],
+        [image["id"] for image in batch_images(batch.end)],
         "The images of a batch in the list",
     )
 
@@ -327,29 +340,29 @@ def the_list_shows_batches_with_their_images(kit: Kit) -> None:
 def _are_numbers(batch: dict[str, Any]) -> None:
     for counter in COUNTERS:
         if type(batch[counter]) is not int:
-            raise Broken(f"`{counter}` is no whole number.", actual=batch[counter])
+            raise CheckFailed(f"`{counter}` is no whole number.", actual=batch[counter])
 
 
 def _having(batch: dict[str, Any], status: str) -> int:
-    return sum(image["status"] == status for image in images_of(batch))
+    return sum(image["status"] == status for image in batch_images(batch))
 
 
 def _size(content: bytes) -> tuple[int, int]:
     try:
-        return opened(content).size
+        return decode(content).size
     except Exception as reason:
-        raise Broken("A downloaded result cannot be read.", actual=content[:40].hex(" ")) from reason
+        raise CheckFailed("A downloaded result cannot be read.", actual=content[:40].hex(" ")) from reason
 
 
 def _used(kit: Kit) -> object:
     return kit.owner.get("/usage").expect(200).data["image_uploads"]["used"]
 
 
-def _was_finished(kit: Kit, batch: Crowd) -> None:
+def _was_finished(kit: Kit, batch: CancelledBatch) -> None:
     """A quick server has finished a batch before its deletion comes, which then deletes it: is this one so quick?"""
-    again = kit.batch([batch.picture] * MOST)
+    again = kit.batches.create([batch.sample] * MAX_IMAGES)
     began = time.monotonic()
-    kit.wait_for_batch(again["id"])
+    kit.batches.wait(again["id"])
     seconds = time.monotonic() - began
     expect(
         seconds < _MUCH_LONGER * batch.seconds,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from conformance.batches import tiny
 from conformance.catalogue import check
-from conformance.images.samples import picture
-from conformance.lists import listed
+from conformance.images.samples import make_sample
+from conformance.listings import fetch_all
+from conformance.shared_batches import tiny_sample
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ class Deleted:
 
 def deleted(kit: Kit) -> Deleted:
     def delete() -> Deleted:
-        image, _ = kit.wait(kit.upload(tiny())["id"])
+        image, _ = kit.images.wait(kit.images.upload(tiny_sample())["id"])
         expect_equal(image["status"], "completed", "The status of a good picture at its end")
         given = kit.owner.get(f"/images/{image['id']}/download").expect(200).data["download_url"]
         links = tuple(link for link in (given, image.get("download_url")) if link)
         for link in links:
             kit.transport.follow(link).expect(200, why="for the link of an image that is not deleted yet")
         expect(image["id"] in _ids(kit), "An image is not in the list.", expected=image["id"])
-        kit.delete_image(image["id"]).expect(200, why="of an own image")
+        kit.images.delete(image["id"]).expect(200, why="of an own image")
         return Deleted(image["id"], links)
 
     return kit.once("deleted image", delete)
@@ -68,7 +69,7 @@ def links_to_a_deleted_image_are_dead(kit: Kit) -> None:
     for link in deleted(kit).links:
         status = kit.transport.follow(link).status
         expect(
-            400 <= status < 500,  # noqa: PLR2004
+            HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR,
             "The file of a deleted image can still be fetched with a link given out before.",
             expected="403, 404 or 410",
             actual=status,
@@ -78,8 +79,8 @@ def links_to_a_deleted_image_are_dead(kit: Kit) -> None:
 @check("DEL-005")
 def an_image_at_work_can_be_deleted(kit: Kit) -> None:
     for _ in range(2):
-        image_id = kit.upload(picture("png"), {"scale_factor": 4})["id"]
-        kit.delete_image(image_id).expect(200, why="of an image that was just sent")
+        image_id = kit.images.upload(make_sample("png"), {"scale_factor": 4})["id"]
+        kit.images.delete(image_id).expect(200, why="of an image that was just sent")
         kit.owner.get(f"/images/{image_id}").expect(404, why="of an image that was deleted at work")
         expect(
             image_id not in _ids(kit),
@@ -91,7 +92,7 @@ def an_image_at_work_can_be_deleted(kit: Kit) -> None:
 @check("DEL-006")
 def what_was_deleted_at_work_does_not_come_back(kit: Kit) -> None:
     gone, later = deleted_at_work(kit)
-    kit.wait(later)
+    kit.images.wait(later)
     kit.owner.get(f"/images/{gone}").expect(
         404, why="of an image that was deleted at work, when work went on"
     )
@@ -113,13 +114,13 @@ def deleted_at_work(kit: Kit) -> tuple[int, int]:
     """The id of an image that was deleted as soon as it was begun, and that of one sent next."""
 
     def delete() -> tuple[int, int]:
-        gone = kit.upload(picture("png"), {"scale_factor": 2})["id"]
-        kit.look_until(f"/images/{gone}", lambda image: image["status"] != "pending")
-        kit.delete_image(gone).expect(200, why="of an image at work")
-        return gone, kit.upload(picture("png"), {"scale_factor": 2})["id"]
+        gone = kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"]
+        kit.images.poll(gone, lambda image: image["status"] != "pending")
+        kit.images.delete(gone).expect(200, why="of an image at work")
+        return gone, kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"]
 
     return kit.once("image deleted at work", delete)
 
 
 def _ids(kit: Kit, **query: object) -> set[int]:
-    return {image["id"] for image in listed(kit, "/images", **query)}
+    return {image["id"] for image in fetch_all(kit, "/images", **query)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,19 +13,19 @@ import requests
 from conformance.catalogue import check
 from conformance.client import Unreachable
 from conformance.envelope import (
-    answers_of_the_contract,
+    contract_exchanges,
     expect_documented,
     expect_error,
-    expect_wrong,
-    might_be_another_operation,
+    expect_field_errors,
+    may_be_extension,
 )
-from conformance.images.samples import picture
-from conformance.verdicts import Broken, Inconclusive, expect, expect_equal
+from conformance.images.samples import make_sample
+from conformance.verdicts import CheckFailed, Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conformance.client import Answer
+    from conformance.client import Response
     from conformance.kit import Kit
 
 _LARGEST_ID = 9007199254740991  # of the contract; no server has come that far
@@ -53,7 +54,7 @@ _VERSIONED = re.compile(r"/\d+\.\d+")
 
 def _completed(kit: Kit) -> int:
     """The id of an image that is done; one for the whole run."""
-    image_id: int = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
+    image_id: int = kit.images.completed_png().image["id"]
     return image_id
 
 
@@ -65,14 +66,14 @@ def _form_field(name: str, value: bytes, filename: str | None = None) -> bytes:
 
 @check("ENV-001")
 def an_upload_is_answered_as_documented(kit: Kit) -> None:
-    answer = kit.allowed(kit.try_upload(picture("png"), {"scale_factor": 2}))
-    expect_documented(answer, "POST /images/upscale", 202)
+    response = kit.images.try_upload(make_sample("png"), {"scale_factor": 2}).permitted()
+    expect_documented(response, "POST /images/upscale", 202)
 
 
 @check("ENV-002")
 def an_image_is_told_of_as_documented(kit: Kit) -> None:
-    answer = kit.owner.get(f"/images/{_completed(kit)}")
-    expect_documented(answer, "GET /images/{id}", 200)
+    response = kit.owner.get(f"/images/{_completed(kit)}")
+    expect_documented(response, "GET /images/{id}", 200)
 
 
 @check("ENV-003")
@@ -83,8 +84,8 @@ def a_list_has_meta_and_links_beside_its_items(kit: Kit) -> None:
 
 @check("ENV-004")
 def a_download_is_answered_as_documented(kit: Kit) -> None:
-    answer = kit.owner.get(f"/images/{_completed(kit)}/download")
-    expect_documented(answer, "GET /images/{id}/download", 200)
+    response = kit.owner.get(f"/images/{_completed(kit)}/download")
+    expect_documented(response, "GET /images/{id}/download", 200)
 
 
 @check("ENV-005")
@@ -110,7 +111,7 @@ def the_subscription_is_told_of_as_documented(kit: Kit) -> None:
 
 @check("ENV-009")
 def batches_are_answered_as_documented(kit: Kit) -> None:
-    sent = kit.allowed(kit.try_batch([picture("png")], {"scale_factor": 2}))
+    sent = kit.batches.try_create([make_sample("png")], {"scale_factor": 2}).permitted()
     batch_id = expect_documented(sent, "POST /batches", 202).data["id"]
     expect_documented(kit.owner.get(f"/batches/{batch_id}"), "GET /batches/{id}", 200)
     expect_documented(kit.owner.get("/batches", params={"per_page": 2}), "GET /batches", 200)
@@ -119,25 +120,25 @@ def batches_are_answered_as_documented(kit: Kit) -> None:
 
 @check("ENV-010")
 def a_deletion_returns_no_data(kit: Kit) -> None:
-    image_id = kit.upload(picture("png"), {"scale_factor": 2})["id"]
-    expect_documented(kit.delete_image(image_id), "DELETE /images/{id}", 200)
+    image_id = kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"]
+    expect_documented(kit.images.delete(image_id), "DELETE /images/{id}", 200)
 
 
 @check("ENV-011")
 def an_error_is_the_envelope_of_a_failure(kit: Kit) -> None:
     expect_error(kit.owner.get(f"/images/{_LARGEST_ID}"), 404)
     expect_error(kit.owner.post("/usage", json={}), 405)
-    expect_error(kit.allowed(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON)), 415)
+    expect_error(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON).permitted(), 415)
 
 
 @check("ENV-012")
 def only_a_422_has_errors(kit: Kit) -> None:
     expect_error(kit.owner.get("/images", params={"per_page": "0"}), 422)
     expect_error(kit.owner.get(f"/images/{_LARGEST_ID}/download"), 404)
-    for asked, exchange in answers_of_the_contract(kit.transport):
+    for asked, exchange in contract_exchanges(kit.transport):
         body = _object(exchange.body)
         expect(
-            exchange.status == 422 or "errors" not in body,  # noqa: PLR2004
+            exchange.status == HTTPStatus.UNPROCESSABLE_ENTITY or "errors" not in body,
             f"The answer {exchange.status} to {asked} has `errors`, which only a 422 has.",
             expected="no `errors`",
             actual=body.get("errors"),
@@ -149,7 +150,7 @@ def an_envelope_has_no_further_members(kit: Kit) -> None:
     kit.owner.get("/user")
     kit.owner.get("/images")
     kit.owner.get(f"/images/{_LARGEST_ID}")
-    for asked, exchange in answers_of_the_contract(kit.transport):
+    for asked, exchange in contract_exchanges(kit.transport):
         known = {"success", "message", "data", "meta", "links", "errors"}
         further = sorted(set(_object(exchange.body)) - known)
         expect(
@@ -175,18 +176,20 @@ def an_unknown_route_is_404(kit: Kit) -> None:
         expect_error(kit.owner.get(path), 404, why="(an unknown route)")
     expect_error(kit.owner.post("no-such-route", json={}), 404, why="(an unknown route)")
     for path in ("no%00such", "no%0d%0asuch", "no%ffsuch", "no%2f..%2fsuch"):
-        answer = kit.owner.get(path)
-        if answer.status != 400:  # noqa: PLR2004  # what stands in front of a server may not let these through
-            expect_error(answer, 404, why="(an unknown route)")
+        response = kit.owner.get(path)
+        if (
+            response.status != HTTPStatus.BAD_REQUEST
+        ):  # what stands in front of a server may not let these through
+            expect_error(response, 404, why="(an unknown route)")
 
 
 @check("ENV-015")
 def a_wrong_method_is_405(kit: Kit) -> None:
     for path in ("/images", "/images/upscale", f"/images/{_LARGEST_ID}", "/user", "/usage", "/auth/logout"):
         for method in ("PUT", "PATCH"):
-            answer = kit.owner.request(method, path)
-            if not might_be_another_operation(answer.status):
-                expect_error(answer, 405, why="(no such method)")
+            response = kit.owner.request(method, path)
+            if not may_be_extension(response.status):
+                expect_error(response, 405, why="(no such method)")
     expect_error(kit.owner.get("/auth/login"), 405, why="(no such method)")
     expect_error(kit.owner.post("/usage", json={}), 405, why="(no such method)")
 
@@ -194,7 +197,7 @@ def a_wrong_method_is_405(kit: Kit) -> None:
 @check("ENV-016")
 def a_content_type_that_is_not_taken_is_415(kit: Kit) -> None:
     login = json.dumps({"email": _nobody(kit), "password": "Wrong1Password"}).encode()
-    expect_error(kit.allowed(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON)), 415)
+    expect_error(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON).permitted(), 415)
     expect_error(kit.owner.post("/images/upscale", data=b"x"), 415, why="without a Content-Type")
     for path in ("/auth/login", "/auth/register"):
         text = {"Content-Type": "text/plain"}
@@ -211,10 +214,10 @@ def malformed_json_is_400(kit: Kit) -> None:
         (b"", "empty"),
         (b'{"email": "\xff\xfe@example.com"}', "not UTF-8"),
     ):
-        answer = kit.owner.post("/auth/login", data=body, headers=_JSON)
-        expect_error(answer, 400, why=f"with a body that is {said}")
-    answer = kit.owner.post("/auth/register", data=b'{"email"', headers=_JSON)
-    expect_error(answer, 400, why="with a body that is cut off")
+        response = kit.owner.post("/auth/login", data=body, headers=_JSON)
+        expect_error(response, 400, why=f"with a body that is {said}")
+    response = kit.owner.post("/auth/register", data=b'{"email"', headers=_JSON)
+    expect_error(response, 400, why="with a body that is cut off")
 
 
 @check("ENV-018")
@@ -225,43 +228,43 @@ def json_outside_the_strict_form_is_400(kit: Kit) -> None:
         (b'{"email": "a\\u0000@example.com"}', "has a NUL character"),
         (b'{"email": "\\ud800@example.com"}', "has half a surrogate pair"),
     ):
-        answer = kit.owner.post("/auth/login", data=body, headers=_JSON)
-        expect_error(answer, 400, why=f"with a body that {said}")
+        response = kit.owner.post("/auth/login", data=body, headers=_JSON)
+        expect_error(response, 400, why=f"with a body that {said}")
     # From how many on is up to the server: it may also say that this is no e-mail address.
     deep = b'{"email": ' + b"[" * _DEEP + b"]" * _DEEP + b"}"
-    answer = kit.owner.post("/auth/login", data=deep, headers=_JSON)
-    expect_error(answer, 400, 422, why="with a body of ten thousand lists in each other")
+    response = kit.owner.post("/auth/login", data=deep, headers=_JSON)
+    expect_error(response, 400, 422, why="with a body of ten thousand lists in each other")
 
 
 @check("ENV-019")
 def malformed_multipart_is_400(kit: Kit) -> None:
-    cut_off = _form_field("image", picture("png").content, "kit.png")[:-20]
+    cut_off = _form_field("image", make_sample("png").content, "kit.png")[:-20]
     for body, said in ((b"this is no form", "is no multipart"), (cut_off, "ends in the middle of a file")):
-        answer = kit.owner.post("/images/upscale", data=body, headers=_FORM)
-        expect_error(answer, 400, why=f"with a body that {said}")
+        response = kit.owner.post("/images/upscale", data=body, headers=_FORM)
+        expect_error(response, 400, why=f"with a body that {said}")
 
 
 @check("ENV-020")
 def all_wrong_fields_are_named_together(kit: Kit) -> None:
     form = {"scale_factor": (None, "7")}
-    expect_wrong(kit.owner.post("/images/upscale", files=form), "image", "scale_factor")
+    expect_field_errors(kit.owner.post("/images/upscale", files=form), "image", "scale_factor")
     query = {"page": "0", "per_page": "101", "status": "no-such-status"}
-    expect_wrong(kit.owner.get("/images", params=query), "page", "per_page", "status")
-    expect_wrong(kit.owner.post("/auth/login", json={}), "email", "password")
-    expect_wrong(kit.owner.post("/auth/register", json={}), "name", "email", "password")
+    expect_field_errors(kit.owner.get("/images", params=query), "page", "per_page", "status")
+    expect_field_errors(kit.owner.post("/auth/login", json={}), "email", "password")
+    expect_field_errors(kit.owner.post("/auth/register", json={}), "name", "email", "password")
 
 
 @check("ENV-021")
 def an_unknown_field_is_named(kit: Kit) -> None:
-    expect_wrong(kit.try_upload(picture("png"), {"scale_facter": 3}), "scale_facter")
+    expect_field_errors(kit.images.try_upload(make_sample("png"), {"scale_facter": 3}), "scale_facter")
     login = {"email": _nobody(kit), "password": "Wrong1Password", "passwort": "x"}
-    expect_wrong(kit.owner.post("/auth/login", json=login), "passwort")
+    expect_field_errors(kit.owner.post("/auth/login", json=login), "passwort")
 
 
 @check("ENV-022")
 def two_pictures_in_one_upload_are_refused(kit: Kit) -> None:
-    image = picture("png").part
-    expect_wrong(kit.try_form([("image", image), ("image", image)]), "image")
+    image = make_sample("png").part
+    expect_field_errors(kit.images.try_form([("image", image), ("image", image)]), "image")
 
 
 @check("ENV-023")
@@ -272,15 +275,15 @@ def an_unknown_query_parameter_is_ignored(kit: Kit) -> None:
 
 @check("ENV-024")
 def bodies_of_batches_are_refused_alike(kit: Kit) -> None:
-    wrong_type = kit.allowed(kit.owner.post("/batches", data=b"{}", headers=_JSON))
+    wrong_type = kit.owner.post("/batches", data=b"{}", headers=_JSON).permitted()
     expect_error(wrong_type, 415, why="with JSON")
-    answer = kit.owner.post("/batches", data=b"this is no form", headers=_FORM)
-    expect_error(answer, 400, why="with a body that is no multipart")
+    response = kit.owner.post("/batches", data=b"this is no form", headers=_FORM)
+    expect_error(response, 400, why="with a body that is no multipart")
     form = {"scale_factor": (None, "7")}
-    expect_wrong(kit.owner.post("/batches", files=form), "images", "scale_factor")
-    expect_wrong(kit.try_batch([picture("png")], {"scale_facter": 3}), "scale_facter")
+    expect_field_errors(kit.owner.post("/batches", files=form), "images", "scale_factor")
+    expect_field_errors(kit.batches.try_create([make_sample("png")], {"scale_facter": 3}), "scale_facter")
     query = {"page": "0", "per_page": "101", "status": "no-such-status"}
-    expect_wrong(kit.owner.get("/batches", params=query), "page", "per_page", "status")
+    expect_field_errors(kit.owner.get("/batches", params=query), "page", "per_page", "status")
     expect_error(kit.owner.get(f"/batches/{_LARGEST_ID}"), 404)
     expect_error(kit.owner.delete(f"/batches/{_LARGEST_ID}"), 404)
 
@@ -312,7 +315,7 @@ def anything_but_an_id_is_404(kit: Kit) -> None:
 def no_error_shows_the_inside_of_the_server(kit: Kit) -> None:
     _provoked(kit)
     for exchange in kit.transport.exchanges:
-        if exchange.status is None or exchange.status < 400:  # noqa: PLR2004
+        if exchange.status is None or exchange.status < HTTPStatus.BAD_REQUEST:
             continue
         path = urlsplit(exchange.url).path
         # What was asked for may be told again, and links may lead anywhere.
@@ -320,7 +323,7 @@ def no_error_shows_the_inside_of_the_server(kit: Kit) -> None:
         text = _LINKS.sub("", text)
         shown = _TRACES.search(text) or _SERVER_PATHS.search(text)
         if shown:
-            raise Broken(
+            raise CheckFailed(
                 f"The answer {exchange.status} to {exchange.method} {path} shows the inside of the server.",
                 expected="no stack trace and no path of the server",
                 actual=shown.group(),
@@ -334,7 +337,7 @@ def no_answer_tells_the_version_of_the_server(kit: Kit) -> None:
     for exchange in kit.transport.exchanges:
         for name, value in exchange.headers.items():
             if name.lower() in {"server", "x-powered-by", "x-aspnet-version"} and _VERSIONED.search(value):
-                raise Broken(
+                raise CheckFailed(
                     f"The header {name} tells which version of what the server is.",
                     expected="no version",
                     actual=value,
@@ -343,10 +346,10 @@ def no_answer_tells_the_version_of_the_server(kit: Kit) -> None:
 
 @check("ENV-028")
 def what_is_too_large_is_refused_in_the_envelope(kit: Kit) -> None:
-    good = picture("png")
+    good = make_sample("png")
     large = (good.filename, good.content.ljust(_OVER_THE_LIMIT, b"\0"), good.media_type)
     # The limit of a file (422) and the cap of a body (413) are both over.
-    _expect_refused(kit, lambda: kit.try_form([("image", large)]), 413, 422)
+    _expect_refused(kit, lambda: kit.images.try_form([("image", large)]), 413, 422)
     for path in ("/auth/login", "/auth/register"):
         body = {"email": _nobody(kit), "password": "Aa1" + "x" * 2**20}
         # Where the cap of a body is larger, this is a long password, and a wrong one.
@@ -355,12 +358,12 @@ def what_is_too_large_is_refused_in_the_envelope(kit: Kit) -> None:
 
 @check("ENV-029")
 def what_a_client_does_wrong_is_no_failure_of_the_server(kit: Kit) -> None:
-    for answer in _provoked(kit):
+    for response in _provoked(kit):
         expect(
-            answer.status < 500,  # noqa: PLR2004
-            f"The server fails over {answer.asked}.",
+            response.status < HTTPStatus.INTERNAL_SERVER_ERROR,
+            f"The server fails over {response.request_line}.",
             expected="a status below 500",
-            actual=answer.status,
+            actual=response.status,
         )
 
 
@@ -368,21 +371,21 @@ def what_a_client_does_wrong_is_no_failure_of_the_server(kit: Kit) -> None:
 def a_content_type_is_understood_however_it_is_written(kit: Kit) -> None:
     # What is in the bodies is wrong: only who has read them can say how, and nothing costs quota.
     said = {"Content-Type": "Application/JSON; charset=UTF-8"}
-    expect_wrong(kit.owner.post("/auth/login", data=b"{}", headers=said), "email", "password")
+    expect_field_errors(kit.owner.post("/auth/login", data=b"{}", headers=said), "email", "password")
     said = {"Content-Type": f'Multipart/Form-Data; boundary="{_BOUNDARY}"'}
-    answer = kit.allowed(kit.owner.post("/images/upscale", data=_wrong_form(), headers=said))
-    expect_wrong(answer, "image", "scale_factor")
+    response = kit.owner.post("/images/upscale", data=_wrong_form(), headers=said).permitted()
+    expect_field_errors(response, "image", "scale_factor")
 
 
 @check("ENV-031")
 def a_body_needs_no_length(kit: Kit) -> None:
-    answer = kit.allowed(kit.owner.post("/images/upscale", data=_InPieces(_wrong_form()), headers=_FORM))
-    if answer.status == 411:  # noqa: PLR2004
+    response = kit.owner.post("/images/upscale", data=_InPieces(_wrong_form()), headers=_FORM).permitted()
+    if response.status == HTTPStatus.LENGTH_REQUIRED:
         raise Inconclusive(
             "A body without Content-Length is answered with 411, perhaps by what stands in front of the server. Ask the "
             "server itself."
         )
-    expect_wrong(answer, "image", "scale_factor")
+    expect_field_errors(response, "image", "scale_factor")
 
 
 @check("ENV-032")
@@ -400,7 +403,7 @@ def an_image_shows_no_path_of_the_server(kit: Kit) -> None:
 @check("ENV-033")
 def an_image_is_stored_under_a_random_name(kit: Kit) -> None:
     image_id = _completed(kit)
-    stored = str(kit.image(image_id)["original_path"])
+    stored = str(kit.images.get(image_id)["original_path"])
     name = stored.replace("\\", "/").rpartition("/")[2].partition(".")[0]
     expect(
         kit.tag not in stored and name != str(image_id),
@@ -430,39 +433,39 @@ def _wrong_form() -> bytes:
 
 
 def _stored_names(kit: Kit) -> list[tuple[str, str]]:
-    image = kit.image(_completed(kit))
+    image = kit.images.get(_completed(kit))
     return [(field, str(image[field])) for field in ("original_path", "upscaled_path")]
 
 
-def _provoked(kit: Kit) -> list[Answer]:
+def _provoked(kit: Kit) -> list[Response]:
     """The answers to what servers are known to stumble over; asked for once in a run."""
     return kit.once("provocations", lambda: list(_provoke(kit)))
 
 
-def _provoke(kit: Kit) -> Iterator[Answer]:
-    good = picture("png")
+def _provoke(kit: Kit) -> Iterator[Response]:
+    good = make_sample("png")
     for query in ({"page": "9" * 40}, {"per_page": "1e400"}, {"status": "'\0\"--"}, {"page[]": "1"}):
         yield kit.owner.get("/images", params=query)
     yield kit.owner.get("/images/1%27%22%3b--")
     yield kit.owner.get("/images/1" + "0" * 40)
     yield kit.owner.get("no-such-route")
     yield kit.owner.post("/images/upscale", data=b"--" * 99, headers=_FORM)
-    yield kit.try_form([("image", ("kit.png", good.content[:60], good.media_type))])
-    yield kit.try_form([("image", (None, "no file")), ("scale_factor", (None, "9" * 400))])
+    yield kit.images.try_form([("image", ("kit.png", good.content[:60], good.media_type))])
+    yield kit.images.try_form([("image", (None, "no file")), ("scale_factor", (None, "9" * 400))])
     for body in (b"[" * 1000, b'{"email": [1], "password": {"a": null}}', b"1e400"):
         yield kit.owner.post("/auth/login", data=body, headers=_JSON)
 
 
-def _expect_refused(kit: Kit, ask: Callable[[], Answer], *statuses: int) -> None:
+def _expect_refused(kit: Kit, ask: Callable[[], Response], *statuses: int) -> None:
     try:
-        answer = ask()
+        response = ask()
     except Unreachable as reason:
         if not isinstance(reason.__cause__, requests.ConnectionError):
             raise
         # The connection may be closed before all was sent; the server has to be there for the next one.
         kit.owner.get("/user").expect(200)
         return
-    expect_error(answer, *statuses, why="with a body beyond all measure")
+    expect_error(response, *statuses, why="with a body beyond all measure")
 
 
 def _nobody(kit: Kit) -> str:

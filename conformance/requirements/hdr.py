@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import check
 from conformance.contract import operations
-from conformance.envelope import answers_of_the_contract, guesses_at_nothing, might_be_another_operation
-from conformance.images.samples import picture
-from conformance.verdicts import Broken, expect
+from conformance.envelope import contract_exchanges, is_nosniff, may_be_extension
+from conformance.images.samples import make_sample
+from conformance.verdicts import CheckFailed, expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.client import Answer
+    from conformance.client import Response
     from conformance.exchanges import Exchange
     from conformance.kit import Kit
 
@@ -23,12 +24,12 @@ _LONGEST_NAME = 255
 _ADDED = "X-Kit-Added"
 
 
-def _all_sorts(kit: Kit) -> list[Answer]:
+def _all_sorts(kit: Kit) -> list[Response]:
     """One answer of each kind that needs no picture; asked for once in a run."""
     return kit.once("answers of all sorts", lambda: list(_ask_all_sorts(kit)))
 
 
-def _ask_all_sorts(kit: Kit) -> Iterator[Answer]:
+def _ask_all_sorts(kit: Kit) -> Iterator[Response]:
     """Successes, and every error that a client can cause."""
     json_type = {"Content-Type": "application/json"}
     yield kit.owner.get("/user")
@@ -44,7 +45,7 @@ def _ask_all_sorts(kit: Kit) -> Iterator[Answer]:
 def _seen(kit: Kit) -> Iterator[tuple[str, Exchange]]:
     """All answers of documented operations in the run so far, after asking for one of each kind."""
     _all_sorts(kit)
-    yield from answers_of_the_contract(kit.transport)
+    yield from contract_exchanges(kit.transport)
 
 
 def _header(exchange: Exchange, name: str) -> str:
@@ -53,9 +54,9 @@ def _header(exchange: Exchange, name: str) -> str:
 
 @check("HDR-001")
 def every_answer_has_a_request_id(kit: Kit) -> None:
-    for answer in _all_sorts(kit):
-        _expect_request_id(answer.status, answer.asked, answer.headers.get("x-request-id", ""))
-    for asked, exchange in answers_of_the_contract(kit.transport):
+    for response in _all_sorts(kit):
+        _expect_request_id(response.status, response.request_line, response.headers.get("x-request-id", ""))
+    for asked, exchange in contract_exchanges(kit.transport):
         _expect_request_id(exchange.status, asked, _header(exchange, "x-request-id"))
 
 
@@ -75,17 +76,19 @@ def two_answers_have_different_request_ids(kit: Kit) -> None:
 
 @check("HDR-003")
 def every_answer_forbids_guessing_at_its_type(kit: Kit) -> None:
-    for answer in _all_sorts(kit):
-        _expect_nosniff(answer.status, answer.asked, answer.headers.get("x-content-type-options", ""))
-    for asked, exchange in answers_of_the_contract(kit.transport):
+    for response in _all_sorts(kit):
+        _expect_nosniff(
+            response.status, response.request_line, response.headers.get("x-content-type-options", "")
+        )
+    for asked, exchange in contract_exchanges(kit.transport):
         _expect_nosniff(exchange.status, asked, _header(exchange, "x-content-type-options"))
 
 
 @check("HDR-004")
 def every_answer_is_json_by_name_and_content(kit: Kit) -> None:
-    for answer in _all_sorts(kit):
-        _expect_json(answer.status, answer.asked, answer.media_type, answer.content)
-    for asked, exchange in answers_of_the_contract(kit.transport):
+    for response in _all_sorts(kit):
+        _expect_json(response.status, response.request_line, response.media_type, response.content)
+    for asked, exchange in contract_exchanges(kit.transport):
         media_type = _header(exchange, "content-type").partition(";")[0].strip().lower()
         _expect_json(exchange.status, asked, media_type, exchange.body)
 
@@ -96,27 +99,31 @@ def allow_lists_the_methods_of_the_route(kit: Kit) -> None:
     for method, path, _ in operations():
         methods.setdefault(path, set()).add(method)
     for path, has in methods.items():
-        answer = kit.owner.request("PUT", path.replace("{id}", _NO_SUCH_ID))
-        if might_be_another_operation(answer.status):
+        response = kit.owner.request("PUT", path.replace("{id}", _NO_SUCH_ID))
+        if may_be_extension(response.status):
             continue
-        answer.expect(405, why="(no such method)")
-        allowed = {word.strip().upper() for word in answer.headers.get("allow", "").split(",")} - {""}
+        response.expect(405, why="(no such method)")
+        allowed = {word.strip().upper() for word in response.headers.get("allow", "").split(",")} - {""}
         expect(
             has <= allowed and "PUT" not in allowed,
             f"The `Allow` of PUT {path} does not list the methods that this route has.",
             expected=", ".join(sorted(has)),
-            actual=answer.headers.get("allow"),
+            actual=response.headers.get("allow"),
         )
 
 
 @check("HDR-006")
 def what_belongs_to_an_account_is_not_kept_by_caches(kit: Kit) -> None:
-    image_id = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
+    image_id = kit.images.completed_png().image["id"]
     account = ("/user", "/user/tokens", "/usage", "/subscription")
     for path in (*account, "/images", f"/images/{image_id}", f"/images/{image_id}/download"):
         kit.owner.get(path).expect(200)
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        if exchange.status is None or exchange.status >= 300 or b'"data"' not in exchange.body:  # noqa: PLR2004
+    for asked, exchange in contract_exchanges(kit.transport):
+        if (
+            exchange.status is None
+            or exchange.status >= HTTPStatus.MULTIPLE_CHOICES
+            or b'"data"' not in exchange.body
+        ):
             continue
         said = _header(exchange, "cache-control")
         expect(
@@ -133,24 +140,24 @@ def a_file_name_adds_nothing_to_headers(kit: Kit) -> None:
     long = f"{mark} – köpfe 画像 😀 ".ljust(_LONGEST_NAME - 30, "x")
     # The first is for servers that undo the escapes of a form or a URL once too often.
     for name in (f'{mark}%0d%0a{_ADDED}: 1%22; {_ADDED}="1.png', f"{long}.png"):
-        sent = kit.allowed(kit.try_upload(picture("png").named(name), {"scale_factor": 2}))
+        sent = kit.images.try_upload(make_sample("png").renamed(name), {"scale_factor": 2}).permitted()
         sent.expect(202, 400, 422, why="with an odd file name")
-        answers = [sent]
-        if sent.status == 202:  # noqa: PLR2004  # a server may also refuse such a name
-            answers += [kit.owner.get(f"/images/{sent.data['id']}"), kit.delete_image(sent.data["id"])]
-        for answer in answers:
-            _expect_nothing_of(mark, answer)
+        responses = [sent]
+        if sent.status == HTTPStatus.ACCEPTED:  # a server may also refuse such a name
+            responses += [kit.owner.get(f"/images/{sent.data['id']}"), kit.images.delete(sent.data["id"])]
+        for response in responses:
+            _expect_nothing_of(mark, response)
 
 
 @check("HDR-008")
 def file_names_come_back_cleaned(kit: Kit) -> None:
     for name in ("../../folder/kit.png", "kit\x01\x1b\x7f.png"):
-        sent = kit.try_upload(picture("png").named(name), {"scale_factor": 2})
-        answer = kit.allowed(sent).expect(202, 400, 422)
-        if answer.status != 202:  # noqa: PLR2004  # a server may also refuse such a name
+        sent = kit.images.try_upload(make_sample("png").renamed(name), {"scale_factor": 2})
+        response = sent.permitted().expect(202, 400, 422)
+        if response.status != HTTPStatus.ACCEPTED:  # a server may also refuse such a name
             continue
-        kit.delete_image(answer.data["id"])
-        shown = answer.data["original_filename"]
+        kit.images.delete(response.data["id"])
+        shown = response.data["original_filename"]
         expect(
             isinstance(shown, str) and shown and "/" not in shown and shown.isprintable(),
             "A file name comes back with a folder or a control character in it.",
@@ -170,7 +177,7 @@ def _expect_request_id(status: int | None, asked: str, request_id: str) -> None:
 
 def _expect_nosniff(status: int | None, asked: str, said: str) -> None:
     expect(
-        guesses_at_nothing(said),
+        is_nosniff(said),
         f"The answer {status} to {asked} lets browsers guess at its type.",
         expected="X-Content-Type-Options: nosniff",
         actual=said or None,
@@ -187,7 +194,7 @@ def _expect_json(status: int | None, asked: str, media_type: str, content: bytes
     try:
         body = json.loads(content)
     except ValueError:
-        raise Broken(
+        raise CheckFailed(
             f"The answer {status} to {asked} is no JSON.", expected="a JSON object", actual=content[:200]
         ) from None
     expect(
@@ -198,11 +205,11 @@ def _expect_json(status: int | None, asked: str, media_type: str, content: bytes
     )
 
 
-def _expect_nothing_of(mark: str, answer: Answer) -> None:
-    for name, value in answer.headers.items():
+def _expect_nothing_of(mark: str, response: Response) -> None:
+    for name, value in response.headers.items():
         expect(
             name.lower() != _ADDED.lower() and (name.lower() == "content-disposition" or mark not in value),
-            f"The name of an uploaded file shows in the header {name} of the answer to {answer.asked}.",
+            f"The name of an uploaded file shows in the header {name} of the answer to {response.request_line}.",
             expected="no header with anything of the name",
             actual=value,
         )

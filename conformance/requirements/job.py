@@ -10,15 +10,16 @@ from PIL import ImageOps
 
 from conformance.catalogue import check
 from conformance.contract import resolve
-from conformance.images.samples import picture, scene
-from conformance.images.similarity import expect_same_picture, readable_frames
-from conformance.times import instant
+from conformance.images.samples import make_sample, scene
+from conformance.images.similarity import expect_same_image, readable_frames
+from conformance.timestamps import parse_timestamp
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
-    from conformance.client import Answer
-    from conformance.images.samples import Picture
-    from conformance.kit import Finished, Kit
+    from conformance.client import Response
+    from conformance.images.samples import Sample
+    from conformance.kit import Kit
+    from conformance.kit.images import CompletedImage
 
 _ORDER = {"pending": 0, "processing": 1, "completed": 2, "failed": 2}
 _RESULT_FIELDS = (
@@ -31,7 +32,7 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 @check("JOB-001")
 def an_upload_is_answered_with_all_fields(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
+    done = kit.images.completed_png()
     _expect_fields(
         done.accepted, "UploadedImage", "The answer to an upload", may_lack={"original_dimensions"}
     )
@@ -40,7 +41,7 @@ def an_upload_is_answered_with_all_fields(kit: Kit) -> None:
 
 @check("JOB-002")
 def an_upload_waits_or_is_worked_on(kit: Kit) -> None:
-    status = kit.completed(picture("png"), {"scale_factor": 2}).accepted["status"]
+    status = kit.images.completed_png().accepted["status"]
     expect(
         status in {"pending", "processing"},
         f"An image that was just accepted is {status!r}.",
@@ -70,21 +71,23 @@ def the_status_only_moves_forward(kit: Kit) -> None:
 
 @check("JOB-004")
 def a_final_status_stays(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
+    done = kit.images.completed_png()
     for _ in range(3):
-        again = kit.image(done.image["id"])
+        again = kit.images.get(done.image["id"])
         for field in ("status", "upscaled_size", "upscaled_dimensions", "processing_time"):
             expect_equal(
                 again[field], done.image[field], f"`{field}` of a completed image, asked for once more,"
             )
     expect_equal(
-        kit.file_of(done.image["id"]).content, done.content, "The file of a result, fetched once more,"
+        kit.images.download(done.image["id"]).content,
+        done.content,
+        "The file of a result, fetched once more,",
     )
 
 
 @check("JOB-005")
 def a_completed_image_has_all_fields(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
+    done = kit.images.completed_png()
     _expect_fields(done.image, "Image", "A completed image", may_lack=set())
     _expect_values(kit, done, done.image, "of a completed image")
     for field in (*_RESULT_FIELDS, "original_path", "original_dimensions", "original_dimensions_formatted"):
@@ -98,9 +101,9 @@ def a_completed_image_has_all_fields(kit: Kit) -> None:
 @check("JOB-006")
 def the_told_sizes_are_those_of_the_files(kit: Kit) -> None:
     for name in ("png", "bmp"):
-        done = kit.completed(picture(name), {"scale_factor": 2})
+        done = kit.images.completed(make_sample(name), {"scale_factor": 2})
         expect_equal(
-            done.image["original_size"], len(done.picture.content), f"`original_size` of a {name.upper()}"
+            done.image["original_size"], len(done.sample.content), f"`original_size` of a {name.upper()}"
         )
         expect_equal(done.image["upscaled_size"], len(done.content), f"`upscaled_size` of a {name.upper()}")
     fetched = kit.transport.follow(done.image["download_url"]).expect(
@@ -114,8 +117,8 @@ def the_told_sizes_are_those_of_the_files(kit: Kit) -> None:
 @check("JOB-007")
 def the_told_dimensions_are_those_of_the_pictures(kit: Kit) -> None:
     for name in ("png", "bmp"):
-        done = kit.completed(picture(name), {"scale_factor": 2})
-        for kind, size in (("original", done.picture.image.size), ("upscaled", done.result.size)):
+        done = kit.images.completed(make_sample(name), {"scale_factor": 2})
+        for kind, size in (("original", done.sample.image.size), ("upscaled", done.result.size)):
             for field, between in ((f"{kind}_dimensions", "x"), (f"{kind}_dimensions_formatted", " x ")):
                 expect_equal(
                     done.image[field], f"{size[0]}{between}{size[1]}", f"`{field}` of a {name.upper()}"
@@ -124,16 +127,16 @@ def the_told_dimensions_are_those_of_the_pictures(kit: Kit) -> None:
 
 @check("JOB-008")
 def sizes_for_people_say_the_same(kit: Kit) -> None:
-    done = kit.completed(picture("bmp"), {"scale_factor": 2})
+    done = kit.images.completed(make_sample("bmp"), {"scale_factor": 2})
     for data in (done.accepted, done.image):
-        _expect_human(data["original_size_human"], len(done.picture.content), "original_size_human")
+        _expect_human(data["original_size_human"], len(done.sample.content), "original_size_human")
     _expect_human(done.image["upscaled_size_human"], len(done.content), "upscaled_size_human")
 
 
 @check("JOB-009")
 def the_processing_time_is_in_seconds(kit: Kit) -> None:
     for factor in (2, 4):
-        image = kit.completed(picture("png"), {"scale_factor": factor}).image
+        image = kit.images.completed(make_sample("png"), {"scale_factor": factor}).image
         seconds = image["processing_time"]
         expect(
             isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0,
@@ -182,8 +185,8 @@ def each_of_several_ends_with_its_own_result(kit: Kit) -> None:
     for original, image in zip(together.originals, together.ends, strict=True):
         expect_equal(image["status"], "completed", "What a good picture ends as, among others sent at once,")
         what = "The result of one of several pictures that were sent at once"
-        result = readable_frames(kit.file_of(image["id"]).content, what)[0]
-        expect_same_picture(original.image, result, what)
+        result = readable_frames(kit.images.download(image["id"]).content, what)[0]
+        expect_same_image(original.image, result, what)
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,9 @@ class _Together:
     ``caught`` is this one before its download was asked for, ``caught_later`` afterwards.
     """
 
-    originals: list[Picture]
+    originals: list[Sample]
     caught: dict[str, Any]
-    download: Answer
+    download: Response
     caught_later: dict[str, Any]
     ends: list[dict[str, Any]]
     statuses: list[tuple[str, ...]]  # of each, those seen, in order
@@ -208,13 +211,13 @@ def _together(kit: Kit) -> _Together:
 def _sent_together(kit: Kit) -> _Together:
     shapes = (scene(), ImageOps.mirror(scene()), ImageOps.flip(scene()))
     # All under one name: a server that stores them by it loses all but the last.
-    originals = [picture("png", shape, "one-of-three") for shape in shapes]
-    sent = [kit.upload(original, {"scale_factor": 4}) for original in originals]
+    originals = [make_sample("png", shape, "one-of-three") for shape in shapes]
+    sent = [kit.images.upload(original, {"scale_factor": 4}) for original in originals]
     last = sent[-1]["id"]
-    caught = kit.image(last)
+    caught = kit.images.get(last)
     download = kit.owner.get(f"/images/{last}/download")
-    caught_later = kit.image(last)
-    waited = [kit.wait(accepted["id"]) for accepted in sent]
+    caught_later = kit.images.get(last)
+    waited = [kit.images.wait(accepted["id"]) for accepted in sent]
     statuses = [(str(accepted["status"]), *seen) for accepted, (_, seen) in zip(sent, waited, strict=True)]
     first, *seen_last = statuses.pop()
     statuses.append((first, str(caught["status"]), str(caught_later["status"]), *seen_last))
@@ -236,11 +239,11 @@ def _expect_fields(data: dict[str, Any], schema: str, what: str, may_lack: set[s
     expect(not missing, f"{what} lacks fields.", expected=", ".join(sorted(missing)), actual=sorted(data))
 
 
-def _expect_values(kit: Kit, done: Finished, data: dict[str, Any], where: str) -> None:
+def _expect_values(kit: Kit, done: CompletedImage, data: dict[str, Any], where: str) -> None:
     for field, value in {
         "id": done.accepted["id"],
-        "original_filename": kit.filename(done.picture),
-        "original_size": len(done.picture.content),
+        "original_filename": kit.images.filename(done.sample),
+        "original_size": len(done.sample.content),
         "scale_factor": 2,
         "api_request": True,
     }.items():
@@ -263,4 +266,4 @@ def _expect_human(text: object, size: int, field: str) -> None:
 
 def _seconds_between(earlier: object, later: object) -> float:
     """Raises Broken for what is no time."""
-    return (instant(later, "`updated_at`") - instant(earlier, "`created_at`")).total_seconds()
+    return (parse_timestamp(later, "`updated_at`") - parse_timestamp(earlier, "`created_at`")).total_seconds()

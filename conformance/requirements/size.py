@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from conformance.catalogue import check
-from conformance.images.samples import Picture, moving, picture, scene, turned
-from conformance.images.similarity import expect_same_picture
-from conformance.plans import largest_factor
+from conformance.images.samples import Sample, animated, make_sample, oriented, scene
+from conformance.images.similarity import expect_same_image
+from conformance.plans import max_factor
 from conformance.verdicts import expect, expect_equal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.client import Answer
+    from conformance.client import Response
     from conformance.kit import Kit
 
 _LONGEST_SIDE = 16_384
@@ -29,8 +29,8 @@ _NO_WHOLE_NUMBERS = ("2.0", "+2", "2 ", "abc", "1_0", "1e1", "\uff12", "0x2")  #
 
 @check("SIZE-001")
 def nothing_chosen_means_two(kit: Kit) -> None:
-    original = picture("png", stem="default")
-    done = kit.completed(original)
+    original = make_sample("png", stem="default")
+    done = kit.images.completed(original)
     expect_equal(
         done.accepted["scale_factor"], 2, "`scale_factor` of an image that was sent without any size"
     )
@@ -58,36 +58,38 @@ def a_factor_excludes_a_target(kit: Kit) -> None:
 @check("SIZE-005")
 def the_height_follows_a_target_width(kit: Kit) -> None:
     # 51 × 96/64 = 76.5: half, upwards. 51 × 97/64 = 77.3: not always upwards. 51 × 99/64 = 78.9: not always downwards.
-    original = picture("png", scene(64, 51), "wide")
+    original = make_sample("png", scene(64, 51), "wide")
     for width, height in ((96, 77), (97, 77), (99, 79)):
-        done = kit.completed(original, {"target_width": width})
+        done = kit.images.completed(original, {"target_width": width})
         _expect_size(done.result, (width, height), f"target_width {width} for 64x51 pixels")
-        expect_same_picture(original.image, done.result, f"The result of target_width {width}")
+        expect_same_image(original.image, done.result, f"The result of target_width {width}")
 
 
 @check("SIZE-006")
 def the_width_follows_a_target_height(kit: Kit) -> None:
-    original = picture("png", scene(51, 64), "high")
+    original = make_sample("png", scene(51, 64), "high")
     for width, height in ((77, 96), (77, 97), (79, 99)):
-        done = kit.completed(original, {"target_height": height})
+        done = kit.images.completed(original, {"target_height": height})
         _expect_size(done.result, (width, height), f"target_height {height} for 51x64 pixels")
-        expect_same_picture(original.image, done.result, f"The result of target_height {height}")
+        expect_same_image(original.image, done.result, f"The result of target_height {height}")
 
 
 @check("SIZE-007")
 def two_targets_are_met_exactly(kit: Kit) -> None:
-    original = picture("png")
+    original = make_sample("png")
     targets = {"target_width": 100, "target_height": 150}
-    done = kit.completed(original, targets)
+    done = kit.images.completed(original, targets)
     _expect_size(done.result, (100, 150), "target_width 100 and target_height 150")
-    expect_same_picture(original.image, done.result, "The result of two targets that change the proportions")
+    expect_same_image(original.image, done.result, "The result of two targets that change the proportions")
 
 
 @check("SIZE-008")
 def the_side_that_follows_may_stay_as_it_was(kit: Kit) -> None:
-    original = picture("png", scene(40, 1), "line")
+    original = make_sample("png", scene(40, 1), "line")
     _expect_size(
-        kit.completed(original, {"target_width": 41}).result, (41, 1), "target_width 41 for 40x1 pixels"
+        kit.images.completed(original, {"target_width": 41}).result,
+        (41, 1),
+        "target_width 41 for 40x1 pixels",
     )
 
 
@@ -106,11 +108,11 @@ def a_target_is_larger_than_the_original(kit: Kit) -> None:
 
 @check("SIZE-010")
 def a_target_is_within_the_plan(kit: Kit) -> None:
-    most = largest_factor(kit.owner)
+    most = max_factor(kit.owner)
     if most == inf:
         return  # nothing is beyond it
     most = int(most or _FAR_TOO_LARGE)
-    original = picture("png", scene(16, 12), "small")
+    original = make_sample("png", scene(16, 12), "small")
     for field, side in (("target_width", 16), ("target_height", 12)):
         _expect_refused(kit, {field: side * most + 1}, field, original)
 
@@ -137,7 +139,7 @@ def no_side_is_over_16384(kit: Kit) -> None:
 
 @check("SIZE-013")
 def a_side_of_16384_is_allowed(kit: Kit) -> None:
-    done = kit.completed(_line(_LONGEST_SIDE // 2), {"target_width": _LONGEST_SIDE})
+    done = kit.images.completed(_line(_LONGEST_SIDE // 2), {"target_width": _LONGEST_SIDE})
     _expect_size(done.result, (_LONGEST_SIDE, 2), "target_width 16384 for 8192x1 pixels")
 
 
@@ -152,18 +154,18 @@ def no_side_of_a_webp_is_over_16383(kit: Kit) -> None:
 
 @check("SIZE-015")
 def an_empty_value_counts_as_not_sent(kit: Kit) -> None:
-    original = picture("png", stem="empty")
+    original = make_sample("png", stem="empty")
     nothing = {"scale_factor": "", "target_width": "", "target_height": ""}
-    accepted = kit.upload(original, nothing)
+    accepted = kit.images.upload(original, nothing)
     expect_equal(accepted["scale_factor"], 2, "`scale_factor` of an image whose sizes were sent empty")
-    done = kit.completed(original, {"scale_factor": "", "target_width": 96})
+    done = kit.images.completed(original, {"scale_factor": "", "target_width": 96})
     _expect_size(done.result, (96, 72), "target_width 96 beside an empty scale_factor")
 
 
 @check("SIZE-016")
 def the_answer_repeats_what_was_chosen(kit: Kit) -> None:
     for fields in ({"scale_factor": 3}, {"target_width": 100, "target_height": 150}, {"target_width": 96}):
-        done = kit.completed(picture("png"), fields)
+        done = kit.images.completed(make_sample("png"), fields)
         for where, data in (("the answer to the upload", done.accepted), ("the image", done.image)):
             for name in ("scale_factor", "target_width", "target_height"):
                 expect_equal(
@@ -173,49 +175,51 @@ def the_answer_repeats_what_was_chosen(kit: Kit) -> None:
 
 @check("SIZE-017")
 def a_value_that_is_sent_twice_is_refused(kit: Kit) -> None:
-    original = picture("png")
-    part = (kit.filename(original), original.content, original.media_type)
+    original = make_sample("png")
+    part = (kit.images.filename(original), original.content, original.media_type)
     for name, values in (("scale_factor", ("2", "3")), ("target_width", ("100", "100"))):
         fields = [(name, (None, value)) for value in values]
-        _expect_named(kit.try_form([("image", part), *fields]), name, f"`{name}` twice")
+        _expect_named(kit.images.try_form([("image", part), *fields]), name, f"`{name}` twice")
 
 
 @check("SIZE-018")
 def every_wrong_field_is_named(kit: Kit) -> None:
-    answer = kit.try_upload(
-        picture("png").holding(b"no picture"), {"scale_factor": 9, "target_width": "wide"}
+    response = kit.images.try_upload(
+        make_sample("png").with_content(b"no picture"), {"scale_factor": 9, "target_width": "wide"}
     )
     for name in ("image", "scale_factor", "target_width"):
-        _expect_named(answer, name, "three wrong fields")
+        _expect_named(response, name, "three wrong fields")
 
 
 @check("SIZE-019")
 def sizes_are_those_of_the_picture_as_displayed(kit: Kit) -> None:
     # Displayed 64x48, stored 48x64: a target of 56 is larger than only one of the two heights.
-    original = turned(6)
-    done = kit.completed(original, {"target_height": 56})
+    original = oriented(6)
+    done = kit.images.completed(original, {"target_height": 56})
     _expect_size(done.result, (75, 56), "target_height 56 for 64x48 pixels that are stored as 48x64")
     _expect_refused(kit, {"target_width": 56}, "target_width", original)
 
 
 @check("SIZE-020")
 def a_target_may_be_as_large_as_the_plan_allows(kit: Kit) -> None:
-    told = largest_factor(kit.owner)
+    told = max_factor(kit.owner)
     every = 2  # which every plan allows
     most = int(told) if told and every <= told <= _LARGEST_ASKED else every
-    original = picture("png", scene(16, 12), "small")
+    original = make_sample("png", scene(16, 12), "small")
     width, height = 16 * most, 12 * most
     for targets in ({"target_width": width}, {"target_width": width, "target_height": height}):
         asked = " and ".join(f"{name} {value}" for name, value in targets.items())
-        _expect_size(kit.completed(original, targets).result, (width, height), f"{asked} for 16x12 pixels")
+        _expect_size(
+            kit.images.completed(original, targets).result, (width, height), f"{asked} for 16x12 pixels"
+        )
 
 
 @check("SIZE-021")
 def the_pixels_of_all_frames_count(kit: Kit) -> None:
     # 18 megapixels together, which four times as wide and high are 288; one frame alone is within the cap.
-    original = moving("gif", [Image.new("L", (3000, 3000), level) for level in (40, 200)], "vast")
-    answer = kit.allowed(kit.try_upload(original, {"scale_factor": 4}))
-    errors = answer.expect(422, why="with too many pixels").errors
+    original = animated("gif", [Image.new("L", (3000, 3000), level) for level in (40, 200)], "vast")
+    response = kit.images.try_upload(original, {"scale_factor": 4}).permitted()
+    errors = response.expect(422, why="with too many pixels").errors
     # How many a picture may have that is sent is the server's own.
     expect(
         {"scale_factor", "image"} & set(errors),
@@ -225,12 +229,12 @@ def the_pixels_of_all_frames_count(kit: Kit) -> None:
     )
 
 
-def _line(length: int, name: str = "png", *, upright: bool = False) -> Picture:
+def _line(length: int, name: str = "png", *, upright: bool = False) -> Sample:
     """One row, or column, of dark and light pieces: long, and yet quickly worked on."""
     row = Image.new("L", (length, 1), 40)
     row.paste(200, (length // 3, 0, length // 2, 1))
     line = row.transpose(Image.Transpose.ROTATE_90) if upright else row
-    return picture(name, line.convert("RGB") if name == "webp" else line, f"line-{length}")
+    return make_sample(name, line.convert("RGB") if name == "webp" else line, f"line-{length}")
 
 
 def _expect_size(result: Image.Image, size: tuple[int, int], asked: str) -> None:
@@ -238,16 +242,16 @@ def _expect_size(result: Image.Image, size: tuple[int, int], asked: str) -> None
 
 
 def _expect_refused(
-    kit: Kit, fields: Mapping[str, object], wrong: str, original: Picture | None = None
+    kit: Kit, fields: Mapping[str, object], wrong: str, original: Sample | None = None
 ) -> None:
-    original = original or picture("png")
+    original = original or make_sample("png")
     width, height = original.image.size
     sent = ", ".join(f"{name}={value}" for name, value in fields.items()) or "no size"
-    _expect_named(kit.try_upload(original, fields), wrong, f"{sent} for {width}x{height} pixels")
+    _expect_named(kit.images.try_upload(original, fields), wrong, f"{sent} for {width}x{height} pixels")
 
 
-def _expect_named(answer: Answer, field: str, what: str) -> None:
-    errors = answer.expect(422, why=f"with {what}").errors
+def _expect_named(response: Response, field: str, what: str) -> None:
+    errors = response.expect(422, why=f"with {what}").errors
     expect(
         field in errors,
         f"The refusal of {what} does not name the field `{field}`.",

@@ -6,19 +6,20 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
-from conformance.envelope import answers_of_the_contract
-from conformance.images.samples import picture
-from conformance.kit import BATCH_TERMINAL
-from conformance.times import instant, times_in
-from conformance.verdicts import Broken, Inconclusive, expect
+from conformance.envelope import contract_exchanges
+from conformance.images.samples import make_sample
+from conformance.kit.batches import BATCH_TERMINAL
+from conformance.timestamps import parse_timestamp, timestamps_in
+from conformance.verdicts import CheckFailed, Inconclusive, expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.client import Answer
+    from conformance.client import Response
     from conformance.kit import Kit
 
 _AS_UPREZ_WRITES_THEM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
@@ -27,20 +28,20 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 def _ask_for_times(kit: Kit) -> None:
-    image_id = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
+    image_id = kit.images.completed_png().image["id"]
     for path in (f"/images/{image_id}", "/images", "/user", "/user/tokens", "/subscription"):
         kit.owner.get(path).expect(200)
 
 
 def _times_seen(kit: Kit) -> Iterator[tuple[str, Any]]:
     """In the successes of documented operations so far: where it stood, and what."""
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        if exchange.status is not None and exchange.status < 300:  # noqa: PLR2004
+    for asked, exchange in contract_exchanges(kit.transport):
+        if exchange.status is not None and exchange.status < HTTPStatus.MULTIPLE_CHOICES:
             try:
                 body = json.loads(exchange.body)
             except ValueError:
                 continue
-            for where, text in times_in(body):
+            for where, text in timestamps_in(body):
                 yield f"`{where}` of {asked}", text
 
 
@@ -48,7 +49,7 @@ def _times_seen(kit: Kit) -> Iterator[tuple[str, Any]]:
 def times_are_rfc_3339_with_a_zone(kit: Kit) -> None:
     _ask_for_times(kit)
     for where, text in _times_seen(kit):
-        instant(text, where)
+        parse_timestamp(text, where)
 
 
 @check("TIME-002")
@@ -65,11 +66,11 @@ def times_have_six_decimals_and_z(kit: Kit) -> None:
 
 @check("TIME-003")
 def nothing_is_updated_before_it_is_created(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
+    done = kit.images.completed_png()
     listed = kit.owner.get("/images").expect(200).data
     for said in (done.accepted, done.image, *listed, kit.owner.get("/user").expect(200).data):
-        created = instant(said["created_at"], "`created_at`")
-        updated = instant(said["updated_at"], "`updated_at`")
+        created = parse_timestamp(said["created_at"], "`created_at`")
+        updated = parse_timestamp(said["updated_at"], "`updated_at`")
         expect(
             updated >= created,
             f"`updated_at` is {created - updated} before `created_at`.",
@@ -80,11 +81,13 @@ def nothing_is_updated_before_it_is_created(kit: Kit) -> None:
 
 @check("TIME-004")
 def work_takes_no_longer_than_the_image_is_there(kit: Kit) -> None:
-    image = kit.completed(picture("png"), {"scale_factor": 2}).image
+    image = kit.images.completed_png().image
     worked = image.get("processing_time")
     if worked is None:
-        raise Broken("A completed image has no `processing_time`.", expected="seconds", actual=worked)
-    there = instant(image["updated_at"], "`updated_at`") - instant(image["created_at"], "`created_at`")
+        raise CheckFailed("A completed image has no `processing_time`.", expected="seconds", actual=worked)
+    there = parse_timestamp(image["updated_at"], "`updated_at`") - parse_timestamp(
+        image["created_at"], "`created_at`"
+    )
     seconds = there.total_seconds()
     # The seconds may have been rounded to two decimals, and the times cut to their last digit.
     precision = 0.01 + max(_last_digit(image["created_at"]), _last_digit(image["updated_at"]))
@@ -99,34 +102,38 @@ def work_takes_no_longer_than_the_image_is_there(kit: Kit) -> None:
 @check("TIME-005")
 def times_are_those_of_the_servers_own_clock(kit: Kit) -> None:
     before = _date(kit.owner.get("/user").expect(200))
-    answer = kit.allowed(kit.try_upload(picture("png"), {"scale_factor": 2})).expect(202)
-    after = _date(answer)
-    created = instant(answer.data["created_at"], "`created_at`")
+    response = kit.images.try_upload(make_sample("png"), {"scale_factor": 2}).permitted().expect(202)
+    after = _date(response)
+    created = parse_timestamp(response.data["created_at"], "`created_at`")
     expect(
         before - _CLOCKS_DIFFER <= created <= after + _CLOCKS_DIFFER,
         f"By the server's `Date` headers an image was uploaded between {before:%H:%M:%S} and {after:%H:%M:%S} UTC; "
-        f"its `created_at` is {answer.data['created_at']}.",
+        f"its `created_at` is {response.data['created_at']}.",
         expected=f"about {after.isoformat()}",
-        actual=answer.data["created_at"],
+        actual=response.data["created_at"],
     )
 
 
 @check("TIME-006")
 def a_batch_tells_when_it_came_to_its_end(kit: Kit) -> None:
-    sent = kit.batch([picture("png")], {"scale_factor": 2})
+    sent = kit.batches.create([make_sample("png")], {"scale_factor": 2})
     expect(
         sent.get("completed_at") is None or sent["status"] in BATCH_TERMINAL,
         f"A batch that is {sent['status']!r} has a `completed_at`.",
         expected=None,
         actual=sent.get("completed_at"),
     )
-    batch, _ = kit.wait_for_batch(sent["id"])
-    for name, value in times_in(batch):
-        instant(value, f"`{name}` of a batch")
+    batch, _ = kit.batches.wait(sent["id"])
+    for name, value in timestamps_in(batch):
+        parse_timestamp(value, f"`{name}` of a batch")
     if batch.get("completed_at") is None:
-        raise Broken("A batch that came to its end has no `completed_at`.", expected="a time", actual=None)
-    created, completed = (instant(batch[name], f"`{name}`") for name in ("created_at", "completed_at"))
-    updated = instant(batch["updated_at"], "`updated_at`")
+        raise CheckFailed(
+            "A batch that came to its end has no `completed_at`.", expected="a time", actual=None
+        )
+    created, completed = (
+        parse_timestamp(batch[name], f"`{name}`") for name in ("created_at", "completed_at")
+    )
+    updated = parse_timestamp(batch["updated_at"], "`updated_at`")
     # `completed_at` may be of the clock of another machine.
     expect(
         created <= completed + _CLOCKS_DIFFER and created <= updated,
@@ -142,11 +149,11 @@ def _last_digit(text: str) -> float:
     return 10.0 ** -len(decimals[1]) if decimals else 1.0
 
 
-def _date(answer: Answer) -> datetime:
+def _date(response: Response) -> datetime:
     try:
-        return parsedate_to_datetime(answer.headers["date"]).replace(tzinfo=UTC)  # it is always GMT
+        return parsedate_to_datetime(response.headers["date"]).replace(tzinfo=UTC)  # it is always GMT
     except (KeyError, ValueError):
         raise Inconclusive(
-            f"The answer to {answer.asked} has no `Date` header to compare times with. Let the server, or what "
+            f"The answer to {response.request_line} has no `Date` header to compare times with. Let the server, or what "
             "stands in front of it, send one."
         ) from None

@@ -6,18 +6,20 @@ import re
 import string
 import time
 import unicodedata
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from conformance.batches import tiny
 from conformance.catalogue import check
-from conformance.envelope import guesses_at_nothing
-from conformance.images.samples import MEDIA_TYPES, format_of, picture, scene
-from conformance.verdicts import Broken, expect, expect_equal
+from conformance.envelope import is_nosniff
+from conformance.images.samples import MEDIA_TYPES, detect_format, make_sample, scene
+from conformance.shared_batches import tiny_sample
+from conformance.verdicts import CheckFailed, expect, expect_equal
 
 if TYPE_CHECKING:
-    from conformance.client import Answer
-    from conformance.kit import Finished, Kit
+    from conformance.client import Response
+    from conformance.kit import Kit
+    from conformance.kit.images import CompletedImage
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105  # as RFC 9110 calls a word of a header
 _PARAMETER = re.compile(rf';[ \t]*({_TOKEN})[ \t]*=[ \t]*({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*')
@@ -31,13 +33,15 @@ _BOUNDARY = "uprez-conformance-kit"
 
 @check("URL-001")
 def the_download_link_gives_the_file(kit: Kit) -> None:
-    image = kit.image(_done(kit).image["id"])
+    image = kit.images.get(_done(kit).image["id"])
     data = kit.owner.get(f"/images/{image['id']}/download").expect(200).data
     for name in ("download_url", "filename"):
         expect(isinstance(data[name], str) and data[name], f"`{name}` is no text.", actual=data[name])
     given = kit.transport.follow(data["download_url"]).expect(200, why="for a download link")
     expect(
-        format_of(given.content), "The download link gives no picture.", actual=given.content[:40].hex(" ")
+        detect_format(given.content),
+        "The download link gives no picture.",
+        actual=given.content[:40].hex(" "),
     )
     expect(
         isinstance(image["download_url"], str),
@@ -54,10 +58,10 @@ def the_download_link_gives_the_file(kit: Kit) -> None:
 
 @check("URL-002")
 def the_file_is_what_it_says_it_is(kit: Kit) -> None:
-    for original in (picture("png"), picture("jpeg")):
+    for original in (make_sample("png"), make_sample("jpeg")):
         # The link is followed without a token.
-        file = kit.completed(original, {"scale_factor": 2}).download
-        found = format_of(file.content)
+        file = kit.images.completed(original, {"scale_factor": 2}).download
+        found = detect_format(file.content)
         expect(found, "The download link gives no picture.", actual=file.content[:40].hex(" "))
         expect_equal(file.media_type, MEDIA_TYPES[str(found)], f"The media type of a {found} file")
 
@@ -66,9 +70,7 @@ def the_file_is_what_it_says_it_is(kit: Kit) -> None:
 def a_browser_saves_the_file_and_does_not_guess(kit: Kit) -> None:
     file = _done(kit).download
     said = file.headers.get("x-content-type-options", "")
-    expect(
-        guesses_at_nothing(said), "A file lets browsers guess at its type.", expected="nosniff", actual=said
-    )
+    expect(is_nosniff(said), "A file lets browsers guess at its type.", expected="nosniff", actual=said)
     _parameters_of(file)
 
 
@@ -77,14 +79,14 @@ def a_link_with_anything_changed_is_refused(kit: Kit) -> None:
     image_id = _done(kit).image["id"]
     link = kit.owner.get(f"/images/{image_id}/download").expect(200).data["download_url"]
     kit.transport.follow(link).expect(200, why="for a download link")
-    another = kit.completed(picture("jpeg"), {"scale_factor": 2}).image["id"]
+    another = kit.images.completed(make_sample("jpeg"), {"scale_factor": 2}).image["id"]
     anothers = _of_another_second(kit, another)
     for what, changed in [*_tampered(link), *_recombined(link, anothers)]:
         # All but one letter of a link that works: no more to be shown in a report than the link itself.
         kit.secrets.learn({"download_url": changed})
         status = kit.transport.follow(changed).status
         expect(
-            400 <= status < 500,  # noqa: PLR2004
+            HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR,
             f"A download link with another {what} is not refused.",
             expected="403",
             actual=status,
@@ -95,12 +97,12 @@ def a_link_with_anything_changed_is_refused(kit: Kit) -> None:
 def the_file_has_the_name_that_the_user_gave_it(kit: Kit) -> None:
     done = _done(kit)
     data = kit.owner.get(f"/images/{done.image['id']}/download").expect(200).data
-    expect_equal(data["filename"], kit.filename(done.picture), "`filename` of the download")
+    expect_equal(data["filename"], kit.images.filename(done.sample), "`filename` of the download")
     names = _names_in(done.download)
     expect(
-        not names or kit.filename(done.picture) in names,
+        not names or kit.images.filename(done.sample) in names,
         "The file is not saved under the user's name.",
-        expected=kit.filename(done.picture),
+        expected=kit.images.filename(done.sample),
         actual=names,
     )
 
@@ -113,27 +115,27 @@ def no_name_does_harm(kit: Kit) -> None:
         f'filename="../../{kit.tag}/..\\{kit.tag} fête ☃.png"'.encode(),
         f"filename*=UTF-8''{kit.tag}%0D%0A{_INJECTED}%3A%20yes%0D%0A%00.png".encode(),
     ):
-        answer = kit.allowed(kit.remembered(_upload_named(kit, name)))
-        if answer.status != 202:  # noqa: PLR2004  # a server may refuse such a name
-            answer.expect(400, 422, why="with an odd file name")
+        response = kit.images.track(_upload_named(kit, name)).permitted()
+        if response.status != HTTPStatus.ACCEPTED:  # a server may refuse such a name
+            response.expect(400, 422, why="with an odd file name")
             continue
-        image, _ = kit.wait(answer.data["id"])
+        image, _ = kit.images.wait(response.data["id"])
         given = kit.owner.get(f"/images/{image['id']}/download").expect(200)
         file = kit.transport.follow(given.data["download_url"]).expect(200, why="for a download link")
-        for told in (answer.data["original_filename"], given.data["filename"], *_names_in(file)):
+        for told in (response.data["original_filename"], given.data["filename"], *_names_in(file)):
             _is_clean(told)
         added = set(_parameters_of(file)) - usual
         expect(not added, "A file name adds a parameter to Content-Disposition.", actual=sorted(added))
-        for one in (answer, given, file):
+        for one in (response, given, file):
             expect(_INJECTED not in one.headers, "A file name adds a header to the answer.", actual=_INJECTED)
 
 
 @check("URL-007")
 def the_extension_is_put_right(kit: Kit) -> None:
-    disguised = picture("bmp", scene(12, 9)).named("photo.png")
-    done = kit.completed(disguised)
+    disguised = make_sample("bmp", scene(12, 9)).renamed("photo.png")
+    done = kit.images.completed(disguised)
     data = kit.owner.get(f"/images/{done.image['id']}/download").expect(200).data
-    wanted = kit.filename(disguised).removesuffix(".png") + ".bmp"
+    wanted = kit.images.filename(disguised).removesuffix(".png") + ".bmp"
     expect_equal(data["filename"], wanted, "`filename` of a BMP that was sent as photo.png")
 
 
@@ -141,26 +143,26 @@ def the_extension_is_put_right(kit: Kit) -> None:
 def what_is_not_completed_has_no_link(kit: Kit) -> None:
     # A server may be quicker than the second request: then the answer is a link, and the next one is tried.
     for factor in (4, 3, 4):
-        image_id = kit.upload(picture("png"), {"scale_factor": factor})["id"]
-        answer = kit.owner.get(f"/images/{image_id}/download").expect(200, 400, why="of an image just sent")
-        status = kit.image(image_id)["status"]
+        image_id = kit.images.upload(make_sample("png"), {"scale_factor": factor})["id"]
+        response = kit.owner.get(f"/images/{image_id}/download").expect(200, 400, why="of an image just sent")
+        status = kit.images.get(image_id)["status"]
         expect(
-            answer.status != 200 or status == "completed",  # noqa: PLR2004
+            response.status != HTTPStatus.OK or status == "completed",
             f"There is a link to the result of an image that is {status}.",
             expected=400,
-            actual=answer.status,
+            actual=response.status,
         )
-        kit.delete_image(image_id)
-        if answer.status == 400:  # noqa: PLR2004
+        kit.images.delete(image_id)
+        if response.status == HTTPStatus.BAD_REQUEST:
             return
 
 
 @check("URL-009")
 def a_name_is_kept_beyond_ascii(kit: Kit) -> None:
-    name, answer = _beyond_ascii(kit)
-    if answer.expect(202, 400, 422, why="with a name beyond ASCII").status != 202:  # noqa: PLR2004
+    name, response = _beyond_ascii(kit)
+    if response.expect(202, 400, 422, why="with a name beyond ASCII").status != HTTPStatus.ACCEPTED:
         return  # what becomes of the upload is asked by itself
-    image, _ = kit.wait(answer.data["id"])
+    image, _ = kit.images.wait(response.data["id"])
     expect_equal(image["status"], "completed", "The status of a good picture at its end")
     given = kit.owner.get(f"/images/{image['id']}/download").expect(200)
     file = kit.transport.follow(given.data["download_url"]).expect(200, why="for a download link")
@@ -173,30 +175,30 @@ def a_name_is_kept_beyond_ascii(kit: Kit) -> None:
 
 @check("URL-010")
 def a_name_decides_nothing(kit: Kit) -> None:
-    _, answer = _beyond_ascii(kit)
-    answer.expect(202, why="with a name beyond ASCII")
+    _, response = _beyond_ascii(kit)
+    response.expect(202, why="with a name beyond ASCII")
 
 
-def _beyond_ascii(kit: Kit) -> tuple[str, Answer]:
+def _beyond_ascii(kit: Kit) -> tuple[str, Response]:
     """A name, and the answer to an upload under it; one for the whole run."""
     name = f"{kit.tag} köpfe.v2 画像 😀.png"
     written = f'filename="{name}"'.encode()
     return kit.once(
-        "name beyond ASCII", lambda: (name, kit.allowed(kit.remembered(_upload_named(kit, written))))
+        "name beyond ASCII", lambda: (name, kit.images.track(_upload_named(kit, written)).permitted())
     )
 
 
-def _done(kit: Kit) -> Finished:
-    return kit.completed(picture("png"), {"scale_factor": 2})
+def _done(kit: Kit) -> CompletedImage:
+    return kit.images.completed_png()
 
 
-def _names_in(file: Answer) -> list[str]:
+def _names_in(file: Response) -> list[str]:
     """The names that its Content-Disposition gives it: none, where whoever serves it does not know any."""
     found = _parameters_of(file)
     return [_decoded(name, found[name]) for name in ("filename", "filename*") if name in found]
 
 
-def _parameters_of(file: Answer) -> dict[str, str]:
+def _parameters_of(file: Response) -> dict[str, str]:
     """What stands behind `attachment`, as written. Raises Broken for a header that RFC 6266 has no reading of."""
     header = file.headers.get("content-disposition", "")
     expect(
@@ -217,7 +219,7 @@ def _parameters_of(file: Answer) -> dict[str, str]:
     while rest.strip("; \t"):
         match = _PARAMETER.match(rest)
         if match is None or match[1].lower() in found:
-            raise Broken("Content-Disposition is not written as RFC 6266 says.", actual=header)
+            raise CheckFailed("Content-Disposition is not written as RFC 6266 says.", actual=header)
         found[match[1].lower()] = match[2]
         rest = rest[match.end() :]
     return found
@@ -229,7 +231,7 @@ def _decoded(name: str, value: str) -> str:
         try:
             return unquote(text.rpartition("'")[2], charset or "utf-8")
         except LookupError:
-            raise Broken("`filename*` is in a charset that nobody knows.", actual=value) from None
+            raise CheckFailed("`filename*` is in a charset that nobody knows.", actual=value) from None
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
@@ -324,13 +326,13 @@ def _with_another_letter(text: str, part: float) -> str:
     return text[:place] + another + text[place + 1 :]
 
 
-def _upload_named(kit: Kit, parameter: bytes) -> Answer:
+def _upload_named(kit: Kit, parameter: bytes) -> Response:
     """Written by hand: libraries quote the names that are asked about."""
     body = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; '.encode()
         + parameter
         + b"\r\nContent-Type: image/png\r\n\r\n"
-        + tiny().content
+        + tiny_sample().content
         + f"\r\n--{_BOUNDARY}--\r\n".encode()
     )
     content_type = f"multipart/form-data; boundary={_BOUNDARY}"

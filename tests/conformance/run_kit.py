@@ -38,7 +38,7 @@ def trial(server: Server, **others: Any) -> Run:
 def complaints(found: Run) -> list[str]:
     """What did not pass, a line for each. Outside of core something may be skipped: not all of it has to come up."""
     return [
-        f"{result.requirement.id} {result.verdict}: {result.sentence}"
+        f"{result.requirement.id} {result.verdict}: {result.message}"
         for result in found.results
         if result.verdict is not Verdict.PASS
         and (result.verdict is not Verdict.SKIP or result.requirement.profile == "core")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from run_kit import complaints, trial
 
 from conformance.catalogue import requirements
-from conformance.kit import ANONYMOUS_REQUESTS, Kit
+from conformance.kit import Kit
+from conformance.kit.callers import ANONYMOUS_REQUESTS
 from conformance.options import Options
 from conformance.runner import Exit
 from independent.server import Server
@@ -41,25 +42,25 @@ def test_a_limit_that_is_used_up_is_no_fault_of_the_server() -> None:
 
     assert found.exit is Exit.INCONCLUSIVE
     assert {str(result.verdict) for result in found.results} == {"pass", "inconclusive"}
-    said = next(result.sentence for result in found.results if result.requirement.id == "AUTH-001")
+    said = next(result.message for result in found.results if result.requirement.id == "AUTH-001")
     assert "Raise its limit" in said
 
 
 def test_requests_without_a_token_are_counted() -> None:
     with Server() as server:
         kit = kit_for(server)
-        kit.stranger("GET", "/user")
-        kit.stranger("GET", "/user", "Bearer nonsense")
+        kit.callers.request_anonymously("GET", "/user")
+        kit.callers.request_anonymously("GET", "/user", "Bearer nonsense")
         kit.owner.get("/user")
-        kit.anonymous.post("/auth/login", json={})
+        kit.callers.anonymous.post("/auth/login", json={})
 
-        assert kit.anonymous_left == ANONYMOUS_REQUESTS - 3
+        assert kit.callers.anonymous_left == ANONYMOUS_REQUESTS - 3
         kit.close()
 
 
 def test_the_second_run_of_a_seed_finds_no_address_taken() -> None:
     with Server() as server:
-        addresses = [kit_for(server).accounts.newcomer().sent["email"] for _ in range(2)]
+        addresses = [kit_for(server).accounts.create().sent["email"] for _ in range(2)]
 
     assert len(set(addresses)) == 2
 

@@ -83,8 +83,8 @@ def test_every_family_asks_something() -> None:
 
 
 def test_every_documented_answer_is_asked_for() -> None:
-    covered = {answer for one in requirements() for answer in one.covers}
-    missing = [answer for answer in documented() if answer not in covered]
+    covered = {response for one in requirements() for response in one.covers}
+    missing = [response for response in documented() if response not in covered]
 
     assert missing == [], "no requirement covers:\n" + "\n".join(missing)
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.client import Transport
-from conformance.envelope import answers_of_the_contract
-from conformance.exchanges import Exchange, Secrets
+from conformance.envelope import contract_exchanges
+from conformance.exchanges import Exchange
+from conformance.redaction import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ def seen(exchanges: Iterable[tuple[str, str, int | None]]) -> list[str]:
     transport.exchanges = [
         Exchange(method, url, {}, b"", status, {}, b"", 0) for method, url, status in exchanges
     ]
-    return [asked for asked, _ in answers_of_the_contract(transport)]
+    return [asked for asked, _ in contract_exchanges(transport)]
 
 
 def test_answers_of_documented_operations_are_looked_through_whatever_their_status() -> None:

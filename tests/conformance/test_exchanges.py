@@ -8,8 +8,11 @@ import pytest
 import requests
 from leaky_server import PATH_SIGNATURE, QUERY_SIGNATURE, spellings
 
-from conformance.exchanges import HIDDEN, Exchange, Secrets
-from conformance.images.samples import picture
+from conformance.curl import curl_line
+from conformance.exchanges import Exchange
+from conformance.images.samples import make_sample
+from conformance.redaction import HIDDEN, Secrets
+from conformance.reports.exchange import exchange_row
 
 TOKEN = "17|aB3/dE+fG=hI-jK_lM.nO~pQ"
 PASSWORD = 'Corr"ect\\Horse/1&<é> $'
@@ -21,12 +24,12 @@ def secrets() -> Secrets:
     return Secrets({"TOKEN": TOKEN, "TOKEN_B": None, "PASSWORD": PASSWORD})
 
 
-def exchange(answer: bytes = b"{}", answered: dict[str, str] | None = None, **request: Any) -> Exchange:
+def exchange(response: bytes = b"{}", answered: dict[str, str] | None = None, **request: Any) -> Exchange:
     asked = requests.Request(**{"method": "GET", "url": "http://host/api/user", **request}).prepare()
     body = asked.body or b""
     return Exchange(
         str(asked.method), str(asked.url), dict(asked.headers), body if isinstance(body, bytes) else body.encode(),
-        200, answered or {"Content-Type": "application/json"}, answer, 0.1,
+        200, answered or {"Content-Type": "application/json"}, response, 0.1,
     )  # fmt: skip
 
 
@@ -99,13 +102,16 @@ def test_what_is_no_secret_stays(secrets: Secrets) -> None:
 
 
 def test_characters_that_xml_cannot_take_are_replaced(secrets: Secrets) -> None:
-    assert secrets.shown("a\0b\x1b[31mc\ud800\n") == "a�b�[31mc�\n"
+    assert secrets.sanitize("a\0b\x1b[31mc\ud800\n") == "a�b�[31mc�\n"
 
 
 def test_headers_that_are_secret_by_their_name_are_hidden(secrets: Secrets) -> None:
-    told = exchange(
-        answered={"Set-Cookie": "id=unheard-of", "X-Id": "7"}, auth=("jane@example.com", "unheard-of")
-    ).shown(secrets)
+    told = exchange_row(
+        exchange(
+            answered={"Set-Cookie": "id=unheard-of", "X-Id": "7"}, auth=("jane@example.com", "unheard-of")
+        ),
+        secrets,
+    )
 
     assert told["request"]["headers"]["Authorization"] == HIDDEN
     assert told["response"]["headers"] == {"Set-Cookie": HIDDEN, "X-Id": "7"}
@@ -114,7 +120,7 @@ def test_headers_that_are_secret_by_their_name_are_hidden(secrets: Secrets) -> N
 
 
 def test_a_body_is_hidden_before_it_is_cut(secrets: Secrets) -> None:
-    told = exchange(answer=b"x" * 3990 + TOKEN.encode() + b"y" * 100).shown(secrets)
+    told = exchange_row(exchange(response=b"x" * 3990 + TOKEN.encode() + b"y" * 100), secrets)
 
     assert "dE+fG" not in told["response"]["body"]
     assert told["response"]["body"].endswith("bytes)")
@@ -122,12 +128,12 @@ def test_a_body_is_hidden_before_it_is_cut(secrets: Secrets) -> None:
 
 def curl(secrets: Secrets, **request: Any) -> list[str]:
     """Its words, as a shell takes them apart."""
-    return shlex.split(exchange(**request).curl(secrets))
+    return shlex.split(curl_line(exchange(**request), secrets))
 
 
 def test_a_line_to_repeat_a_request_has_variables_for_secrets(secrets: Secrets) -> None:
-    line = exchange(method="DELETE").curl(secrets)
-    with_token = exchange(method="DELETE", url="http://host/api/images/7").curl(secrets)
+    line = curl_line(exchange(method="DELETE"), secrets)
+    with_token = curl_line(exchange(method="DELETE", url="http://host/api/images/7"), secrets)
     asked = Exchange(
         "DELETE", "http://host/api/images/7", {"Authorization": f"Bearer {TOKEN}", "Accept": "*/*"}, b"",
         200, {}, b"", 0.1,
@@ -136,7 +142,8 @@ def test_a_line_to_repeat_a_request_has_variables_for_secrets(secrets: Secrets) 
     assert line == "curl -i -X DELETE http://host/api/user"
     assert with_token == "curl -i -X DELETE http://host/api/images/7"
     assert (
-        asked.curl(secrets) == 'curl -i -X DELETE -H "Authorization: Bearer $TOKEN" http://host/api/images/7'
+        curl_line(asked, secrets)
+        == 'curl -i -X DELETE -H "Authorization: Bearer $TOKEN" http://host/api/images/7'
     )
 
 
@@ -145,7 +152,7 @@ def test_a_line_for_another_token_says_so_and_one_for_a_made_up_token_has_it(sec
 
     def line(token: str) -> str:
         asked = Exchange("GET", "http://host/", {"Authorization": f"Bearer {token}"}, b"", 200, {}, b"", 0)
-        return asked.curl(secrets)
+        return curl_line(asked, secrets)
 
     assert '"Authorization: Bearer $ANOTHER_TOKEN"' in line("99|abcdefghijkl")
     assert "Bearer no-token-of-anybody" in line("no-token-of-anybody")
@@ -154,16 +161,16 @@ def test_a_line_for_another_token_says_so_and_one_for_a_made_up_token_has_it(sec
 
 @pytest.mark.parametrize("sentence", ["A Bearer token is wanted", "Send Bearer tokens.", "No bearer token."])
 def test_a_sentence_about_bearer_tokens_is_shown(sentence: str) -> None:
-    assert Secrets().shown(sentence) == sentence
+    assert Secrets().sanitize(sentence) == sentence
 
 
 @pytest.mark.parametrize("text", ["Bearer token-of-mine", "Bearer tokens7", "bearer token.x"])
 def test_a_token_that_begins_like_the_word_is_hidden(text: str) -> None:
-    assert Secrets().shown(text).endswith(" [hidden]")
+    assert Secrets().sanitize(text).endswith(" [hidden]")
 
 
 def test_a_form_with_a_picture_is_repeated_as_a_form(secrets: Secrets) -> None:
-    sent = picture("png")
+    sent = make_sample("png")
     request = {
         "method": "POST",
         "url": "http://host/api/images/upscale",
@@ -175,7 +182,7 @@ def test_a_form_with_a_picture_is_repeated_as_a_form(secrets: Secrets) -> None:
         "curl", "-i", "-X", "POST", "-F", "scale_factor=2", "-F", "model=it's $5",
         "-F", "image=@kit.png;type=image/png", "http://host/api/images/upscale",
     ]  # fmt: skip
-    told = exchange(**request).shown(secrets, files=True)["request"]
+    told = exchange_row(exchange(**request), secrets, files=True)["request"]
     assert told["body"] == (
         f"scale_factor: 2\nmodel: it's $5\nimage: kit.png (image/png, {len(sent.content):,} bytes)"
     )
@@ -208,7 +215,7 @@ def test_a_file_with_a_strange_name_is_repeated_under_a_plain_one(secrets: Secre
         secrets, method="POST", url="http://host/", files=[("image", ("../a b.png", b"\x89PNG", "image/png"))]
     )
 
-    assert 'image=@picture;filename="../a b.png";type=image/png' in words
+    assert 'image=@image;filename="../a b.png";type=image/png' in words
 
 
 @pytest.mark.parametrize("body", [b"--no\r\nboundary", b"--x\r\nno header\r\n--x--", b"--x\r\n\r\nleft open"])

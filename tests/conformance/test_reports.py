@@ -24,9 +24,10 @@ from run_kit import trial
 
 from conformance import reports
 from conformance.catalogue import requirements
-from conformance.exchanges import Exchange, Secrets
-from conformance.images.samples import encoded, scene
+from conformance.exchanges import Exchange
+from conformance.images.samples import encode, scene
 from conformance.options import Options
+from conformance.redaction import Secrets
 from conformance.reports.badge import badge
 from conformance.reports.junit import junit
 from conformance.reports.page import page
@@ -55,14 +56,14 @@ def run_of(verdicts: dict[str, Verdict], **options: Any) -> Run:
     found = Run(
         chosen, "uprez-kit-1a2b3c4d", Secrets({"TOKEN": chosen.token}), datetime(2026, 11, 23, tzinfo=UTC)
     )
-    found.wanted, found.door, found.seconds = wanted, said, 12.34
+    found.selected, found.first_exchange, found.seconds = wanted, said, 12.34
     for one in wanted:
         verdict = verdicts.get(one.id, Verdict.PASS)
         bad = verdict is not Verdict.PASS
         found.results.append(
             Result(
                 one, verdict, NASTY if bad else "", NASTY if bad else "", "{'a': 1}" if bad else "", (said,) * 40,
-                {"sent": encoded(scene(), "png")} if bad else {}, 0.5,
+                {"sent": encode(scene(), "png")} if bad else {}, 0.5,
             )
         )  # fmt: skip
     return found

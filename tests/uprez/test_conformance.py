@@ -40,7 +40,7 @@ def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
     )
 
     assert [
-        f"{result.requirement.id} {result.verdict}: {result.sentence}"
+        f"{result.requirement.id} {result.verdict}: {result.message}"
         for result in found.results
         if result.verdict is not Verdict.PASS
         and (result.verdict is not Verdict.SKIP or result.requirement.profile == "core")

@@ -15,7 +15,7 @@ import requests
 
 from conformance.contract import METHODS
 from conformance.fuzzing.contract_subset import contract_for
-from conformance.images.samples import picture
+from conformance.images.samples import make_sample
 from conformance.options import Options
 from conformance.runner import Run, run
 from conformance.verdicts import Verdict
@@ -45,7 +45,7 @@ def conformance(server: Server, *only: str, **given: object) -> Run:
 
 
 def verdicts(found: Run) -> dict[str, tuple[Verdict, str]]:
-    return {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
+    return {result.requirement.id: (result.verdict, result.message) for result in found.results}
 
 
 def test_what_must_not_be_sent_is_not_in_the_contract_that_requests_are_made_up_from() -> None:
@@ -162,7 +162,7 @@ def _upload(server: Server) -> int:
     answer = requests.post(
         f"{server.base_url}/images/upscale",
         headers={"Authorization": f"Bearer {server.tokens[0]}"},
-        files={"image": picture("png").part},
+        files={"image": make_sample("png").part},
         timeout=10,
     )
     made: int = answer.json()["data"]["id"]

@@ -7,9 +7,9 @@ import io
 import pytest
 from PIL import Image, ImageCms
 
-from conformance.images.icc_profile import on_screen, swapping_profile
-from conformance.images.samples import agreement_db, encoded, opened, psnr, scene
-from conformance.images.similarity import LEAST_AGREEMENT_DB
+from conformance.images.icc_profile import channel_swapping_profile, to_srgb
+from conformance.images.samples import agreement_db, decode, encode, psnr, scene
+from conformance.images.similarity import MIN_AGREEMENT_DB
 
 
 def swapped() -> Image.Image:
@@ -18,7 +18,7 @@ def swapped() -> Image.Image:
 
 
 def test_the_profile_is_a_whole_one() -> None:
-    content = swapping_profile()
+    content = channel_swapping_profile()
 
     assert int.from_bytes(content[:4], "big") == len(content)
     read = ImageCms.ImageCmsProfile(io.BytesIO(content))
@@ -28,21 +28,21 @@ def test_the_profile_is_a_whole_one() -> None:
 
 @pytest.mark.parametrize("name", ["png", "jpeg"])
 def test_a_picture_is_seen_through_its_profile(name: str) -> None:
-    seen = on_screen(opened(encoded(swapped(), name, icc_profile=swapping_profile())))
+    seen = to_srgb(decode(encode(swapped(), name, icc_profile=channel_swapping_profile())))
 
-    assert psnr(scene(), seen) > LEAST_AGREEMENT_DB + 5
+    assert psnr(scene(), seen) > MIN_AGREEMENT_DB + 5
 
 
 def test_without_a_profile_a_picture_is_what_it_is() -> None:
-    assert on_screen(scene()) is scene()
+    assert to_srgb(scene()) is scene()
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg"])
 def test_a_lost_profile_is_told_from_one_that_was_obeyed(name: str) -> None:
-    original = opened(encoded(swapped(), name, icc_profile=swapping_profile()))
+    original = decode(encode(swapped(), name, icc_profile=channel_swapping_profile()))
     larger = original.resize((128, 96), Image.Resampling.BILINEAR)
-    converted = on_screen(original).resize((128, 96), Image.Resampling.BILINEAR)
+    converted = to_srgb(original).resize((128, 96), Image.Resampling.BILINEAR)
     larger.info.clear()
 
-    assert agreement_db(on_screen(original), converted) > LEAST_AGREEMENT_DB + 11
-    assert agreement_db(on_screen(original), on_screen(larger)) < LEAST_AGREEMENT_DB - 11
+    assert agreement_db(to_srgb(original), converted) > MIN_AGREEMENT_DB + 11
+    assert agreement_db(to_srgb(original), to_srgb(larger)) < MIN_AGREEMENT_DB - 11
