@@ -72,9 +72,9 @@ def check_other_scheme(kit: Kit) -> None:
 def check_token_comes_first(kit: Kit) -> None:
     """Check that an invalid request without a token returns 401."""
     invalid: list[tuple[str, str, dict[str, Any]]] = [
-        ("POST", "/images/upscale", {"json": {"no": "picture"}}),
+        ("POST", "/images/upscale", {"json": {"no": "image"}}),
         ("POST", "/images/upscale", {"files": {"scale_facter": (None, "9")}}),
-        ("POST", "/batches", {"files": {"images": ("no.png", b"no picture")}}),
+        ("POST", "/batches", {"files": {"images": ("no.png", b"no image")}}),
         ("GET", "/images?per_page=0", {}),
         ("GET", f"/images/{UNUSED_ID}/download", {}),
     ]

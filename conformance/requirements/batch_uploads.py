@@ -46,9 +46,9 @@ def check_number_of_images(kit: Kit) -> None:
 def check_one_invalid_file(kit: Kit) -> None:
     """Check that one invalid file rejects the batch, and that nothing is stored or used."""
     named_batches(kit)  # inconclusive if the plan has no batches
-    name = f"{kit.tag}-refused"
+    name = f"{kit.tag}-rejected"
     valid = tiny_sample().renamed(f"{name}.png")
-    invalid = Sample(f"{name}-bad.png", "png", b"This is no picture.", valid.image)
+    invalid = Sample(f"{name}-bad.png", "png", b"This is not an image.", valid.image)
 
     def send() -> None:
         used = _used(kit)
@@ -118,7 +118,7 @@ def check_all_invalid_files_are_named(kit: Kit) -> None:
     """Check that two invalid files are reported together, and no valid file."""
     named_batches(kit)
     valid = tiny_sample()
-    invalid = valid.with_content(b"This is no picture.")
+    invalid = valid.with_content(b"This is not an image.")
     fields = {"images.1", "images.3"}
     _expect_files_rejected(kit, [valid, invalid, valid, invalid], fields, "with two invalid files")
 

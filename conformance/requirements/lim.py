@@ -83,7 +83,7 @@ def check_cost_of_rejected_upload(kit: Kit) -> None:
 
     def send_invalid() -> None:
         kit.images.try_upload(tiny_sample(), {"scale_factor": 9}).expect(422, why="with scale_factor 9")
-        file = ("kit.png", b"no picture", "image/png")
+        file = ("kit.png", b"no image", "image/png")
         response = kit.owner.post("/images/upscale", files={"image": file})
         response.expect(422, why="with a file that is not an image")
 

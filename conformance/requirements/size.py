@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MAX_SIDE = 16_384
 _MAX_SIDE_WEBP = 16_383
 _BEYOND_ANY_PLAN = 256  # for a server that does not publish the largest factor of its plan
-_MAX_REQUESTED_FACTOR = 16  # a larger factor of a plan would take too long
+_MAX_REQUESTED_FACTOR = 16  # a larger factor of a plan would need too much time
 _INVALID_INTEGERS = ("2.0", "+2", "2 ", "abc", "1_0", "1e1", "\uff12", "0x2")  # \uff12 is a fullwidth 2
 
 
@@ -182,7 +182,7 @@ def check_option_sent_twice(kit: Kit) -> None:
 @check("SIZE-018")
 def check_all_invalid_fields_are_named(kit: Kit) -> None:
     """Check that three invalid fields are reported together."""
-    sample = make_sample("png").with_content(b"no picture")
+    sample = make_sample("png").with_content(b"no image")
     response = kit.images.try_upload(sample, {"scale_factor": 9, "target_width": "wide"})
     response.expect_rejected("image", "scale_factor", "target_width", why="with three invalid fields")
 
