@@ -1,4 +1,4 @@
-"""Whether a result shows what was sent."""
+"""Comparison of results with their originals."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from conformance.verdicts import CheckFailed
 if TYPE_CHECKING:
     from PIL import Image
 
-# Honest enlargements of the kit's pictures agree to 27 dB and more, faults to 21 at most: see ``agreement_db``.
+# Correct enlargements of the samples reach at least 27 dB and faulty ones at most 21: see ``agreement_db``.
 MIN_AGREEMENT_DB = 24.0
 
 
 def expect_same_image(original: Image.Image, result: Image.Image, what: str) -> None:
-    """Raises Broken, with both pictures, unless the result of ``what`` is the original enlarged."""
+    """Raise CheckFailed, with both images, unless the result, named by ``what``, is the enlarged original."""
     agreement = agreement_db(original, result)
     if agreement < MIN_AGREEMENT_DB:
         raise CheckFailed(
-            f"{what} does not show what was sent: averaged down to the size of the original, it is "
-            f"{agreement:.1f} dB near to it.",
+            f"{what} is not the uploaded image: averaged down to the original's size, it reaches {agreement:.1f} dB.",
             expected=f"at least {MIN_AGREEMENT_DB:.0f} dB",
             actual=f"{agreement:.1f} dB",
             images=side_by_side(original, result),
@@ -28,13 +27,13 @@ def expect_same_image(original: Image.Image, result: Image.Image, what: str) -> 
 
 
 def readable_frames(content: bytes, what: str = "The downloaded result") -> list[Image.Image]:
-    """All frames or pages of a file that came from the server. Raises Broken for what is no whole picture."""
+    """Return all frames or pages of a downloaded file. Raise CheckFailed if it is not a complete image."""
     try:
         return all_frames(decode(content))
-    except Exception as reason:  # whatever Pillow stumbles on
-        raise CheckFailed(f"{what} cannot be read as a picture.", actual=content[:40].hex(" ")) from reason
+    except Exception as reason:  # Pillow raises many types
+        raise CheckFailed(f"{what} cannot be read as an image.", actual=content[:40].hex(" ")) from reason
 
 
 def side_by_side(original: Image.Image, result: Image.Image) -> dict[str, bytes]:
-    """For the report."""
+    """Return both images as PNG files for the report."""
     return {"sent": encode(flatten(original), "png"), "result": encode(flatten(result), "png")}

@@ -50,7 +50,7 @@ def results(run: Run) -> dict[str, Any]:
             "kit": {"name": "uprez-conformance", "version": version("uprez")},
             "contract": {"version": contract()["info"]["version"], "sha256": contract_digest()},
             "server": {"base_url": run.options.base_url, "headers": _lasting_headers(run.first_exchange)},
-            "options": run.options.shown(),
+            "options": run.options.public(),
             "profiles": {
                 "claimed": list(run.options.profiles),
                 "not_declared": [name for name in PROFILES if name not in run.options.profiles],

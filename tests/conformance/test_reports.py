@@ -102,7 +102,7 @@ def test_the_digest_is_of_what_a_stranger_can_reckon(tmp_path: Path) -> None:
 
 def test_what_was_not_asked_says_why() -> None:
     only = run_of({}, only=("IMG-001",))
-    only.wanted = [one for one in requirements() if one.id == "IMG-001"]
+    only.selected = [one for one in requirements() if one.id == "IMG-001"]
     only.results = [result for result in only.results if result.requirement.id == "IMG-001"]
     stopped = run_of({})
     stopped.stopped, stopped.results = "Interrupted.", []
@@ -275,7 +275,7 @@ def test_the_page_is_one_file_without_scripts_that_shows_every_requirement(run: 
 
 def test_the_page_of_a_run_that_never_began_is_a_page_too() -> None:
     stopped = run_of({})
-    stopped.stopped, stopped.results, stopped.door = "The server refuses the token.", [], None
+    stopped.stopped, stopped.results, stopped.first_exchange = "The server refuses the token.", [], None
     text = page(results(stopped))
 
     seen(text)
