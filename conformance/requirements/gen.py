@@ -28,12 +28,12 @@ def every_status_is_a_documented_one(kit: Kit) -> None:
 
 @check("GEN-003")
 def every_answer_keeps_its_schema(kit: Kit) -> None:
-    expect_no_findings(kit, "keeps_the_schema", "content_type_conformance")
+    expect_no_findings(kit, "body_matches_schema", "content_type_conformance")
 
 
 @check("GEN-004")
 def every_answer_is_in_the_envelope(kit: Kit) -> None:
-    expect_no_findings(kit, "answers_in_the_envelope")
+    expect_no_findings(kit, "body_is_envelope")
 
 
 @check("GEN-005")
@@ -50,7 +50,7 @@ def wrong_requests_are_refused(kit: Kit) -> None:
 
 @check("GEN-007")
 def right_requests_are_accepted(kit: Kit) -> None:
-    checks = ("positive_data_acceptance", "a_good_picture_is_accepted")
+    checks = ("positive_data_acceptance", "valid_image_is_accepted")
     expect_no_findings(
         kit,
         *checks,
@@ -62,7 +62,7 @@ def right_requests_are_accepted(kit: Kit) -> None:
 def what_is_no_picture_is_refused(kit: Kit) -> None:
     expect_no_findings(
         kit,
-        "an_unreadable_picture_is_refused",
+        "unreadable_image_is_rejected",
         evidence=lambda operation, status: (
             operation in _UPLOADS and status == HTTPStatus.UNPROCESSABLE_ENTITY
         ),
@@ -87,7 +87,7 @@ def nothing_is_answered_without_a_token(kit: Kit) -> None:
 def what_was_made_is_there_and_what_was_deleted_is_not(kit: Kit) -> None:
     expect_no_findings(
         kit,
-        "what_is_deleted_stays_deleted",
+        "deleted_image_stays_deleted",
         "use_after_free",
         "ensure_resource_availability",
         evidence=lambda operation, status: operation == "DELETE /images/{id}" and status == HTTPStatus.OK,
