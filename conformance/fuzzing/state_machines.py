@@ -56,7 +56,10 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """The base of all machines. A rule does another step if there is no item for its own."""
+    """The base of all machines. A rule does another step if there is no item for its own.
+
+    Hypothesis sorts rules by name: a renamed rule changes the steps of every seed.
+    """
 
     model: Model
     max_alive: int
@@ -139,14 +142,14 @@ class Machine(RuleBasedStateMachine):
 
 
 class Images(Machine):
-    """Uploads, views, lists, downloads and deletions of images."""
+    """Uploads, requests, lists, downloads and deletions of images."""
 
     max_alive, max_made = 3, 10
 
     @rule(which=_which)
     def make(self, which: int) -> None:
         if not self._can_make():
-            return self.view(which)
+            return self.load(which)
         with self._step("upload an image"):
             data = self.model.kit.images.upload(make_sample("png"), {"scale_factor": 2})
             self.model.made += 1
@@ -157,10 +160,10 @@ class Images(Machine):
         return None
 
     @rule(which=_which)
-    def view(self, which: int) -> None:
+    def load(self, which: int) -> None:
         image_id = self._pick_alive(which)
         if image_id is not None:
-            with self._step(f"view image {image_id}"):
+            with self._step(f"load image {image_id}"):
                 self._update(self.model.kit.images.get(image_id))
 
     @rule(which=_which)
@@ -201,10 +204,10 @@ class Images(Machine):
         return None
 
     @rule(which=_which)
-    def view_deleted(self, which: int) -> None:
+    def load_deleted(self, which: int) -> None:
         image_id = self._pick_gone(which)
         if image_id is not None:
-            with self._step(f"view and delete the deleted image {image_id}"):
+            with self._step(f"load and delete the deleted image {image_id}"):
                 self._expect_gone(f"/images/{image_id}", f"/images/{image_id}/download")
 
     def _update(self, image: dict[str, Any]) -> None:
@@ -214,14 +217,14 @@ class Images(Machine):
 
 
 class Batches(Machine):
-    """Creations, views, cancellations and deletions of batches."""
+    """Creations, requests, cancellations and deletions of batches."""
 
     max_alive, max_made = 2, 5
 
     @rule(which=_which)
     def make(self, which: int) -> None:
         if not self._can_make():
-            return self.view(which)
+            return self.load(which)
         many = 1 + which % 3
         with self._step(f"create a batch of {many}"):
             data = self.model.kit.batches.create([make_sample("png")] * many, {"scale_factor": 2})
@@ -232,10 +235,10 @@ class Batches(Machine):
         return None
 
     @rule(which=_which)
-    def view(self, which: int) -> None:
+    def load(self, which: int) -> None:
         batch_id = self._pick_alive(which)
         if batch_id is not None:
-            with self._step(f"view batch {batch_id}"):
+            with self._step(f"load batch {batch_id}"):
                 self._update(self._request("GET", f"/batches/{batch_id}").expect(200).data)
 
     @rule(which=_which)
@@ -280,10 +283,10 @@ class Batches(Machine):
         return None
 
     @rule(which=_which)
-    def view_deleted(self, which: int) -> None:
+    def load_deleted(self, which: int) -> None:
         batch_id = self._pick_gone(which)
         if batch_id is not None:
-            with self._step(f"view and delete the deleted batch {batch_id}"):
+            with self._step(f"load and delete the deleted batch {batch_id}"):
                 self._expect_gone(f"/batches/{batch_id}")
 
     def _update(self, batch: dict[str, Any]) -> None:

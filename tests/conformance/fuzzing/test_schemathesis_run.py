@@ -96,7 +96,7 @@ def test_correct_server_passes_state_machines(server: Server, seed: int) -> None
 
 
 def test_failure_message_lists_the_last_steps() -> None:
-    class GoesBack(Server):
+    class StatusGoesBack(Server):
         looks = 0
 
         def image_data(self, image: StoredImage) -> dict[str, Any]:
@@ -104,12 +104,12 @@ def test_failure_message_lists_the_last_steps() -> None:
             self.looks += image.status == "completed"
             return data | ({"status": "processing"} if self.looks == 3 else {})
 
-    with GoesBack() as server:
+    with StatusGoesBack() as server:
         found = conformance(server, "GEN-102")
 
-    verdict, sentence = verdicts(found)["GEN-102"]
+    verdict, message = verdicts(found)["GEN-102"]
     assert verdict is Verdict.FAIL
-    assert " was 'completed' and is 'processing' now. The last steps: 1. " in sentence
+    assert " was 'completed' and is 'processing' now. Last steps: 1. " in message
     assert found.left_behind == []
 
 
@@ -135,7 +135,7 @@ def test_only_created_items_are_deleted(tmp_path: Path) -> None:
     """Run in a new process, because importing the hooks registers them with Schemathesis."""
     script = (
         "import json, sys; from conformance.fuzzing import schemathesis_hooks as hooks; hooks._made['/images'].add(7);"
-        "print(json.dumps([str(hooks._not_of_others('/images/{id}', one)) for one in json.loads(sys.argv[1])]))"
+        "print(json.dumps([str(hooks._own_or_unused('/images/{id}', one)) for one in json.loads(sys.argv[1])]))"
     )
     generated = [7, "7", 5, 6, 0, -3, "5", "05", "5.0", " 5", "5e0", "\uff15", "abc", "..%2F5", 5.0, [5]]
     facts = {
