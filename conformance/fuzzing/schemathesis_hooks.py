@@ -106,6 +106,7 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Add the token, protect the items of other clients, and replace generated images."""
     if not _FACTS["anonymous"]:
         case.headers["Authorization"] = f"Bearer {_TOKEN}"
     if case.method.upper() not in {"GET", "HEAD"} and "id" in (case.path_parameters or {}):

@@ -11,7 +11,7 @@ from conformance.options import Options
 from conformance.runner import Exit
 from independent.server import Server
 
-DOOR = tuple(
+ACCESS = tuple(
     one.id for one in requirements() if one.family in {"AUTH", "AUTHZ"} and one.profile != "extensions"
 )
 
@@ -22,7 +22,7 @@ def kit_for(server: Server) -> Kit:
 
 def test_only_the_given_tokens_remain_after_a_run() -> None:
     with Server() as server:
-        found = trial(server, only=DOOR)
+        found = trial(server, only=ACCESS)
 
         assert complaints(found) == []
         assert set(server.tokens_by_secret) == set(server.tokens)
@@ -38,12 +38,12 @@ def test_core_stays_below_the_anonymous_limit() -> None:
 
 def test_reached_anonymous_limit_is_inconclusive() -> None:
     with Server(unauthenticated_per_hour=0) as server:
-        found = trial(server, only=DOOR, max_wait=1)
+        found = trial(server, only=ACCESS, max_wait=1)
 
     assert found.exit is Exit.INCONCLUSIVE
     assert {str(result.verdict) for result in found.results} == {"pass", "inconclusive"}
-    said = next(result.message for result in found.results if result.requirement.id == "AUTH-001")
-    assert "Raise its limit" in said
+    message = next(result.message for result in found.results if result.requirement.id == "AUTH-001")
+    assert "Raise its limit" in message
 
 
 def test_anonymous_requests_are_counted() -> None:

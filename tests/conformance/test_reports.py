@@ -46,7 +46,7 @@ NASTY = "</pre><script>alert(1)</script>\x00\x1b]0;\N{RIGHT-TO-LEFT OVERRIDE}]]>
 
 
 def run_of(verdicts: dict[str, Verdict], **options: Any) -> Run:
-    """A run in which some requirements came to something, and the others of core passed."""
+    """Return a run with these verdicts, in which all other requirements of core passed."""
     chosen = replace(OPTIONS, **options)
     wanted = [one for one in requirements() if one.profile in chosen.profiles]
     said = Exchange(
