@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence, Sized
@@ -132,10 +132,15 @@ def expect_at_most(actual: float, most: float, what: str) -> None:
     )
 
 
-def expect_sorted(actual: Sequence[T], key: Callable[[T], object], what: str) -> None:
-    """Raise CheckFailed unless the sequence, named by ``what``, is in descending order of ``key``."""
-    ordered = sorted(actual, key=key, reverse=True)  # type: ignore[arg-type]
-    expect(list(actual) == ordered, f"{what} is not newest first.", expected=ordered, actual=list(actual))
+def expect_sorted(items: list[dict[str, Any]], key: Callable[[dict[str, Any]], Any], what: str) -> None:
+    """Raise CheckFailed unless the items, named by ``what``, are in descending order of ``key``."""
+    ordered = sorted(items, key=key, reverse=True)
+    expect(
+        items == ordered,
+        f"{what} is not in the order of newest first.",
+        expected=[item["id"] for item in ordered],
+        actual=[item["id"] for item in items],
+    )
 
 
 def expect_count(actual: object, what: str) -> None:

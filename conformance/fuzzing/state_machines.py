@@ -19,13 +19,24 @@ from conformance.kit.batches import BATCH_TERMINAL
 from conformance.kit.images import TERMINAL
 from conformance.listings import MAX_PAGES, MAX_PER_PAGE, fetch_all, fetch_page
 from conformance.timestamps import sort_key
-from conformance.verdicts import CheckFailed, Inconclusive, expect, expect_equal, retry
+from conformance.verdicts import (
+    CheckFailed,
+    Inconclusive,
+    expect,
+    expect_at_least,
+    expect_at_most,
+    expect_equal,
+    expect_in,
+    expect_sorted,
+    retry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conformance.client import Client, Response
     from conformance.kit import Kit
+    from conformance.kit.collection import Collection
 
 _ROUNDS, _STEPS = 12, 15
 _MAX_MADE_PER_ROUND = 2
@@ -56,7 +67,10 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """The base of all machines. A rule does another step if there is no item for its own."""
+    """The base of all machines. A rule does another step if there is no item for its own.
+
+    Hypothesis sorts rules by name: a renamed rule changes the steps of every seed.
+    """
 
     model: Model
     max_alive: int
@@ -89,11 +103,11 @@ class Machine(RuleBasedStateMachine):
         return len(model.alive) < self.max_alive and model.made < self.max_made and here < _MAX_MADE_PER_ROUND
 
     @contextmanager
-    def _step(self, sentence: str) -> Iterator[None]:
+    def _step(self, description: str) -> Iterator[None]:
         """Record a step. Fail at once after a failure: Hypothesis repeats the round, but the server has changed."""
         if self.model.failure is not None:
             raise self.model.failure
-        self.model.steps.append(sentence)
+        self.model.steps.append(description)
         try:
             yield
         except Exception as failure:
@@ -115,21 +129,10 @@ class Machine(RuleBasedStateMachine):
         ids = [item["id"] for item in response.data]
         missing, reappeared = sorted(model.alive.keys() - set(ids)), sorted(set(model.gone) & set(ids))
         expect(not missing, f"{where} lacks {missing}, which were not deleted.", expected=missing, actual=ids)
-        expect(
-            not reappeared,
-            f"{where} holds {reappeared}, which are deleted.",
-            expected="none of them",
-            actual=ids,
-        )
+        expect(not reappeared, f"{where} contains {reappeared}, which are deleted.", actual=ids)
         own = [item for item in response.data if item["id"] in model.alive]
         expect(len(own) == len(model.alive), f"{where} holds an item twice.", actual=ids)
-        newest_first = sorted(own, key=sort_key, reverse=True)
-        expect(
-            own == newest_first,
-            f"{where} is not in the order of newest first.",
-            expected=[item["id"] for item in newest_first],
-            actual=[item["id"] for item in own],
-        )
+        expect_sorted(own, sort_key, where)
         foreign = response.json["meta"]["total"] - len(model.alive)
         if model.foreign is not None and foreign != model.foreign:
             # Another client may have created or deleted items: compare the total with the list itself.
@@ -138,15 +141,59 @@ class Machine(RuleBasedStateMachine):
         return own
 
 
-class Images(Machine):
-    """Uploads, views, lists, downloads and deletions of images."""
+class Items(Machine):
+    """The rules for images and batches."""
 
+    kind: str
+    path: str
+    paths_of_deleted: tuple[str, ...]  # with the placeholder {id}
+
+    @property
+    def collection(self) -> Collection:
+        kit = self.model.kit
+        return kit.images if self.path == "/images" else kit.batches
+
+    @rule(which=_which)
+    def load(self, which: int) -> None:
+        item_id = self._pick_alive(which)
+        if item_id is not None:
+            with self._step(f"load {self.kind} {item_id}"):
+                self._update(self.collection.get(item_id))
+
+    @rule(which=_which)
+    def wait(self, which: int) -> None:
+        item_id = self._pick_alive(which)
+        if item_id is not None:
+            with self._step(f"wait for {self.kind} {item_id}"):
+                self._update(self.collection.wait(item_id)[0])
+
+    @rule()
+    def list(self) -> None:
+        with self._step(f"list {self.path}"):
+            for item in self._listed(self.path):
+                self._update(item)
+
+    @rule(which=_which)
+    def load_deleted(self, which: int) -> None:
+        item_id = self._pick_gone(which)
+        if item_id is not None:
+            with self._step(f"load and delete the deleted {self.kind} {item_id}"):
+                self._expect_gone(*(path.format(id=item_id) for path in self.paths_of_deleted))
+
+    def _update(self, item: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Images(Items):
+    """Uploads, requests, lists, downloads and deletions of images."""
+
+    kind, path, paths_of_deleted = "image", "/images", ("/images/{id}", "/images/{id}/download")
     max_alive, max_made = 3, 10
 
     @rule(which=_which)
     def make(self, which: int) -> None:
         if not self._can_make():
-            return self.view(which)
+            return self.load(which)
         with self._step("upload an image"):
             data = self.model.kit.images.upload(make_sample("png"), {"scale_factor": 2})
             self.model.made += 1
@@ -155,26 +202,6 @@ class Images(Machine):
             self.model.alive[data["id"]] = data
             self.model.steps[-1] += f" (image {data['id']})"
         return None
-
-    @rule(which=_which)
-    def view(self, which: int) -> None:
-        image_id = self._pick_alive(which)
-        if image_id is not None:
-            with self._step(f"view image {image_id}"):
-                self._update(self.model.kit.images.get(image_id))
-
-    @rule(which=_which)
-    def wait(self, which: int) -> None:
-        image_id = self._pick_alive(which)
-        if image_id is not None:
-            with self._step(f"wait for image {image_id}"):
-                self._update(self.model.kit.images.wait(image_id)[0])
-
-    @rule()
-    def list(self) -> None:
-        with self._step("list the images"):
-            for image in self._listed("/images"):
-                self._update(image)
 
     @rule(which=_which)
     def download(self, which: int) -> None:
@@ -200,28 +227,22 @@ class Images(Machine):
             self.model.mark_gone(image_id)
         return None
 
-    @rule(which=_which)
-    def view_deleted(self, which: int) -> None:
-        image_id = self._pick_gone(which)
-        if image_id is not None:
-            with self._step(f"view and delete the deleted image {image_id}"):
-                self._expect_gone(f"/images/{image_id}", f"/images/{image_id}/download")
-
     def _update(self, image: dict[str, Any]) -> None:
         before = self.model.alive[image["id"]]
         _expect_forward(f"Image {image['id']}", before["status"], image["status"], TERMINAL)
         self.model.alive[image["id"]] = image
 
 
-class Batches(Machine):
-    """Creations, views, cancellations and deletions of batches."""
+class Batches(Items):
+    """Creations, requests, cancellations and deletions of batches."""
 
+    kind, path, paths_of_deleted = "batch", "/batches", ("/batches/{id}",)
     max_alive, max_made = 2, 5
 
     @rule(which=_which)
     def make(self, which: int) -> None:
         if not self._can_make():
-            return self.view(which)
+            return self.load(which)
         many = 1 + which % 3
         with self._step(f"create a batch of {many}"):
             data = self.model.kit.batches.create([make_sample("png")] * many, {"scale_factor": 2})
@@ -230,26 +251,6 @@ class Batches(Machine):
             self.model.alive[data["id"]] = data
             self.model.steps[-1] += f" (batch {data['id']})"
         return None
-
-    @rule(which=_which)
-    def view(self, which: int) -> None:
-        batch_id = self._pick_alive(which)
-        if batch_id is not None:
-            with self._step(f"view batch {batch_id}"):
-                self._update(self._request("GET", f"/batches/{batch_id}").expect(200).data)
-
-    @rule(which=_which)
-    def wait(self, which: int) -> None:
-        batch_id = self._pick_alive(which)
-        if batch_id is not None:
-            with self._step(f"wait for batch {batch_id}"):
-                self._update(self.model.kit.batches.wait(batch_id)[0])
-
-    @rule()
-    def list(self) -> None:
-        with self._step("list the batches"):
-            for batch in self._listed("/batches"):
-                self._update(batch)
 
     @rule(which=_which)
     def cancel_or_delete(self, which: int) -> None:
@@ -270,36 +271,19 @@ class Batches(Machine):
                 actual=after.status,
             )
             # Its last image may have finished just before.
-            expect(
-                after.data["status"] in BATCH_TERMINAL,
-                f"Batch {batch_id} is {after.data['status']!r} after a DELETE.",
-                expected="cancelled",
-                actual=after.data["status"],
-            )
+            expect_in(after.data["status"], BATCH_TERMINAL, f"The status of batch {batch_id} after a DELETE")
             self._update(after.data)
         return None
-
-    @rule(which=_which)
-    def view_deleted(self, which: int) -> None:
-        batch_id = self._pick_gone(which)
-        if batch_id is not None:
-            with self._step(f"view and delete the deleted batch {batch_id}"):
-                self._expect_gone(f"/batches/{batch_id}")
 
     def _update(self, batch: dict[str, Any]) -> None:
         before, name = self.model.alive[batch["id"]], f"Batch {batch['id']}"
         _expect_forward(name, before["status"], batch["status"], BATCH_TERMINAL)
         expect_equal(batch["total_images"], before["total_images"], f"`total_images` of {name.lower()}")
         for counter in ("completed_images", "failed_images", "progress"):
-            expect(
-                batch[counter] >= before[counter],
-                f"{name}: `{counter}` went back from {before[counter]} to {batch[counter]}.",
-                expected=f"at least {before[counter]}",
-                actual=batch[counter],
-            )
+            expect_at_least(batch[counter], before[counter], f"{name}: `{counter}`")
         finished = batch["completed_images"] + batch["failed_images"]
         total = batch["total_images"]
-        expect(finished <= total, f"{name} counts {finished} finished images of {total}.")
+        expect_at_most(finished, total, f"The number of finished images of {name.lower()}")
         self.model.alive[batch["id"]] = batch
 
 
@@ -415,8 +399,8 @@ def _with_steps(failure: Exception, steps: list[str]) -> Exception:
     runs = [(step, len(list(same))) for step, same in groupby(steps)]
     model = [step if count == 1 else f"{step} ({count} times)" for step, count in runs]
     summary = "; ".join(f"{number}. {step}" for number, step in enumerate(model[-_MAX_SHOWN_STEPS:], 1))
-    sentence = f"{failure} Last steps: {summary}."
-    return CheckFailed(sentence, expected=failure.expected, actual=failure.actual)
+    message = f"{failure} Last steps: {summary}."
+    return CheckFailed(message, expected=failure.expected, actual=failure.actual)
 
 
 def _expect_forward(name: str, before: str, after: str, terminal: frozenset[str]) -> None:

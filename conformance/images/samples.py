@@ -45,6 +45,7 @@ class Sample:
         return (self.filename, self.content, self.media_type)
 
     def renamed(self, filename: str) -> Sample:
+        """Return the same sample with another file name."""
         return replace(self, filename=filename)
 
     def with_content(self, content: bytes) -> Sample:
@@ -112,6 +113,7 @@ def bilevel() -> Image.Image:
 
 
 def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
+    """Return the image as a file; JPEG has quality 95 and WebP is lossless unless ``options`` of Pillow differ."""
     content = io.BytesIO()
     defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(image_format, {})  # type: ignore[assignment]
     image.save(content, image_format.upper(), **{**defaults, **options})

@@ -38,13 +38,13 @@ def check_documented_status(kit: Kit) -> None:
 @check("GEN-003")
 def check_response_schema(kit: Kit) -> None:
     """Check that every response matches its schema and media type."""
-    expect_no_findings(kit, "keeps_the_schema", "content_type_conformance")
+    expect_no_findings(kit, "body_matches_schema", "content_type_conformance")
 
 
 @check("GEN-004")
 def check_envelope(kit: Kit) -> None:
     """Check that every response is an envelope."""
-    expect_no_findings(kit, "answers_in_the_envelope")
+    expect_no_findings(kit, "body_is_envelope")
 
 
 @check("GEN-005")
@@ -63,7 +63,7 @@ def check_invalid_requests_are_rejected(kit: Kit) -> None:
 @check("GEN-007")
 def check_valid_requests_are_accepted(kit: Kit) -> None:
     """Check that requests that match their schema are accepted."""
-    checks = ("positive_data_acceptance", "a_good_picture_is_accepted")
+    checks = ("positive_data_acceptance", "valid_image_is_accepted")
     expect_no_findings(kit, *checks, evidence=_status_is(HTTPStatus.ACCEPTED, _UPLOADS))
 
 
@@ -71,7 +71,7 @@ def check_valid_requests_are_accepted(kit: Kit) -> None:
 def check_unreadable_files_are_rejected(kit: Kit) -> None:
     """Check that uploaded files that cannot be decoded are rejected."""
     evidence = _status_is(HTTPStatus.UNPROCESSABLE_ENTITY, _UPLOADS)
-    expect_no_findings(kit, "an_unreadable_picture_is_refused", evidence=evidence)
+    expect_no_findings(kit, "unreadable_image_is_rejected", evidence=evidence)
 
 
 @check("GEN-009")
@@ -91,7 +91,7 @@ def check_token_is_required(kit: Kit) -> None:
 @check("GEN-011")
 def check_created_and_deleted_images(kit: Kit) -> None:
     """Check that created images exist and that deleted images do not."""
-    checks = ("what_is_deleted_stays_deleted", "use_after_free", "ensure_resource_availability")
+    checks = ("deleted_image_stays_deleted", "use_after_free", "ensure_resource_availability")
     expect_no_findings(kit, *checks, evidence=_status_is(HTTPStatus.OK, {"DELETE /images/{id}"}))
 
 

@@ -259,7 +259,7 @@ def test_failed_requirement_is_one_line_and_exit_code_1(server: TalkativeServer,
 
     assert call.returncode == 1
     assert call.stderr.startswith(
-        "FAIL         IMG-001   A factor multiplies both sides of the picture: The size"
+        "FAIL         IMG-001   A scale factor multiplies both sides of the image: The size"
     )
     assert call.stdout.endswith(f"Report: {tmp_path / 'report' / 'report.html'}\n")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [

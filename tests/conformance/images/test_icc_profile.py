@@ -1,4 +1,4 @@
-"""The kit's profile is one that programs understand, and changes so much that its loss is seen."""
+"""The kit's profile is valid, and its loss is detected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def swapped() -> Image.Image:
     return Image.merge("RGB", (blue, green, red))
 
 
-def test_the_profile_is_a_whole_one() -> None:
+def test_profile_is_complete() -> None:
     content = channel_swapping_profile()
 
     assert int.from_bytes(content[:4], "big") == len(content)
@@ -27,18 +27,18 @@ def test_the_profile_is_a_whole_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg"])
-def test_a_picture_is_seen_through_its_profile(name: str) -> None:
+def test_profile_is_applied(name: str) -> None:
     seen = to_srgb(decode(encode(swapped(), name, icc_profile=channel_swapping_profile())))
 
     assert psnr(scene(), seen) > MIN_AGREEMENT_DB + 5
 
 
-def test_without_a_profile_a_picture_is_what_it_is() -> None:
+def test_image_without_profile_is_unchanged() -> None:
     assert to_srgb(scene()) is scene()
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg"])
-def test_a_lost_profile_is_told_from_one_that_was_obeyed(name: str) -> None:
+def test_lost_profile_is_detected(name: str) -> None:
     original = decode(encode(swapped(), name, icc_profile=channel_swapping_profile()))
     larger = original.resize((128, 96), Image.Resampling.BILINEAR)
     converted = to_srgb(original).resize((128, 96), Image.Resampling.BILINEAR)
