@@ -1,1 +1,1 @@
-"""The conformance kit: a black box that knows a base URL, tokens and the contract, nothing of the server."""
+"""The conformance kit: it tests a server as a black box through its base URL, tokens and the contract."""

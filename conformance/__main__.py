@@ -1,14 +1,14 @@
-"""``uprez-conformance`` and ``python -m conformance``"""
+"""``uprez-conformance`` and ``python -m conformance``."""
 
 from __future__ import annotations
 
 import sys
 
-USAGE = 3  # as in conformance.runner.Exit, which may be what cannot be imported
+USAGE = 3  # as in conformance.runner.Exit, which may not be importable here
 
 
 def main() -> None:
-    """The console script, also where its extra was left out."""
+    """Run the command line; name the missing extra if its packages are not installed."""
     try:
         from conformance import cli  # noqa: PLC0415  # see above
     except ModuleNotFoundError as missing:
@@ -16,7 +16,7 @@ def main() -> None:
         if package in {"conformance", ""}:
             raise
         sys.stderr.write(
-            f"uprez-conformance: {package} is not installed. Whatever the kit needs comes with: "
+            f"uprez-conformance: {package} is not installed. Install all packages of the kit with: "
             "pip install 'uprez[conformance]'\n"
         )
         sys.exit(USAGE)

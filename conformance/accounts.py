@@ -1,4 +1,4 @@
-"""Accounts and tokens that the kit gets for itself, so that nothing happens to those of the caller."""
+"""Accounts and tokens that the kit creates for itself, so that those of the user stay unchanged."""
 
 from __future__ import annotations
 
@@ -6,47 +6,46 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from conformance.client import Client
-from conformance.verdicts import Broken, Inconclusive
+from conformance.verdicts import CheckFailed, Inconclusive
 
 if TYPE_CHECKING:
-    from conformance.client import Answer, Transport
-
-CREATED, OK = 201, 200
+    from conformance.client import Response, Transport
 
 
 @dataclass(frozen=True)
-class Newcomer:
-    """An account that was registered, its address not verified. ``registered`` is the answer to it."""
+class NewAccount:
+    """A registered account with an unverified address. ``registration`` is the response to its registration."""
 
     sent: dict[str, str]
-    registered: Answer
+    registration: Response
     client: Client
 
     @property
     def user(self) -> dict[str, Any]:
-        user: dict[str, Any] = self.registered.data["user"]
+        user: dict[str, Any] = self.registration.data["user"]
         return user
 
 
 class Accounts:
-    """Registers and logs in; all tokens that come of it are logged out by ``close``. Accounts stay: the contract deletes none."""
+    """Registrations and logins. ``close`` logs out their tokens; accounts remain, as the contract cannot delete them."""
 
     def __init__(self, transport: Transport, tag: str) -> None:
         self._transport = transport
-        # Drawn anew in each run, unlike all else: the accounts stay, and nobody is to know their password.
+        # Random in each run and independent of the seed: the accounts remain, so the password must stay unknown.
         self.password = f"Aa1-{secrets.token_urlsafe(12)}"
         transport.secrets.add(self.password)
-        # The addresses of all earlier runs are taken.
+        # The addresses of all earlier runs are in use.
         self._run = f"{tag}-{time.time_ns():x}"
-        self._known: Newcomer | None = None
+        self._shared: NewAccount | None = None
         self._clients: list[Client] = []
         self._forms = 0
 
-    def form(self) -> dict[str, str]:
-        """What a registration asks for, all of it right, with an address that nobody has had."""
+    def registration_form(self) -> dict[str, str]:
+        """Return all fields of a valid registration with a new address."""
         self._forms += 1
         return {
             "name": "Conformance Kit",
@@ -55,48 +54,48 @@ class Accounts:
             "password_confirmation": self.password,
         }
 
-    def register(self, form: dict[str, str]) -> Answer:
-        """Whatever the answer."""
-        return self.remembered(self._transport.send("POST", "/auth/register", json=form))
+    def register(self, form: dict[str, str]) -> Response:
+        """Return the response to a registration, whatever its status."""
+        return self.track_token(self._transport.send("POST", "/auth/register", json=form))
 
-    def newcomer(self, **more: str) -> Newcomer:
-        """Another one each time, even if the server calls it 200; ``more`` is sent besides what is needed.
+    def create(self, **more: str) -> NewAccount:
+        """Register a new account, with ``more`` fields in addition to the required ones.
 
-        Raises Broken, and Inconclusive for a server that takes no address of example.com.
+        Raise CheckFailed for a status other than 200 and 201, and Inconclusive if the server rejects example.com.
         """
-        form = {**self.form(), **more}
-        answer = self.register(form)
-        if answer.status == 422 and set(answer.errors) == {"email"}:  # noqa: PLR2004
+        form = {**self.registration_form(), **more}
+        response = self.register(form)
+        if response.status == HTTPStatus.UNPROCESSABLE_ENTITY and set(response.errors) == {"email"}:
             raise Inconclusive(
-                "The server takes no address of example.com (422 on `email`). Allow them for the run: no mail that is "
-                "sent there reaches anybody."
+                "The server rejects addresses of example.com (422 on `email`). Allow them for the run: no mail to them "
+                "is ever delivered."
             )
-        answer.expect(CREATED, OK, why="with all that is asked for")
-        return Newcomer(form, answer, Client(self._transport, str(answer.data["token"])))
+        response.expect(201, 200, why="with all required fields")
+        return NewAccount(form, response, Client(self._transport, str(response.data["token"])))
 
     @property
-    def known(self) -> Newcomer:
-        """The same one for all checks that leave its token alone."""
-        if self._known is None:
-            self._known = self.newcomer()
-        return self._known
+    def shared(self) -> NewAccount:
+        """Return the account of all checks that do not revoke its token."""
+        if self._shared is None:
+            self._shared = self.create()
+        return self._shared
 
-    def log_in(self, email: str, password: str) -> Answer:
-        """Whatever the answer."""
+    def log_in(self, email: str, password: str) -> Response:
+        """Return the response to a login, whatever its status."""
         self._transport.secrets.add(password)
         form = {"email": email, "password": password}
-        return self.remembered(self._transport.send("POST", "/auth/login", json=form))
+        return self.track_token(self._transport.send("POST", "/auth/login", json=form))
+
+    def track_token(self, response: Response) -> Response:
+        """Return the response; if it contains a new token, ``close`` logs that token out."""
+        if response.status in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            with suppress(CheckFailed):
+                self._clients.append(Client(self._transport, str(response.data["token"])))
+        return response
 
     def close(self) -> None:
-        """Log all tokens out."""
+        """Log out all tokens."""
         for client in self._clients:
-            with suppress(Broken, Inconclusive):  # those that a check has revoked are refused
+            with suppress(CheckFailed, Inconclusive):  # a check may have revoked the token
                 client.post("/auth/logout")
         self._clients = []
-
-    def remembered(self, answer: Answer) -> Answer:
-        """The same; a token that it gives is logged out in the end."""
-        if answer.status in {OK, CREATED}:
-            with suppress(Broken):
-                self._clients.append(Client(self._transport, str(answer.data["token"])))
-        return answer

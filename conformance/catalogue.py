@@ -1,7 +1,8 @@
-"""Every requirement: its words in ``requirements/*.toml``, its check in the module of the same name beside it."""
+"""The catalogue of requirements: their texts are in ``requirements/*.toml``, their checks in the modules there."""
 
 from __future__ import annotations
 
+import pkgutil
 import tomllib
 from functools import cache
 from importlib import import_module
@@ -17,37 +18,23 @@ if TYPE_CHECKING:
 
     Check = Callable[[Kit], None]
 
-# In the order in which they run: first whether anything works at all.
-FAMILIES = (
-    "env",
-    "auth",
-    "authz",
-    "job",
-    "img",
-    "size",
-    "page",
-    "batch",
-    "lim",
-    "del",
-    "url",
-    "time",
-    "hdr",
-    "gen",
-)
+# The run order: first the basics that the others rely on.
+FAMILIES = ("env", "auth", "authz", "job", "img", "size", "page", "batch", "lim", "del", "url", "time", "hdr", "gen")  # fmt: skip
 
+_PACKAGE = "conformance.requirements"
 _checks: dict[str, Check] = {}
 
 
 def check(requirement_id: str) -> Callable[[Check], Check]:
-    """Marks the function that checks a requirement: it returns when the server keeps it, and raises otherwise."""
+    """Register a function as the check of a requirement: it returns on success and raises otherwise."""
 
-    def mark(function: Check) -> Check:
+    def register(function: Check) -> Check:
         if requirement_id in _checks:
-            raise ValueError(f"{requirement_id} is checked twice")
+            raise ValueError(f"{requirement_id} has two checks")
         _checks[requirement_id] = function
         return function
 
-    return mark
+    return register
 
 
 def check_for(requirement: Requirement) -> Check:
@@ -57,22 +44,19 @@ def check_for(requirement: Requirement) -> Check:
 
 @cache
 def requirements() -> tuple[Requirement, ...]:
-    """All of them, in the order in which they run. Raises ValueError for a catalogue that is not sound."""
+    """Return all requirements in run order. Raise ValueError if the catalogue is inconsistent."""
+    for module in pkgutil.iter_modules(import_module(_PACKAGE).__path__):
+        import_module(f"{_PACKAGE}.{module.name}")
     found: list[Requirement] = []
     for family in FAMILIES:
-        text = (files("conformance.requirements") / f"{family}.toml").read_text("utf-8")
-        import_module(f"conformance.requirements.{_module(family)}")
+        text = (files(_PACKAGE) / f"{family}.toml").read_text("utf-8")
         found += [_requirement(family, row) for row in tomllib.loads(text)["requirement"]]
     ids = [requirement.id for requirement in found]
     if len(set(ids)) < len(ids):
-        raise ValueError("An id stands twice in the catalogue.")
+        raise ValueError("The catalogue has an id twice.")
     if set(ids) != set(_checks):
-        raise ValueError(f"Without words or without a check: {sorted(set(ids) ^ set(_checks))}")
+        raise ValueError(f"Only a text or only a check exists for: {sorted(set(ids) ^ set(_checks))}")
     return tuple(found)
-
-
-def _module(family: str) -> str:
-    return "deletion" if family == "del" else family  # a keyword of the language
 
 
 def _requirement(family: str, row: dict[str, Any]) -> Requirement:
@@ -81,7 +65,7 @@ def _requirement(family: str, row: dict[str, Any]) -> Requirement:
     }
     requirement = Requirement(**fields)
     if requirement.family != family.upper():
-        raise ValueError(f"{requirement.id} stands in {family}.toml")
+        raise ValueError(f"{requirement.id} is in {family}.toml")
     if requirement.profile not in PROFILES:
-        raise ValueError(f"{requirement.id} is of no profile: {requirement.profile}")
+        raise ValueError(f"{requirement.id} has the unknown profile {requirement.profile}")
     return requirement

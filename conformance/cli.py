@@ -1,4 +1,4 @@
-"""``uprez-conformance``"""
+"""The command line of ``uprez-conformance``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from conformance import reports
 from conformance.catalogue import requirements
-from conformance.options import Options, UsageError, options
+from conformance.options import Options, UsageError, load_options
 from conformance.reports.results import is_partial, problems
-from conformance.runner import Exit, Run, chosen, run
+from conformance.runner import Exit, Run, run, select_requirements
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
-_CLICKS_USAGE = 2  # the exit code of the command line's library for what is ours of 3
+_CLICK_USAGE_ERROR = 2  # the exit code of click for a usage error, which has code 3 here
 
 
 class _Ended(SystemExit):
-    """Of ours: the code means what ``Exit`` says."""
+    """The exit of a command; its code is a value of ``Exit`` and not one of click."""
 
 
 @app.callback()
@@ -51,7 +51,7 @@ def main_command(
         bool,
         typer.Option(
             "--version",
-            callback=lambda wanted: _show_version(wanted=wanted),
+            callback=lambda requested: _show_version(requested=requested),
             is_eager=True,
             help="Show the version and exit.",
         ),
@@ -63,43 +63,39 @@ def main_command(
 @app.command("run")
 def run_command(
     base_url: Annotated[
-        str | None, typer.Option(envvar="UPREZ_KIT_BASE_URL", help="Where the contract's paths begin.")
+        str | None, typer.Option(envvar="UPREZ_KIT_BASE_URL", help="URL at which the contract's paths begin.")
     ] = None,
-    token: Annotated[
-        str | None, typer.Option(envvar="UPREZ_KIT_TOKEN", help="A token of an account.")
-    ] = None,
+    token: Annotated[str | None, typer.Option(envvar="UPREZ_KIT_TOKEN", help="Token of an account.")] = None,
     token_b: Annotated[
-        str | None, typer.Option(envvar="UPREZ_KIT_TOKEN_B", help="A token of another account.")
+        str | None, typer.Option(envvar="UPREZ_KIT_TOKEN_B", help="Token of another account.")
     ] = None,
     email: Annotated[
-        str | None, typer.Option(envvar="UPREZ_KIT_EMAIL", help="The first account's address.")
+        str | None, typer.Option(envvar="UPREZ_KIT_EMAIL", help="E-mail address of the first account.")
     ] = None,
     password: Annotated[
-        str | None, typer.Option(envvar="UPREZ_KIT_PASSWORD", help="The first account's password.")
+        str | None, typer.Option(envvar="UPREZ_KIT_PASSWORD", help="Password of the first account.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file of these options.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
     profile: Annotated[
-        list[str] | None, typer.Option(help="Profiles, with commas between; core if nothing is said.")
+        list[str] | None, typer.Option(help="Profiles, separated by commas. Default: core.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="One requirement, or a family; may be said several times.")
+        list[str] | None, typer.Option(help="Requirement or family to check. Can be repeated.")
     ] = None,
     read_only: Annotated[
-        bool | None, typer.Option("--read-only", help="Only what changes nothing on the server.")
+        bool | None, typer.Option("--read-only", help="Check only what changes nothing on the server.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeats a run; 0 if nothing is said.")] = None,
-    fuzz_seconds: Annotated[
-        float | None, typer.Option(min=0, help="How long to send generated requests.")
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds to wait for an answer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that makes a run repeatable. Default: 0.")] = None,
+    fuzz_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds for generated requests.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds to wait for a response.")] = None,
     work_timeout: Annotated[
-        float | None, typer.Option(min=1, help="Seconds to wait for a picture to be finished.")
+        float | None, typer.Option(min=1, help="Seconds to wait for an image to be completed.")
     ] = None,
     max_wait: Annotated[
         float | None, typer.Option(min=0, help="Longest Retry-After to wait for, in seconds.")
     ] = None,
     ca_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Certificates of authorities to trust, for https.")
+        str | None, typer.Option(metavar="FILE", help="Certificates of additional authorities for https.")
     ] = None,
     report: Annotated[
         Path | None,
@@ -114,36 +110,36 @@ def run_command(
         "max_wait": max_wait, "ca_file": ca_file,
     }  # fmt: skip
     try:
-        told = options(given, config)
-        chosen(told)
+        options = load_options(given, config)
+        select_requirements(options)
         if report is not None:
             reports.prepare(report)
     except UsageError as reason:
-        _refuse(str(reason))
+        _exit_with_usage(str(reason))
     except OSError as reason:
-        _refuse(f"--report: nothing can be written there: {reason}")
+        _exit_with_usage(f"--report: the folder is not writable: {reason}")
     try:
         for stop in (signal.SIGINT, signal.SIGTERM):
             signal.signal(stop, _interrupt)
-        found = _watched(told)
-        _conclude(found)
+        outcome = _run_with_progress(options)
+        _print_summary(outcome)
         if report is not None:
-            _report(found, report)
+            _write_report(outcome, report)
     except KeyboardInterrupt:
         raise _Ended(Exit.INCONCLUSIVE) from None
-    except Exception as fault:  # noqa: BLE001  # a traceback's exit code would say that the server is not conformant
-        # Where it happened and not what it says: there may be anything in it.
+    except Exception as fault:  # noqa: BLE001  # the exit code of a traceback would mean "not conformant"
+        # Print the place and not the message, which may contain secrets.
         where = traceback.extract_tb(fault.__traceback__)[-1]
-        _say(f"A fault of the kit's own, and not the server's: {type(fault).__name__} in {where.name}.")
+        _print_error(f"Internal error of the kit, not of the server: {type(fault).__name__} in {where.name}.")
         raise _Ended(Exit.INCONCLUSIVE) from None
-    raise _Ended(found.exit)
+    raise _Ended(outcome.exit)
 
 
 @app.command("list")
 def list_command(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a table for a page.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """Every requirement: id, level, profile, pointer, sentence, mutants."""
+    """List every requirement: id, level, profile, pointer, sentence, mutants."""
     if markdown:
         typer.echo(_table(requirements()))
         return
@@ -157,77 +153,73 @@ def list_command(
 
 @app.command("explain")
 def explain_command(requirement_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """What a requirement asks, why, how it is checked, and how a server fails it."""
+    """Explain a requirement: its text, its reason, how it is checked, and how a server fails it."""
     one = next((known for known in requirements() if known.id == requirement_id.upper()), None)
     if one is None:
-        _refuse(f"There is no requirement {requirement_id}; `uprez-conformance list` has them all.")
+        _exit_with_usage(
+            f"Unknown requirement: {requirement_id}. `uprez-conformance list` shows all of them."
+        )
     typer.echo(_explained(one))
 
 
 @app.command("verify")
 def verify_command(path: Annotated[Path, typer.Argument(metavar="RESULTS.JSON")]) -> None:
-    """Check a results.json: form, digest, contract, counts, verdict; exit 0 sound, 1 not, 3 unreadable."""
+    """Check a results.json: form, digest, contract, counts, verdict; exit 0 valid, 1 not, 3 unreadable."""
     try:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as reason:
-        _refuse(f"{path} cannot be read as a report: {reason}")
+        _exit_with_usage(f"{path} is not a readable report: {reason}")
     found = problems(document)
     for problem in found:
-        _say(f"{path}: {problem}")
+        _print_error(f"{path}: {problem}")
     if found:
         raise _Ended(1)
-    verdict = f"{document['verdict']}{' in what was chosen' if document['partial'] else ''}"
+    verdict = f"{document['verdict']}{' in the selected requirements' if document['partial'] else ''}"
     typer.echo(
-        f"{path} is sound: {document['server']['base_url']} was {verdict} on {document['run']['began']} "
+        f"{path} is valid: {document['server']['base_url']} was {verdict} on {document['run']['began']} "
         f"({_counted(document['counts'])})."
     )
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     try:
         app(prog_name="uprez-conformance")
     except _Ended:
         raise
     except SystemExit as ended:
-        # What cannot be understood must not look like a verdict.
-        sys.exit(Exit.USAGE if ended.code == _CLICKS_USAGE else ended.code)
+        # The exit code of a usage error must not look like a verdict.
+        sys.exit(Exit.USAGE if ended.code == _CLICK_USAGE_ERROR else ended.code)
 
 
-def _show_version(*, wanted: bool) -> None:
-    if wanted:
+def _show_version(*, requested: bool) -> None:
+    if requested:
         typer.echo(f"uprez-conformance {version('uprez')}")
         raise typer.Exit
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    _say("Interrupted: deleting what was made on the server. Once more leaves it there.")
+    _print_error(
+        "Interrupted: deleting the images and batches of this run. A second interrupt leaves them on the server."
+    )
     raise KeyboardInterrupt
 
 
-def _refuse(sentence: str) -> NoReturn:
-    _say(f"uprez-conformance: {sentence}")
+def _exit_with_usage(message: str) -> NoReturn:
+    _print_error(f"uprez-conformance: {message}")
     raise _Ended(Exit.USAGE)
 
 
-def _table(all_of_them: Sequence[Requirement]) -> str:
-    head = (
-        "| id | level | profile | requirement | contract | mutants |\n| --- | --- | --- | --- | --- | --- |"
-    )
-    rows = [
-        (
-            one.id,
-            one.level,
-            one.profile,
-            f"{one.title}: “{_on_one_line(one.sentence)}”",
-            f"`{one.pointer}`",
-            ", ".join(one.mutants),
-        )
-        for one in all_of_them
+def _table(rows: Sequence[Requirement]) -> str:
+    lines = [
+        "| id | level | profile | requirement | contract | mutants |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    return "\n".join(
-        [head, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)]
-    )
+    for one in rows:
+        title = f"{one.title}: “{_on_one_line(one.sentence)}”"
+        cells = (one.id, one.level, one.profile, title, f"`{one.pointer}`", ", ".join(one.mutants))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def _explained(one: Requirement) -> str:
@@ -237,7 +229,7 @@ def _explained(one: Requirement) -> str:
         + (f", needs {', '.join(one.needs)}" if one.needs else "")
         + ("" if one.writes else ", only reads"),
         f"Contract   {one.pointer}",
-        _paragraph("Asks", one.sentence),
+        _paragraph("Requires", one.sentence),
         _paragraph("Why", one.why),
         _paragraph("Checked", one.how),
         _paragraph("Fails", one.fails),
@@ -257,11 +249,11 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _watched(chosen_options: Options) -> Run:
-    """A bar on a terminal, a line for each requirement elsewhere."""
+def _run_with_progress(options: Options) -> Run:
+    """Run with a progress bar on a terminal, or a line for each requirement elsewhere."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    total = len(chosen(chosen_options))
+    total = len(select_requirements(options))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
 
@@ -273,25 +265,26 @@ def _watched(chosen_options: Options) -> Run:
             if not console.is_terminal or result.verdict is not Verdict.PASS:
                 console.print(_line(result), style=_STYLES.get(result.verdict, "magenta"), markup=False)
 
-        return run(chosen_options, ended, began)
+        return run(options, ended, began)
 
 
 def _line(result: Result) -> str:
-    said = f": {result.sentence}" if result.sentence else ""
-    return f"{result.verdict.value.upper():<12} {result.requirement.id:<9} {result.requirement.title}{said}"
-
-
-def _conclude(found: Run) -> None:
-    verdicts = [result.verdict for result in found.results]
-    counts = _counted({verdict.value: verdicts.count(verdict) for verdict in Verdict})
-    for sentence in (found.stopped, *found.left_behind):
-        if sentence:
-            _say(found.secrets.shown(sentence))
-    words = found.exit.words.replace("not ", "NOT ") + (
-        " in what was chosen" if counts and is_partial(found.options) else ""
+    message = f": {result.message}" if result.message else ""
+    return (
+        f"{result.verdict.value.upper():<12} {result.requirement.id:<9} {result.requirement.title}{message}"
     )
+
+
+def _print_summary(outcome: Run) -> None:
+    verdicts = [result.verdict for result in outcome.results]
+    counts = _counted({verdict.value: verdicts.count(verdict) for verdict in Verdict})
+    for message in (outcome.stopped, *outcome.left_behind):
+        if message:
+            _print_error(outcome.secrets.sanitize(message))
+    words = outcome.exit.words.replace("not ", "NOT ")
+    partial = " in the selected requirements" if counts and is_partial(outcome.options) else ""
     typer.echo(
-        f"{words}: {counts or 'nothing was checked'}; {found.seconds:.0f} s, seed {found.options.seed}"
+        f"{words}{partial}: {counts or 'nothing was checked'}; {outcome.seconds:.0f} s, seed {outcome.options.seed}"
     )
 
 
@@ -299,14 +292,14 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
-def _report(found: Run, folder: Path) -> None:
-    """A report that was asked for and is not there is no small matter, whatever the verdict."""
+def _write_report(outcome: Run, folder: Path) -> None:
+    """Write the report; exit with a usage error if that fails, whatever the verdict."""
     try:
-        paths = reports.write(found, folder)
+        paths = reports.write(outcome, folder)
     except OSError as reason:
-        _refuse(f"--report: nothing could be written: {reason}")
+        _exit_with_usage(f"--report: the report could not be written: {reason}")
     typer.echo(f"Report: {paths[0]}")
 
 
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)  # noqa: T201  # a console script speaks to its console
+def _print_error(message: str) -> None:
+    print(message, file=sys.stderr)  # noqa: T201  # the console is the output of a console script

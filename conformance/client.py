@@ -1,10 +1,11 @@
-"""HTTP towards the server under test: records what was said, waits where it is told to wait."""
+"""The HTTP client: it records every exchange and waits when the server asks for a pause."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,35 +14,36 @@ from urllib.parse import urljoin
 import certifi
 import requests
 
-from conformance.exchanges import Exchange, Secrets
-from conformance.verdicts import Broken, Inconclusive
+from conformance.exchanges import Exchange
+from conformance.verdicts import CheckFailed, Inconclusive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
-_MOST_REDIRECTS = 5
+    from conformance.redaction import Secrets
+
+_MAX_REDIRECTS = 5
 
 
 class Unreachable(Inconclusive):
-    """No answer came."""
+    """The server did not respond."""
 
 
-class Given(dict[str, Any]):
-    """An object that the server sent: what it lacks is the server's fault."""
+class ResponseObject(dict[str, Any]):
+    """A JSON object of a response; reading a missing field raises CheckFailed."""
 
     def __missing__(self, name: str) -> Any:
-        raise Broken(f"An answer lacks the field `{name}`.", expected=name, actual=sorted(self))
+        raise CheckFailed(f"A response lacks the field `{name}`.", expected=name, actual=sorted(self))
 
 
-class Answer:
-    """What came back. Its properties raise Broken where it is not what every answer has to be."""
+class Response:
+    """A response. Its properties raise CheckFailed where it does not have the form of every response."""
 
-    def __init__(self, response: requests.Response) -> None:
-        self.response = response
-        self.status = response.status_code
-        self.headers = response.headers
-        self.content = response.content
+    def __init__(self, raw: requests.Response) -> None:
+        self.raw = raw
+        self.status = raw.status_code
+        self.headers = raw.headers
+        self.content = raw.content
 
     @property
     def media_type(self) -> str:
@@ -50,88 +52,113 @@ class Answer:
     @property
     def json(self) -> Any:
         try:
-            return self.response.json(object_hook=Given)
+            return self.raw.json(object_hook=ResponseObject)
         except (ValueError, RecursionError):
-            raise Broken(
-                f"The answer {self.status} to {self.asked} is no JSON.",
+            raise CheckFailed(
+                f"The response {self.status} to {self.request_line} is not JSON.",
                 expected="a JSON object",
-                actual=self.response.text[:200],
+                actual=self.raw.text[:200],
             ) from None
 
     @property
-    def asked(self) -> str:
-        request = self.response.request
+    def request_line(self) -> str:
+        """Return method and path of the request, for messages."""
+        request = self.raw.request
         return f"{request.method} {request.path_url.partition('?')[0]}"
 
     @property
     def data(self) -> Any:
-        """What stands in the envelope of a success."""
+        """Return the `data` of a success."""
         body = self.json
         if not isinstance(body, dict) or "data" not in body:
-            raise Broken(f"The answer to {self.asked} has no `data`.", expected="data", actual=body)
+            raise CheckFailed(
+                f"The response to {self.request_line} has no `data`.", expected="data", actual=body
+            )
         return body["data"]
 
     @property
     def errors(self) -> dict[str, list[str]]:
-        """The fields of a 422, each with its sentences."""
+        """Return the fields of a 422, each with its error messages."""
         body = self.json
         errors = body.get("errors") if isinstance(body, dict) else None
         if not isinstance(errors, dict):
-            raise Broken(
-                f"The answer {self.status} to {self.asked} names no fields.",
-                expected="errors: {field: [sentence]}",
+            raise CheckFailed(
+                f"The response {self.status} to {self.request_line} names no fields.",
+                expected="errors: {field: [message]}",
                 actual=body,
             )
         return errors
 
-    def expect(self, *statuses: int, why: str = "") -> Answer:
-        """Itself. Raises Broken for another status; ``why`` says what was asked that calls for these."""
+    def expect(self, *statuses: int, why: str = "") -> Response:
+        """Return itself. Raise CheckFailed for another status; ``why`` describes the request."""
         if self.status not in statuses:
             wanted = " or ".join(map(str, statuses))
             reason = f" {why}" if why else ""
-            raise Broken(
-                f"{self.asked}{reason} is answered with {self.status} and should be with {wanted}.",
+            raise CheckFailed(
+                f"{self.request_line}{reason} returned {self.status} and should return {wanted}.",
                 expected=wanted,
                 actual=self.status,
             )
         return self
 
+    def expect_rejected(self, *fields: str, why: str = "") -> Response:
+        """Return itself. Raise CheckFailed unless it is a 422 with errors for at least these fields."""
+        errors = self.expect(422, why=why).errors
+        for field in fields:
+            if field not in errors:
+                raise CheckFailed(
+                    f"The 422 to {self.request_line}{f' {why}' if why else ''} names no error for `{field}`.",
+                    expected=field,
+                    actual=sorted(errors),
+                )
+        return self
+
+    def permitted(self) -> Response:
+        """Return itself. Raise Inconclusive for a 403, which depends on the account and not on the server."""
+        if self.status == HTTPStatus.FORBIDDEN:
+            raise Inconclusive(
+                f"{self.request_line} returned 403. Use a token of an account whose plan allows it and that has enough "
+                "of its monthly quota left."
+            )
+        return self
+
 
 class Transport:
-    """One connection pool for all of a run, and the record of what went over it."""
+    """The connection pool of a run and the record of its exchanges."""
 
     def __init__(
         self, base_url: str, *, timeout: float, max_wait: float, secrets: Secrets, ca_file: str | None = None
     ) -> None:
-        """``timeout`` for one answer and ``max_wait`` for a server that asks to come back later, in seconds.
+        """Open a session.
 
-        ``ca_file`` has the certificates of authorities to trust besides the usual ones.
+        ``timeout`` limits one response and ``max_wait`` the pauses before retries, both in seconds. ``ca_file`` has
+        certificates of authorities to trust in addition to the usual ones.
         """
         self.base_url = base_url.rstrip("/")
         self.secrets = secrets
         self.exchanges: list[Exchange] = []
-        self.followed: set[str] = set()  # addresses that links led to: whatever stands there is no API
-        self.unanswered_posts = 0  # of which nobody knows whether they made something
-        # A file with the certificates of all authorities that are trusted; None for those of ``requests``.
+        self.followed_urls: set[str] = set()  # targets of links: the contract does not describe them
+        self.posts_without_response = 0  # each of them may have created something
+        # A file with the certificates of all trusted authorities; None for the default of ``requests``.
         self.authorities: str | None = None
-        self._ending = ExitStack()
+        self._resources = ExitStack()
         self._timeout = timeout
         self._max_wait = max_wait
-        self._session = self._ending.enter_context(requests.Session())
-        self._session.trust_env = False  # a .netrc would put a password of its own in place of the token
-        # All callers of a run share the session: with a cookie, one would come as another.
+        self._session = self._resources.enter_context(requests.Session())
+        self._session.trust_env = False  # a .netrc file would replace the token with a password
+        # All clients of a run share the session: a cookie would mix up their identities.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         if ca_file is not None:
-            folder = Path(self._ending.enter_context(tempfile.TemporaryDirectory(prefix="uprez-kit-")))
+            folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="uprez-kit-")))
             both = folder / "authorities.pem"
             both.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + Path(ca_file).read_bytes())
             self.authorities = self._session.verify = str(both)
 
     def close(self) -> None:
-        self._ending.close()
+        self._resources.close()
 
     def url(self, path: str) -> str:
-        """``path`` under the base URL; a whole URL, as links are, stays as it is."""
+        """Return the URL of a path under the base URL; return a whole URL unchanged."""
         return path if "://" in path else f"{self.base_url}/{path.lstrip('/')}"
 
     def send(
@@ -141,113 +168,116 @@ class Transport:
         *,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
-        patient: bool = True,
+        wait_on_429: bool = True,
         **body: Any,
-    ) -> Answer:
-        """Ask, and ask again after a 503 that names a time, and after such a 429 if ``patient``. Raises Inconclusive.
+    ) -> Response:
+        """Return the response; repeat the request after a 503, or a 429 if ``wait_on_429``, with Retry-After.
 
-        ``body`` is what ``requests`` takes: json, data, files, params.
+        ``body`` has arguments of ``requests``: json, data, files, params. Raise Inconclusive without a response or if
+        the pause is too long.
         """
         sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         waited = 0.0
         while True:
-            answer = self._once(method, self.url(path), sent, body)
-            if answer.status not in ({TOO_MANY_REQUESTS, UNAVAILABLE} if patient else {UNAVAILABLE}):
-                return answer
-            pause = retry_after(answer)
+            response = self._send_once(method, self.url(path), sent, body)
+            is_limited = wait_on_429 and response.status == HTTPStatus.TOO_MANY_REQUESTS
+            if not is_limited and response.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                return response
+            pause = retry_after(response)
             if pause is None or waited + pause > self._max_wait:
-                raise Inconclusive(_why_not(answer, pause, self._max_wait))
+                raise Inconclusive(_wait_refusal(response, pause, self._max_wait))
             time.sleep(pause)
             waited += pause
 
-    def follow(self, link: str, **options: Any) -> Answer:
-        """A GET of what an answer links to, which may be relative to the base URL, and lead on from there."""
+    def follow(self, link: str, **options: Any) -> Response:
+        """GET a link, which may be relative to the base URL, and follow its redirects unless a token is sent."""
         address = urljoin(f"{self.base_url}/", link)
-        if "token" not in options:
-            self.followed.add(requests.Request("GET", address).prepare().url or address)
-        answer = self.send("GET", address, **options)
-        for _ in range(_MOST_REDIRECTS):
-            if not (answer.response.is_redirect and "token" not in options):
+        response = self._get_link(address, options)
+        for _ in range(_MAX_REDIRECTS):
+            if not response.raw.is_redirect or "token" in options:
                 break
-            address = urljoin(address, answer.headers["location"])
+            address = urljoin(address, response.headers["location"])
             self.secrets.learn({"download_url": address})
-            self.followed.add(requests.Request("GET", address).prepare().url or address)
-            answer = self.send("GET", address, **options)
-        return answer
+            response = self._get_link(address, options)
+        return response
 
-    def _once(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> Answer:
+    def _get_link(self, address: str, options: dict[str, Any]) -> Response:
+        if "token" not in options:
+            self.followed_urls.add(requests.Request("GET", address).prepare().url or address)
+        return self.send("GET", address, **options)
+
+    def _send_once(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> Response:
         began = time.monotonic()
         prepared = self._session.prepare_request(requests.Request(method, url, headers=headers, **body))
-        asked = (method, prepared.url or url, dict(prepared.headers), _bytes(prepared.body))
-        self.unanswered_posts += method == "POST"
+        request = (method, prepared.url or url, dict(prepared.headers), _bytes(prepared.body))
+        self.posts_without_response += method == "POST"
         try:
-            response = self._session.send(prepared, timeout=self._timeout, allow_redirects=False)
+            raw = self._session.send(prepared, timeout=self._timeout, allow_redirects=False)
         except requests.RequestException as reason:
             problem = f"{type(reason).__name__}: {reason}"
-            self.exchanges.append(Exchange(*asked, None, {}, b"", time.monotonic() - began, problem))
+            self.exchanges.append(Exchange(*request, None, {}, b"", time.monotonic() - began, problem))
             raise Unreachable(
-                f"{method} {url.partition('?')[0]} {_no_answer(reason, self._timeout)}"
+                f"{method} {url.partition('?')[0]} {_failure(reason, self._timeout)}"
             ) from reason
-        self.unanswered_posts -= method == "POST"
-        self.secrets.learn_headers(response.headers)
-        if response.headers.get("content-type", "").startswith("application/json"):
+        self.posts_without_response -= method == "POST"
+        self.secrets.learn_headers(raw.headers)
+        if raw.headers.get("content-type", "").startswith("application/json"):
             with suppress(ValueError, RecursionError):
-                self.secrets.learn(response.json())
-        answered = (response.status_code, dict(response.headers), response.content)
-        self.exchanges.append(Exchange(*asked, *answered, time.monotonic() - began))
-        return Answer(response)
+                self.secrets.learn(raw.json())
+        received = (raw.status_code, dict(raw.headers), raw.content)
+        self.exchanges.append(Exchange(*request, *received, time.monotonic() - began))
+        return Response(raw)
 
 
 class Client:
-    """Requests of one caller: with a token, or without any."""
+    """Requests with one token, or without a token."""
 
     def __init__(self, transport: Transport, token: str | None) -> None:
         self.transport = transport
         self.token = token
 
-    def request(self, method: str, path: str, **options: Any) -> Answer:
+    def request(self, method: str, path: str, **options: Any) -> Response:
+        """Send a request; ``options`` are those of ``Transport.send``."""
         return self.transport.send(method, path, token=self.token, **options)
 
-    def get(self, path: str, **options: Any) -> Answer:
+    def get(self, path: str, **options: Any) -> Response:
         return self.request("GET", path, **options)
 
-    def post(self, path: str, **options: Any) -> Answer:
+    def post(self, path: str, **options: Any) -> Response:
         return self.request("POST", path, **options)
 
-    def delete(self, path: str, **options: Any) -> Answer:
+    def delete(self, path: str, **options: Any) -> Response:
         return self.request("DELETE", path, **options)
 
 
-def retry_after(answer: Answer) -> float | None:
-    """Seconds; None where the header is missing or is not understood."""
-    text = answer.headers.get("retry-after", "").strip()
+def retry_after(response: Response) -> float | None:
+    """Return the seconds of the Retry-After header; None if it is missing or is not a number."""
+    text = response.headers.get("retry-after", "").strip()
     return max(0.1, float(text)) if text.isdecimal() else None
 
 
-def _why_not(answer: Answer, pause: float | None, max_wait: float) -> str:
+def _wait_refusal(response: Response, pause: float | None, max_wait: float) -> str:
     if pause is None:
-        return f"{answer.asked} is answered with {answer.status}, and no Retry-After says for how long."
+        return f"{response.request_line} returned {response.status} without a Retry-After header in seconds."
     return (
-        f"{answer.asked} is answered with {answer.status} for {pause:.0f} s, longer than --max-wait ({max_wait:.0f} s). "
-        "Raise the server's limit for the run, or --max-wait."
+        f"{response.request_line} returned {response.status} for {pause:.0f} s, longer than --max-wait "
+        f"({max_wait:.0f} s). Raise the server's limit for the run, or --max-wait."
     )
 
 
-def _no_answer(reason: requests.RequestException, timeout: float) -> str:
+def _failure(reason: requests.RequestException, timeout: float) -> str:
     if isinstance(reason, requests.exceptions.SSLError):
         if "CERTIFICATE_VERIFY_FAILED" in str(reason):
             return (
-                "was not answered: the server's certificate is not trusted. Name the file of the authority that "
-                "signed it with --ca-file."
+                "got no response: the server's certificate is not trusted. Set --ca-file to the certificate of the "
+                "authority that signed it."
             )
-        return "was not answered: no TLS came about. Does the server speak http:// there?"
+        return "got no response: the TLS handshake failed. Does the server use http:// at this address?"
     if isinstance(reason, requests.exceptions.ReadTimeout):
-        return f"was not answered within {timeout:.0f} s. Give the server longer with --timeout."
-    return (
-        f"was not answered ({type(reason).__name__}). Is the server running, and reachable under --base-url?"
-    )
+        return f"got no response within {timeout:.0f} s. Raise --timeout."
+    return f"got no response ({type(reason).__name__}). Is the server running and reachable at --base-url?"
 
 
 def _bytes(body: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The contract that the kit holds servers to: the ``openapi.yaml`` of its own release."""
+"""The contract: the ``openapi.yaml`` of the kit's release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from referencing.jsonschema import DRAFT4
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# How a size for people is rounded is Uprez's own; JOB-008 asks whether it is the right one.
+# The rounding of a readable size is specific to Uprez; JOB-008 checks the value.
 _ANY_HUMAN_SIZE = r"^[0-9]+(\.[0-9]+)? (B|KB|MB|GB|TB)$"
 _UNFINISHED = frozenset({"pending", "processing", "failed", "partially_failed", "cancelled"})
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -38,19 +38,19 @@ def contract_digest() -> str:
 
 
 def resolve(pointer: str) -> Any:
-    """What a JSON pointer (RFC 6901) into the contract points at. Raises KeyError."""
+    """Return the target of a JSON pointer (RFC 6901) in the contract. Raise KeyError."""
     found: Any = contract()
     for part in pointer.removeprefix("/").split("/") if pointer else []:
         name = part.replace("~1", "/").replace("~0", "~")
         try:
             found = found[int(name)] if isinstance(found, list) else found[name]
         except (KeyError, IndexError, ValueError, TypeError):
-            raise KeyError(f"{pointer} leads nowhere in the contract (at {name!r})") from None
+            raise KeyError(f"{pointer} does not exist in the contract (at {name!r})") from None
     return found
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of each operation that every server has; Uprez's additions are left out."""
+    """Return method, path and description of each operation except Uprez's extensions."""
     return [
         (method.upper(), path, operation)
         for path, item in contract()["paths"].items()
@@ -61,33 +61,33 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 @cache
 def time_fields() -> frozenset[str]:
-    """The names of all fields that hold a point in time."""
-    return frozenset(_names_of_times(contract()["components"]["schemas"]))
+    """Return the names of all fields that are timestamps."""
+    return frozenset(_time_field_names(contract()["components"]["schemas"]))
 
 
-def problems(schema_pointer: str, instance: Any) -> list[str]:
-    """What of ``instance`` breaks this schema of the contract, as far as it binds servers other than Uprez.
+def schema_problems(schema_pointer: str, instance: Any) -> list[str]:
+    """Return the violations of this schema of the contract, as far as it applies to servers other than Uprez.
 
-    Fields of Uprez's own may be missing, objects in `data` may have more fields, times may have any zone and
-    precision, and what is null as long as an image or a batch is not completed may be left out until then.
+    Extensions of Uprez may be missing, objects in `data` may have more fields, and times may have any zone and
+    precision. A nullable field may be missing until the image or batch is completed.
     """
     found = []
     for error in _validator(schema_pointer).iter_errors(instance):
-        if error.validator == "required" and _is_not_there_yet(error):
+        if error.validator == "required" and _may_still_be_missing(error):
             continue
-        where = "/".join(map(str, error.absolute_path)) or "the whole"
+        where = "/".join(map(str, error.absolute_path)) or "the body"
         found.append(f"{where}: {error.message}")
     return found
 
 
 def documented_fields(schema_pointer: str) -> tuple[str, ...]:
-    """Of an object, those that every server's have; Uprez's additions are left out."""
+    """Return the fields of an object except Uprez's extensions."""
     properties = resolve(f"{schema_pointer}/properties")
-    return tuple(name for name, schema in properties.items() if not _is_ours(schema))
+    return tuple(name for name, schema in properties.items() if not _is_extension(schema))
 
 
 def response_schema(method: str, path: str, status: int) -> str | None:
-    """The pointer to the schema of the JSON that an operation answers with; None where there is none."""
+    """Return the pointer to the schema of a JSON response of an operation; None if it has none."""
     pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method.lower()}/responses/{status}"
     try:
         response = resolve(pointer)
@@ -103,38 +103,38 @@ def response_schema(method: str, path: str, status: int) -> str | None:
 
 @cache
 def open_contract() -> dict[str, Any]:
-    """The contract as it binds other servers: our own fields are optional, and more fields than ours allowed."""
-    opened: dict[str, Any] = _opened(contract())
-    return opened
+    """Return the contract as it applies to other servers: extensions are optional and more fields are allowed."""
+    relaxed: dict[str, Any] = _relaxed(contract())
+    return relaxed
 
 
-def _opened(node: Any) -> Any:
+def _relaxed(node: Any) -> Any:
     if isinstance(node, list):
-        return [_opened(item) for item in node]
+        return [_relaxed(item) for item in node]
     if not isinstance(node, dict):
         return node
-    made = {name: _opened(value) for name, value in node.items()}
+    made = {name: _relaxed(value) for name, value in node.items()}
     if node.get("format") == "date-time":
         made.pop("pattern", None)  # the six decimals
     if node.get("pattern") == resolve("/components/schemas/HumanBytes/pattern"):
         made["pattern"] = _ANY_HUMAN_SIZE
     if node == resolve("/components/schemas/Subscription/properties/status"):
-        made.pop("enum", None)  # the four words
+        made.pop("enum", None)  # the four values of Uprez
     properties = node.get("properties")
     if isinstance(properties, dict) and "success" not in properties:
         made.pop("additionalProperties", None)
-        ours = {name for name, schema in properties.items() if _is_ours(schema)}
-        required = [name for name in node.get("required", []) if name not in ours]
+        extensions = {name for name, schema in properties.items() if _is_extension(schema)}
+        required = [name for name in node.get("required", []) if name not in extensions]
         made.pop("required", None)
         if required:
             made["required"] = required
     return made
 
 
-def _names_of_times(node: Any) -> Iterator[str]:
+def _time_field_names(node: Any) -> Iterator[str]:
     if isinstance(node, list):
         for item in node:
-            yield from _names_of_times(item)
+            yield from _time_field_names(item)
     elif isinstance(node, dict):
         properties = node.get("properties")
         for name, schema in properties.items() if isinstance(properties, dict) else ():
@@ -142,20 +142,20 @@ def _names_of_times(node: Any) -> Iterator[str]:
             if target.get("format") == "date-time":
                 yield name
         for value in node.values():
-            yield from _names_of_times(value)
+            yield from _time_field_names(value)
 
 
-def _is_ours(schema: Any) -> bool:
+def _is_extension(schema: Any) -> bool:
     if isinstance(schema, dict) and "$ref" in schema:
-        return _is_ours(resolve(schema["$ref"].removeprefix("#")))
+        return _is_extension(resolve(schema["$ref"].removeprefix("#")))
     return isinstance(schema, dict) and bool(schema.get("x-uprez-extension"))
 
 
-def _is_not_there_yet(error: Any) -> bool:
-    """Whether what an object lacks may be null, and the object is an image or a batch that is not completed."""
+def _may_still_be_missing(error: Any) -> bool:
+    """Return whether the missing fields are nullable, and the object is an unfinished image or batch."""
     if error.instance.get("status") not in _UNFINISHED:
         return False
-    # One error for each name that is missing; only its message says which.
+    # There is one error for each missing name, and only its message contains the name.
     missing = [name for name in error.validator_value if error.message.startswith(repr(name))]
     return all(_is_nullable(error.schema["properties"][name]) for name in missing)
 

@@ -1,81 +1,80 @@
-"""Answers held against the shapes that the contract gives them."""
+"""Assertions about the documented form of responses."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from conformance.contract import METHODS, operations, problems, response_schema
-from conformance.verdicts import Broken, expect
+from conformance.contract import METHODS, operations, response_schema, schema_problems
+from conformance.verdicts import CheckFailed, expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.client import Answer, Transport
+    from conformance.client import Response, Transport
     from conformance.exchanges import Exchange
 
-UNPROCESSABLE = 422
-_SHOWN_PROBLEMS = 5
+_MAX_SHOWN_PROBLEMS = 5
 
 
-def expect_documented(answer: Answer, operation: str, status: int) -> Answer:
-    """Itself. Raises Broken unless it is what ``operation`` (``GET /images/{id}``) answers with this status."""
-    answer.expect(status)
+def expect_documented(response: Response, operation: str, status: int) -> Response:
+    """Return the response. Raise CheckFailed unless it is the documented one of ``GET /images/{id}`` and a status."""
+    response.expect(status)
     method, _, path = operation.partition(" ")
     schema = response_schema(method, path, status)
     if schema is None:
-        raise ValueError(f"The contract has no JSON for {operation} {status}.")
-    return _expect_of(schema, answer)
+        raise ValueError(f"The contract has no JSON response {status} for {operation}.")
+    return _expect_matches(schema, response)
 
 
-def expect_error(answer: Answer, *statuses: int, why: str = "") -> Answer:
-    """Itself. Raises Broken unless it is an error in the envelope, with one of these statuses."""
-    answer.expect(*statuses, why=why)
-    name = "ValidationError" if answer.status == UNPROCESSABLE else "Error"
-    return _expect_of(f"/components/schemas/{name}", answer)
+def expect_error(response: Response, *statuses: int, why: str = "") -> Response:
+    """Return the response. Raise CheckFailed unless it is an error in the envelope with one of the statuses."""
+    response.expect(*statuses, why=why)
+    name = "ValidationError" if response.status == HTTPStatus.UNPROCESSABLE_ENTITY else "Error"
+    return _expect_matches(f"/components/schemas/{name}", response)
 
 
-def expect_wrong(answer: Answer, *fields: str) -> Answer:
-    """Itself. Raises Broken unless it is a 422 that names at least these fields."""
-    expect_error(answer, UNPROCESSABLE)
-    missing = [field for field in fields if field not in answer.errors]
+def expect_field_errors(response: Response, *fields: str) -> Response:
+    """Return the response. Raise CheckFailed unless it is a 422 in the envelope that names at least these fields."""
+    expect_error(response, 422)
+    missing = [field for field in fields if field not in response.errors]
     expect(
         not missing,
-        f"The answer 422 to {answer.asked} does not name what is wrong with {' and '.join(missing)}.",
+        f"The 422 to {response.request_line} names no error for {' and '.join(missing)}.",
         expected=f"errors under {', '.join(fields)}",
-        actual=answer.errors,
+        actual=response.errors,
     )
-    return answer
+    return response
 
 
-def guesses_at_nothing(said: str) -> bool:
-    """Whether an X-Content-Type-Options is `nosniff`; a server and what stands in front of it may both say so."""
-    return {word.strip().lower() for word in said.split(",")} == {"nosniff"}
+def is_nosniff(header: str) -> bool:
+    """Return whether an X-Content-Type-Options header is `nosniff`; a server and its proxy may both send it."""
+    return {word.strip().lower() for word in header.split(",")} == {"nosniff"}
 
 
-def might_be_another_operation(status: int) -> bool:
-    """Whether it is an answer of an operation that the contract does not have: a server may have more of them."""
-    return status < 500 and status not in {401, 404, 405}  # noqa: PLR2004
+def may_be_extension(status: int) -> bool:
+    """Return whether this status may come from an operation that the server has in addition to the contract."""
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in {401, 404, 405}
 
 
-def answers_of_the_contract(transport: Transport) -> Iterator[tuple[str, Exchange]]:
-    """Those that the run has seen so far, each with what was asked (``GET /images/7``).
+def contract_exchanges(transport: Transport) -> Iterator[tuple[str, Exchange]]:
+    """Yield request line (``GET /images/7``) and exchange of each operation of the contract in the run so far.
 
-    Of documented operations, and of documented paths that refuse another method.
+    Include the rejections of other methods on paths of the contract.
     """
     base = urlsplit(transport.base_url).path
     for exchange in transport.exchanges:
-        parts = urlsplit(exchange.url)
         if exchange.status is None or not exchange.url.startswith(f"{transport.base_url}/"):
             continue
-        if exchange.url in transport.followed:
+        if exchange.url in transport.followed_urls:
             continue
-        path = parts.path.removeprefix(base)
+        path = urlsplit(exchange.url).path.removeprefix(base)
         methods = {method for method, route in _routes() if route.fullmatch(path)}
-        is_refused = exchange.method.lower() in METHODS and not might_be_another_operation(exchange.status)
-        if exchange.method in methods or (methods and is_refused):
+        is_rejected = exchange.method.lower() in METHODS and not may_be_extension(exchange.status)
+        if exchange.method in methods or (methods and is_rejected):
             yield f"{exchange.method} {path}", exchange
 
 
@@ -84,12 +83,12 @@ def _routes() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple((method, re.compile(re.sub(r"\{\w+\}", "[^/]+", path))) for method, path, _ in operations())
 
 
-def _expect_of(schema: str, answer: Answer) -> Answer:
-    found = problems(schema, answer.json)
+def _expect_matches(schema: str, response: Response) -> Response:
+    found = schema_problems(schema, response.json)
     if found:
-        raise Broken(
-            f"The answer {answer.status} to {answer.asked} is not of its documented shape: {found[0]}",
+        raise CheckFailed(
+            f"The response {response.status} to {response.request_line} does not match its schema: {found[0]}",
             expected=f"{schema} of the contract",
-            actual=found[:_SHOWN_PROBLEMS],
+            actual=found[:_MAX_SHOWN_PROBLEMS],
         )
-    return answer
+    return response

@@ -1,22 +1,26 @@
-"""What the account's plan allows, as far as the server tells."""
+"""The limits of an account's plan, as far as the server publishes them."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from conformance.verdicts import Inconclusive
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from conformance.client import Client
+    from conformance.client import Client, Response
+    from conformance.images.samples import Sample
 
-OK = 200
+LARGEST_FACTOR = 4  # the largest factor that the kit requests
 
 
-def largest_factor(client: Client) -> float | None:
-    """By how much a side may grow; infinity where nothing limits it, and None where the server does not tell."""
-    answer = client.get("/subscription")
-    data: Any = answer.data if answer.status == OK else None
+def max_factor(client: Client) -> float | None:
+    """Return the largest factor of the account's plan: infinity without a limit, None if it is not published."""
+    response = client.get("/subscription")
+    data: Any = response.data if response.status == HTTPStatus.OK else None
     plan = data.get("plan") if isinstance(data, dict) else None
     limits = plan.get("limits") if isinstance(plan, dict) else None
     for limit in limits if isinstance(limits, list) else []:
@@ -28,8 +32,23 @@ def largest_factor(client: Client) -> float | None:
     return None
 
 
-def factor_asked(fields: Mapping[str, object], size: tuple[int, int]) -> float:
-    """By how much an upload with these fields enlarges a picture of that size, in its longer way."""
+def requested_factor(fields: Mapping[str, object], size: tuple[int, int]) -> float:
+    """Return the factor by which an upload with these fields enlarges the longer-growing side of an image."""
     sides = zip(("target_width", "target_height"), size, strict=True)
     targets = [int(str(fields[name])) / side for name, side in sides if fields.get(name)]
     return max(targets) if targets else float(str(fields.get("scale_factor") or 2))
+
+
+def expect_within_plan(
+    response: Response, samples: Sequence[Sample], fields: Mapping[str, object], client: Client
+) -> None:
+    """Raise Inconclusive if the response is a 422 and the upload exceeds the largest factor of the plan."""
+    if response.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+        return
+    requested = max((requested_factor(fields, sample.image.size) for sample in samples), default=0)
+    largest = max_factor(client)
+    if largest is not None and requested > largest:
+        raise Inconclusive(
+            f"{response.request_line} returned 422, and the account's plan enlarges by at most {largest:.0f}. Use a "
+            f"token of an account whose plan enlarges by {LARGEST_FACTOR}."
+        )

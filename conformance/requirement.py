@@ -10,11 +10,11 @@ PROFILES = ("core", "accounts", "batches", "limits", "security", "extensions", "
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that is asked of a server. ``id`` is never renumbered, and never used again for another.
+    """One requirement on a server. Its ``id`` never changes and is never reused.
 
-    ``pointer`` leads into ``openapi.yaml``, to where ``sentence`` stands. ``covers`` are the documented answers
-    that it is the business of (``GET /images 200``); ``mutants`` the faults that must be found by it; ``needs``
-    what the caller has to give: token-b, credentials. ``writes``: it makes or deletes something.
+    ``pointer`` is the JSON pointer of the part of ``openapi.yaml`` that contains ``sentence``. ``covers`` lists the
+    documented responses that it checks (``GET /images 200``), ``mutants`` the faults that it must find, ``needs`` the
+    options it requires (token-b, credentials). ``writes`` is true if it creates or deletes something.
     """
 
     id: str

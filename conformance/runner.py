@@ -1,4 +1,4 @@
-"""Run the requirements that were asked for, one after the other, and come to a verdict on all of them."""
+"""Run the selected requirements one after the other and derive the verdict on the server."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import check_for, requirements
 from conformance.client import Unreachable
 from conformance.kit import Kit
 from conformance.options import UsageError
-from conformance.verdicts import Broken, Inconclusive, Result, Skipped, Verdict
+from conformance.verdicts import CheckFailed, Inconclusive, Result, Skipped, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conformance.client import Answer
-    from conformance.exchanges import Exchange, Secrets
+    from conformance.client import Response
+    from conformance.exchanges import Exchange
     from conformance.options import Options
+    from conformance.redaction import Secrets
     from conformance.requirement import Requirement
 
 
-_SHOWN_CHARACTERS = 2000
-_INTERRUPTED = "Interrupted: what was found until then stands; the rest was not asked."
+_MAX_TEXT_LENGTH = 2000
+_INTERRUPTED = "Interrupted: the results so far are valid; the remaining requirements were not checked."
 
 
 class Exit(IntEnum):
@@ -35,23 +37,20 @@ class Exit(IntEnum):
 
     @property
     def words(self) -> str:
-        """As reports and the console say it."""
+        """Return the verdict as reports and the console show it."""
         return ("conformant", "not conformant", "inconclusive", "not run")[self]
 
 
 @dataclass
 class Run:
-    """All that is to be reported. ``stopped`` says why it ended early, if it did.
-
-    ``wanted`` are the requirements that were chosen; ``door`` what the server said to the first request.
-    """
+    """The outcome of a run. ``stopped`` is the reason for an early end, if any."""
 
     options: Options
     tag: str
     secrets: Secrets
     began: datetime
-    wanted: Sequence[Requirement] = ()
-    door: Exchange | None = None
+    selected: Sequence[Requirement] = ()
+    first_exchange: Exchange | None = None
     results: list[Result] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
     stopped: str = ""
@@ -59,38 +58,41 @@ class Run:
 
     @property
     def exit(self) -> Exit:
-        asked = [
+        checked = [
             (result.requirement.level, result.requirement.profile, result.verdict) for result in self.results
         ]
-        return conclusion(asked, stopped=bool(self.stopped))
+        return exit_for(checked, stopped=bool(self.stopped))
 
 
-def conclusion(asked: Sequence[tuple[str, str, Verdict]], *, stopped: bool) -> Exit:
-    """Of level, profile and verdict. Broken before all else; conformant only if all that was chosen was checked."""
-    if any(verdict is Verdict.FAIL and level == "MUST" for level, _, verdict in asked):
+def exit_for(checked: Sequence[tuple[str, str, Verdict]], *, stopped: bool) -> Exit:
+    """Return the exit code for level, profile and verdict of each requirement.
+
+    A failed MUST decides first. A server is conformant only if every selected requirement has a verdict.
+    """
+    if any(verdict is Verdict.FAIL and level == "MUST" for level, _, verdict in checked):
         return Exit.NOT_CONFORMANT
-    if stopped or not any(verdict is Verdict.PASS for _, _, verdict in asked):
+    if stopped or not any(verdict is Verdict.PASS for _, _, verdict in checked):
         return Exit.INCONCLUSIVE
-    if any(leaves_open(profile, verdict) for _, profile, verdict in asked):
+    if any(is_unresolved(profile, verdict) for _, profile, verdict in checked):
         return Exit.INCONCLUSIVE
     return Exit.CONFORMANT
 
 
-def leaves_open(profile: str, verdict: Verdict) -> bool:
-    """Whether nobody can say, after this, that the server is conformant."""
+def is_unresolved(profile: str, verdict: Verdict) -> bool:
+    """Return whether this verdict prevents the verdict that the server is conformant."""
     if verdict in {Verdict.INCONCLUSIVE, Verdict.ERROR}:
         return True
     return verdict is Verdict.SKIP and profile == "core"
 
 
-def chosen(options: Options) -> Sequence[Requirement]:
-    """Raises UsageError for a name that is none, and when nothing is left to be checked."""
+def select_requirements(options: Options) -> Sequence[Requirement]:
+    """Return the requirements to check. Raise UsageError for an unknown name or an empty selection."""
     known = requirements()
     names = {name for requirement in known for name in (requirement.id, requirement.family)}
     unknown = set(options.only) - names
     if unknown:
         raise UsageError(
-            f"There is no requirement {', '.join(sorted(unknown))}; `uprez-conformance list` has them all."
+            f"Unknown requirement: {', '.join(sorted(unknown))}. `uprez-conformance list` shows all of them."
         )
     named = [
         requirement
@@ -103,9 +105,9 @@ def chosen(options: Options) -> Sequence[Requirement]:
     ]
     found = [requirement for requirement in named if not (options.read_only and requirement.writes)]
     if not named:
-        raise UsageError(f"No requirement is of the profile {', '.join(options.profiles)} yet.")
+        raise UsageError(f"No requirement has the profile {', '.join(options.profiles)}.")
     if not found:
-        raise UsageError("All of what was chosen changes something on the server: not with --read-only.")
+        raise UsageError("All selected requirements change data on the server. Leave out --read-only.")
     return found
 
 
@@ -114,123 +116,130 @@ def run(
     on_result: Callable[[Result], None] = lambda _: None,
     on_begin: Callable[[Requirement], None] = lambda _: None,
 ) -> Run:
-    """Check the server. Ctrl-C ends it early, with the results so far. Raises UsageError."""
-    wanted = chosen(options)
+    """Check the server, clean up, and return the outcome; Ctrl-C ends the run early. Raise UsageError."""
+    selected = select_requirements(options)
     kit = Kit(options)
-    found = Run(options, kit.tag, kit.secrets, datetime.now(UTC), wanted)
+    outcome = Run(options, kit.tag, kit.secrets, datetime.now(UTC), selected)
     began = time.monotonic()
     try:
-        found.stopped = _door(kit, wanted)
-        found.door = next(iter(kit.transport.exchanges), None)
-        for requirement in wanted:
-            if found.stopped:
+        outcome.stopped = preflight(kit, selected)
+        outcome.first_exchange = next(iter(kit.transport.exchanges), None)
+        for requirement in selected:
+            if outcome.stopped:
                 break
             on_begin(requirement)
-            result = _checked(kit, requirement)
-            found.results.append(result)
+            result = _check(kit, requirement)
+            outcome.results.append(result)
             on_result(result)
             if result.exchanges and result.exchanges[-1].status is None:
-                found.stopped = _gone(kit)
+                outcome.stopped = _check_alive(kit)
     except KeyboardInterrupt:
-        found.stopped = _INTERRUPTED
+        outcome.stopped = _INTERRUPTED
     finally:
         try:
-            found.left_behind = kit.close()
+            outcome.left_behind = kit.close()
         except KeyboardInterrupt:
-            found.left_behind = [f"Interrupted while tidying up: look for things named {kit.tag}."]
-        found.seconds = time.monotonic() - began
-    return found
+            outcome.left_behind = [
+                f"Interrupted during clean-up: images and batches named {kit.tag} may remain."
+            ]
+        outcome.seconds = time.monotonic() - began
+    return outcome
 
 
-def _door(kit: Kit, wanted: Sequence[Requirement]) -> str:
-    """Why no check can say anything about this server; empty if they can."""
+def preflight(kit: Kit, selected: Sequence[Requirement]) -> str:
+    """Return the reason why this server cannot be checked; an empty string if it can."""
     try:
-        answer = kit.owner.get("/user")
-        if answer.status == 401 and kit.owner.get(f"/{kit.tag}").status == 401:  # noqa: PLR2004
+        response = kit.owner.get("/user")
+        if (
+            response.status == HTTPStatus.UNAUTHORIZED
+            and kit.owner.get(f"/{kit.tag}").status == HTTPStatus.UNAUTHORIZED
+        ):
             return (
-                "The server refuses the token (401 for GET /user), and answers 401 to a route that does not exist as "
-                "well. Is --token a valid one of this server, and does nothing before the API ask for a login?"
+                "The server rejects the token (401 for GET /user) and also returns 401 for an unknown route. Is --token "
+                "a valid token of this server? Does a proxy in front of the API require a login?"
             )
-        refused = _refusal(answer)
-        if not refused and any(requirement.profile != "accounts" for requirement in wanted):
-            refused = _barred(kit.owner.get("/images", params={"per_page": 1}))
+        problem = _check_address(response)
+        if not problem and any(requirement.profile != "accounts" for requirement in selected):
+            problem = _check_access(kit.owner.get("/images", params={"per_page": 1}))
     except Inconclusive as reason:
         return str(reason)
-    return refused
+    return problem
 
 
-def _refusal(answer: Answer) -> str:
-    """Why an answer to ``GET /user`` shows that this is not the place, or not the token."""
-    ends = "Does --base-url end where the contract's paths begin, as in https://host/api?"
-    if answer.status == 401:  # noqa: PLR2004
-        return "The server refuses the token (401 for GET /user). Is --token a valid one of this server?"
-    if answer.response.is_redirect:
+def _check_address(response: Response) -> str:
+    """Return why a response to ``GET /user`` shows a wrong address or token; an empty string if it does not."""
+    question = "Does --base-url end where the contract's paths begin, as in https://host/api?"
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        return "The server rejects the token (401 for GET /user). Is --token a valid token of this server?"
+    if response.raw.is_redirect:
         return (
-            f"GET /user is answered with {answer.status}, which leads to {answer.headers['location']}. Give --base-url "
-            "as it is there."
+            f"GET /user returned {response.status} with a redirect to {response.headers['location']}. Set --base-url to "
+            "the address there."
         )
-    if answer.media_type == "text/html":
-        return f"GET /user is answered with {answer.status} and a page of HTML: no API is there. {ends}"
-    if answer.status == 404:  # noqa: PLR2004
-        return f"There is no GET /user (404). {ends}"
+    if response.media_type == "text/html":
+        return (
+            f"GET /user returned {response.status} with an HTML page: no API is at this address. {question}"
+        )
+    if response.status == HTTPStatus.NOT_FOUND:
+        return f"GET /user returned 404. {question}"
     return ""
 
 
-def _barred(answer: Answer) -> str:
-    """Why an answer to ``GET /images`` shows that the account may not do what is to be checked."""
-    if answer.status != 403:  # noqa: PLR2004
+def _check_access(response: Response) -> str:
+    """Return why a response to ``GET /images`` shows an account without access; an empty string if it does not."""
+    if response.status != HTTPStatus.FORBIDDEN:
         return ""
     return (
-        "The account may not use the API (403 for GET /images). Give a token with all abilities, of an account whose "
+        "The account has no access to the API (403 for GET /images). Use a token with all abilities, of an account whose "
         "e-mail address is verified and whose subscription has API access."
     )
 
 
-def _gone(kit: Kit) -> str:
-    """What to say when the server answers nothing any more; empty if it does."""
+def _check_alive(kit: Kit) -> str:
+    """Return a message if the server no longer responds; an empty string if it does."""
     try:
         kit.owner.get("/user")
     except Unreachable as reason:
-        return f"The server has gone away: {reason}"
+        return f"The server no longer responds: {reason}"
     except Inconclusive:
         return ""
     return ""
 
 
 def _text(value: object, hide: Callable[[str], str]) -> str:
-    """For people; hidden before it is shortened, because half a secret would not be found."""
+    """Return the value as text; hide secrets before cutting, because half a secret would not be found."""
     text = hide("" if value is None else value if isinstance(value, str) else repr(value))
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} …"
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]} …"
 
 
-def _checked(kit: Kit, requirement: Requirement) -> Result:
+def _check(kit: Kit, requirement: Requirement) -> Result:
     first = len(kit.transport.exchanges)
-    kit.recalled.clear()
+    kit.once.recalled.clear()
     began = time.monotonic()
-    kit.draw_for(requirement.id)
+    kit.reseed(requirement.id)
 
-    def result(verdict: Verdict, said: BaseException | str = "") -> Result:
-        broken = said if isinstance(said, Broken) else None
+    def result(verdict: Verdict, reason: BaseException | str = "") -> Result:
+        failure = reason if isinstance(reason, CheckFailed) else None
         hide = kit.secrets.hide
         return Result(
             requirement,
             verdict,
-            _text(str(said), hide),
-            _text(broken.expected, hide) if broken else "",
-            _text(broken.actual, hide) if broken else "",
-            (*kit.recalled, *kit.transport.exchanges[first:]),
-            broken.pictures if broken else {},
+            _text(str(reason), hide),
+            _text(failure.expected, hide) if failure else "",
+            _text(failure.actual, hide) if failure else "",
+            (*kit.once.recalled, *kit.transport.exchanges[first:]),
+            failure.images if failure else {},
             time.monotonic() - began,
         )
 
     try:
         check_for(requirement)(kit)
-    except Broken as broken:
-        return result(Verdict.FAIL, broken)
+    except CheckFailed as failure:
+        return result(Verdict.FAIL, failure)
     except Skipped as reason:
         return result(Verdict.SKIP, reason)
-    except (Inconclusive, Unreachable) as reason:
+    except Inconclusive as reason:
         return result(Verdict.INCONCLUSIVE, reason)
-    except Exception as reason:  # noqa: BLE001  # a fault of the kit's own is a verdict too, and not the server's
+    except Exception as reason:  # noqa: BLE001  # a fault of the kit is a verdict too, and not the server's
         return result(Verdict.ERROR, f"{type(reason).__name__}: {reason}")
     return result(Verdict.PASS)

@@ -1,4 +1,4 @@
-"""The contract for those who make up requests: as it binds every server, without what must not be sent."""
+"""The part of the contract that requests are generated from: it applies to every server and is safe to send."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from conformance.contract import METHODS, contract, open_contract, resolve
 
-# The first three end the caller's own tokens; the others cost requests without a token, which are scarce.
+# The former revoke the user's tokens; the latter count as anonymous requests, which are limited.
 _ENDS_TOKENS = {("post", "/auth/logout"), ("post", "/auth/revoke-all"), ("delete", "/user/tokens/{id}")}
 _ACCOUNTS = {("post", "/auth/register"), ("post", "/auth/login")}
-_ANY_TIME = ("400", "405", "408", "431")  # answers that any request can meet, as the contract says
+_ANY_TIME = ("400", "405", "408", "431")  # the contract allows these for any request
 
 
 def contract_for(profiles: set[str]) -> dict[str, Any]:
-    """Batches, accounts and requests without a token only with the profiles of that name."""
+    """Return the contract for these profiles; batches, accounts and anonymous requests need their own profile."""
     made = copy.deepcopy(open_contract())
     kept = {}
     for path, item in made["paths"].items():
@@ -30,10 +30,10 @@ def contract_for(profiles: set[str]) -> dict[str, Any]:
         path: item for path, item in made["paths"].items() if any(name in item for name in METHODS)
     }
     for name in ("X-RateLimit-Limit", "X-RateLimit-Remaining"):
-        # What stands there when nothing limits an account is left to the server.
+        # The value for an account without a limit is not specified.
         made["components"]["headers"][name]["schema"] = {"type": "string"}
     if "security" not in profiles:
-        _forget_tokens(made, kept.values())
+        _remove_security(made, kept.values())
     return made
 
 
@@ -51,25 +51,25 @@ def _adapt(operation: dict[str, Any], original: dict[str, Any]) -> None:
     schema = {"$ref": "#/components/schemas/Error"}
     for status in _ANY_TIME:
         described = {
-            "description": "Any request can meet this.",
+            "description": "Any request can get this response.",
             "content": {"application/json": {"schema": schema}},
         }
         operation["responses"].setdefault(status, described)
 
 
 def _request(body: dict[str, Any]) -> dict[str, Any]:
-    """Without the fields of Uprez's own, and closed, unlike answers: an unknown field is to be refused."""
+    """Return the request body without Uprez's extensions; unlike a response it rejects unknown fields."""
     body = copy.deepcopy(body)
     for media in body["content"].values():
         schema = copy.deepcopy(_resolved(media["schema"]))
-        ours = {name for name, value in schema.get("properties", {}).items() if _is_ours(value)}
-        for name in ours:
+        extensions = {name for name, value in schema.get("properties", {}).items() if _is_extension(value)}
+        for name in extensions:
             del schema["properties"][name]
         media["schema"] = schema
         media["examples"] = {
             name: example
             for name, example in media.get("examples", {}).items()
-            if not ours & set(example.get("value", {}))
+            if not extensions & set(example.get("value", {}))
         }
     return body
 
@@ -81,15 +81,15 @@ def _prune_links(operation: dict[str, Any], kept: Any) -> None:
             response["links"] = {name: link for name, link in links if link["operationId"] in kept}
 
 
-def _forget_tokens(made: dict[str, Any], operations: Any) -> None:
-    """So that no request is made up without one: the kit puts its own on all of them."""
+def _remove_security(made: dict[str, Any], operations: Any) -> None:
+    """Remove the security schemes, so that no request is generated without a token: the kit adds it."""
     made.pop("security", None)
     made["components"].pop("securitySchemes", None)
     for operation in operations:
         operation.pop("security", None)
 
 
-def _is_ours(schema: dict[str, Any]) -> bool:
+def _is_extension(schema: dict[str, Any]) -> bool:
     return bool(_resolved(schema).get("x-uprez-extension"))
 
 

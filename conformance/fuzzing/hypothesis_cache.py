@@ -1,4 +1,4 @@
-"""Where Hypothesis keeps what it has once worked out, such as which characters there are."""
+"""The cache of Hypothesis, for example of its character tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """Of the user's caches: by default Hypothesis makes a folder wherever it is called from."""
+    """Return a folder in the user's cache: by default Hypothesis creates one in the working directory."""
     if "HYPOTHESIS_STORAGE_DIRECTORY" in os.environ:
         return Path(os.environ["HYPOTHESIS_STORAGE_DIRECTORY"])
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"

@@ -1,7 +1,7 @@
-"""What Schemathesis must know beyond the contract: pictures, ids that exist, and what is not the kit's to touch.
+"""Hooks and checks for Schemathesis: images, existing ids, and protection of data that the kit did not create.
 
-Loaded by ``schemathesis run`` as the module that SCHEMATHESIS_HOOKS names; ``conformance.fuzzing.schemathesis_run`` starts it,
-hands over the facts, and reads what is written here of what was made.
+``schemathesis run`` loads this module through SCHEMATHESIS_HOOKS. ``conformance.fuzzing.schemathesis_run`` starts it, passes
+the facts in UPREZ_KIT_FACTS, and reads the ids of created items from the file that this module writes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,59 +22,58 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.transport.serialization import Binary
 
-from conformance.contract import problems, response_schema
-from conformance.images.samples import EXTENSIONS, FORMATS, MEDIA_TYPES, encoded, format_of, opened
+from conformance.contract import response_schema, schema_problems
+from conformance.images.samples import EXTENSIONS, FORMATS, MEDIA_TYPES, decode, detect_format, encode
 
 _TOKEN = os.environ["UPREZ_KIT_TOKEN"]
 _FACTS = json.loads(os.environ["UPREZ_KIT_FACTS"])
-_MADE = Path(_FACTS["made"])
+_CREATED_FILE = Path(_FACTS["made"])
 _KNOWN_IDS: dict[str, int | None] = {
     "/images/{id}": _FACTS["image_id"],
     "/images/{id}/download": _FACTS["image_id"],
     "/batches/{id}": _FACTS["batch_id"],
 }
 _UPLOADS = {"/images/upscale": "image", "/batches": "images[]"}
-# Above what a DELETE may reach: nobody has that many images, and JSON readers still know the number exactly.
-_NOBODYS_ID = 9_007_199_254_000_000
-_CREATED, _ACCEPTED = 202, 300
-_MODES = {"jpeg": ("RGB", "L"), "bmp": ("RGB", "L"), "gif": ("L", "P")}  # the others know alpha as well
-_LONGEST_SIDE = 11
+# For DELETE: larger than any assigned id, and still exact in every JSON parser.
+_UNUSED_ID = 9_007_199_254_000_000
+_MODES = {"jpeg": ("RGB", "L"), "bmp": ("RGB", "L"), "gif": ("L", "P")}  # the other formats also have alpha
+_MAX_SIDE = 11
 Form = list[tuple[str, tuple[str | None, str | bytes]]]
 
 _lock = threading.Lock()
 _turn = itertools.count()
 _made: dict[str, set[int]] = {"/images": set(), "/batches": set()}
 _deleted: set[int] = set()  # images
-_bad: dict[str, str] = {}  # by the id of a case: what is wrong with its picture
+_bad: dict[str, str] = {}  # by the id of a case: the fault of its image
 
 
-def _picture(picture_format: str, mode: str, width: int, height: int, level: int) -> bytes:
+def _image(image_format: str, mode: str, width: int, height: int, level: int) -> bytes:
     image = Image.new("L", (width, height), level).convert(mode)
-    return encoded(image, picture_format)
+    return encode(image, image_format)
 
 
-def _pictures(picture_format: str) -> st.SearchStrategy[bytes]:
-    side = st.integers(2, _LONGEST_SIDE)
-    modes = st.sampled_from(_MODES.get(picture_format, ("RGB", "RGBA", "L")))
-    return st.builds(_picture, st.just(picture_format), modes, side, side, st.integers(0, 255))
+def _images(image_format: str) -> st.SearchStrategy[bytes]:
+    side = st.integers(2, _MAX_SIDE)
+    modes = st.sampled_from(_MODES.get(image_format, ("RGB", "RGBA", "L")))
+    return st.builds(_image, st.just(image_format), modes, side, side, st.integers(0, 255))
 
 
 for _format in FORMATS:
-    schemathesis.openapi.media_type(MEDIA_TYPES[_format], _pictures(_format))
+    schemathesis.openapi.media_type(MEDIA_TYPES[_format], _images(_format))
 
 
-# Hypothesis learns once which characters there are, and takes seconds for it: not out of the time for requests.
+# Hypothesis needs seconds to build its character tables: do it before the time for requests begins.
 st.characters(codec="utf-8").validate()
 
 
-def corrupt(picture: bytes, turn: int) -> tuple[str, bytes]:
-    """What it is, and a file that no honest reader takes for a picture."""
-    random = Random(turn)  # noqa: S311  # to repeat a run
+def corrupt(image: bytes, turn: int) -> tuple[str, bytes]:
+    """Return a description and a file that no image decoder accepts."""
+    random = Random(turn)  # noqa: S311  # repeatable, not secret
     kinds: tuple[tuple[str, bytes], ...] = (
         ("an empty file", b""),
-        ("a page of HTML", b"<!DOCTYPE html><html><body>no picture</body></html>"),
-        ("a picture's first eight bytes and then noise", picture[:8] + random.randbytes(200)),
-        ("only the first twelve bytes of a picture", picture[:12]),
+        ("an HTML page", b"<!DOCTYPE html><html><body>no image</body></html>"),
+        ("the first eight bytes of an image and then noise", image[:8] + random.randbytes(200)),
+        ("only the first twelve bytes of an image", image[:12]),
         ("noise", b"\0" + random.randbytes(200)),
     )
     what, content = kinds[turn % len(kinds)]
@@ -82,18 +82,18 @@ def corrupt(picture: bytes, turn: int) -> tuple[str, bytes]:
 
 def _unreadable(content: bytes) -> bool:
     try:
-        opened(content)
-    except Exception:  # noqa: BLE001  # each format of Pillow's complains in its own way
+        decode(content)
+    except Exception:  # noqa: BLE001  # Pillow raises many types
         return True
     return False
 
 
-_GOOD = _picture("png", "RGB", 6, 5, 99)
+_VALID_PNG = _image("png", "RGB", 6, 5, 99)
 
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Generated ids hardly ever exist: odd ones become one that does, and some of the others one that did."""
+    """Replace odd generated ids by an existing one, and some even ids by a deleted one: generated ids rarely exist."""
     generated = (path_parameters or {}).get("id")
     if path_parameters is None or not isinstance(generated, int) or generated < 1:
         return path_parameters
@@ -106,23 +106,28 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Add the token, protect the items of other clients, and replace generated images."""
     if not _FACTS["anonymous"]:
         case.headers["Authorization"] = f"Bearer {_TOKEN}"
     if case.method.upper() not in {"GET", "HEAD"} and "id" in (case.path_parameters or {}):
-        case.path_parameters["id"] = _not_of_others(case.operation.path, case.path_parameters["id"])
+        case.path_parameters["id"] = _own_or_unused(case.operation.path, case.path_parameters["id"])
     field = _UPLOADS.get(case.path)
     if field and case.method.upper() == "POST" and isinstance(case.body, dict):
-        sent = _right_form(case, field) if _is_positive(case) else _wrong_form(case, field)
-        if sent:
-            kwargs["files"] = sent
+        form = _valid_form(case, field) if _is_positive(case) else _invalid_form(case, field)
+        if form:
+            kwargs["files"] = form
 
 
 @schemathesis.hook
 def after_call(_context: Any, case: Any, response: Any) -> None:
-    """Writes down what was made, so that the kit can delete it, whatever happens next."""
+    """Record the created item in the file at once, so that the kit can delete it after any failure."""
     if (case.method.upper(), case.path, response.status_code) == ("DELETE", "/images/{id}", 200):
         _deleted.add(int(case.path_parameters["id"]))
-    if case.path not in _UPLOADS or case.method.upper() != "POST" or response.status_code >= _ACCEPTED:
+    if (
+        case.path not in _UPLOADS
+        or case.method.upper() != "POST"
+        or response.status_code >= HTTPStatus.MULTIPLE_CHOICES
+    ):
         return
     try:
         made = json.loads(response.content)["data"]["id"]
@@ -132,21 +137,21 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
         where = "/images" if case.path == "/images/upscale" else "/batches"
         with _lock:
             _made[where].add(made)
-            with _MADE.open("a") as file:
+            with _CREATED_FILE.open("a") as file:
                 file.write(f"{where} {made}\n")
 
 
 @schemathesis.check
-def an_unreadable_picture_is_refused(_context: Any, response: Any, case: Any) -> None:
+def unreadable_image_is_rejected(_context: Any, response: Any, case: Any) -> None:
     what = _bad.get(case.id)
-    assert what is None or response.status_code >= _ACCEPTED, (
-        f"A file that is {what} was accepted as a picture."
+    assert what is None or response.status_code >= HTTPStatus.MULTIPLE_CHOICES, (
+        f"A file that is {what} was accepted as an image."
     )
 
 
 @schemathesis.check
-def a_good_picture_is_accepted(_context: Any, response: Any, case: Any) -> None:
-    """Where nothing else can be wrong: no size is asked for that a plan or the small picture might not bear."""
+def valid_image_is_accepted(_context: Any, response: Any, case: Any) -> None:
+    """Check uploads that have no other fault: without sizes that the plan or the small image may not allow."""
     if (
         case.path not in _UPLOADS
         or case.method.upper() != "POST"
@@ -154,60 +159,68 @@ def a_good_picture_is_accepted(_context: Any, response: Any, case: Any) -> None:
         or not _is_positive(case)
     ):
         return
-    if set(case.body) <= {_UPLOADS[case.path], "name", "scale_factor"} and _is_twice(case):
-        # 403: the quota is used up, or the plan has no batches; 429, 503: not now.
-        assert response.status_code in {_CREATED, 403, 429, 503}, (
-            f"A good picture was answered with {response.status_code}."
+    if set(case.body) <= {_UPLOADS[case.path], "name", "scale_factor"} and _has_factor_two(case):
+        # 403: no quota left, or a plan without batches; 429 and 503: temporary.
+        assert response.status_code in {HTTPStatus.ACCEPTED, 403, 429, 503}, (
+            f"A valid image returned {response.status_code}."
         )
 
 
 @schemathesis.check
-def what_is_deleted_stays_deleted(_context: Any, response: Any, case: Any) -> None:
-    """Over all that was sent, where Schemathesis's own check knows of one story only."""
-    if case.method.upper() != "GET" or response.status_code != 200 or not case.path.startswith("/images"):  # noqa: PLR2004
+def deleted_image_stays_deleted(_context: Any, response: Any, case: Any) -> None:
+    """Check all requests of the run; the check of Schemathesis knows only one sequence."""
+    if (
+        case.method.upper() != "GET"
+        or response.status_code != HTTPStatus.OK
+        or not case.path.startswith("/images")
+    ):
         return
     if case.path == "/images":
         with suppress(ValueError, KeyError, TypeError):
-            back = _deleted & {image["id"] for image in json.loads(response.content)["data"]}
-            assert not back, f"The list holds {sorted(back)}, which were deleted."
+            reappeared = _deleted & {image["id"] for image in json.loads(response.content)["data"]}
+            assert not reappeared, f"The list holds {sorted(reappeared)}, which were deleted."
     else:
-        asked = str(case.path_parameters["id"])
-        assert not (asked.isdecimal() and int(asked) in _deleted), f"Image {asked} was deleted."
+        requested = str(case.path_parameters["id"])
+        assert not (requested.isdecimal() and int(requested) in _deleted), f"Image {requested} was deleted."
 
 
 @schemathesis.check
-def keeps_the_schema(_context: Any, response: Any, case: Any) -> None:
-    """Instead of Schemathesis's own check, which cannot tell what of the contract binds other servers."""
+def body_matches_schema(_context: Any, response: Any, case: Any) -> None:
+    """Replace the check of Schemathesis, which cannot exclude the parts of the contract that are specific to Uprez."""
     pointer = response_schema(case.method, case.path, response.status_code)
     if pointer is None or case.method.upper() == "HEAD":
         return
     try:
         body = json.loads(response.content)
     except ValueError:
-        return  # the envelope's business
-    found = problems(pointer, body)
-    assert not found, f"The answer breaks its schema: {'; '.join(found[:3])}"
+        return  # body_is_envelope reports this
+    found = schema_problems(pointer, body)
+    assert not found, f"The response does not match its schema: {'; '.join(found[:3])}"
 
 
 @schemathesis.check
-def answers_in_the_envelope(_context: Any, response: Any, case: Any) -> None:
-    if case.method.upper() == "HEAD" or response.status_code == 304:  # noqa: PLR2004
+def body_is_envelope(_context: Any, response: Any, case: Any) -> None:
+    if case.method.upper() == "HEAD" or response.status_code == HTTPStatus.NOT_MODIFIED:
         return
     try:
         body = json.loads(response.content)
     except ValueError:
-        raise AssertionError("The answer is no JSON.") from None
-    assert isinstance(body, dict), "The answer is no JSON object."
-    assert isinstance(body.get("message"), str), "`message` is missing, or no text."
-    good = response.status_code < 400  # noqa: PLR2004
-    assert body.get("success") is good, f"`success` is {body.get('success')!r} in a {response.status_code}."
-    members = {"success", "message"} | ({"data", "meta", "links"} if good else set())
-    if response.status_code == 422:  # noqa: PLR2004
+        raise AssertionError("The response is not JSON.") from None
+    assert isinstance(body, dict), "The response is not a JSON object."
+    assert isinstance(body.get("message"), str), "`message` is missing or not a string."
+    is_success = response.status_code < HTTPStatus.BAD_REQUEST
+    assert body.get("success") is is_success, (
+        f"`success` is {body.get('success')!r} in a {response.status_code}."
+    )
+    members = {"success", "message"} | ({"data", "meta", "links"} if is_success else set())
+    if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
         members.add("errors")
-    assert set(body) <= members, f"The envelope has more members: {', '.join(sorted(set(body) - members))}."
+    assert set(body) <= members, (
+        f"The envelope has additional members: {', '.join(sorted(set(body) - members))}."
+    )
 
 
-def _is_twice(case: Any) -> bool:
+def _has_factor_two(case: Any) -> bool:
     factor: object = case.body.get("scale_factor", 2)
     return str(factor) == "2"  # and not 2.0
 
@@ -216,39 +229,43 @@ def _is_positive(case: Any) -> bool:
     return bool(case.meta is not None and case.meta.generation.mode.is_positive)
 
 
-def _right_form(case: Any, field: str) -> Form:
-    """With file names, two pictures where several may be sent, and every other time bad ones.
+def _valid_form(case: Any, field: str) -> Form:
+    """Return a form with file names, two images for a batch, and in every second form invalid images.
 
-    Only bad ones once as many were accepted as the run may cost of the account's quota. Sizes are left out where
-    an upload is the beginning of a story: most do not go with pictures so small.
+    Use only invalid images when the quota for this run is used up. Leave out sizes at the start of a sequence: most of
+    them do not fit such small images.
     """
     value = case.body.get(field)
     content = _bytes(value[0] if isinstance(value, list) and value else value)
-    if format_of(content) is None:
+    if detect_format(content) is None:
         return []
     with _lock:
         turn = next(_turn)
     stateful = case.meta.phase.name == "stateful"
-    name = f"{_FACTS['tag']}{EXTENSIONS[str(format_of(content))]}"
-    if _is_spent() or (turn % 2 and not stateful):
+    name = f"{_FACTS['tag']}{EXTENSIONS[str(detect_format(content))]}"
+    if _is_budget_used() or (turn % 2 and not stateful):
         _bad[case.id], content = corrupt(content, turn // 2)
     texts = {key: text for key, text in case.body.items() if key != field and not stateful}
     return _form(texts, field, [(name, content)] * (2 if field == "images[]" else 1))
 
 
-def _wrong_form(case: Any, field: str) -> Form:
-    """What is wrong with it, and good pictures: otherwise the picture would be the reason to refuse it.
+def _invalid_form(case: Any, field: str) -> Form:
+    """Return a form with the generated faults and valid images, so that the image is not the reason for the 422.
 
-    Itself where the fault is in the picture's own field, and where an empty text may count as not sent.
+    Return no form if the image's field has the fault or if an empty text may count as missing.
     """
     value = case.body.get(field)
     values = value if isinstance(value, list) else [value]
     texts = {key: text for key, text in case.body.items() if key != field}
-    told = all(isinstance(text, str | int | float) and text != "" for text in texts.values())
-    files = all(isinstance(one, str | bytes | Binary) for one in values)
-    if case.meta.phase.name not in {"fuzzing", "stateful"} or not (told and files) or _is_spent():
+    are_texts = all(isinstance(text, str | int | float) and text != "" for text in texts.values())
+    are_files = all(isinstance(one, str | bytes | Binary) for one in values)
+    if (
+        case.meta.phase.name not in {"fuzzing", "stateful"}
+        or not (are_texts and are_files)
+        or _is_budget_used()
+    ):
         return []
-    return _form(texts, field, [(f"{_FACTS['tag']}.png", _GOOD)] * len(values))
+    return _form(texts, field, [(f"{_FACTS['tag']}.png", _VALID_PNG)] * len(values))
 
 
 def _form(texts: dict[str, Any], field: str, files: list[tuple[str, bytes]]) -> Form:
@@ -261,20 +278,20 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
-def _is_spent() -> bool:
+def _is_budget_used() -> bool:
     budget: int = _FACTS["uploads"]
     with _lock:
         return len(_made["/images"]) + 2 * len(_made["/batches"]) >= budget
 
 
-def _not_of_others(path: str, generated: Any) -> Any:
-    """Itself if the kit made it; otherwise one that the kit made, or the like of what nobody has."""
-    mine = _made["/images" if path.startswith("/images") else "/batches"]
-    if str(generated).isascii() and str(generated).isdecimal() and int(generated) in mine:
+def _own_or_unused(path: str, generated: Any) -> Any:
+    """Return the id if the kit created it; otherwise an id that the kit created or a similar unused id."""
+    own = _made["/images" if path.startswith("/images") else "/batches"]
+    if str(generated).isascii() and str(generated).isdecimal() and int(generated) in own:
         return generated
     if generated == 0:
         return generated
     if isinstance(generated, int) and generated > 0:
-        return max(mine) if mine and generated % 2 else _NOBODYS_ID + generated % 1000
-    # A server that reads numbers generously would find one in `0042`, `4e1`, `-42`, `42.0` or a full-width `42`.
-    return re.sub(r"\d+", str(_NOBODYS_ID), str(generated))
+        return max(own) if own and generated % 2 else _UNUSED_ID + generated % 1000
+    # A lenient server may read `0042`, `4e1`, `-42`, `42.0` or a full-width `42` as an existing id.
+    return re.sub(r"\d+", str(_UNUSED_ID), str(generated))

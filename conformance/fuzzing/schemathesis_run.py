@@ -1,4 +1,4 @@
-"""Schemathesis against the server, once in a run: generated requests, and what was found wrong with the answers."""
+"""One run of Schemathesis against the server: generated requests and the findings in their responses."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from conformance.envelope import might_be_another_operation
+from conformance.envelope import may_be_extension
 from conformance.exchanges import Exchange
 from conformance.fuzzing import hypothesis_cache
 from conformance.fuzzing.contract_subset import contract_for
-from conformance.images.samples import picture
-from conformance.verdicts import Broken, Inconclusive, Skipped
+from conformance.images.samples import make_sample
+from conformance.verdicts import CheckFailed, Inconclusive, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conformance.kit import Kit
 
-_EXAMPLES = 10  # made up by chance for each operation, in a round
-_STORIES = 20  # along the links of the contract, in a round
-_UPLOADS = 24  # images that generated requests may cost
-_NO_ANSWER = frozenset(
+_EXAMPLES = 10  # random requests for each operation in a round
+_SEQUENCES = 20  # sequences along the links of the contract in a round
+_UPLOADS = 24  # images of the quota that generated requests may use
+_NO_RESPONSE = frozenset(
     {"ChunkedEncodingError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ServerUnavailable"}
 )
-_SHORTEST_ROUND_SECONDS = 5  # starting takes some of it
-_GRACE_SECONDS = 30.0  # that the first round may take longer, and the last answer
-_ANSWERED = frozenset({0, 1, None})  # nothing found, something found, ended early
+_SHORTEST_ROUND_SECONDS = 5  # with the start of the process
+_GRACE_SECONDS = 30.0  # extra time for the first round and the last response
+_VALID_EXIT_CODES = frozenset({0, 1, None})  # no findings, findings, ended early
 
-# From a checkout the hooks are found where this runs from; what is installed is found anyway.
+# In a checkout, the hooks are importable only from its root.
 _START = """
 import runpy, sys
 root = sys.argv.pop(1)
@@ -58,27 +59,27 @@ request-timeout = {timeout}
 enabled = false
 [generation]
 database = "none"
-# NUL in JSON text is documented to be malformed: no database would take it.
+# The contract defines NUL in JSON text as malformed.
 allow-x00 = false
 [phases.coverage]
-# Those that no server is likely to know as an addition of its own, with who knows what effect.
+# Methods that a server is unlikely to have as an extension with side effects.
 unexpected-methods = ["put", "patch"]
 [phases.stateful]
-generation.max-examples = {stories}
+generation.max-examples = {sequences}
 generation.mode = "positive"
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "429", "503"]
 negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "405", "413", "415", "422", "429", "503"]
-# An image that is not finished has nothing to download yet.
+# An unfinished image has no result yet.
 [[operations]]
 include-path = "/images/{{id}}/download"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "429", "503"]
-# Rules that no schema can say: a derived size is over a cap, a file is no picture.
+# A schema cannot express that a derived size is too large or that a file is not an image.
 [[operations]]
 include-path = ["/images/upscale", "/batches"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422", "429", "503"]
-# A registration that is accepted could never be undone, and a login nobody guesses.
+# An accepted registration cannot be undone, and a valid login cannot be guessed.
 [[operations]]
 include-path = ["/auth/register", "/auth/login"]
 generation.mode = "negative"
@@ -87,40 +88,40 @@ phases.examples.enabled = false
 
 
 def _succeeded(_operation: str, status: int) -> bool:
-    return status < 300  # noqa: PLR2004
+    return status < HTTPStatus.MULTIPLE_CHOICES
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check of Schemathesis's holds against one answer."""
+    """A failed check of Schemathesis on one response."""
 
     check: str
     operation: str  # as in ``GET /images``
-    sentence: str
+    message: str
     exchange: Exchange
 
 
 @dataclass
 class Generated:
-    """All that came of the generated requests. ``answered`` counts by operation (``GET /images``) and status."""
+    """The outcome of the generated requests. ``responses`` counts them by operation (``GET /images``) and status."""
 
     findings: list[Finding] = field(default_factory=list)
-    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
-    unanswered: list[str] = field(default_factory=list)
+    responses: Counter[tuple[str, int]] = field(default_factory=Counter)
+    without_response: list[str] = field(default_factory=list)
     cost: int = 0  # images of the account's quota
     problem: str = ""
 
     @property
     def requests(self) -> int:
-        return self.answered.total()
+        return self.responses.total()
 
 
-def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeeded) -> None:
-    """Raises Broken with the first of what these checks found.
+def expect_no_findings(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeeded) -> None:
+    """Raise CheckFailed with the first finding of these checks.
 
-    Without an answer that is ``evidence``, by its operation and status, nothing was asked: raises Inconclusive.
+    Raise Inconclusive if no response is ``evidence``, a condition on its operation and status.
     """
-    generated = of(kit)
+    generated = generated_requests(kit)
     found = [finding for finding in generated.findings if finding.check in checks]
     if found:
         first = found[0]
@@ -128,42 +129,40 @@ def ask(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeede
             kit.secrets.learn(json.loads(first.exchange.body))
         kit.transport.exchanges.append(first.exchange)
         places = ", ".join(sorted({finding.operation for finding in found}))
-        raise Broken(
-            f"{first.operation}: {first.sentence}",
-            expected="an answer as the contract describes it",
+        raise CheckFailed(
+            f"{first.operation}: {first.message}",
+            expected="a response that matches the contract",
             actual=f"{len(found)} of {generated.requests} generated requests, in {places}",
         )
     if generated.problem:
         raise Inconclusive(generated.problem)
-    if generated.unanswered:
-        places = ", ".join(sorted(set(generated.unanswered)))
+    if generated.without_response:
+        places = ", ".join(sorted(set(generated.without_response)))
+        raise Inconclusive(f"Generated requests got no response: {places}. Is the server still running?")
+    if not any(evidence(*response) for response in generated.responses):
         raise Inconclusive(
-            f"Generated requests were not answered at all: {places}. Is the server still running?"
-        )
-    if not any(evidence(*answer) for answer in generated.answered):
-        raise Inconclusive(
-            f"{generated.requests} generated requests came to nothing that this could be seen by. Is the account's "
-            "quota or its hourly limit used up? Otherwise give them longer with --fuzz-seconds."
+            f"{generated.requests} generated requests got no response that this requirement needs. Is the account's "
+            "quota or its hourly limit used up? If not, raise --fuzz-seconds."
         )
 
 
-def without_token(kit: Kit) -> bool:
-    """Whether requests without a token are sent as well, which are scarce."""
+def sends_anonymous_requests(kit: Kit) -> bool:
+    """Return whether requests without a token are sent, which servers limit."""
     return "security" in kit.options.profiles or "GEN-010" in kit.options.only
 
 
-def of(kit: Kit) -> Generated:
-    """The same for the whole of a run. Raises Skipped where generated requests are switched off."""
+def generated_requests(kit: Kit) -> Generated:
+    """Return the outcome, the same for the whole run. Raise Skipped with ``--fuzz-seconds 0``."""
     if kit.options.fuzz_seconds <= 0:
-        raise Skipped("Generated requests are switched off: --fuzz-seconds 0.")
+        raise Skipped("Generated requests are disabled by --fuzz-seconds 0.")
     return kit.once("generated requests", lambda: _run(kit))
 
 
 def _run(kit: Kit) -> Generated:
-    """One whole round, the same with the same seed, and then rounds of chance alone until the time is up."""
+    """Run one complete round, which the seed makes repeatable, and then a random round for the remaining time."""
     began = time.monotonic()
     generated = Generated()
-    secure = without_token(kit)
+    secure = sends_anonymous_requests(kit)
     profiles = {*kit.options.profiles} | ({"security"} if secure else set())
     with tempfile.TemporaryDirectory(prefix="uprez-kit-") as name:
         folder = Path(name)
@@ -172,15 +171,15 @@ def _run(kit: Kit) -> Generated:
         tls = f"tls-verify = {json.dumps(authorities)}" if authorities else ""
         auth = '[auth.openapi]\nbearerToken = { bearer = "${UPREZ_KIT_TOKEN}" }' if secure else ""
         (folder / "config.toml").write_text(
-            _CONFIG.format(timeout=kit.options.timeout, tls=tls, auth=auth, stories=_STORIES)
+            _CONFIG.format(timeout=kit.options.timeout, tls=tls, auth=auth, sequences=_SEQUENCES)
         )
         facts: dict[str, Any] = {
             "made": str(folder / "made"),
             "tag": kit.tag,
             "uploads": _UPLOADS,
             "anonymous": secure,
-            "image_id": _an_image(kit),
-            "batch_id": _a_batch(kit) if "batches" in profiles else None,
+            "image_id": _existing_image(kit),
+            "batch_id": _existing_batch(kit) if "batches" in profiles else None,
         }
         _round(kit, generated, folder, facts, [])
         left = round(kit.options.fuzz_seconds - (time.monotonic() - began))
@@ -199,45 +198,44 @@ def _round(kit: Kit, generated: Generated, folder: Path, facts: dict[str, Any], 
     finally:
         for line in made.read_text().splitlines():
             where, _, made_id = line.partition(" ")
-            kit.remember(where, int(made_id))
+            kit.cleanup.remember(where, int(made_id))
             generated.cost += 1 if where == "/images" else 2
     _read(generated, events)
 
 
 def _schemathesis(kit: Kit, folder: Path, facts: dict[str, Any], arguments: list[str]) -> str:
-    """Why nothing can be said; empty if all went well."""
+    """Run Schemathesis and return why its results are invalid; an empty string if they are valid."""
     command = [
         sys.executable, "-c", _START, str(Path(__file__).parents[2]), "--config-file", "config.toml", "run",
         "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
-        "--exclude-checks", _not_asked(secure=facts["anonymous"]), "--seed", str(kit.options.seed),
+        "--exclude-checks", _excluded_checks(secure=facts["anonymous"]), "--seed", str(kit.options.seed),
         "--max-examples", str(_EXAMPLES), "--no-shrink",
         "--report", "ndjson", "--report-ndjson-path", "events.ndjson", *arguments,
     ]  # fmt: skip
     environment = {
         **os.environ,
         "SCHEMATHESIS_HOOKS": "conformance.fuzzing.schemathesis_hooks",
-        "UPREZ_KIT_TOKEN": kit.options.token,  # a command line is for everybody to see
+        "UPREZ_KIT_TOKEN": kit.options.token,  # other users can see a command line
         "UPREZ_KIT_FACTS": json.dumps(facts),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(hypothesis_cache.folder()),
-        # As the kit's own requests: straight to the server, and with nobody's password in place of the token.
+        # As for the kit's requests: no proxy, and no password of a .netrc file in place of the token.
         "NO_PROXY": "*",
         "NETRC": os.devnull,
     }
-    # The kit's own command.
     with (
-        (folder / "said").open("w+", encoding="utf-8") as said,
-        subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said) as process,  # noqa: S603
+        (folder / "output").open("w+", encoding="utf-8") as output,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output) as process,  # noqa: S603
     ):
         try:
-            code = _ended(process, kit.options.fuzz_seconds + _GRACE_SECONDS)
+            code = _wait(process, kit.options.fuzz_seconds + _GRACE_SECONDS)
         finally:
             process.kill()
-        said.seek(0)
-        return "" if code in _ANSWERED else f"Schemathesis gave up: {said.read()[-500:].strip()}"
+        output.seek(0)
+        return "" if code in _VALID_EXIT_CODES else f"Schemathesis failed: {output.read()[-500:].strip()}"
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """The exit status. It is asked to end when the time is up: what was found until then counts."""
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Return the exit code; interrupt the process after the time and return None, as its findings so far are valid."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -247,25 +245,24 @@ def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
     return None
 
 
-def _not_asked(*, secure: bool) -> str:
-    # Whose images are whose is asked by AUTHZ, a slow server is no broken one, and of the hooks' own check of
-    # schemas Schemathesis's is a stricter one.
-    left_out = (
+def _excluded_checks(*, secure: bool) -> str:
+    # AUTHZ checks the ownership of images, and the hooks have a check of schemas that accepts other servers.
+    excluded = (
         "object_level_authorization", "missing_required_header", "allow_header_conformance",
         "response_schema_conformance",
     )  # fmt: skip
-    return ",".join(left_out if secure else (*left_out, "ignored_auth"))
+    return ",".join(excluded if secure else (*excluded, "ignored_auth"))
 
 
-def _an_image(kit: Kit) -> int | None:
-    with suppress(Broken, Inconclusive):
-        return int(kit.completed(picture("png"), {"scale_factor": 2}).image["id"])
+def _existing_image(kit: Kit) -> int | None:
+    with suppress(CheckFailed, Inconclusive):
+        return int(kit.images.completed_png().image["id"])
     return None
 
 
-def _a_batch(kit: Kit) -> int | None:
-    with suppress(Broken, Inconclusive):
-        return int(kit.batch([picture("png")])["id"])
+def _existing_batch(kit: Kit) -> int | None:
+    with suppress(CheckFailed, Inconclusive):
+        return int(kit.batches.create([make_sample("png")])["id"])
     return None
 
 
@@ -281,14 +278,14 @@ def _read(generated: Generated, events: Path) -> None:
 
 def _read_error(generated: Generated, event: dict[str, Any]) -> None:
     error = event.get("value") or {}
-    if error.get("type") in _NO_ANSWER:
-        generated.unanswered.append(f"{event.get('label')} ({error['type']})")
+    if error.get("type") in _NO_RESPONSE:
+        generated.without_response.append(f"{event.get('label')} ({error['type']})")
     elif error.get("type") == "HookExecutionError":
-        generated.problem = f"The kit stumbled over a generated request: {error.get('message')}"
+        generated.problem = f"Internal error of the kit on a generated request: {error.get('message')}"
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """Empty for the line at which it was ended."""
+    """Return the event of a line; an empty one for a line that the end of the process cut off."""
     try:
         event: dict[str, Any] = json.loads(line)
     except ValueError:
@@ -304,36 +301,35 @@ def _read_scenario(generated: Generated, recorder: dict[str, Any]) -> None:
             continue
         case = cases[case_id]["value"]
         operation = f"{case['method']} {case['path']}"
-        generated.answered[operation, interaction["response"]["status_code"]] += 1
+        generated.responses[operation, interaction["response"]["status_code"]] += 1
         for name, failure in _failures(checks):
-            if failure and not _is_excused(name, operation, interaction):
+            if failure and not _is_allowed(name, operation, interaction):
                 exchange = _exchange(interaction)
                 generated.findings.append(Finding(name, operation, failure, exchange))
 
 
 def _failures(checks: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """The name of each check with what it found; empty for nothing."""
+    """Yield the name of each check and its finding; an empty string for no finding."""
     for one in checks:
         failure = (one.get("failure_info") or {}).get("failure") or {}
         title = "" if "Custom check failed" in failure.get("title", "") else f"{failure.get('title', '')}."
-        said = " ".join(f"{title} {failure.get('message', '')}".split())
-        yield one["name"], said if one.get("status") == "failure" else ""
+        message = " ".join(f"{title} {failure.get('message', '')}".split())
+        yield one["name"], message if one.get("status") == "failure" else ""
 
 
-def _is_excused(check: str, operation: str, interaction: dict[str, Any]) -> bool:
-    # As documented, the first DELETE of a batch at work cancels it, and the batch is still there; of one that has
-    # ended meanwhile, it is gone.
+def _is_allowed(check: str, operation: str, interaction: dict[str, Any]) -> bool:
+    # The first DELETE of a running batch only cancels it; the batch remains. A finished batch is deleted.
     if check in {"use_after_free", "ensure_resource_availability"} and "/batches" in operation:
         return True
-    asked, status = urlsplit(interaction["request"]["uri"]), interaction["response"]["status_code"]
-    # A server may have operations of its own.
-    if check == "unsupported_method" and might_be_another_operation(status):
+    url, status = urlsplit(interaction["request"]["uri"]), interaction["response"]["status_code"]
+    # A server may have additional operations.
+    if check == "unsupported_method" and may_be_extension(status):
         return True
-    # In a form an empty value counts as not sent; of queries the contract does not say.
-    if check == "negative_data_rejection" and any(not value for _, value in parse_qsl(asked.query, True)):
+    # An empty form value counts as missing; the contract does not specify this for queries.
+    if check == "negative_data_rejection" and any(not value for _, value in parse_qsl(url.query, True)):
         return True
-    # What stands in front of a server may not let odd paths through, and says so in its own words.
-    return "%" in asked.path and status == 400  # noqa: PLR2004
+    # A proxy may reject unusual paths with a body of its own.
+    return "%" in url.path and status == HTTPStatus.BAD_REQUEST
 
 
 def _exchange(interaction: dict[str, Any]) -> Exchange:

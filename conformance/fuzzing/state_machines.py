@@ -1,9 +1,10 @@
-"""Steps in any order, each answer compared with what the client was told so far."""
+"""State machines: random steps, each response compared with a model of the server's state."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -13,343 +14,332 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from conformance.fuzzing import hypothesis_cache
-from conformance.images.samples import picture
-from conformance.kit import BATCH_TERMINAL, TERMINAL
-from conformance.lists import MOST_PAGES, MOST_PER_PAGE, listed, page
-from conformance.times import order
-from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
+from conformance.images.samples import make_sample
+from conformance.kit.batches import BATCH_TERMINAL
+from conformance.kit.images import TERMINAL
+from conformance.listings import MAX_PAGES, MAX_PER_PAGE, fetch_all, fetch_page
+from conformance.timestamps import sort_key
+from conformance.verdicts import (
+    CheckFailed,
+    Inconclusive,
+    expect,
+    expect_at_least,
+    expect_at_most,
+    expect_equal,
+    expect_in,
+    expect_sorted,
+    retry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.client import Answer, Client
+    from conformance.client import Client, Response
     from conformance.kit import Kit
+    from conformance.kit.collection import Collection
 
 _ROUNDS, _STEPS = 12, 15
-_MADE_IN_A_ROUND = 2
-_TOLD_STEPS = 14  # of those that led to a fault: the ones before are hardly the reason
-_UNAUTHORIZED, _NOT_FOUND, _TOO_MANY = 401, 404, 429
-_RANKS = {"pending": 0, "processing": 1}
-_FINAL = 2  # every other status is one that stays
-# Steps choose with it among the things that there are: what there is differs from round to round, and Hypothesis
-# wants to have the same choices when it repeats one.
+_MAX_MADE_PER_ROUND = 2
+_MAX_SHOWN_STEPS = 14  # before a failure; earlier steps rarely cause it
+_STATUS_ORDER = {"pending": 0, "processing": 1}
+_FINAL_ORDER = 2  # of every other status, which does not change any more
+# The index by which a step picks an item. The items differ between rounds, but Hypothesis needs the same choices when
+# it repeats one.
 _which = st.integers(0, 11)
-_SELDOM = 4  # below it, what cannot be undone is done: else there would soon be nothing left to look at
+_RARE = 4  # below this index a step deletes, so that most items stay
 
 
 @dataclass
-class Told:
-    """What the client knows; it lasts over all rounds, because images are scarce and waiting is long."""
+class Model:
+    """The expected state of the server. It lasts over all rounds, because uploads cost quota and time."""
 
     kit: Kit
-    alive: dict[int, Any] = field(default_factory=dict)  # by id; as it was last told of
+    alive: dict[int, Any] = field(default_factory=dict)  # by id, as last seen
     gone: list[int] = field(default_factory=list)
     made: int = 0
-    others: int | None = None  # how many were in the list besides
+    foreign: int | None = None  # number of other items in the list
     steps: list[str] = field(default_factory=list)
-    trouble: Exception | None = None  # the first that went wrong
+    failure: Exception | None = None  # of the first failed step
 
-    def ended(self, made_id: int) -> None:
+    def mark_gone(self, made_id: int) -> None:
         del self.alive[made_id]
         self.gone.append(made_id)
 
 
 class Machine(RuleBasedStateMachine):
-    """What all machines have in common. A rule does its step, or another one where there is nothing to do it with."""
+    """The base of all machines. A rule does another step if there is no item for its own.
 
-    told: Told
-    most_alive: int
-    most_made: int
+    Hypothesis sorts rules by name: a renamed rule changes the steps of every seed.
+    """
+
+    model: Model
+    max_alive: int
+    max_made: int
 
     def __init__(self) -> None:
         super().__init__()
-        self.made_before = self.told.made
+        self.made_before = self.model.made
 
     @classmethod
-    def ready(cls, told: Told) -> None:
-        """Before the first step. Raises Skipped."""
+    def prepare(cls, model: Model) -> None:
+        """Prepare the first step. Raise Skipped if the options do not allow the machine."""
 
     def make(self, which: int) -> None:
         raise NotImplementedError
 
-    def _one(self, which: int) -> int | None:
-        """The id of one that is alive; one is made if there is none, as long as there may be more."""
-        told = self.told
-        if not told.alive and self._may_make():
+    def _pick_alive(self, which: int) -> int | None:
+        """Return the id of an existing item; create one if there is none and the limits allow it."""
+        model = self.model
+        if not model.alive and self._can_make():
             self.make(which)
-        return sorted(told.alive)[which % len(told.alive)] if told.alive else None
+        return sorted(model.alive)[which % len(model.alive)] if model.alive else None
 
-    def _gone(self, which: int) -> int | None:
-        return self.told.gone[which % len(self.told.gone)] if self.told.gone else None
+    def _pick_gone(self, which: int) -> int | None:
+        return self.model.gone[which % len(self.model.gone)] if self.model.gone else None
 
-    def _may_make(self) -> bool:
-        told = self.told
-        here = told.made - self.made_before
-        return len(told.alive) < self.most_alive and told.made < self.most_made and here < _MADE_IN_A_ROUND
+    def _can_make(self) -> bool:
+        model = self.model
+        here = model.made - self.made_before
+        return len(model.alive) < self.max_alive and model.made < self.max_made and here < _MAX_MADE_PER_ROUND
 
     @contextmanager
-    def _step(self, sentence: str) -> Iterator[None]:
-        """Hypothesis repeats a round that failed, but the server is not what it was then: it fails at once."""
-        if self.told.trouble is not None:
-            raise self.told.trouble
-        self.told.steps.append(sentence)
+    def _step(self, description: str) -> Iterator[None]:
+        """Record a step. Fail at once after a failure: Hypothesis repeats the round, but the server has changed."""
+        if self.model.failure is not None:
+            raise self.model.failure
+        self.model.steps.append(description)
         try:
             yield
-        except Exception as trouble:
-            self.told.trouble = trouble
+        except Exception as failure:
+            self.model.failure = failure
             raise
 
-    def _ask(self, method: str, path: str) -> Answer:
-        return self.told.kit.owner.request(method, path)
+    def _request(self, method: str, path: str) -> Response:
+        return self.model.kit.owner.request(method, path)
 
-    def _is_gone(self, *paths: str) -> None:
+    def _expect_gone(self, *paths: str) -> None:
         for path in paths:
-            self._ask("GET", path).expect(_NOT_FOUND, why="after its deletion")
-        self._ask("DELETE", paths[0]).expect(_NOT_FOUND, why="for the second time")
+            self._request("GET", path).expect(404, why="after its deletion")
+        self._request("DELETE", paths[0]).expect(404, why="for the second time")
 
     def _listed(self, where: str) -> list[dict[str, Any]]:
-        """Those made here; what is gone is not in the list, which has the newest first."""
-        told = self.told
-        answer = self._ask("GET", f"{where}?per_page=100").expect(200)
-        ids = [item["id"] for item in answer.data]
-        missing, back = sorted(told.alive.keys() - set(ids)), sorted(set(told.gone) & set(ids))
-        expect(not missing, f"{where} lacks {missing}, which nobody deleted.", expected=missing, actual=ids)
-        expect(not back, f"{where} holds {back}, which are deleted.", expected="none of them", actual=ids)
-        own = [item for item in answer.data if item["id"] in told.alive]
-        expect(len(own) == len(told.alive), f"{where} holds an item twice.", actual=ids)
-        newest_first = sorted(own, key=order, reverse=True)
-        expect(
-            own == newest_first,
-            f"{where} is not in the order of newest first.",
-            expected=[item["id"] for item in newest_first],
-            actual=[item["id"] for item in own],
-        )
-        others = answer.json["meta"]["total"] - len(told.alive)
-        if told.others is not None and others != told.others:
-            # Somebody else may have made or deleted something meanwhile: the list itself tells.
-            undisturbed(lambda: _counts_what_it_holds(told.kit, where))
-        told.others = others
+        """Return the items of this run. Expect the list to be complete, newest first and without deleted items."""
+        model = self.model
+        response = self._request("GET", f"{where}?per_page=100").expect(200)
+        ids = [item["id"] for item in response.data]
+        missing, reappeared = sorted(model.alive.keys() - set(ids)), sorted(set(model.gone) & set(ids))
+        expect(not missing, f"{where} lacks {missing}, which were not deleted.", expected=missing, actual=ids)
+        expect(not reappeared, f"{where} contains {reappeared}, which are deleted.", actual=ids)
+        own = [item for item in response.data if item["id"] in model.alive]
+        expect(len(own) == len(model.alive), f"{where} holds an item twice.", actual=ids)
+        expect_sorted(own, sort_key, where)
+        foreign = response.json["meta"]["total"] - len(model.alive)
+        if model.foreign is not None and foreign != model.foreign:
+            # Another client may have created or deleted items: compare the total with the list itself.
+            retry(lambda: _expect_total(model.kit, where))
+        model.foreign = foreign
         return own
 
 
-class Images(Machine):
-    """Uploads, looks, lists, downloads and deletions."""
+class Items(Machine):
+    """The rules for images and batches."""
 
-    most_alive, most_made = 3, 10
+    kind: str
+    path: str
+    paths_of_deleted: tuple[str, ...]  # with the placeholder {id}
 
-    @rule(which=_which)
-    def make(self, which: int) -> None:
-        if not self._may_make():
-            return self.look(which)
-        with self._step("send a picture"):
-            data = self.told.kit.upload(picture("png"), {"scale_factor": 2})
-            self.told.made += 1
-            known = data["id"] in {*self.told.alive, *self.told.gone}
-            expect(not known, f"A new image has the id of an earlier one: {data['id']}.")
-            self.told.alive[data["id"]] = data
-            self.told.steps[-1] += f" (image {data['id']})"
-        return None
+    @property
+    def collection(self) -> Collection:
+        kit = self.model.kit
+        return kit.images if self.path == "/images" else kit.batches
 
     @rule(which=_which)
-    def look(self, which: int) -> None:
-        image_id = self._one(which)
-        if image_id is not None:
-            with self._step(f"look at image {image_id}"):
-                self._seen(self.told.kit.image(image_id))
+    def load(self, which: int) -> None:
+        item_id = self._pick_alive(which)
+        if item_id is not None:
+            with self._step(f"load {self.kind} {item_id}"):
+                self._update(self.collection.get(item_id))
 
     @rule(which=_which)
     def wait(self, which: int) -> None:
-        image_id = self._one(which)
-        if image_id is not None:
-            with self._step(f"wait for image {image_id}"):
-                self._seen(self.told.kit.wait(image_id)[0])
+        item_id = self._pick_alive(which)
+        if item_id is not None:
+            with self._step(f"wait for {self.kind} {item_id}"):
+                self._update(self.collection.wait(item_id)[0])
 
     @rule()
     def list(self) -> None:
-        with self._step("list the images"):
-            for image in self._listed("/images"):
-                self._seen(image)
+        with self._step(f"list {self.path}"):
+            for item in self._listed(self.path):
+                self._update(item)
+
+    @rule(which=_which)
+    def load_deleted(self, which: int) -> None:
+        item_id = self._pick_gone(which)
+        if item_id is not None:
+            with self._step(f"load and delete the deleted {self.kind} {item_id}"):
+                self._expect_gone(*(path.format(id=item_id) for path in self.paths_of_deleted))
+
+    def _update(self, item: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Images(Items):
+    """Uploads, requests, lists, downloads and deletions of images."""
+
+    kind, path, paths_of_deleted = "image", "/images", ("/images/{id}", "/images/{id}/download")
+    max_alive, max_made = 3, 10
+
+    @rule(which=_which)
+    def make(self, which: int) -> None:
+        if not self._can_make():
+            return self.load(which)
+        with self._step("upload an image"):
+            data = self.model.kit.images.upload(make_sample("png"), {"scale_factor": 2})
+            self.model.made += 1
+            known = data["id"] in {*self.model.alive, *self.model.gone}
+            expect(not known, f"A new image has the id of an earlier one: {data['id']}.")
+            self.model.alive[data["id"]] = data
+            self.model.steps[-1] += f" (image {data['id']})"
+        return None
 
     @rule(which=_which)
     def download(self, which: int) -> None:
-        image_id = self._one(which)
+        image_id = self._pick_alive(which)
         if image_id is not None:
             with self._step(f"download image {image_id}"):
-                status = self.told.alive[image_id]["status"]
+                status = self.model.alive[image_id]["status"]
                 if status == "completed":
-                    self.told.kit.file_of(image_id)
+                    self.model.kit.images.download(image_id)
                 else:
                     expected = (400,) if status == "failed" else (200, 400)
-                    self._ask("GET", f"/images/{image_id}/download").expect(
+                    self._request("GET", f"/images/{image_id}/download").expect(
                         *expected, why=f"when it was {status}"
                     )
 
     @rule(which=_which)
     def delete(self, which: int) -> None:
-        image_id = self._one(which)
-        if image_id is None or which >= _SELDOM:
+        image_id = self._pick_alive(which)
+        if image_id is None or which >= _RARE:
             return self.list()
         with self._step(f"delete image {image_id}"):
-            self.told.kit.delete_image(image_id).expect(200)
-            self.told.ended(image_id)
+            self.model.kit.images.delete(image_id).expect(200)
+            self.model.mark_gone(image_id)
         return None
 
-    @rule(which=_which)
-    def look_for_a_deleted_one(self, which: int) -> None:
-        image_id = self._gone(which)
-        if image_id is not None:
-            with self._step(f"look for image {image_id}, which is deleted, and delete it again"):
-                self._is_gone(f"/images/{image_id}", f"/images/{image_id}/download")
-
-    def _seen(self, image: dict[str, Any]) -> None:
-        before = self.told.alive[image["id"]]
-        _forward(f"Image {image['id']}", before["status"], image["status"], TERMINAL)
-        self.told.alive[image["id"]] = image
+    def _update(self, image: dict[str, Any]) -> None:
+        before = self.model.alive[image["id"]]
+        _expect_forward(f"Image {image['id']}", before["status"], image["status"], TERMINAL)
+        self.model.alive[image["id"]] = image
 
 
-class Batches(Machine):
-    """Batches made, looked at, cancelled and deleted."""
+class Batches(Items):
+    """Creations, requests, cancellations and deletions of batches."""
 
-    most_alive, most_made = 2, 5
+    kind, path, paths_of_deleted = "batch", "/batches", ("/batches/{id}",)
+    max_alive, max_made = 2, 5
 
     @rule(which=_which)
     def make(self, which: int) -> None:
-        if not self._may_make():
-            return self.look(which)
+        if not self._can_make():
+            return self.load(which)
         many = 1 + which % 3
-        with self._step(f"send a batch of {many}"):
-            data = self.told.kit.batch([picture("png")] * many, {"scale_factor": 2})
-            self.told.made += 1
+        with self._step(f"create a batch of {many}"):
+            data = self.model.kit.batches.create([make_sample("png")] * many, {"scale_factor": 2})
+            self.model.made += 1
             expect_equal(data["total_images"], many, "`total_images` of a new batch")
-            self.told.alive[data["id"]] = data
-            self.told.steps[-1] += f" (batch {data['id']})"
+            self.model.alive[data["id"]] = data
+            self.model.steps[-1] += f" (batch {data['id']})"
         return None
-
-    @rule(which=_which)
-    def look(self, which: int) -> None:
-        batch_id = self._one(which)
-        if batch_id is not None:
-            with self._step(f"look at batch {batch_id}"):
-                self._seen(self._ask("GET", f"/batches/{batch_id}").expect(200).data)
-
-    @rule(which=_which)
-    def wait(self, which: int) -> None:
-        batch_id = self._one(which)
-        if batch_id is not None:
-            with self._step(f"wait for batch {batch_id}"):
-                self._seen(self.told.kit.wait_for_batch(batch_id)[0])
-
-    @rule()
-    def list(self) -> None:
-        with self._step("list the batches"):
-            for batch in self._listed("/batches"):
-                self._seen(batch)
 
     @rule(which=_which)
     def cancel_or_delete(self, which: int) -> None:
-        """The first for a batch at work, the second for one that has ended: which it may do between two looks."""
-        batch_id = self._one(which)
-        if batch_id is None or which >= _SELDOM:
+        """DELETE a batch: this cancels a running batch and deletes a finished one. It may finish meanwhile."""
+        batch_id = self._pick_alive(which)
+        if batch_id is None or which >= _RARE:
             return self.list()
         with self._step(f"cancel or delete batch {batch_id}"):
-            before = self.told.alive[batch_id]
-            self._ask("DELETE", f"/batches/{batch_id}").expect(200)
-            after = self._ask("GET", f"/batches/{batch_id}").expect(200, _NOT_FOUND)
-            if after.status == _NOT_FOUND:
-                return self.told.ended(batch_id)
+            before = self.model.alive[batch_id]
+            self._request("DELETE", f"/batches/{batch_id}").expect(200)
+            after = self._request("GET", f"/batches/{batch_id}").expect(200, 404)
+            if after.status == HTTPStatus.NOT_FOUND:
+                return self.model.mark_gone(batch_id)
             expect(
                 before["status"] not in BATCH_TERMINAL,
                 f"Batch {batch_id}, which was {before['status']!r}, is still there after its deletion.",
-                expected=_NOT_FOUND,
+                expected=404,
                 actual=after.status,
             )
-            # Its last image may have been finished at that moment.
-            expect(
-                after.data["status"] in BATCH_TERMINAL,
-                f"Batch {batch_id} is {after.data['status']!r} after a DELETE.",
-                expected="cancelled",
-                actual=after.data["status"],
-            )
-            self._seen(after.data)
+            # Its last image may have finished just before.
+            expect_in(after.data["status"], BATCH_TERMINAL, f"The status of batch {batch_id} after a DELETE")
+            self._update(after.data)
         return None
 
-    @rule(which=_which)
-    def look_for_a_deleted_one(self, which: int) -> None:
-        batch_id = self._gone(which)
-        if batch_id is not None:
-            with self._step(f"look for batch {batch_id}, which is deleted, and delete it again"):
-                self._is_gone(f"/batches/{batch_id}")
-
-    def _seen(self, batch: dict[str, Any]) -> None:
-        before, name = self.told.alive[batch["id"]], f"Batch {batch['id']}"
-        _forward(name, before["status"], batch["status"], BATCH_TERMINAL)
+    def _update(self, batch: dict[str, Any]) -> None:
+        before, name = self.model.alive[batch["id"]], f"Batch {batch['id']}"
+        _expect_forward(name, before["status"], batch["status"], BATCH_TERMINAL)
         expect_equal(batch["total_images"], before["total_images"], f"`total_images` of {name.lower()}")
         for counter in ("completed_images", "failed_images", "progress"):
-            expect(
-                batch[counter] >= before[counter],
-                f"{name}: `{counter}` went back from {before[counter]} to {batch[counter]}.",
-                expected=f"at least {before[counter]}",
-                actual=batch[counter],
-            )
+            expect_at_least(batch[counter], before[counter], f"{name}: `{counter}`")
         finished = batch["completed_images"] + batch["failed_images"]
         total = batch["total_images"]
-        expect(finished <= total, f"{name} counts {finished} finished images of {total}.")
-        self.told.alive[batch["id"]] = batch
+        expect_at_most(finished, total, f"The number of finished images of {name.lower()}")
+        self.model.alive[batch["id"]] = batch
 
 
 class Tokens(Machine):
-    """Logins, and the ends of the tokens that came of them; never of any other one."""
+    """Logins, and logouts and revocations of their tokens only."""
 
-    most_alive = 2
-    # Requests without a valid token are scarce, and logins and ended tokens are such: ten an hour may be all.
-    most_made = most_refusals = 3
+    max_alive = 2
+    # Logins and requests with revoked tokens count as anonymous, and a server may allow ten of them an hour.
+    max_made = max_rejections = 3
 
     @classmethod
-    def ready(cls, told: Told) -> None:
-        told.kit.credentials  # noqa: B018  # raises Skipped
+    def prepare(cls, model: Model) -> None:
+        model.kit.callers.credentials  # noqa: B018  # raises Skipped
 
     @rule(which=_which)
     def make(self, which: int) -> None:
-        if not self._may_make():
+        if not self._can_make():
             return self.use(which)
         with self._step("log in"):
-            kit, before = self.told.kit, self._ids()
-            email, password = kit.credentials
-            answer = kit.accounts.log_in(email, password)
-            token = answer.expect(200, why="with the right password").data["token"]
-            self.told.made += 1
+            kit, before = self.model.kit, self._ids()
+            email, password = kit.callers.credentials
+            response = kit.accounts.log_in(email, password)
+            token = response.expect(200, why="with the right password").data["token"]
+            self.model.made += 1
             new = self._ids() - before
             if len(new) != 1:
                 raise Inconclusive(
-                    f"After one login there are {len(new)} more tokens in the list of --token. Is --email of the same "
-                    "account, and is nobody else using it?"
+                    f"After one login the list of --token has {len(new)} more tokens. Does --email belong to the same "
+                    "account, and is no other client using it?"
                 )
-            self.told.alive[new.pop()] = token
+            self.model.alive[new.pop()] = token
         return None
 
     @rule(which=_which)
     def use(self, which: int) -> None:
-        token_id = self._one(which)
+        token_id = self._pick_alive(which)
         if token_id is not None:
             with self._step(f"use token {token_id}"):
-                self._caller(token_id).get("/user").expect(200, why="with a token that nobody ended")
+                self._caller(token_id).get("/user").expect(200, why="with a token that was not revoked")
 
     @rule(which=_which)
     def log_out(self, which: int) -> None:
-        token_id = self._one(which)
+        token_id = self._pick_alive(which)
         if token_id is not None:
             with self._step(f"log out token {token_id}"):
                 caller = self._caller(token_id)
-                self._has_ended(token_id, caller, caller.post("/auth/logout"))
+                self._expect_ended(token_id, caller, caller.post("/auth/logout"))
 
     @rule(which=_which)
     def revoke(self, which: int) -> None:
-        token_id = self._one(which)
+        token_id = self._pick_alive(which)
         if token_id is not None:
             with self._step(f"revoke token {token_id}"):
                 caller = self._caller(token_id)
-                by = caller if which % 2 else self.told.kit.owner
-                self._has_ended(token_id, caller, by.delete(f"/user/tokens/{token_id}"))
+                by = caller if which % 2 else self.model.kit.owner
+                self._expect_ended(token_id, caller, by.delete(f"/user/tokens/{token_id}"))
 
     @rule()
     def list(self) -> None:
@@ -357,74 +347,78 @@ class Tokens(Machine):
             self._ids()
 
     @rule(which=_which)
-    def revoke_an_ended_one(self, which: int) -> None:
-        token_id = self._gone(which)
+    def revoke_again(self, which: int) -> None:
+        token_id = self._pick_gone(which)
         if token_id is not None:
             with self._step(f"revoke token {token_id} again"):
-                self._ask("DELETE", f"/user/tokens/{token_id}").expect(_NOT_FOUND, why="for the second time")
+                self._request("DELETE", f"/user/tokens/{token_id}").expect(404, why="for the second time")
 
     def _caller(self, token_id: int) -> Client:
-        return self.told.kit.client(self.told.alive[token_id])
+        return self.model.kit.callers.with_token(self.model.alive[token_id])
 
-    def _has_ended(self, token_id: int, caller: Client, answer: Answer) -> None:
-        answer.expect(200)
-        self.told.ended(token_id)
-        if len(self.told.gone) <= self.most_refusals:
-            refused = caller.get("/user", patient=False)
-            refused.expect(_UNAUTHORIZED, _TOO_MANY, why="with a token that was ended")
+    def _expect_ended(self, token_id: int, caller: Client, response: Response) -> None:
+        response.expect(200)
+        self.model.mark_gone(token_id)
+        if len(self.model.gone) <= self.max_rejections:
+            rejected = caller.get("/user", wait_on_429=False)
+            rejected.expect(401, 429, why="with a revoked token")
 
     def _ids(self) -> set[int]:
-        """Of all tokens in the list: those alive are there, those ended are not."""
-        data = self._ask("GET", "/user/tokens").expect(200).data
+        """Return the ids of all tokens in the list. Expect the valid ones, and none of the revoked ones."""
+        data = self._request("GET", "/user/tokens").expect(200).data
         ids = {token["id"] for token in data["tokens"]}
-        missing, back = sorted(self.told.alive.keys() - ids), sorted(ids & set(self.told.gone))
-        expect(not missing, f"The token list lacks {missing}, which nobody ended.", actual=sorted(ids))
-        expect(not back, f"The token list holds {back}, which were ended.", actual=sorted(ids))
+        missing, reappeared = sorted(self.model.alive.keys() - ids), sorted(ids & set(self.model.gone))
+        expect(not missing, f"The token list lacks {missing}, which were not revoked.", actual=sorted(ids))
+        expect(not reappeared, f"The token list holds {reappeared}, which were revoked.", actual=sorted(ids))
         expect_equal(data["count"], len(data["tokens"]), "`count` of the token list")
         return ids
 
 
-def play(kit: Kit, machine: type[Machine]) -> None:
-    """Rounds of steps. Raises Broken with the steps that led to the fault; Inconclusive and Skipped as they come."""
-    told = Told(kit)
-    machine.ready(told)
-    # A class of its own: Hypothesis makes an object of it for each round, with nothing handed over.
-    bound: type[RuleBasedStateMachine] = type(machine.__name__, (machine,), {"told": told})
-    chosen = settings(
+def run_machine(kit: Kit, machine: type[Machine]) -> None:
+    """Run rounds of random steps. Raise CheckFailed with the last steps, Inconclusive or Skipped."""
+    model = Model(kit)
+    machine.prepare(model)
+    # A new class, because Hypothesis creates an object for each round without arguments.
+    bound: type[RuleBasedStateMachine] = type(machine.__name__, (machine,), {"model": model})
+    options = settings(
         max_examples=_ROUNDS, stateful_step_count=_STEPS, database=None, deadline=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck), print_blob=False, verbosity=Verbosity.quiet,
     )  # fmt: skip
     set_hypothesis_home_dir(hypothesis_cache.folder())
     try:
-        run_state_machine_as_test(seed(kit.options.seed)(bound), settings=chosen)
+        run_state_machine_as_test(seed(kit.options.seed)(bound), settings=options)
     except Exception:
-        if told.trouble is None:
+        if model.failure is None:
             raise
-        raise _with_steps(told.trouble, told.steps) from told.trouble
+        raise _with_steps(model.failure, model.steps) from model.failure
 
 
-def _with_steps(trouble: Exception, steps: list[str]) -> Exception:
-    if not isinstance(trouble, Broken):
-        return trouble
+def _with_steps(failure: Exception, steps: list[str]) -> Exception:
+    if not isinstance(failure, CheckFailed):
+        return failure
     runs = [(step, len(list(same))) for step, same in groupby(steps)]
-    told = [step if count == 1 else f"{step} ({count} times)" for step, count in runs]
-    story = "; ".join(f"{number}. {step}" for number, step in enumerate(told[-_TOLD_STEPS:], 1))
-    sentence = f"{trouble} The last steps: {story}."
-    return Broken(sentence, expected=trouble.expected, actual=trouble.actual)
+    model = [step if count == 1 else f"{step} ({count} times)" for step, count in runs]
+    summary = "; ".join(f"{number}. {step}" for number, step in enumerate(model[-_MAX_SHOWN_STEPS:], 1))
+    message = f"{failure} Last steps: {summary}."
+    return CheckFailed(message, expected=failure.expected, actual=failure.actual)
 
 
-def _forward(name: str, before: str, after: str, terminal: frozenset[str]) -> None:
+def _expect_forward(name: str, before: str, after: str, terminal: frozenset[str]) -> None:
     stays = before in terminal
-    holds = after == before if stays else _RANKS.get(after, _FINAL) >= _RANKS.get(before, _FINAL)
+    holds = (
+        after == before
+        if stays
+        else _STATUS_ORDER.get(after, _FINAL_ORDER) >= _STATUS_ORDER.get(before, _FINAL_ORDER)
+    )
     expect(
         holds,
         f"{name} was {before!r} and is {after!r} now.",
-        expected=before if stays else f"{before} or what comes after it",
+        expected=before if stays else f"{before} or a later status",
         actual=after,
     )
 
 
-def _counts_what_it_holds(kit: Kit, where: str) -> None:
-    total, held = page(kit, where)["meta"]["total"], len(listed(kit, where))
-    if held < MOST_PER_PAGE * MOST_PAGES:
+def _expect_total(kit: Kit, where: str) -> None:
+    total, held = fetch_page(kit, where)["meta"]["total"], len(fetch_all(kit, where))
+    if held < MAX_PER_PAGE * MAX_PAGES:
         expect_equal(total, held, f"`meta.total` of {where}, by the items of all its pages")

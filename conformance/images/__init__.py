@@ -1,1 +1,1 @@
-"""Images that the kit sends, and how it compares those that it gets back."""
+"""The images that the kit uploads, and the comparison of their results."""

@@ -1,4 +1,4 @@
-"""A colour profile that nobody can overlook, and what a picture looks like through the one that it has."""
+"""A colour profile with an obvious effect, and the conversion of an image from its profile to sRGB."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import struct
 
 from PIL import Image, ImageCms
 
-_D50 = (0.9642, 1.0, 0.8249)  # the white of ICC.1
-# Red, green and blue of sRGB, adapted to it.
+_D50 = (0.9642, 1.0, 0.8249)  # white point of ICC.1
+# The primaries of sRGB, adapted to D50.
 _RED, _GREEN, _BLUE = (0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
 _GAMMA = 2.2
 _HEADER_BYTES, _ENTRY_BYTES = 128, 12
 
 
-def swapping_profile() -> bytes:
-    """Of a screen on which the first channel is blue and the last one red (ICC.1:2001-04: matrix and gamma)."""
+def channel_swapping_profile() -> bytes:
+    """Return the matrix/gamma profile (ICC.1:2001-04) of a screen that swaps red and blue."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(_GAMMA * 256)) + bytes(2)
     name = b"Blue, green, red\0"
     tags = {
@@ -38,15 +38,15 @@ def swapping_profile() -> bytes:
     return header.ljust(_HEADER_BYTES, b"\0") + body
 
 
-def on_screen(image: Image.Image) -> Image.Image:
-    """As a screen of sRGB shows it: through its own profile, if it has one. Raises ImageCms.PyCMSError."""
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Return the image converted to sRGB from its profile, if any. Raise ImageCms.PyCMSError."""
     profile = image.info.get("icc_profile")
     if not profile:
         return image
     shown = ImageCms.profileToProfile(
         image.convert("RGB"), io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
-    assert shown is not None  # as it is only when a picture is changed in place
+    assert shown is not None  # None only for a conversion in place
     return shown
 
 

@@ -1,4 +1,4 @@
-"""Pictures to send, made by formulas, and what became of them."""
+"""Generated images to upload, and operations on their results."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif")
 EXTENSIONS = {"jpeg": ".jpg", **{name: f".{name}" for name in FORMATS if name != "jpeg"}}
 MEDIA_TYPES = {name: f"image/{name}" for name in FORMATS}
 SIDE, OTHER_SIDE = 64, 48
-MOST_BYTES = 10 * 1024 * 1024  # that a file may have
-_ORIENTATION = 0x0112  # the tag of EXIF
-_FINE = 12  # dots for each pixel of a drawing: it can be reduced by 2, 3 and 4 exactly
-_BACKDROP = (128, 128, 128)  # behind what is transparent
+MAX_FILE_BYTES = 10 * 1024 * 1024  # the contract's limit for one file
+_ORIENTATION_TAG = 0x0112  # EXIF
+_OVERSAMPLING = 12  # divisible by 2, 3 and 4, so that a drawing can be reduced exactly
+_MAX_COMMENT_BYTES = 65_537  # of a JPEG segment, with marker and length
+_BACKGROUND = (128, 128, 128)  # behind transparent pixels
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file to be sent, and what it shows. ``format`` is what its content is, whatever ``filename`` says.
+class Sample:
+    """A file to upload and its image. ``format`` is the format of the content, independent of ``filename``.
 
-    ``declared`` is the media type that it is sent with; None: its own.
+    ``declared`` is the media type to send; None for that of the format.
     """
 
     filename: str
@@ -40,20 +41,21 @@ class Picture:
 
     @property
     def part(self) -> tuple[str, bytes, str]:
-        """As a file of a form, for ``requests``."""
+        """Return the file as a part of a form, for ``requests``."""
         return (self.filename, self.content, self.media_type)
 
-    def named(self, filename: str) -> Picture:
+    def renamed(self, filename: str) -> Sample:
+        """Return the same sample with another file name."""
         return replace(self, filename=filename)
 
-    def holding(self, content: bytes) -> Picture:
-        """Another content under this name."""
+    def with_content(self, content: bytes) -> Sample:
+        """Return a sample with the same name and another content."""
         return replace(self, content=content)
 
 
 @cache
 def scene(width: int = SIDE, height: int = OTHER_SIDE) -> Image.Image:
-    """Colours, edges and slopes; different in every corner, so that no turning or mirroring leaves it alike."""
+    """Return an image with colours, edges and gradients that is not symmetric in any direction."""
     large = Image.new("RGB", (width * 4, height * 4))
     across = Image.linear_gradient("L").rotate(90).resize(large.size)
     down = Image.linear_gradient("L").resize(large.size)
@@ -68,29 +70,29 @@ def scene(width: int = SIDE, height: int = OTHER_SIDE) -> Image.Image:
 
 
 def drawing(factor: int = 1) -> Image.Image:
-    """Dark shapes with sharp edges on a light ground, as ``scene`` is large; with a factor, drawn that much finer.
+    """Return dark shapes with sharp edges, in the size of ``scene`` times ``factor``.
 
-    Reducing a finer one by averaging gives the one of factor 1: what an ideal enlargement looks like is known.
+    Averaging a larger drawing gives the drawing of factor 1: it is the ideal enlargement.
     """
-    return _drawn().resize((SIDE * factor, OTHER_SIDE * factor), Image.Resampling.BOX)
+    return _oversampled_drawing().resize((SIDE * factor, OTHER_SIDE * factor), Image.Resampling.BOX)
 
 
 @cache
-def _drawn() -> Image.Image:
-    large = Image.new("RGB", (SIDE * _FINE, OTHER_SIDE * _FINE), (235, 235, 235))
+def _oversampled_drawing() -> Image.Image:
+    large = Image.new("RGB", (SIDE * _OVERSAMPLING, OTHER_SIDE * _OVERSAMPLING), (235, 235, 235))
     draw = ImageDraw.Draw(large)
-    # Straight slanted edges, and no blur: networks make round things rounder and soft things sharper than they were.
+    # Straight slanted edges without blur: networks change curves and sharpen soft edges.
     for corners in (
         (3, 5, 30, 2, 26, 20, 8, 24),
         (36, 24, 60, 6, 58, 44),
         (5, 45, 14, 28, 31, 41),
     ):
-        draw.polygon([place * _FINE for place in corners], fill=(25, 25, 25))
+        draw.polygon([place * _OVERSAMPLING for place in corners], fill=(25, 25, 25))
     return large
 
 
-def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
-    """How opaque each pixel is to be: nothing, half and all in large pieces, different in every corner."""
+def alpha_mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
+    """Return an alpha channel with large areas of 0, 128 and 255 that is not symmetric."""
     made = Image.new("L", size, 255)
     draw = ImageDraw.Draw(made)
     w, h = size
@@ -101,8 +103,8 @@ def mask(size: tuple[int, int] = (SIDE, OTHER_SIDE)) -> Image.Image:
 
 
 @cache
-def two_levels() -> Image.Image:
-    """Black shapes on white, in one bit; different in every corner, and so plain that every enlargement agrees."""
+def bilevel() -> Image.Image:
+    """Return a 1-bit image of black shapes on white, so plain that all enlargements agree."""
     made = Image.new("1", (SIDE, OTHER_SIDE), 255)
     draw = ImageDraw.Draw(made)
     draw.rectangle((0, 0, 27, 15), fill=0)
@@ -110,27 +112,26 @@ def two_levels() -> Image.Image:
     return made
 
 
-def encoded(image: Image.Image, picture_format: str, **options: object) -> bytes:
+def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
+    """Return the image as a file; JPEG has quality 95 and WebP is lossless unless ``options`` of Pillow differ."""
     content = io.BytesIO()
-    defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(
-        picture_format, {}
-    )  # type: ignore[assignment]
-    image.save(content, picture_format.upper(), **{**defaults, **options})
+    defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(image_format, {})  # type: ignore[assignment]
+    image.save(content, image_format.upper(), **{**defaults, **options})
     return content.getvalue()
 
 
-def picture(
-    picture_format: str = "png", image: Image.Image | None = None, stem: str = "kit", **options: object
-) -> Picture:
-    """``options`` are Pillow's, for writing."""
+def make_sample(
+    image_format: str = "png", image: Image.Image | None = None, stem: str = "kit", **options: object
+) -> Sample:
+    """Return a sample of this format; ``options`` are those of Pillow for saving."""
     image = scene() if image is None else image
-    content = encoded(image, picture_format, **options)
-    return Picture(f"{stem}{EXTENSIONS[picture_format]}", picture_format, content, image)
+    content = encode(image, image_format, **options)
+    return Sample(f"{stem}{EXTENSIONS[image_format]}", image_format, content, image)
 
 
-def turned(orientation: int, picture_format: str = "jpeg") -> Picture:
-    """The scene in a file whose pixels lie turned, and that says how to turn them back (EXIF orientation 2–8)."""
-    turn = {
+def oriented(orientation: int, image_format: str = "jpeg") -> Sample:
+    """Return the scene in a file whose EXIF orientation (2 to 8) reverses the transposition of its pixels."""
+    transposition = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -139,51 +140,51 @@ def turned(orientation: int, picture_format: str = "jpeg") -> Picture:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }[orientation]
-    noted = Image.Exif()
-    noted[_ORIENTATION] = orientation
-    content = encoded(scene().transpose(turn), picture_format, exif=noted)
-    return Picture(f"turned-{orientation}{EXTENSIONS[picture_format]}", picture_format, content, scene())
+    exif = Image.Exif()
+    exif[_ORIENTATION_TAG] = orientation
+    content = encode(scene().transpose(transposition), image_format, exif=exif)
+    return Sample(f"oriented-{orientation}{EXTENSIONS[image_format]}", image_format, content, scene())
 
 
-def orientation(image: Image.Image) -> int:
-    """That the file notes; 1, upright, if it notes none."""
-    return int(image.getexif().get(_ORIENTATION, 1))
+def exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of the file; 1 (upright) without one."""
+    return int(image.getexif().get(_ORIENTATION_TAG, 1))
 
 
-def moving(picture_format: str, frames: list[Image.Image], stem: str = "moving") -> Picture:
-    """An animation (GIF, PNG, WebP), or a TIFF of several pages."""
+def animated(image_format: str, frames: list[Image.Image], stem: str = "moving") -> Sample:
+    """Return an animation (GIF, PNG, WebP) or a TIFF of several pages."""
     options: dict[str, object] = {"save_all": True, "append_images": frames[1:]}
-    if picture_format != "tiff":
+    if image_format != "tiff":
         options["duration"] = 100  # milliseconds
-    return Picture(
-        f"{stem}{EXTENSIONS[picture_format]}",
-        picture_format,
-        encoded(frames[0], picture_format, **options),
+    return Sample(
+        f"{stem}{EXTENSIONS[image_format]}",
+        image_format,
+        encode(frames[0], image_format, **options),
         frames[0],
     )
 
 
-def frames_of(image: Image.Image) -> list[Image.Image]:
-    """All frames or pages, as they are shown."""
+def all_frames(image: Image.Image) -> list[Image.Image]:
+    """Return all frames or pages, with palettes resolved."""
     return [
         frame.convert("RGBA" if frame.mode == "P" else frame.mode) for frame in ImageSequence.Iterator(image)
     ]
 
 
-def deep_png(image: Image.Image) -> bytes:
-    """16 bits for each sample of an L or RGB picture; Pillow writes no such RGB."""
-    samples = len(image.getbands())
+def png_16_bit(image: Image.Image) -> bytes:
+    """Return a PNG with 16 bits per channel of an L or RGB image; Pillow cannot write RGB of 16 bits."""
+    channels = len(image.getbands())
     data = image.tobytes()
-    step = image.width * samples
+    step = image.width * channels
     lines = (data[start : start + step] for start in range(0, len(data), step))
-    # A byte said twice is the same share of 65535 as it was of 255.
+    # A repeated byte is the same fraction of 65535 as the byte is of 255.
     raw = b"".join(b"\0" + bytes(byte for level in line for byte in (level, level)) for line in lines)
-    return _png(image.size, 16, 2 if samples == 3 else 0, zlib.compress(raw))  # noqa: PLR2004
+    return _png(image.size, 16, 2 if image.mode == "RGB" else 0, zlib.compress(raw))
 
 
 @cache
-def vast_png(side: int) -> bytes:
-    """A whole, black picture of one bit, of a thousandth of the bytes that its pixels are."""
+def huge_png(side: int) -> bytes:
+    """Return a complete black 1-bit PNG whose file is a thousandth of the size of its pixels."""
     packing = zlib.compressobj(9)
     line = bytes(1 + (side + 7) // 8)
     packed = b"".join(packing.compress(line) for _ in range(side)) + packing.flush()
@@ -191,7 +192,7 @@ def vast_png(side: int) -> bytes:
 
 
 def _png(size: tuple[int, int], bits: int, colours: int, packed: bytes) -> bytes:
-    """``colours`` as in the header: 0 gray, 2 RGB."""
+    """Return a PNG file; ``colours`` is the colour type of its header: 0 gray, 2 RGB."""
     head = struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", packed), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -200,27 +201,27 @@ def _png(size: tuple[int, int], bits: int, colours: int, packed: bytes) -> bytes
     )
 
 
-def padded(content: bytes, size: int) -> bytes:
-    """A JPEG with as many comments put into it as make it exactly so many bytes."""
+def pad_jpeg(content: bytes, size: int) -> bytes:
+    """Return the JPEG with comments inserted so that it has exactly ``size`` bytes."""
     left = size - len(content)
     comments = []
     while left:
-        # The marker and its length take 4 bytes, and a comment has at most 65,533: never leave less than 4.
-        taken = left if left <= 65_537 else min(65_537, left - 4)  # noqa: PLR2004
-        comments.append(b"\xff\xfe" + struct.pack(">H", taken - 2) + b" " * (taken - 4))
-        left -= taken
+        # Marker and length of a segment have 4 bytes: never leave fewer.
+        used = left if left <= _MAX_COMMENT_BYTES else min(_MAX_COMMENT_BYTES, left - 4)
+        comments.append(b"\xff\xfe" + struct.pack(">H", used - 2) + b" " * (used - 4))
+        left -= used
     return content[:2] + b"".join(comments) + content[2:]
 
 
-def opened(content: bytes) -> Image.Image:
-    """Raises OSError, or whatever else Pillow stumbles on, for what is no picture."""
+def decode(content: bytes) -> Image.Image:
+    """Return the decoded image. Raise OSError or another exception of Pillow for invalid content."""
     image = Image.open(io.BytesIO(content))
     image.load()
     return image
 
 
-def format_of(content: bytes) -> str | None:
-    """By the first bytes; None for none of the six formats."""
+def detect_format(content: bytes) -> str | None:
+    """Return the format by the first bytes; None for any but the six formats."""
     if content.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -234,33 +235,33 @@ def format_of(content: bytes) -> str | None:
     return "gif" if content[:6] in {b"GIF87a", b"GIF89a"} else None
 
 
-def shown(image: Image.Image) -> Image.Image:
-    """As a screen shows it: 8-bit RGB, what is transparent over gray. Orientation is left as it is."""
+def flatten(image: Image.Image) -> Image.Image:
+    """Return the image as 8-bit RGB, with transparent pixels on gray. Ignore its orientation."""
     if image.mode.startswith(("I", "F")):
         image = image.convert("I").point(lambda level: level * (1 / 257)).convert("L")  # 16 bits
     if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
         above = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKDROP), above).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), above).convert("RGB")
     return image.convert("RGB")
 
 
-def opacity(image: Image.Image) -> Image.Image:
-    """The alpha channel; 255 everywhere for a picture without any."""
+def alpha_channel(image: Image.Image) -> Image.Image:
+    """Return the alpha channel; 255 everywhere for an image without one."""
     return image.convert("RGBA").getchannel("A")
 
 
 def agreement_db(original: Image.Image, result: Image.Image) -> float:
-    """The peak signal-to-noise ratio of a result that was reduced to its original's size by averaging, in RGB.
+    """Return the peak signal-to-noise ratio in RGB of the result, averaged down to the original's size.
 
-    Measured with ``scene`` in all six formats at 2, 3 and 4: the networks of Real-ESRGAN 28 dB and more, Lanczos,
-    bicubic and bilinear 36 and more, repeated pixels 43 and more; shifted by one of its pixels 21.0 at most,
-    shifted by four, cropped, blank, gray, mirrored, turned or of other colours 15.5 at most.
+    Measured with ``scene`` in all six formats at factors 2, 3 and 4: Real-ESRGAN networks at least 28 dB; Lanczos,
+    bicubic and bilinear at least 36; repeated pixels at least 43; shifted by one pixel at most 21.0; shifted by four,
+    cropped, blank, gray, mirrored, rotated or recoloured at most 15.5.
     """
-    return psnr(shown(original), shown(result).resize(original.size, Image.Resampling.BOX))
+    return psnr(flatten(original), flatten(result).resize(original.size, Image.Resampling.BOX))
 
 
 def psnr(first: Image.Image, second: Image.Image) -> float:
-    """Of two pictures of one size and mode, in dB."""
+    """Return the peak signal-to-noise ratio in dB of two images of the same size and mode."""
     squares = ImageStat.Stat(ImageChops.difference(first, second)).sum2
     mean = sum(squares) / (len(squares) * first.width * first.height)
     return math.inf if mean == 0 else 10 * math.log10(255**2 / mean)

@@ -1,40 +1,39 @@
-"""Whether a result shows what was sent."""
+"""Comparison of results with their originals."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.images.samples import agreement_db, encoded, frames_of, opened, shown
-from conformance.verdicts import Broken
+from conformance.images.samples import agreement_db, all_frames, decode, encode, flatten
+from conformance.verdicts import CheckFailed
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Honest enlargements of the kit's pictures agree to 27 dB and more, faults to 21 at most: see ``agreement_db``.
-LEAST_AGREEMENT_DB = 24.0
+# Correct enlargements of the samples reach at least 27 dB and faulty ones at most 21: see ``agreement_db``.
+MIN_AGREEMENT_DB = 24.0
 
 
-def expect_same_picture(original: Image.Image, result: Image.Image, what: str) -> None:
-    """Raises Broken, with both pictures, unless the result of ``what`` is the original enlarged."""
+def expect_same_image(original: Image.Image, result: Image.Image, what: str) -> None:
+    """Raise CheckFailed, with both images, unless the result, named by ``what``, is the enlarged original."""
     agreement = agreement_db(original, result)
-    if agreement < LEAST_AGREEMENT_DB:
-        raise Broken(
-            f"{what} does not show what was sent: averaged down to the size of the original, it is "
-            f"{agreement:.1f} dB near to it.",
-            expected=f"at least {LEAST_AGREEMENT_DB:.0f} dB",
+    if agreement < MIN_AGREEMENT_DB:
+        raise CheckFailed(
+            f"{what} is not the uploaded image: averaged down to the original's size, it reaches {agreement:.1f} dB.",
+            expected=f"at least {MIN_AGREEMENT_DB:.0f} dB",
             actual=f"{agreement:.1f} dB",
-            pictures=side_by_side(original, result),
+            images=side_by_side(original, result),
         )
 
 
 def readable_frames(content: bytes, what: str = "The downloaded result") -> list[Image.Image]:
-    """All frames or pages of a file that came from the server. Raises Broken for what is no whole picture."""
+    """Return all frames or pages of a downloaded file. Raise CheckFailed if it is not a complete image."""
     try:
-        return frames_of(opened(content))
-    except Exception as reason:  # whatever Pillow stumbles on
-        raise Broken(f"{what} cannot be read as a picture.", actual=content[:40].hex(" ")) from reason
+        return all_frames(decode(content))
+    except Exception as reason:  # Pillow raises many types
+        raise CheckFailed(f"{what} cannot be read as an image.", actual=content[:40].hex(" ")) from reason
 
 
 def side_by_side(original: Image.Image, result: Image.Image) -> dict[str, bytes]:
-    """For the report."""
-    return {"sent": encoded(shown(original), "png"), "result": encoded(shown(result), "png")}
+    """Return both images as PNG files for the report."""
+    return {"sent": encode(flatten(original), "png"), "result": encode(flatten(result), "png")}

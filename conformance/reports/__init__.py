@@ -1,4 +1,4 @@
-"""What stays of a run: ``results.json``, and what is made of it for people, for CI and for a README."""
+"""The reports of a run: ``results.json``, and a web page, a JUnit file and a badge made from it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder and see that it can be written to: before the run, not after it. Raises OSError."""
+    """Create the folder and check before the run that it is writable. Raise OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 
 
 def write(run: Run, folder: Path) -> list[Path]:
-    """Each file whole or not at all; the report's page is the first of them. Raises OSError."""
+    """Write all reports, each atomically, and return their paths, ``report.html`` first. Raise OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     document = results(run)
     texts = {
@@ -50,7 +50,7 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
         mask = os.umask(0)
         os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # a temporary file is for its owner alone, a report is not
+        Path(name).chmod(0o666 & ~mask)  # a temporary file is private, a report is not
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

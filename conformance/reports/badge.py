@@ -8,11 +8,11 @@ _COLORS = {"conformant": "brightgreen", "not conformant": "red", "inconclusive":
 
 
 def badge(document: dict[str, Any]) -> dict[str, Any]:
-    """Of a results document. What was left out is said, so that nobody shows a part as the whole."""
+    """Return the badge for a results document; it shows a partial run as such."""
     verdict = document["verdict"]
     if verdict == "not conformant":
-        broken = sum(row["verdict"] == "fail" and row["level"] == "MUST" for row in document["results"])
-        message = f"{broken} broken"
+        failed = sum(row["verdict"] == "fail" and row["level"] == "MUST" for row in document["results"])
+        message = f"{failed} failed"
     elif document["partial"]:
         message = f"{verdict} in part"
     else:

@@ -1,4 +1,4 @@
-"""``junit.xml``: a suite for each family, a case for each requirement, for what CI systems show."""
+"""``junit.xml`` for CI systems: a suite for each family, a case for each requirement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHILDREN = {"fail": "failure", "inconclusive": "error", "kit error": "error"}
 
 
 def junit(document: dict[str, Any]) -> str:
-    """Of a results document. A SHOULD that is not kept is told as skipped: it does not fail a run."""
+    """Return the XML for a results document. A failed SHOULD is a skipped case, as it does not fail a run."""
     rows = document["results"]
     root = ET.Element("testsuites", {"name": "uprez-conformance", **_counted(rows)})
     for family, of_family in groupby(rows, key=lambda row: row["id"].partition("-")[0]):
@@ -38,10 +38,10 @@ def _case(row: dict[str, Any]) -> ET.Element:
     )
     child = _child(row)
     if child is not None:
-        said = ET.SubElement(case, child, {"message": _message(row)})
+        element = ET.SubElement(case, child, {"message": _message(row)})
         if child != "skipped":
-            said.set("type", row["verdict"])
-            said.text = _details(row)
+            element.set("type", row["verdict"])
+            element.text = _details(row)
     return case
 
 

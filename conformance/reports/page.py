@@ -1,4 +1,4 @@
-"""``report.html``: one file for people, without scripts and without anything from elsewhere."""
+"""``report.html``: one page without scripts and external resources."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from functools import cache
+from http import HTTPStatus
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -14,29 +15,29 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from conformance.options import SECRET_OPTIONS
-from conformance.runner import leaves_open
+from conformance.runner import is_unresolved
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 FAMILIES = {
-    "ENV": "The envelope of every answer",
+    "ENV": "The envelope of every response",
     "AUTH": "Tokens, login and registration",
-    "AUTHZ": "Other people’s things",
-    "JOB": "The way of an image",
-    "IMG": "The picture itself",
+    "AUTHZ": "Access to other accounts",
+    "JOB": "Processing of an image",
+    "IMG": "Image content",
     "SIZE": "Factors and target sizes",
-    "PAGE": "Lists and their pages",
+    "PAGE": "Lists and pages",
     "BATCH": "Batches",
     "LIM": "Quota and limits",
-    "DEL": "Deleting",
+    "DEL": "Deletion",
     "URL": "Download links",
-    "TIME": "Times",
+    "TIME": "Timestamps",
     "HDR": "Headers",
-    "GEN": "Whatever else may be sent",
+    "GEN": "Generated requests",
 }
-# How a verdict is drawn where there is room for one letter only; colours alone are not for everybody.
+# The one-character form of a verdict, because not all readers can distinguish colours.
 MARKS = {
     "pass": "✓",
     "fail": "✕",
@@ -50,18 +51,18 @@ MARKS = {
 
 
 def page(document: dict[str, Any]) -> str:
-    """Of a results document."""
+    """Return the page for a results document."""
     rows = document["results"]
-    for_people = [{**row, "kind": _kind(row), **_told_apart(row)} for row in rows]
+    shown_rows = [{**row, "kind": _kind(row), **_split_exchanges(row)} for row in rows]
     return _template().render(
         document=document,
-        rows=for_people,
+        rows=shown_rows,
         families=[
             (name, FAMILIES.get(name, ""), list(of_family))
-            for name, of_family in groupby(for_people, key=lambda row: row["id"].partition("-")[0])
+            for name, of_family in groupby(shown_rows, key=lambda row: row["id"].partition("-")[0])
         ],
         counts=[(verdict, count) for verdict, count in document["counts"].items() if count],
-        summary=_summary(document, for_people),
+        summary=_summary(document, shown_rows),
         marks=MARKS,
         given=[name.replace("_", "-") for name in sorted(SECRET_OPTIONS) if document["options"][name]],
         repeat=lambda requirement_id: _repeat(document, requirement_id),
@@ -69,64 +70,64 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _kind(row: dict[str, Any]) -> str:
-    """Which of the report's five colours: ok, broken, should (be better), open, out (was not asked)."""
+    """Return the CSS class of a row: ok, broken (failed MUST), should (failed SHOULD), open, out (not checked)."""
     verdict = Verdict(row["verdict"])
     if verdict is Verdict.PASS:
         return "ok"
     if verdict is Verdict.FAIL:
         return "broken" if row["level"] == "MUST" else "should"
-    return "open" if leaves_open(row["profile"], verdict) else "out"
+    return "open" if is_unresolved(row["profile"], verdict) else "out"
 
 
-def _told_apart(row: dict[str, Any]) -> dict[str, Any]:
-    """The exchange that shows it, with the upload that it is about, and all others."""
+def _split_exchanges(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the exchange that shows the failure with its upload, and all other exchanges."""
     exchanges = row["exchanges"]
     if not exchanges:
         return {"shown_exchanges": [], "other_exchanges": []}
-    told = _blamed(row["sentence"], exchanges)
-    uploads = [at for at, exchange in enumerate(exchanges[:told]) if _is_upload(exchange)]
-    shown = [*uploads[-1:], told]
+    failing = _failing_exchange(row["sentence"], exchanges)
+    uploads = [at for at, exchange in enumerate(exchanges[:failing]) if _is_upload(exchange)]
+    shown = [*uploads[-1:], failing]
     return {
         "shown_exchanges": [exchanges[at] for at in shown],
         "other_exchanges": [exchange for at, exchange in enumerate(exchanges) if at not in shown],
     }
 
 
-def _blamed(sentence: str, exchanges: list[dict[str, Any]]) -> int:
-    """The last one that the sentence names, with its status if it can be; the last one of all if it names none."""
+def _failing_exchange(message: str, exchanges: list[dict[str, Any]]) -> int:
+    """Return the index of the last exchange that the message names, with its status if possible, or of the last one."""
     best, found = 0, len(exchanges) - 1
     for at, exchange in enumerate(exchanges):
         named = f"{exchange['request']['method']} {_path(exchange['request']['url']).partition('?')[0]}"
-        if re.search(re.escape(named) + r"(?![\w/])", sentence):
+        if re.search(re.escape(named) + r"(?![\w/])", message):
             status = exchange["response"]["status"] if exchange["response"] else None
-            fits = 2 if re.search(rf"\b{status}\b", sentence) else 1
+            fits = 2 if re.search(rf"\b{status}\b", message) else 1
             if fits >= best:
                 best, found = fits, at
     return found
 
 
 def _is_upload(exchange: dict[str, Any]) -> bool:
-    """Whether a picture was sent and taken."""
-    answer = exchange["response"]
-    return answer is not None and answer["status"] == 202 and " -F " in exchange["curl"]  # noqa: PLR2004
+    """Return whether an image was uploaded and accepted."""
+    response = exchange["response"]
+    return response is not None and response["status"] == HTTPStatus.ACCEPTED and " -F " in exchange["curl"]
 
 
 def _summary(document: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     kinds = [row["kind"] for row in rows]
-    asked = len(rows) - kinds.count("out")
-    broken, left_open = kinds.count("broken"), kinds.count("open")
-    if not asked:
+    checked = len(rows) - kinds.count("out")
+    failed, unresolved = kinds.count("broken"), kinds.count("open")
+    if not checked:
         return "Nothing was checked."
-    parts = [f"{_of(asked, 'requirement')} checked"]
-    parts.append(f"{broken} broken" if broken else "none broken")
-    if left_open:
-        parts.append(f"{left_open} left open")
+    parts = [f"{_of(checked, 'requirement')} checked"]
+    parts.append(f"{failed} failed" if failed else "none failed")
+    if unresolved:
+        parts.append(f"{unresolved} unresolved")
     if kinds.count("should"):
-        parts.append(f"{kinds.count('should')} that should be better")
-    sentence = ", ".join(parts) + "."
+        parts.append(f"{_of(kinds.count('should'), 'recommendation')} failed")
+    summary = ", ".join(parts) + "."
     if document["partial"]:
-        sentence += " Only a part of the kit was chosen: this says nothing about the rest."
-    return sentence
+        summary += " Only a part of the requirements was selected; the others are unknown."
+    return summary
 
 
 def _of(count: int, noun: str) -> str:
@@ -134,14 +135,21 @@ def _of(count: int, noun: str) -> str:
 
 
 def _repeat(document: dict[str, Any], requirement_id: str) -> str:
-    """The command that asks for this one alone."""
-    told = document["options"]
-    words = ["uprez-conformance", "run", "--base-url", shlex.quote(told["base_url"]), "--token", '"$TOKEN"']
-    if told["token_b"]:
+    """Return the command that checks this requirement alone."""
+    options = document["options"]
+    words = [
+        "uprez-conformance",
+        "run",
+        "--base-url",
+        shlex.quote(options["base_url"]),
+        "--token",
+        '"$TOKEN"',
+    ]
+    if options["token_b"]:
         words += ["--token-b", '"$TOKEN_B"']
-    if told["password"]:
+    if options["password"]:
         words += ["--email", '"$EMAIL"', "--password", '"$PASSWORD"']
-    return " ".join([*words, "--seed", str(told["seed"]), "--only", requirement_id])
+    return " ".join([*words, "--seed", str(options["seed"]), "--only", requirement_id])
 
 
 @cache
@@ -149,13 +157,13 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"prose": _prose, "body": _body, "path": _path, "telling": _telling}
+    environment.filters |= {"prose": _prose, "body": _body, "path": _path, "notable": _notable_headers}
     text = (files("conformance.reports") / "report.html.j2").read_text("utf-8")
     return environment.from_string(text)
 
 
-def _telling(headers: dict[str, str]) -> dict[str, str]:
-    """Of a request, without those that every HTTP library sends."""
+def _notable_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return the request headers except those that every HTTP library sends."""
     usual = {"user-agent", "accept-encoding", "connection", "content-length"}
     return {
         name: value
@@ -165,23 +173,23 @@ def _telling(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _prose(text: str) -> Markup:
-    """What stands between backticks as code; the contract's other marks are left away."""
+    """Return the text as HTML, with text between backticks as code and without bold marks."""
     marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text.replace("**", ""))))
-    return Markup(marked)  # noqa: S704  # was escaped before it was marked
+    return Markup(marked)  # noqa: S704  # escaped above
 
 
 def _body(text: str) -> str:
-    """JSON on several lines where nothing is lost by it, anything else as it is."""
+    """Return JSON indented if that loses nothing; return other text unchanged."""
     if not text.startswith(("{", "[")):
         return text
     try:
-        return json.dumps(json.loads(text, object_pairs_hook=_once_each), indent=2, ensure_ascii=False)
+        return json.dumps(json.loads(text, object_pairs_hook=_unique_names), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return text
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError for an object that names something twice: just that may be what is wrong with it."""
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object. Raise ValueError for a duplicate name, which may be the reported fault."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError
@@ -189,5 +197,5 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _path(url: str) -> str:
-    """A URL without its host."""
+    """Return a URL without its host."""
     return re.sub(r"^\w+://[^/]+", "", url) or "/"

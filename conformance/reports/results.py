@@ -1,4 +1,4 @@
-"""``results.json``: all that a run found, without anything secret. Every other report is made of it."""
+"""``results.json``: the results of a run without secrets. All other reports are made from it."""
 
 from __future__ import annotations
 
@@ -15,40 +15,41 @@ from jsonschema import Draft202012Validator
 
 from conformance.catalogue import requirements
 from conformance.contract import contract, contract_digest
+from conformance.reports.exchange import exchange_row
 from conformance.requirement import PROFILES
-from conformance.runner import conclusion
+from conformance.runner import exit_for
 from conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from conformance.exchanges import Exchange, Secrets
+    from conformance.exchanges import Exchange
     from conformance.options import Options
+    from conformance.redaction import Secrets
     from conformance.requirement import Requirement
     from conformance.runner import Run
     from conformance.verdicts import Result
 
 FORMAT = 1
-NOT_ASKED = frozenset({Verdict.NOT_DECLARED, Verdict.NOT_CHOSEN, Verdict.NOT_REACHED})
-# A check that waits asks the same many times; the end of it tells the most.
+# A check that waits repeats a request many times; the last exchanges are the most useful.
 _SHOWN_EXCHANGES = {Verdict.PASS: 6}
-_SHOWN_OF_OTHERS = 30
-# Of one answer, not of the server.
-_PASSING_HEADERS = frozenset(
+_SHOWN_BY_DEFAULT = 30
+# Headers of one response and not of the server.
+_RESPONSE_HEADERS = frozenset(
     {"age", "cf-ray", "connection", "content-encoding", "content-length", "date", "etag", "expires", "keep-alive"}
     | {"last-modified", "ratelimit", "set-cookie", "transfer-encoding", "x-ratelimit-remaining", "x-request-id"}
 )  # fmt: skip
-_SHOWN_PROBLEMS = 5
+_MAX_SHOWN_PROBLEMS = 5
 
 
 def results(run: Run) -> dict[str, Any]:
-    """As ``results.schema.json`` describes it."""
+    """Return the document that ``results.schema.json`` describes."""
     rows = [_row(requirement, run) for requirement in requirements()]
-    document: dict[str, Any] = _presentable(
+    document: dict[str, Any] = _sanitized(
         {
             "format": FORMAT,
             "kit": {"name": "uprez-conformance", "version": version("uprez")},
             "contract": {"version": contract()["info"]["version"], "sha256": contract_digest()},
-            "server": {"base_url": run.options.base_url, "headers": _lasting_headers(run.door)},
-            "options": run.options.shown(),
+            "server": {"base_url": run.options.base_url, "headers": _server_headers(run.first_exchange)},
+            "options": run.options.public(),
             "profiles": {
                 "claimed": list(run.options.profiles),
                 "not_declared": [name for name in PROFILES if name not in run.options.profiles],
@@ -71,12 +72,12 @@ def results(run: Run) -> dict[str, Any]:
 
 
 def is_partial(options: Options) -> bool:
-    """Whether so little was chosen that the verdict is on that alone, and not on the server."""
+    """Return whether the verdict is only about the selected requirements and not about the server."""
     return bool(options.only) or options.read_only or "core" not in options.profiles
 
 
 def digest(document: dict[str, Any]) -> str:
-    """SHA-256 of the document without its own ``sha256``, as JSON with sorted names and no white space, in UTF-8."""
+    """Return the SHA-256 of the document without ``sha256``, as JSON in UTF-8 with sorted names and no white space."""
     rest = {name: value for name, value in document.items() if name != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -90,28 +91,28 @@ def results_schema() -> dict[str, Any]:
 
 
 def problems(document: Any) -> list[str]:
-    """What is wrong with a document that says it is a report: a sentence each, none if it is sound."""
+    """Return a message for each fault of a results document; none if it is valid."""
     shape = [
-        f"It is not of the published form: at {error.json_path}, {error.message[:200]}."
+        f"It does not match the published schema: at {error.json_path}, {error.message[:200]}."
         for error in Draft202012Validator(results_schema()).iter_errors(document)
     ]
     if shape:
-        return shape[:_SHOWN_PROBLEMS]
+        return shape[:_MAX_SHOWN_PROBLEMS]
     return [*_altered(document), *_of_another_contract(document), *_miscounted(document)]
 
 
 def _altered(document: dict[str, Any]) -> list[str]:
     if digest(document) != document["sha256"]:
-        return ["It was changed after it was written: its digest is another."]
+        return ["It was changed after it was written: its digest does not match."]
     return []
 
 
 def _of_another_contract(document: dict[str, Any]) -> list[str]:
-    told, ours = document["contract"], contract()["info"]["version"]
-    if told["version"] != ours:
-        return [f"It is about version {told['version']} of the contract, and this kit has {ours}."]
-    if told["sha256"] != contract_digest():
-        return [f"It is about another text of version {ours} of the contract than this kit has."]
+    stated, own = document["contract"], contract()["info"]["version"]
+    if stated["version"] != own:
+        return [f"It is for version {stated['version']} of the contract, and this kit has {own}."]
+    if stated["sha256"] != contract_digest():
+        return [f"It is for another text of version {own} of the contract than this kit has."]
     of_catalogue = {one.id: (one.level, one.profile) for one in requirements()}
     of_report = {row["id"]: (row["level"], row["profile"]) for row in document["results"]}
     differ = sorted(
@@ -119,33 +120,33 @@ def _of_another_contract(document: dict[str, Any]) -> list[str]:
         for requirement_id in of_catalogue.keys() | of_report.keys()
         if of_catalogue.get(requirement_id) != of_report.get(requirement_id)
     )
-    return [f"It does not have the requirements of this kit: {', '.join(differ[:10])}."] if differ else []
+    return [f"Its requirements differ from those of this kit: {', '.join(differ[:10])}."] if differ else []
 
 
 def _miscounted(document: dict[str, Any]) -> list[str]:
-    """Whether its counts and its verdict are what its results come to."""
+    """Return messages for counts, verdict and options that contradict the results."""
     rows, found = document["results"], []
     if len({row["id"] for row in rows}) < len(rows):
         found.append("It has two results for one requirement.")
     if document["counts"] != _counts(rows):
-        found.append("Its counts are not those of its results.")
-    asked = [(row["level"], row["profile"], Verdict(row["verdict"])) for row in rows]
-    concluded = conclusion(asked, stopped=bool(document["run"]["stopped"])).words
+        found.append("Its counts do not match its results.")
+    checked = [(row["level"], row["profile"], Verdict(row["verdict"])) for row in rows]
+    concluded = exit_for(checked, stopped=bool(document["run"]["stopped"])).words
     if document["verdict"] != concluded:
-        found.append(f"It says {document['verdict']}, and its results come to {concluded}.")
-    told, claimed = document["options"], set(document["profiles"]["claimed"])
-    partial = bool(told["only"]) or told["read_only"] or "core" not in claimed
-    if claimed != set(told["profiles"]) or document["partial"] != partial:
-        found.append("Its options are not those of its profiles and its verdict.")
+        found.append(f"Its verdict is {document['verdict']}, and its results lead to {concluded}.")
+    options, claimed = document["options"], set(document["profiles"]["claimed"])
+    partial = bool(options["only"]) or options["read_only"] or "core" not in claimed
+    if claimed != set(options["profiles"]) or document["partial"] != partial:
+        found.append("Its options contradict its profiles or its verdict.")
     left_out = [
         row["id"]
         for row in rows
         if row["verdict"] in {Verdict.NOT_DECLARED, Verdict.NOT_CHOSEN} and row["profile"] in claimed
     ]
     if left_out and not partial:
-        found.append(f"It claims profiles of which it leaves out {', '.join(left_out[:10])}.")
+        found.append(f"It claims profiles but leaves out {', '.join(left_out[:10])}.")
     if not document["run"]["stopped"] and document["counts"].get(Verdict.NOT_REACHED):
-        found.append("It did not come to its end, and does not say why.")
+        found.append("Requirements were not reached, but no reason is given.")
     return found
 
 
@@ -156,7 +157,7 @@ def _counts(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 def _row(requirement: Requirement, run: Run) -> dict[str, Any]:
     result = next((one for one in run.results if one.requirement.id == requirement.id), None)
-    words = {
+    texts = {
         "id": requirement.id,
         "title": requirement.title,
         "level": requirement.level,
@@ -168,9 +169,9 @@ def _row(requirement: Requirement, run: Run) -> dict[str, Any]:
         "fails": " ".join(requirement.fails.split()),
     }
     if result is None:
-        verdict, reason = _not_asked(requirement, run)
-        return {**words, "verdict": verdict.value, "sentence": run.secrets.shown(reason), **_NOTHING}
-    return {**words, **_found(result, run.secrets)}
+        verdict, reason = _not_checked(requirement, run)
+        return {**texts, "verdict": verdict.value, "sentence": run.secrets.sanitize(reason), **_NOTHING}
+    return {**texts, **_found(result, run.secrets)}
 
 
 _NOTHING = {
@@ -184,41 +185,41 @@ _NOTHING = {
 
 
 def _found(result: Result, secrets: Secrets) -> dict[str, Any]:
-    shown = result.exchanges[-_SHOWN_EXCHANGES.get(result.verdict, _SHOWN_OF_OTHERS) :]
+    shown = result.exchanges[-_SHOWN_EXCHANGES.get(result.verdict, _SHOWN_BY_DEFAULT) :]
     with_files = result.verdict is Verdict.FAIL
     return {
         "verdict": result.verdict.value,
-        "sentence": secrets.shown(result.sentence),
-        "expected": secrets.shown(result.expected),
-        "actual": secrets.shown(result.actual),
+        "sentence": secrets.sanitize(result.message),
+        "expected": secrets.sanitize(result.expected),
+        "actual": secrets.sanitize(result.actual),
         "seconds": round(result.seconds, 3),
-        "exchanges": [exchange.shown(secrets, files=with_files) for exchange in shown],
+        "exchanges": [exchange_row(exchange, secrets, files=with_files) for exchange in shown],
         "exchanges_left_out": len(result.exchanges) - len(shown),
         "pictures": {
-            secrets.shown(name): f"data:image/png;base64,{base64.b64encode(content).decode()}"
-            for name, content in result.pictures.items()
+            secrets.sanitize(name): f"data:image/png;base64,{base64.b64encode(content).decode()}"
+            for name, content in result.images.items()
         },
     }
 
 
-def _not_asked(requirement: Requirement, run: Run) -> tuple[Verdict, str]:
-    if requirement.id in {one.id for one in run.wanted}:
+def _not_checked(requirement: Requirement, run: Run) -> tuple[Verdict, str]:
+    if requirement.id in {one.id for one in run.selected}:
         return Verdict.NOT_REACHED, run.stopped
     if run.options.only:
         return Verdict.NOT_CHOSEN, "Left out by --only."
     if requirement.profile in run.options.profiles:
-        return Verdict.NOT_CHOSEN, "It changes something on the server, and the run was told --read-only."
-    return Verdict.NOT_DECLARED, f"The profile {requirement.profile} was not claimed (--profile)."
+        return Verdict.NOT_CHOSEN, "Left out by --read-only: it changes data on the server."
+    return Verdict.NOT_DECLARED, f"The profile {requirement.profile} was not selected (--profile)."
 
 
-def _lasting_headers(door: Exchange | None) -> dict[str, str]:
-    headers = door.headers if door else {}
-    return {name: value for name, value in headers.items() if name.lower() not in _PASSING_HEADERS}
+def _server_headers(exchange: Exchange | None) -> dict[str, str]:
+    headers = exchange.headers if exchange else {}
+    return {name: value for name, value in headers.items() if name.lower() not in _RESPONSE_HEADERS}
 
 
-def _presentable(node: Any, secrets: Secrets) -> Any:
+def _sanitized(node: Any, secrets: Secrets) -> Any:
     if isinstance(node, dict):
-        return {secrets.shown(str(name)): _presentable(value, secrets) for name, value in node.items()}
+        return {secrets.sanitize(str(name)): _sanitized(value, secrets) for name, value in node.items()}
     if isinstance(node, list):
-        return [_presentable(item, secrets) for item in node]
-    return secrets.shown(node) if isinstance(node, str) else node
+        return [_sanitized(item, secrets) for item in node]
+    return secrets.sanitize(node) if isinstance(node, str) else node

@@ -1,144 +1,162 @@
-"""Who is let in, and with which token.
+"""Checks of authentication: which requests a server accepts without and with a token.
 
-Requests without a valid token are scarce, so core makes do with eight of them; which ones is drawn by the seed.
+A server may limit requests without a valid token, so the core profile sends only eight. The seed selects them.
 """
 
 from __future__ import annotations
 
 import base64
 import secrets
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from conformance.access_checks import (
+    UNUSED_ID,
+    anonymous_limit_message,
+    expect_bearer_challenge,
+    expect_schema,
+    expect_unauthorized,
+    protected_operations,
+)
 from conformance.catalogue import check
-from conformance.images.samples import picture
-from conformance.refusals import NOBODYS, is_documented, limit_reached, names_bearer, protected, refused
-from conformance.requirements import auth_accounts  # noqa: F401  # the rest of this family
+from conformance.images.samples import make_sample
 from conformance.verdicts import Inconclusive, expect, expect_equal
 
 if TYPE_CHECKING:
-    from conformance.client import Answer
+    from conformance.client import Response
     from conformance.kit import Kit
 
-OK, UNAUTHORIZED, TOO_MANY = 200, 401, 429
-_ASKED_LATER = 6  # requests without a token that AUTH-002 to AUTH-005 are going to make
-_SHORTEST_SECRET = 8  # characters; a shorter one may stand in any text by chance
-USER, TOKEN = "/components/schemas/User", "/components/schemas/Token"
+_RESERVED_REQUESTS = 6  # anonymous requests that AUTH-002 to AUTH-005 will send
+_MIN_SECRET_LENGTH = 8  # characters; a shorter text may occur in a response by coincidence
+_USER, _TOKEN = "/components/schemas/User", "/components/schemas/Token"
 
 
 @check("AUTH-001")
-def without_a_token_nobody_is_let_in(kit: Kit) -> None:
-    count = max(1, min(2, kit.anonymous_left - _ASKED_LATER))
-    drawn = kit.random.sample(protected(), count)
-    refused([_asked_by_a_stranger(kit, *operation, None) for operation in drawn], "without a token")
+def check_missing_token(kit: Kit) -> None:
+    """Check that requests without a token to two protected operations return 401."""
+    count = max(1, min(2, kit.callers.anonymous_left - _RESERVED_REQUESTS))
+    operations = kit.random.sample(protected_operations(), count)
+    expect_unauthorized([_send_valid(kit, *operation, None) for operation in operations], "without a token")
 
 
 @check("AUTH-002")
-def an_invented_token_is_refused(kit: Kit) -> None:
-    operation = kit.random.choice(protected())
-    answers = [_asked_by_a_stranger(kit, *operation, f"Bearer {_invented()}")]
-    answers.append(kit.stranger("GET", "/user", f"Bearer {_damaged(kit)}"))
-    refused(answers, "with a token that nobody gave out")
+def check_unknown_token(kit: Kit) -> None:
+    """Check that an invented token and a changed token return 401."""
+    operation = kit.random.choice(protected_operations())
+    responses = [
+        _send_valid(kit, *operation, f"Bearer {_invented_token()}"),
+        kit.callers.request_anonymously("GET", "/user", f"Bearer {_damaged_token(kit)}"),
+    ]
+    expect_unauthorized(responses, "with an unknown token")
 
 
 @check("AUTH-003")
-def a_refusal_names_the_scheme(kit: Kit) -> None:
-    answer = kit.stranger("GET", "/user")
-    refused([answer], "without a token")
-    names_bearer(answer)
+def check_bearer_challenge(kit: Kit) -> None:
+    """Check that a 401 names the Bearer scheme."""
+    response = kit.callers.request_anonymously("GET", "/user")
+    expect_unauthorized([response], "without a token")
+    expect_bearer_challenge(response)
 
 
 @check("AUTH-004")
-def another_scheme_is_refused(kit: Kit) -> None:
-    basic = base64.b64encode(b"nobody:nothing").decode()
-    answers = [kit.stranger("GET", "/user", header) for header in (f"Basic {basic}", "Bearer")]
-    refused(answers, "with another scheme, or with nothing behind it,")
+def check_other_scheme(kit: Kit) -> None:
+    """Check that Basic credentials and a scheme without a token return 401."""
+    basic = base64.b64encode(b"unknown:nothing").decode()
+    responses = [
+        kit.callers.request_anonymously("GET", "/user", header) for header in (f"Basic {basic}", "Bearer")
+    ]
+    expect_unauthorized(responses, "with another scheme or without a token after it")
 
 
 @check("AUTH-005")
-def the_token_is_looked_at_first(kit: Kit) -> None:
-    faulty: list[tuple[str, str, dict[str, Any]]] = [
-        ("POST", "/images/upscale", {"json": {"no": "picture"}}),
+def check_token_comes_first(kit: Kit) -> None:
+    """Check that an invalid request without a token returns 401."""
+    invalid: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/images/upscale", {"json": {"no": "image"}}),
         ("POST", "/images/upscale", {"files": {"scale_facter": (None, "9")}}),
-        ("POST", "/batches", {"files": {"images": ("no.png", b"no picture")}}),
+        ("POST", "/batches", {"files": {"images": ("no.png", b"no image")}}),
         ("GET", "/images?per_page=0", {}),
-        ("GET", f"/images/{NOBODYS}/download", {}),
+        ("GET", f"/images/{UNUSED_ID}/download", {}),
     ]
-    method, path, body = kit.random.choice(faulty)
-    answer = kit.stranger(method, path, **body)
-    refused([answer], "without a token, and with something else wrong,")
+    method, path, body = kit.random.choice(invalid)
+    response = kit.callers.request_anonymously(method, path, **body)
+    expect_unauthorized([response], "without a token and with another fault")
 
 
 @check("AUTH-006")
-def no_operation_forgets_the_token(kit: Kit) -> None:
-    for operation in protected():
-        for authorization, how in (
+def check_all_operations_are_protected(kit: Kit) -> None:
+    """Check that every protected operation rejects a missing and an invented token."""
+    for operation in protected_operations():
+        for authorization, why in (
             (None, "without a token"),
-            (f"Bearer {_invented()}", "with an invented token"),
+            (f"Bearer {_invented_token()}", "with an invented token"),
         ):
-            answer = _asked_by_a_stranger(kit, *operation, authorization)
-            answer.expect(UNAUTHORIZED, TOO_MANY, why=how)
-            if answer.status == TOO_MANY:
-                raise Inconclusive(limit_reached("Only a part of the operations could be asked"))
+            response = _send_valid(kit, *operation, authorization).expect(401, 429, why=why)
+            if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise Inconclusive(anonymous_limit_message("Only a part of the operations was checked"))
 
 
 @check("AUTH-007")
-def a_token_opens_its_account(kit: Kit) -> None:
-    user = kit.owner.get("/user").expect(OK, why="with a valid token").data
-    is_documented(USER, {"email_verified_at": None, **user}, "GET /user")
+def check_token_opens_account(kit: Kit) -> None:
+    """Check that a token returns its account with all documented fields."""
+    user = kit.owner.get("/user").expect(200, why="with a valid token").data
+    expect_schema(_USER, {"email_verified_at": None, **user}, "GET /user")
 
 
 @check("AUTH-008")
-def the_list_of_tokens_is_whole(kit: Kit) -> None:
-    data = kit.owner.get("/user/tokens").expect(OK).data
+def check_token_list(kit: Kit) -> None:
+    """Check that the token list has all documented fields, a correct count and at least one token."""
+    data = kit.owner.get("/user/tokens").expect(200).data
     tokens = data["tokens"]
     for token in tokens:
-        is_documented(TOKEN, {"last_used_at": None, **token}, "GET /user/tokens, of a token,")
+        expect_schema(_TOKEN, {"last_used_at": None, **token}, "GET /user/tokens, for one token,")
     expect_equal(data["count"], len(tokens), "`count` of GET /user/tokens")
-    expect(
-        tokens, "The list of tokens is empty, although a token asks for it.", expected="1 or more", actual=0
-    )
+    expect(tokens, "The token list lacks the token of the request.", expected="1 or more", actual=0)
 
 
 @check("AUTH-009")
-def no_token_is_shown_again(kit: Kit) -> None:
+def check_no_token_is_exposed(kit: Kit) -> None:
+    """Check that no response contains the token of the request."""
     secret = kit.options.token.partition("|")[2] or kit.options.token
-    if len(secret) < _SHORTEST_SECRET:
-        raise Inconclusive("The token is so short that it may stand in an answer by chance.")
+    if len(secret) < _MIN_SECRET_LENGTH:
+        raise Inconclusive("The token is so short that it may occur in a response by coincidence.")
     for path in ("/user/tokens", "/user"):
-        answer = kit.owner.get(path).expect(OK)
-        expect(secret.encode() not in answer.content, f"The answer to GET {path} shows the token itself.")
+        response = kit.owner.get(path).expect(200)
+        expect(secret.encode() not in response.content, f"The response to GET {path} contains the token.")
 
 
 @check("AUTH-028")
-def a_token_in_the_address_is_not_taken(kit: Kit) -> None:
-    token = kit.accounts.known.client.token
-    answer = kit.stranger("GET", "/user", params=dict.fromkeys(("token", "access_token", "api_token"), token))
-    refused([answer], "with the token in the address only")
+def check_token_in_query(kit: Kit) -> None:
+    """Check that a token in the query string is ignored."""
+    query = dict.fromkeys(("token", "access_token", "api_token"), kit.accounts.shared.client.token)
+    response = kit.callers.request_anonymously("GET", "/user", params=query)
+    expect_unauthorized([response], "with the token in the query string only")
 
 
-def _asked_by_a_stranger(kit: Kit, method: str, path: str, authorization: str | None) -> Answer:
-    """With a good body where the operation takes one, so that nothing else is wrong."""
-    part = picture("png").part
+def _send_valid(kit: Kit, method: str, path: str, authorization: str | None) -> Response:
+    """Return the response to a request that is valid except for its authorization."""
+    part = make_sample("png").part
     bodies: dict[str, dict[str, Any]] = {
         "POST /images/upscale": {"files": {"image": part}},
         "POST /batches": {"files": [("images[]", part)], "data": {"name": kit.tag}},
     }
-    return kit.stranger(method, path, authorization, **bodies.get(f"{method} {path}", {}))
+    body = bodies.get(f"{method} {path}", {})
+    return kit.callers.request_anonymously(method, path, authorization, **body)
 
 
-def _invented() -> str:
-    return f"{NOBODYS}|{secrets.token_urlsafe(30)}"
+def _invented_token() -> str:
+    return f"{UNUSED_ID}|{secrets.token_urlsafe(30)}"
 
 
-def _damaged(kit: Kit) -> str:
-    """The caller's token, with one character in its middle changed, or without its last quarter.
+def _damaged_token(kit: Kit) -> str:
+    """Return the caller's token with one character in its middle changed, or without its last quarter.
 
-    Not with its last character changed: at the end of Base64, as signed tokens are, that may mean the same.
+    The last character is not changed: at the end of Base64, two characters may encode the same bytes.
     """
     token = kit.options.token
     if kit.random.random() < 0.5:  # noqa: PLR2004
         return token[: -max(1, len(token) // 4)]
-    places = [at for at, letter in enumerate(token) if letter.isalnum() and at >= len(token) // 3]
-    at = kit.random.choice(places[: max(1, len(places) // 2)])
+    positions = [at for at, letter in enumerate(token) if letter.isalnum() and at >= len(token) // 3]
+    at = kit.random.choice(positions[: max(1, len(positions) // 2)])
     other = "x" if token[at].lower() != "x" and token[at].isalpha() else "7" if token[at] != "7" else "3"
     return token[:at] + other + token[at + 1 :]

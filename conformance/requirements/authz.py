@@ -1,236 +1,218 @@
-"""Does one account keep its things from another? Asked with a token of a second account.
+"""Checks of the separation of two accounts, and of the abilities of tokens.
 
-Before the second account deletes anything it is made sure that the id is not one of its own things: a server may
-count the ids of each account by themselves.
+A server may number the items of each account separately. Before the second account deletes an item of the first, the
+check makes sure that the second account has no item with the same id.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from conformance.access_checks import UNUSED_ID, comparable_body
 from conformance.catalogue import check
-from conformance.images.samples import picture
-from conformance.refusals import NOBODYS, told
-from conformance.verdicts import Inconclusive, Skipped, expect, expect_equal, undisturbed
+from conformance.images.samples import make_sample
+from conformance.verdicts import (
+    Inconclusive,
+    Skipped,
+    expect,
+    expect_absent,
+    expect_at_most,
+    expect_equal,
+    retry,
+)
 
 if TYPE_CHECKING:
-    from conformance.client import Answer, Client
+    from conformance.client import Client, Response
     from conformance.kit import Kit
-
-OK, CREATED, ACCEPTED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED, UNPROCESSABLE = 200, 201, 202, 403, 404, 405, 422
 
 
 @check("AUTHZ-001")
-def two_tokens_open_two_accounts(kit: Kit) -> None:
-    first, second = (client.get("/user").expect(OK).data for client in (kit.owner, kit.other))
+def check_two_accounts(kit: Kit) -> None:
+    """Check that the two tokens belong to two accounts."""
+    first, second = (client.get("/user").expect(200).data for client in (kit.owner, kit.callers.other))
     for name in ("id", "email"):
         expect(
             first[name] != second[name],
-            f"Both tokens open an account with the same `{name}`. Are --token and --token-b of two accounts?",
+            f"Both tokens return an account with the same `{name}`. Use tokens of two accounts.",
             expected="two accounts",
             actual=first[name],
         )
 
 
 @check("AUTHZ-002")
-def an_image_is_kept_from_others(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
-    _is_like_none(kit, "GET", "/images", done.image["id"], done.image["original_filename"])
+def check_image_is_private(kit: Kit) -> None:
+    """Check that the second account gets the same 404 for an image of the first as for a missing one."""
+    image = kit.images.completed_png().image
+    _expect_hidden(kit, "GET", "/images", image["id"], image["original_filename"])
 
 
 @check("AUTHZ-003")
-def a_result_is_kept_from_others(kit: Kit) -> None:
-    image = kit.completed(picture("png"), {"scale_factor": 2}).image
-    _is_not_its_own(kit, f"/images/{image['id']}", image["original_filename"])
-    _is_like_none(kit, "GET", "/images", image["id"], image["original_filename"], "/download")
+def check_download_is_private(kit: Kit) -> None:
+    """Check that the second account cannot download a result of the first."""
+    image = kit.images.completed_png().image
+    _expect_foreign(kit, f"/images/{image['id']}", image["original_filename"])
+    _expect_hidden(kit, "GET", "/images", image["id"], image["original_filename"], "/download")
 
 
 @check("AUTHZ-004")
-def an_image_is_not_deleted_by_others(kit: Kit) -> None:
-    sent = picture("png")
-    image = kit.image(kit.upload(sent)["id"])
+def check_image_deletion_is_denied(kit: Kit) -> None:
+    """Check that the second account cannot delete an image of the first."""
+    image = kit.images.get(kit.images.upload(make_sample("png"))["id"])
     image_id = image["id"]
-    _is_not_its_own(kit, f"/images/{image_id}", image["original_filename"])
-    _is_like_none(kit, "DELETE", "/images", image_id, image["original_filename"])
-    kit.owner.get(f"/images/{image_id}").expect(OK, why="after somebody else was refused to delete it")
-    after, _ = kit.wait(image_id)
-    expect_equal(
-        after["status"], "completed", "The status of an image that somebody else was refused to delete"
-    )
-    kit.file_of(image_id)
+    _expect_foreign(kit, f"/images/{image_id}", image["original_filename"])
+    _expect_hidden(kit, "DELETE", "/images", image_id, image["original_filename"])
+    kit.owner.get(f"/images/{image_id}").expect(200, why="after another account tried to delete it")
+    after, _ = kit.images.wait(image_id)
+    expect_equal(after["status"], "completed", "The status of an image that another account tried to delete")
+    kit.images.download(image_id)
 
 
 @check("AUTHZ-005")
-def images_are_listed_for_their_owner_only(kit: Kit) -> None:
-    image = kit.completed(picture("png"), {"scale_factor": 2}).image
+def check_image_list_is_private(kit: Kit) -> None:
+    """Check that the second account's list has no image of the first."""
+    name = kit.images.completed_png().image["original_filename"]
     for query in ({"per_page": 100}, {"per_page": 100, "status": "completed"}):
-        answer = _permitted(kit.other.get("/images", params=query)).expect(OK)
-        names = [one["original_filename"] for one in answer.data]
-        expect(
-            image["original_filename"] not in names,
-            "The list of images shows an image of another account.",
-            expected="none of another account",
-            actual=image["original_filename"],
-        )
-        total = answer.json["meta"]["total"]
+        response = kit.callers.other.get("/images", params=query).permitted().expect(200)
+        names = [image["original_filename"] for image in response.data]
+        expect_absent(names, name, "The image list of another account")
+        total = response.json["meta"]["total"]
         expect_equal(len(names), min(total, 100), f"The number of images in a list of {total}")
 
 
 @check("AUTHZ-006")
-def a_batch_is_kept_from_others(kit: Kit) -> None:
-    batch = _batch(kit)
-    _is_like_none(kit, "GET", "/batches", batch["id"], batch["name"])
-    names = [one["name"] for one in _permitted(kit.other.get("/batches", params={"per_page": 100})).data]
-    expect(
-        batch["name"] not in names,
-        "The list of batches shows a batch of another account.",
-        actual=batch["name"],
-    )
+def check_batch_is_private(kit: Kit) -> None:
+    """Check that the second account can neither get nor list a batch of the first."""
+    batch = _create_batch(kit)
+    _expect_hidden(kit, "GET", "/batches", batch["id"], batch["name"])
+    batches = kit.callers.other.get("/batches", params={"per_page": 100}).permitted().data
+    expect_absent([one["name"] for one in batches], batch["name"], "The batch list of another account")
 
 
 @check("AUTHZ-007")
-def a_batch_is_not_deleted_by_others(kit: Kit) -> None:
-    batch = _batch(kit)
-    _is_not_its_own(kit, f"/batches/{batch['id']}", batch["name"])
-    _is_like_none(kit, "DELETE", "/batches", batch["id"], batch["name"])
-    after, _ = kit.wait_for_batch(batch["id"])
-    what = "of a batch that somebody else was refused to delete"
+def check_batch_deletion_is_denied(kit: Kit) -> None:
+    """Check that the second account can neither cancel nor delete a batch of the first."""
+    batch = _create_batch(kit)
+    _expect_foreign(kit, f"/batches/{batch['id']}", batch["name"])
+    _expect_hidden(kit, "DELETE", "/batches", batch["id"], batch["name"])
+    after, _ = kit.batches.wait(batch["id"])
+    what = "of a batch that another account tried to delete"
     expect_equal(after["status"], "completed", f"The status {what}")
     expect_equal(len(after["images"]), 2, f"The number of images {what}")
 
 
 @check("AUTHZ-008")
-def a_token_is_not_revoked_by_others(kit: Kit) -> None:
-    newcomer = kit.accounts.newcomer(device_name=f"{kit.tag}-kept")
-    token = newcomer.client.get("/user/tokens").expect(OK).data["tokens"][0]
-    own = kit.other.get("/user/tokens").expect(OK).data["tokens"]
+def check_token_revocation_is_denied(kit: Kit) -> None:
+    """Check that the second account cannot revoke a token of another account."""
+    client = kit.accounts.create(device_name=f"{kit.tag}-kept").client
+    token = client.get("/user/tokens").expect(200).data["tokens"][0]
+    own = kit.callers.other.get("/user/tokens").expect(200).data["tokens"]
     if any(one["id"] == token["id"] and one["name"] != token["name"] for one in own):
         raise Inconclusive("The second account has a token with the same id, which must not be revoked.")
-    _is_like_none(kit, "DELETE", "/user/tokens", token["id"], token["name"])
-    newcomer.client.get("/user").expect(OK, why="after somebody else was refused to revoke the token")
+    _expect_hidden(kit, "DELETE", "/user/tokens", token["id"], token["name"])
+    client.get("/user").expect(200, why="after another account tried to revoke the token")
 
 
 @check("AUTHZ-009")
-def tokens_are_listed_for_their_owner_only(kit: Kit) -> None:
+def check_token_list_is_private(kit: Kit) -> None:
+    """Check that the second account's list has no token of another account."""
     label = f"{kit.tag}-{kit.random.getrandbits(32):08x}"
-    kit.accounts.newcomer(device_name=label)
-    names = [token["name"] for token in kit.other.get("/user/tokens").expect(OK).data["tokens"]]
-    expect(label not in names, "The list of tokens shows a token of another account.", actual=label)
+    kit.accounts.create(device_name=label)
+    tokens = kit.callers.other.get("/user/tokens").expect(200).data["tokens"]
+    expect_absent([token["name"] for token in tokens], label, "The token list of another account")
 
 
 @check("AUTHZ-010")
-def an_upload_is_paid_by_its_sender(kit: Kit) -> None:
-    def look() -> None:
-        before = _used(kit.owner), _used(kit.other)
-        answer = kit.try_upload(picture("png").named(f"{kit.tag}-second.png"), client=kit.other)
-        _permitted(answer).expect(ACCEPTED, why="with a good picture")
-        after = _used(kit.owner), _used(kit.other)
-        expect(
-            after[0] <= before[0],
-            "An upload of the second account was counted for the first.",
-            expected=before[0],
-            actual=after[0],
-        )
+def check_upload_uses_own_quota(kit: Kit) -> None:
+    """Check that an upload of the second account uses only its own quota."""
+
+    def compare_used() -> None:
+        before = _used(kit.owner), _used(kit.callers.other)
+        sample = make_sample("png").renamed(f"{kit.tag}-second.png")
+        response = kit.images.try_upload(sample, client=kit.callers.other)
+        response.permitted().expect(202, why="with a valid image")
+        after = _used(kit.owner), _used(kit.callers.other)
+        expect_at_most(after[0], before[0], "`used` of the first account after an upload of the second")
         expect(
             after[1] > before[1],
-            "An upload of the second account was not counted for it.",
+            "An upload of the second account does not use its quota.",
             expected=before[1] + 1,
             actual=after[1],
         )
 
-    undisturbed(look)
+    retry(compare_used)
 
 
 @check("AUTHZ-011")
-def a_token_does_no_more_than_it_may(kit: Kit) -> None:
-    looking = _token_for(kit, "images:read")
-    looking.get("/images").expect(OK, why="with a token for it")
+def check_abilities(kit: Kit) -> None:
+    """Check that two tokens with one ability each can do only what it allows."""
+    reader = _token_with(kit, "images:read")
+    reader.get("/images").expect(200, why="with `images:read`")
     for path in ("/user", "/user/tokens", "/usage", "/subscription"):
-        looking.get(path).expect(FORBIDDEN, why="with a token without `user:read`")
-    looking.delete(f"/user/tokens/{NOBODYS}").expect(FORBIDDEN, why="with a token without `user:read`")
-    for folder in ("/images", "/batches"):
-        looking.delete(f"{folder}/{NOBODYS}").expect(FORBIDDEN, why="with a token without `images:delete`")
-    uploads = kit.try_upload(picture("png"), client=looking), kit.try_batch([picture("png")], client=looking)
-    for answer in uploads:
-        answer.expect(FORBIDDEN, why="with a token without `images:write`")
-    reading = _token_for(kit, "user:read")
-    reading.get("/user").expect(OK, why="with a token for it")
+        reader.get(path).expect(403, why="without `user:read`")
+    reader.delete(f"/user/tokens/{UNUSED_ID}").expect(403, why="without `user:read`")
     for path in ("/images", "/batches"):
-        reading.get(path).expect(FORBIDDEN, why="with a token without `images:read`")
+        reader.delete(f"{path}/{UNUSED_ID}").expect(403, why="without `images:delete`")
+    kit.images.try_upload(make_sample("png"), client=reader).expect(403, why="without `images:write`")
+    kit.batches.try_create([make_sample("png")], client=reader).expect(403, why="without `images:write`")
+    user = _token_with(kit, "user:read")
+    user.get("/user").expect(200, why="with `user:read`")
+    for path in ("/images", "/batches"):
+        user.get(path).expect(403, why="without `images:read`")
 
 
 @check("AUTHZ-012")
-def a_token_cannot_grant_what_it_lacks(kit: Kit) -> None:
-    asked = {"name": kit.tag, "abilities": ["images:delete"]}
-    answer = kit.accounts.remembered(_token_for(kit, "user:read").post("/user/tokens", json=asked))
-    errors = answer.expect(UNPROCESSABLE, why="for an ability that the token lacks").errors
+def check_abilities_cannot_be_extended(kit: Kit) -> None:
+    """Check that a token cannot create a token with an ability that it lacks."""
+    form = {"name": kit.tag, "abilities": ["images:delete"]}
+    response = kit.accounts.track_token(_token_with(kit, "user:read").post("/user/tokens", json=form))
+    response.expect_rejected("abilities", why="for an ability that the token lacks")
+
+
+def _token_with(kit: Kit, ability: str) -> Client:
+    """Return a client with a new token that has one ability. Raise Skipped if the server cannot create one."""
+    form = {"name": f"{kit.tag}-{ability}", "abilities": [ability]}
+    response = kit.accounts.track_token(kit.owner.post("/user/tokens", json=form))
+    if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        raise Skipped("The server has no POST /user/tokens, which is an extension of Uprez.")
+    return kit.callers.with_token(response.expect(201).data["token"])
+
+
+def _expect_hidden(kit: Kit, method: str, path: str, item_id: int, name: str, suffix: str = "") -> None:
+    """Raise CheckFailed unless the second account gets equal 404 responses for the item and for a missing one."""
+    missing = kit.callers.other.request(method, f"{path}/{UNUSED_ID}{suffix}").permitted()
+    missing.expect(404, why="for an id that does not exist")
+    response = kit.callers.other.request(method, f"{path}/{item_id}{suffix}")
+    if (method, suffix) == ("GET", ""):
+        _expect_other_item(response, path, name)
+    response.expect(404, why="for an item of another account")
     expect(
-        "abilities" in errors,
-        "The 422 does not name `abilities`.",
-        expected="abilities",
-        actual=sorted(errors),
+        comparable_body(response, item_id) == comparable_body(missing, UNUSED_ID),
+        f"{method} {path}/{{id}}{suffix} distinguishes an id of another account from one that does not exist.",
+        expected=comparable_body(missing, UNUSED_ID),
+        actual=comparable_body(response, item_id),
     )
 
 
-def _token_for(kit: Kit, ability: str) -> Client:
-    """A further token of the caller's account that may do one thing. Raises Skipped where there are none."""
-    asked = {"name": f"{kit.tag}-{ability}", "abilities": [ability]}
-    answer = kit.accounts.remembered(kit.owner.post("/user/tokens", json=asked))
-    if answer.status in {NOT_FOUND, NOT_ALLOWED}:
-        raise Skipped("The server has no POST /user/tokens, which is an addition of Uprez.")
-    return kit.client(answer.expect(CREATED).data["token"])
+def _expect_foreign(kit: Kit, item_path: str, name: str) -> None:
+    """Raise Inconclusive if the second account has an item of its own with this id."""
+    _expect_other_item(kit.callers.other.get(item_path), item_path.rpartition("/")[0], name)
 
 
-def _is_like_none(kit: Kit, method: str, folder: str, its_id: int, name: str, rest: str = "") -> None:
-    """The second account is told of the thing just what it is told of one that never was."""
-    none = _permitted(kit.other.request(method, f"{folder}/{NOBODYS}{rest}"))
-    none.expect(NOT_FOUND, why="for an id that was never given")
-    answer = kit.other.request(method, f"{folder}/{its_id}{rest}")
-    if answer.status == OK and name not in answer.response.text and (method, rest) == ("GET", ""):
-        raise Inconclusive(_counted_by_themselves(folder))
-    answer.expect(NOT_FOUND, why="for what belongs to somebody else")
-    expect(
-        told(answer, its_id) == told(none, NOBODYS),
-        f"{method} {folder}/{{id}}{rest} is answered otherwise for an id of somebody else than for none at all.",
-        expected=told(none, NOBODYS),
-        actual=told(answer, its_id),
-    )
-
-
-def _is_not_its_own(kit: Kit, path: str, name: str) -> None:
-    """Raises Inconclusive where the id is one of the second account's, who may do with that what they like."""
-    answer = kit.other.get(path)
-    if answer.status == OK and name not in answer.response.text:
-        raise Inconclusive(_counted_by_themselves(path.rpartition("/")[0]))
-
-
-def _counted_by_themselves(folder: str) -> str:
-    return (
-        f"The second account has something of its own under the same id in {folder}: the server counts each account's "
-        "ids by themselves. Take as --token-b one of an account that has less."
-    )
-
-
-def _permitted(answer: Answer) -> Answer:
-    if answer.status == FORBIDDEN:
+def _expect_other_item(response: Response, path: str, name: str) -> None:
+    if response.status == HTTPStatus.OK and name not in response.raw.text:
         raise Inconclusive(
-            f"{answer.asked} is refused (403). --token and --token-b have to be of accounts that are verified and on a "
-            "plan with API access and batches, and to have some of their monthly quota left."
+            f"The second account has an item with the same id in {path}, because the server numbers the items of each "
+            "account separately. Use a --token-b of an account with fewer items."
         )
-    return answer
 
 
-def _batch(kit: Kit) -> dict[str, Any]:
-    pictures = [picture("png"), picture("png").named("second.png")]
-    accepted = (
-        _permitted(kit.try_batch(pictures, {"name": f"{kit.tag}-first"}))
-        .expect(ACCEPTED, why="with good pictures")
-        .data
-    )
-    batch: dict[str, Any] = kit.owner.get(f"/batches/{accepted['id']}").expect(OK).data
-    return batch
+def _create_batch(kit: Kit) -> dict[str, Any]:
+    samples = [make_sample("png"), make_sample("png").renamed("second.png")]
+    response = kit.batches.try_create(samples, {"name": f"{kit.tag}-first"}).permitted()
+    return kit.batches.get(response.expect(202, why="with valid images").data["id"])
 
 
 def _used(client: Client) -> int:
-    used: int = client.get("/usage").expect(OK).data["image_uploads"]["used"]
+    used: int = client.get("/usage").expect(200).data["image_uploads"]["used"]
     return used

@@ -1,100 +1,115 @@
-"""What holds for every request, also for those that nobody would think of, and for steps in any order."""
+"""Checks with generated requests and with random sequences of operations."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import check
-from conformance.fuzzing.schemathesis_run import ask, without_token
-from conformance.fuzzing.state_machines import Batches, Images, Tokens, play
+from conformance.fuzzing.schemathesis_run import expect_no_findings, sends_anonymous_requests
+from conformance.fuzzing.state_machines import Batches, Images, Tokens, run_machine
 from conformance.verdicts import Skipped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from conformance.kit import Kit
 
 _UPLOADS = {"POST /images/upscale", "POST /batches"}
 
 
+def _status_is(wanted: HTTPStatus, operations: Collection[str] = ()) -> Callable[[str, int], bool]:
+    """Return a predicate for responses with this status, of any operation or of these operations."""
+    return lambda operation, status: status == wanted and (not operations or operation in operations)
+
+
 @check("GEN-001")
-def no_request_makes_the_server_fail(kit: Kit) -> None:
-    ask(kit, "not_a_server_error")
+def check_no_server_error(kit: Kit) -> None:
+    """Check that no generated request causes a server error."""
+    expect_no_findings(kit, "not_a_server_error")
 
 
 @check("GEN-002")
-def every_status_is_a_documented_one(kit: Kit) -> None:
-    ask(kit, "status_code_conformance")
+def check_documented_status(kit: Kit) -> None:
+    """Check that every response has a documented status."""
+    expect_no_findings(kit, "status_code_conformance")
 
 
 @check("GEN-003")
-def every_answer_keeps_its_schema(kit: Kit) -> None:
-    ask(kit, "keeps_the_schema", "content_type_conformance")
+def check_response_schema(kit: Kit) -> None:
+    """Check that every response matches its schema and media type."""
+    expect_no_findings(kit, "body_matches_schema", "content_type_conformance")
 
 
 @check("GEN-004")
-def every_answer_is_in_the_envelope(kit: Kit) -> None:
-    ask(kit, "answers_in_the_envelope")
+def check_envelope(kit: Kit) -> None:
+    """Check that every response is an envelope."""
+    expect_no_findings(kit, "body_is_envelope")
 
 
 @check("GEN-005")
-def every_answer_has_its_headers(kit: Kit) -> None:
-    ask(kit, "response_headers_conformance")
+def check_response_headers(kit: Kit) -> None:
+    """Check that every response has the headers of its status."""
+    expect_no_findings(kit, "response_headers_conformance")
 
 
 @check("GEN-006")
-def wrong_requests_are_refused(kit: Kit) -> None:
-    ask(kit, "negative_data_rejection", evidence=lambda _, status: status == 422)  # noqa: PLR2004
+def check_invalid_requests_are_rejected(kit: Kit) -> None:
+    """Check that requests that violate their schema are rejected."""
+    evidence = _status_is(HTTPStatus.UNPROCESSABLE_ENTITY)
+    expect_no_findings(kit, "negative_data_rejection", evidence=evidence)
 
 
 @check("GEN-007")
-def right_requests_are_accepted(kit: Kit) -> None:
-    checks = ("positive_data_acceptance", "a_good_picture_is_accepted")
-    ask(kit, *checks, evidence=lambda operation, status: operation in _UPLOADS and status == 202)  # noqa: PLR2004
+def check_valid_requests_are_accepted(kit: Kit) -> None:
+    """Check that requests that match their schema are accepted."""
+    checks = ("positive_data_acceptance", "valid_image_is_accepted")
+    expect_no_findings(kit, *checks, evidence=_status_is(HTTPStatus.ACCEPTED, _UPLOADS))
 
 
 @check("GEN-008")
-def what_is_no_picture_is_refused(kit: Kit) -> None:
-    ask(
-        kit,
-        "an_unreadable_picture_is_refused",
-        evidence=lambda operation, status: operation in _UPLOADS and status == 422,  # noqa: PLR2004
-    )
+def check_unreadable_files_are_rejected(kit: Kit) -> None:
+    """Check that uploaded files that cannot be decoded are rejected."""
+    evidence = _status_is(HTTPStatus.UNPROCESSABLE_ENTITY, _UPLOADS)
+    expect_no_findings(kit, "unreadable_image_is_rejected", evidence=evidence)
 
 
 @check("GEN-009")
-def other_methods_are_refused(kit: Kit) -> None:
-    ask(kit, "unsupported_method", evidence=lambda _, status: status == 405)  # noqa: PLR2004
+def check_undefined_methods_are_rejected(kit: Kit) -> None:
+    """Check that methods that a route does not define are rejected."""
+    expect_no_findings(kit, "unsupported_method", evidence=_status_is(HTTPStatus.METHOD_NOT_ALLOWED))
 
 
 @check("GEN-010")
-def nothing_is_answered_without_a_token(kit: Kit) -> None:
-    if not without_token(kit):
-        raise Skipped("Requests without a token are sent only with the profile `security` as well.")
-    ask(kit, "ignored_auth", evidence=lambda _, status: status == 401)  # noqa: PLR2004
+def check_token_is_required(kit: Kit) -> None:
+    """Check that no generated request succeeds without a valid token."""
+    if not sends_anonymous_requests(kit):
+        raise Skipped("Needs the profile `security`, which allows requests without a token.")
+    expect_no_findings(kit, "ignored_auth", evidence=_status_is(HTTPStatus.UNAUTHORIZED))
 
 
 @check("GEN-011")
-def what_was_made_is_there_and_what_was_deleted_is_not(kit: Kit) -> None:
-    ask(
-        kit,
-        "what_is_deleted_stays_deleted",
-        "use_after_free",
-        "ensure_resource_availability",
-        evidence=lambda operation, status: operation == "DELETE /images/{id}" and status == 200,  # noqa: PLR2004
-    )
+def check_created_and_deleted_images(kit: Kit) -> None:
+    """Check that created images exist and that deleted images do not."""
+    checks = ("deleted_image_stays_deleted", "use_after_free", "ensure_resource_availability")
+    expect_no_findings(kit, *checks, evidence=_status_is(HTTPStatus.OK, {"DELETE /images/{id}"}))
 
 
 @check("GEN-101")
-def tokens_live_and_end_as_told(kit: Kit) -> None:
-    play(kit, Tokens)
+def check_token_sequences(kit: Kit) -> None:
+    """Check tokens in random sequences of operations."""
+    run_machine(kit, Tokens)
 
 
 @check("GEN-102")
-def images_live_and_end_as_told(kit: Kit) -> None:
-    kit.allowed(kit.owner.get("/images"))
-    play(kit, Images)
+def check_image_sequences(kit: Kit) -> None:
+    """Check images in random sequences of operations."""
+    kit.owner.get("/images").permitted()
+    run_machine(kit, Images)
 
 
 @check("GEN-103")
-def batches_live_and_end_as_told(kit: Kit) -> None:
-    kit.allowed(kit.owner.get("/batches"))
-    play(kit, Batches)
+def check_batch_sequences(kit: Kit) -> None:
+    """Check batches in random sequences of operations."""
+    kit.owner.get("/batches").permitted()
+    run_machine(kit, Batches)

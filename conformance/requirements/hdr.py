@@ -1,39 +1,162 @@
-"""What the headers of answers say, and what they must not repeat."""
+"""Checks of response headers, and of file names that must not add to them."""
 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import check
 from conformance.contract import operations
-from conformance.envelope import answers_of_the_contract, guesses_at_nothing, might_be_another_operation
-from conformance.images.samples import picture
-from conformance.verdicts import Broken, expect
+from conformance.envelope import contract_exchanges, is_nosniff, may_be_extension
+from conformance.images.samples import make_sample
+from conformance.verdicts import CheckFailed, expect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from conformance.client import Answer
-    from conformance.exchanges import Exchange
+    from conformance.client import Response
     from conformance.kit import Kit
 
-_NO_SUCH_ID = "9007199254740991"
-_LONGEST_NAME = 255
+_UNUSED_ID = "9007199254740991"
+_MAX_NAME_LENGTH = 255
 _ADDED = "X-Kit-Added"
 
 
-def _all_sorts(kit: Kit) -> list[Answer]:
-    """One answer of each kind that needs no picture; asked for once in a run."""
-    return kit.once("answers of all sorts", lambda: list(_ask_all_sorts(kit)))
+@check("HDR-001")
+def check_request_id(kit: Kit) -> None:
+    """Check that every response has a request id."""
+    for what, headers, _ in _all_responses(kit):
+        expect(
+            headers.get("x-request-id"), f"{what} has no X-Request-Id.", expected="X-Request-Id", actual=None
+        )
 
 
-def _ask_all_sorts(kit: Kit) -> Iterator[Answer]:
-    """Successes, and every error that a client can cause."""
+@check("HDR-002")
+def check_unique_request_ids(kit: Kit) -> None:
+    """Check that no two responses have the same request id."""
+    _varied_responses(kit)
+    seen: dict[str, str] = {}
+    for request_line, exchange in contract_exchanges(kit.transport):
+        request_id = _lower_names(exchange.headers).get("x-request-id", "")
+        expect(
+            not request_id or request_id not in seen,
+            f"The responses to {seen.get(request_id)} and to {request_line} have the same X-Request-Id.",
+            expected="another one in every response",
+            actual=request_id,
+        )
+        seen[request_id] = request_line
+
+
+@check("HDR-003")
+def check_nosniff(kit: Kit) -> None:
+    """Check that every response disables content sniffing."""
+    for what, headers, _ in _all_responses(kit):
+        expect(
+            is_nosniff(headers.get("x-content-type-options", "")),
+            f"{what} does not disable content sniffing.",
+            expected="X-Content-Type-Options: nosniff",
+            actual=headers.get("x-content-type-options"),
+        )
+
+
+@check("HDR-004")
+def check_json(kit: Kit) -> None:
+    """Check that every response is declared as JSON and is an envelope."""
+    for what, headers, content in _all_responses(kit):
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        expect(
+            media_type == "application/json",
+            f"{what} is not declared as JSON.",
+            expected="Content-Type: application/json",
+            actual=media_type or None,
+        )
+        _expect_envelope(what, content)
+
+
+@check("HDR-005")
+def check_allow(kit: Kit) -> None:
+    """Check that a 405 lists the methods of the route in Allow."""
+    methods: dict[str, set[str]] = {}
+    for method, path, _ in operations():
+        methods.setdefault(path, set()).add(method)
+    for path, defined in methods.items():
+        response = kit.owner.request("PUT", path.replace("{id}", _UNUSED_ID))
+        if may_be_extension(response.status):
+            continue
+        response.expect(405, why="(an undefined method)")
+        allowed = {word.strip().upper() for word in response.headers.get("allow", "").split(",")} - {""}
+        expect(
+            defined <= allowed and "PUT" not in allowed,
+            f"The `Allow` header of PUT {path} does not list the methods of the route.",
+            expected=", ".join(sorted(defined)),
+            actual=response.headers.get("allow"),
+        )
+
+
+@check("HDR-006")
+def check_no_store(kit: Kit) -> None:
+    """Check that responses with account data have Cache-Control: no-store."""
+    image_id = kit.images.completed_png().image["id"]
+    account = ("/user", "/user/tokens", "/usage", "/subscription")
+    for path in (*account, "/images", f"/images/{image_id}", f"/images/{image_id}/download"):
+        kit.owner.get(path).expect(200)
+    for request_line, exchange in contract_exchanges(kit.transport):
+        succeeded = exchange.status is not None and exchange.status < HTTPStatus.MULTIPLE_CHOICES
+        value = _lower_names(exchange.headers).get("cache-control", "")
+        expect(
+            not succeeded or b'"data"' not in exchange.body or "no-store" in value.lower(),
+            f"Caches may store the response to {request_line}, which has account data.",
+            expected="Cache-Control: no-store",
+            actual=value or None,
+        )
+
+
+@check("HDR-007")
+def check_names_add_no_headers(kit: Kit) -> None:
+    """Check that a file name neither adds a header nor occurs in one."""
+    mark = f"zq{kit.random.getrandbits(40):010x}"
+    long = f"{mark} – köpfe 画像 😀 ".ljust(_MAX_NAME_LENGTH - 30, "x")
+    # The first name is for servers that decode the escapes of a form or a URL twice.
+    for name in (f'{mark}%0d%0a{_ADDED}: 1%22; {_ADDED}="1.png', f"{long}.png"):
+        upload = kit.images.try_upload(make_sample("png").renamed(name), {"scale_factor": 2}).permitted()
+        upload.expect(202, 400, 422, why="with an unusual file name")
+        responses = [upload]
+        if upload.status == HTTPStatus.ACCEPTED:  # a server may also reject such a name
+            image_id = upload.data["id"]
+            responses += [kit.owner.get(f"/images/{image_id}"), kit.images.delete(image_id)]
+        for response in responses:
+            _expect_not_in_headers(response, mark)
+
+
+@check("HDR-008")
+def check_names_are_cleaned(kit: Kit) -> None:
+    """Check that file names are returned without folders and control characters."""
+    for name in ("../../folder/kit.png", "kit\x01\x1b\x7f.png"):
+        upload = kit.images.try_upload(make_sample("png").renamed(name), {"scale_factor": 2})
+        response = upload.permitted().expect(202, 400, 422)
+        if response.status != HTTPStatus.ACCEPTED:  # a server may also reject such a name
+            continue
+        kit.images.delete(response.data["id"])
+        returned = response.data["original_filename"]
+        expect(
+            isinstance(returned, str) and returned and "/" not in returned and returned.isprintable(),
+            "A returned file name has a folder or a control character.",
+            expected="kit.png",
+            actual=returned,
+        )
+
+
+def _varied_responses(kit: Kit) -> list[Response]:
+    """Return successes and each error that a client can cause; request them only once in a run."""
+    return kit.once("varied responses", lambda: list(_send_varied_requests(kit)))
+
+
+def _send_varied_requests(kit: Kit) -> Iterator[Response]:
     json_type = {"Content-Type": "application/json"}
     yield kit.owner.get("/user")
     yield kit.owner.get("/images")
-    yield kit.owner.get(f"/images/{_NO_SUCH_ID}")
+    yield kit.owner.get(f"/images/{_UNUSED_ID}")
     yield kit.owner.get("no-such-route")
     yield kit.owner.post("/usage", json={})
     yield kit.owner.get("/images", params={"per_page": "0"})
@@ -41,168 +164,41 @@ def _ask_all_sorts(kit: Kit) -> Iterator[Answer]:
     yield kit.owner.post("/auth/login", data=b"{", headers=json_type)
 
 
-def _seen(kit: Kit) -> Iterator[tuple[str, Exchange]]:
-    """All answers of documented operations in the run so far, after asking for one of each kind."""
-    _all_sorts(kit)
-    yield from answers_of_the_contract(kit.transport)
+def _all_responses(kit: Kit) -> Iterator[tuple[str, dict[str, str], bytes]]:
+    """Yield a name, the headers by their lower-case names and the body of each response.
+
+    These are the varied responses, and all responses of documented operations in the run so far.
+    """
+    for response in _varied_responses(kit):
+        what = f"The {response.status} response to {response.request_line}"
+        yield what, _lower_names(response.headers), response.content
+    for request_line, exchange in contract_exchanges(kit.transport):
+        what = f"The {exchange.status} response to {request_line}"
+        yield what, _lower_names(exchange.headers), exchange.body
 
 
-def _header(exchange: Exchange, name: str) -> str:
-    return next((value for known, value in exchange.headers.items() if known.lower() == name), "")
+def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
-@check("HDR-001")
-def every_answer_has_a_request_id(kit: Kit) -> None:
-    for answer in _all_sorts(kit):
-        _expect_request_id(answer.status, answer.asked, answer.headers.get("x-request-id", ""))
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        _expect_request_id(exchange.status, asked, _header(exchange, "x-request-id"))
-
-
-@check("HDR-002")
-def two_answers_have_different_request_ids(kit: Kit) -> None:
-    known: dict[str, str] = {}
-    for asked, exchange in _seen(kit):
-        request_id = _header(exchange, "x-request-id")
-        expect(
-            not request_id or request_id not in known,
-            f"The answers to {known.get(request_id)} and to {asked} have the same X-Request-Id.",
-            expected="another one on every answer",
-            actual=request_id,
-        )
-        known[request_id] = asked
-
-
-@check("HDR-003")
-def every_answer_forbids_guessing_at_its_type(kit: Kit) -> None:
-    for answer in _all_sorts(kit):
-        _expect_nosniff(answer.status, answer.asked, answer.headers.get("x-content-type-options", ""))
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        _expect_nosniff(exchange.status, asked, _header(exchange, "x-content-type-options"))
-
-
-@check("HDR-004")
-def every_answer_is_json_by_name_and_content(kit: Kit) -> None:
-    for answer in _all_sorts(kit):
-        _expect_json(answer.status, answer.asked, answer.media_type, answer.content)
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        media_type = _header(exchange, "content-type").partition(";")[0].strip().lower()
-        _expect_json(exchange.status, asked, media_type, exchange.body)
-
-
-@check("HDR-005")
-def allow_lists_the_methods_of_the_route(kit: Kit) -> None:
-    methods: dict[str, set[str]] = {}
-    for method, path, _ in operations():
-        methods.setdefault(path, set()).add(method)
-    for path, has in methods.items():
-        answer = kit.owner.request("PUT", path.replace("{id}", _NO_SUCH_ID))
-        if might_be_another_operation(answer.status):
-            continue
-        answer.expect(405, why="(no such method)")
-        allowed = {word.strip().upper() for word in answer.headers.get("allow", "").split(",")} - {""}
-        expect(
-            has <= allowed and "PUT" not in allowed,
-            f"The `Allow` of PUT {path} does not list the methods that this route has.",
-            expected=", ".join(sorted(has)),
-            actual=answer.headers.get("allow"),
-        )
-
-
-@check("HDR-006")
-def what_belongs_to_an_account_is_not_kept_by_caches(kit: Kit) -> None:
-    image_id = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
-    account = ("/user", "/user/tokens", "/usage", "/subscription")
-    for path in (*account, "/images", f"/images/{image_id}", f"/images/{image_id}/download"):
-        kit.owner.get(path).expect(200)
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        if exchange.status is None or exchange.status >= 300 or b'"data"' not in exchange.body:  # noqa: PLR2004
-            continue
-        said = _header(exchange, "cache-control")
-        expect(
-            "no-store" in said.lower(),
-            f"Caches may keep the answer to {asked}, which holds something of an account.",
-            expected="Cache-Control: no-store",
-            actual=said or None,
-        )
-
-
-@check("HDR-007")
-def a_file_name_adds_nothing_to_headers(kit: Kit) -> None:
-    mark = f"zq{kit.random.getrandbits(40):010x}"
-    long = f"{mark} – köpfe 画像 😀 ".ljust(_LONGEST_NAME - 30, "x")
-    # The first is for servers that undo the escapes of a form or a URL once too often.
-    for name in (f'{mark}%0d%0a{_ADDED}: 1%22; {_ADDED}="1.png', f"{long}.png"):
-        sent = kit.allowed(kit.try_upload(picture("png").named(name), {"scale_factor": 2}))
-        sent.expect(202, 400, 422, why="with an odd file name")
-        answers = [sent]
-        if sent.status == 202:  # noqa: PLR2004  # a server may also refuse such a name
-            answers += [kit.owner.get(f"/images/{sent.data['id']}"), kit.delete_image(sent.data["id"])]
-        for answer in answers:
-            _expect_nothing_of(mark, answer)
-
-
-@check("HDR-008")
-def file_names_come_back_cleaned(kit: Kit) -> None:
-    for name in ("../../folder/kit.png", "kit\x01\x1b\x7f.png"):
-        sent = kit.try_upload(picture("png").named(name), {"scale_factor": 2})
-        answer = kit.allowed(sent).expect(202, 400, 422)
-        if answer.status != 202:  # noqa: PLR2004  # a server may also refuse such a name
-            continue
-        kit.delete_image(answer.data["id"])
-        shown = answer.data["original_filename"]
-        expect(
-            isinstance(shown, str) and shown and "/" not in shown and shown.isprintable(),
-            "A file name comes back with a folder or a control character in it.",
-            expected="kit.png",
-            actual=shown,
-        )
-
-
-def _expect_request_id(status: int | None, asked: str, request_id: str) -> None:
-    expect(
-        request_id,
-        f"The answer {status} to {asked} has no X-Request-Id.",
-        expected="X-Request-Id",
-        actual=None,
-    )
-
-
-def _expect_nosniff(status: int | None, asked: str, said: str) -> None:
-    expect(
-        guesses_at_nothing(said),
-        f"The answer {status} to {asked} lets browsers guess at its type.",
-        expected="X-Content-Type-Options: nosniff",
-        actual=said or None,
-    )
-
-
-def _expect_json(status: int | None, asked: str, media_type: str, content: bytes) -> None:
-    expect(
-        media_type == "application/json",
-        f"The answer {status} to {asked} is not declared as JSON.",
-        expected="Content-Type: application/json",
-        actual=media_type or None,
-    )
+def _expect_envelope(what: str, content: bytes) -> None:
     try:
         body = json.loads(content)
     except ValueError:
-        raise Broken(
-            f"The answer {status} to {asked} is no JSON.", expected="a JSON object", actual=content[:200]
-        ) from None
+        raise CheckFailed(f"{what} is not JSON.", expected="a JSON object", actual=content[:200]) from None
     expect(
         isinstance(body, dict) and isinstance(body.get("success"), bool) and body.get("message"),
-        f"The answer {status} to {asked} is not the envelope.",
+        f"{what} is not an envelope.",
         expected="an object with `success` and `message`",
         actual=content[:200],
     )
 
 
-def _expect_nothing_of(mark: str, answer: Answer) -> None:
-    for name, value in answer.headers.items():
+def _expect_not_in_headers(response: Response, mark: str) -> None:
+    for name, value in response.headers.items():
         expect(
             name.lower() != _ADDED.lower() and (name.lower() == "content-disposition" or mark not in value),
-            f"The name of an uploaded file shows in the header {name} of the answer to {answer.asked}.",
-            expected="no header with anything of the name",
+            f"The header {name} of the response to {response.request_line} has a part of a file name.",
+            expected="no header with a part of the name",
             actual=value,
         )

@@ -1,4 +1,4 @@
-"""What becomes of an image that was sent, and what is told of it meanwhile."""
+"""Checks of an image from its upload to its final status."""
 
 from __future__ import annotations
 
@@ -10,245 +10,232 @@ from PIL import ImageOps
 
 from conformance.catalogue import check
 from conformance.contract import resolve
-from conformance.images.samples import picture, scene
-from conformance.images.similarity import expect_same_picture, readable_frames
-from conformance.times import instant
-from conformance.verdicts import expect, expect_equal
+from conformance.images.samples import make_sample, scene
+from conformance.images.similarity import expect_same_image, readable_frames
+from conformance.timestamps import parse_timestamp
+from conformance.verdicts import expect, expect_empty, expect_equal, expect_in
 
 if TYPE_CHECKING:
-    from conformance.client import Answer
-    from conformance.images.samples import Picture
-    from conformance.kit import Finished, Kit
+    from conformance.client import Response
+    from conformance.images.samples import Sample
+    from conformance.kit import Kit
+    from conformance.kit.images import CompletedImage
 
 _ORDER = {"pending": 0, "processing": 1, "completed": 2, "failed": 2}
 _RESULT_FIELDS = (
     "upscaled_path", "upscaled_size", "upscaled_size_human", "upscaled_dimensions", "upscaled_dimensions_formatted",
     "processing_time", "download_url",
 )  # fmt: skip
-_SLACK_SECONDS = 1.0  # times may have no decimals
+_TOLERANCE_SECONDS = 1.0  # timestamps may have no decimals
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 @check("JOB-001")
-def an_upload_is_answered_with_all_fields(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
-    _expect_fields(
-        done.accepted, "UploadedImage", "The answer to an upload", may_lack={"original_dimensions"}
-    )
-    _expect_values(kit, done, done.accepted, "in the answer to an upload")
+def check_upload_fields(kit: Kit) -> None:
+    """Check that the response to an upload has all fields with the values of the upload."""
+    done = kit.images.completed_png()
+    optional = {"original_dimensions"}
+    _expect_fields(done.accepted, "UploadedImage", "The response to an upload", optional)
+    _expect_values(kit, done, done.accepted, "in the response to an upload")
 
 
 @check("JOB-002")
-def an_upload_waits_or_is_worked_on(kit: Kit) -> None:
-    status = kit.completed(picture("png"), {"scale_factor": 2}).accepted["status"]
-    expect(
-        status in {"pending", "processing"},
-        f"An image that was just accepted is {status!r}.",
-        expected="pending or processing",
-        actual=status,
-    )
+def check_initial_status(kit: Kit) -> None:
+    """Check that a new image is pending or processing."""
+    status = kit.images.completed_png().accepted["status"]
+    expect_in(status, {"pending", "processing"}, "The status of a new image")
 
 
 @check("JOB-003")
-def the_status_only_moves_forward(kit: Kit) -> None:
-    for statuses in _together(kit).statuses:
+def check_status_order(kit: Kit) -> None:
+    """Check that the status of three images only moves forward."""
+    for statuses in _three_uploads(kit).statuses:
         unknown = [status for status in statuses if status not in _ORDER]
-        expect(
-            not unknown,
-            f"An image has the status {', '.join(unknown)}.",
-            expected=", ".join(_ORDER),
-            actual=", ".join(statuses),
-        )
+        expect_empty(unknown, f"An image has the status {', '.join(unknown)}.", expected=", ".join(_ORDER))
         ranks = [_ORDER[status] for status in statuses]
         expect(
             ranks == sorted(ranks),
-            "The status of an image goes backwards.",
+            "The status of an image moves backward.",
             expected="pending, processing, completed or failed, in this order",
             actual=", ".join(statuses),
         )
 
 
 @check("JOB-004")
-def a_final_status_stays(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
+def check_completed_image_is_final(kit: Kit) -> None:
+    """Check that the fields and the file of a completed image do not change."""
+    done = kit.images.completed_png()
     for _ in range(3):
-        again = kit.image(done.image["id"])
+        image = kit.images.get(done.image["id"])
         for field in ("status", "upscaled_size", "upscaled_dimensions", "processing_time"):
-            expect_equal(
-                again[field], done.image[field], f"`{field}` of a completed image, asked for once more,"
-            )
-    expect_equal(
-        kit.file_of(done.image["id"]).content, done.content, "The file of a result, fetched once more,"
-    )
+            expect_equal(image[field], done.image[field], f"`{field}` of a completed image, read again,")
+    content = kit.images.download(done.image["id"]).content
+    expect_equal(content, done.content, "The file of a result, downloaded again,")
 
 
 @check("JOB-005")
-def a_completed_image_has_all_fields(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
-    _expect_fields(done.image, "Image", "A completed image", may_lack=set())
+def check_completed_fields(kit: Kit) -> None:
+    """Check that a completed image has all fields, and that no field of its result is empty."""
+    done = kit.images.completed_png()
+    _expect_fields(done.image, "Image", "A completed image")
     _expect_values(kit, done, done.image, "of a completed image")
     for field in (*_RESULT_FIELDS, "original_path", "original_dimensions", "original_dimensions_formatted"):
-        expect(
-            done.image[field] not in {None, ""},
-            f"`{field}` of a completed image is empty.",
-            actual=done.image[field],
-        )
+        value = done.image[field]
+        expect(value not in {None, ""}, f"`{field}` of a completed image is empty.", actual=value)
 
 
 @check("JOB-006")
-def the_told_sizes_are_those_of_the_files(kit: Kit) -> None:
+def check_sizes_in_bytes(kit: Kit) -> None:
+    """Check that the sizes in bytes match the files, and that both links return the same file."""
     for name in ("png", "bmp"):
-        done = kit.completed(picture(name), {"scale_factor": 2})
-        expect_equal(
-            done.image["original_size"], len(done.picture.content), f"`original_size` of a {name.upper()}"
-        )
-        expect_equal(done.image["upscaled_size"], len(done.content), f"`upscaled_size` of a {name.upper()}")
-    fetched = kit.transport.follow(done.image["download_url"]).expect(
-        200, why="for the image's `download_url`"
-    )
+        done = kit.images.completed(make_sample(name), {"scale_factor": 2})
+        for field, content in (("original_size", done.sample.content), ("upscaled_size", done.content)):
+            expect_equal(done.image[field], len(content), f"`{field}` of a {name.upper()}")
+    linked = kit.transport.follow(done.image["download_url"])
+    linked.expect(200, why="for the image's `download_url`")
     expect(
-        fetched.content == done.content, "`download_url` of an image leads to another file than its download."
+        linked.content == done.content, "`download_url` of an image returns another file than its download."
     )
 
 
 @check("JOB-007")
-def the_told_dimensions_are_those_of_the_pictures(kit: Kit) -> None:
+def check_dimensions(kit: Kit) -> None:
+    """Check that the dimensions match the images."""
     for name in ("png", "bmp"):
-        done = kit.completed(picture(name), {"scale_factor": 2})
-        for kind, size in (("original", done.picture.image.size), ("upscaled", done.result.size)):
-            for field, between in ((f"{kind}_dimensions", "x"), (f"{kind}_dimensions_formatted", " x ")):
-                expect_equal(
-                    done.image[field], f"{size[0]}{between}{size[1]}", f"`{field}` of a {name.upper()}"
-                )
+        done = kit.images.completed(make_sample(name), {"scale_factor": 2})
+        for kind, (width, height) in (("original", done.sample.image.size), ("upscaled", done.result.size)):
+            for suffix, text in (("", f"{width}x{height}"), ("_formatted", f"{width} x {height}")):
+                field = f"{kind}_dimensions{suffix}"
+                expect_equal(done.image[field], text, f"`{field}` of a {name.upper()}")
 
 
 @check("JOB-008")
-def sizes_for_people_say_the_same(kit: Kit) -> None:
-    done = kit.completed(picture("bmp"), {"scale_factor": 2})
+def check_formatted_sizes(kit: Kit) -> None:
+    """Check that the formatted sizes match the files."""
+    done = kit.images.completed(make_sample("bmp"), {"scale_factor": 2})
     for data in (done.accepted, done.image):
-        _expect_human(data["original_size_human"], len(done.picture.content), "original_size_human")
-    _expect_human(done.image["upscaled_size_human"], len(done.content), "upscaled_size_human")
+        _expect_formatted(data["original_size_human"], len(done.sample.content), "original_size_human")
+    _expect_formatted(done.image["upscaled_size_human"], len(done.content), "upscaled_size_human")
 
 
 @check("JOB-009")
-def the_processing_time_is_in_seconds(kit: Kit) -> None:
+def check_processing_time(kit: Kit) -> None:
+    """Check that the processing time is a number of seconds and not longer than the image exists."""
     for factor in (2, 4):
-        image = kit.completed(picture("png"), {"scale_factor": factor}).image
+        image = kit.images.completed(make_sample("png"), {"scale_factor": factor}).image
         seconds = image["processing_time"]
         expect(
             isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0,
-            "`processing_time` of a completed image is no number of seconds.",
+            "`processing_time` of a completed image is not a number of seconds.",
             expected="a number from 0",
             actual=seconds,
         )
-        between = _seconds_between(image["created_at"], image["updated_at"])
+        created, updated = (
+            parse_timestamp(image[field], f"`{field}`") for field in ("created_at", "updated_at")
+        )
+        exists = (updated - created).total_seconds()
         expect(
-            seconds <= between + _SLACK_SECONDS,
-            f"`processing_time` is {seconds}, and only {between:.2f} seconds lie between `created_at` and `updated_at`.",
-            expected=f"at most {between:.2f}",
+            seconds <= exists + _TOLERANCE_SECONDS,
+            f"`processing_time` is {seconds}, but `updated_at` is only {exists:.2f} s after `created_at`.",
+            expected=f"at most {exists:.2f}",
             actual=seconds,
         )
 
 
 @check("JOB-010")
-def what_is_not_known_yet_is_null(kit: Kit) -> None:
-    image = _together(kit).caught
+def check_unknown_values_are_null(kit: Kit) -> None:
+    """Check that the fields of the result are null before the result exists."""
+    image = _three_uploads(kit).before_download
     if image["status"] in {"completed", "failed"}:
-        return  # too quick to be caught
+        return  # the server is too fast for this check
     for field in _RESULT_FIELDS:
-        expect(
-            image.get(field) is None,
-            f"`{field}` of an image that is {image['status']} is not null.",
-            expected=None,
-            actual=image.get(field),
-        )
+        expect_equal(image.get(field), None, f"`{field}` of an image that is {image['status']}")
 
 
 @check("JOB-011")
-def an_unfinished_image_cannot_be_downloaded(kit: Kit) -> None:
-    together = _together(kit)
-    if together.caught_later["status"] != "completed":
-        together.download.expect(400, why="for an image that is not completed")
+def check_early_download(kit: Kit) -> None:
+    """Check that the download of an image that is not completed returns 400."""
+    uploads = _three_uploads(kit)
+    if uploads.after_download["status"] != "completed":
+        uploads.download.expect(400, why="for an image that is not completed")
     else:
-        # It may have been completed before or after the question.
-        together.download.expect(200, 400, why="for an image that is just being completed")
+        # The image may have been completed before or after the download.
+        uploads.download.expect(200, 400, why="for an image that has just been completed")
 
 
 @check("JOB-012")
-def each_of_several_ends_with_its_own_result(kit: Kit) -> None:
-    together = _together(kit)
-    ids = {image["id"] for image in together.ends}
-    expect_equal(len(ids), len(together.originals), "The number of ids of images that were sent at once")
-    for original, image in zip(together.originals, together.ends, strict=True):
-        expect_equal(image["status"], "completed", "What a good picture ends as, among others sent at once,")
-        what = "The result of one of several pictures that were sent at once"
-        result = readable_frames(kit.file_of(image["id"]).content, what)[0]
-        expect_same_picture(original.image, result, what)
+def check_results_are_not_mixed_up(kit: Kit) -> None:
+    """Check that each of three images has its own id and its own result."""
+    uploads = _three_uploads(kit)
+    ids = {image["id"] for image in uploads.finished}
+    expect_equal(len(ids), len(uploads.samples), "The number of ids of images that were uploaded together")
+    for sample, image in zip(uploads.samples, uploads.finished, strict=True):
+        expect_equal(image["status"], "completed", "The final status of one of several valid images")
+        what = "The result of one of several images that were uploaded together"
+        result = readable_frames(kit.images.download(image["id"]).content, what)[0]
+        expect_same_image(sample.image, result, what)
 
 
 @dataclass(frozen=True)
-class _Together:
-    """Three pictures that were sent at once: the last one can be seen waiting, unless the server is too quick.
+class _ThreeUploads:
+    """Three images that were uploaded together, so that the last one has to wait unless the server is fast.
 
-    ``caught`` is this one before its download was asked for, ``caught_later`` afterwards.
+    ``before_download`` and ``after_download`` are the last one directly before and after the request for its download.
     """
 
-    originals: list[Picture]
-    caught: dict[str, Any]
-    download: Answer
-    caught_later: dict[str, Any]
-    ends: list[dict[str, Any]]
-    statuses: list[tuple[str, ...]]  # of each, those seen, in order
+    samples: list[Sample]
+    before_download: dict[str, Any]
+    download: Response
+    after_download: dict[str, Any]
+    finished: list[dict[str, Any]]
+    statuses: list[tuple[str, ...]]  # of each image, in the order seen
 
 
-def _together(kit: Kit) -> _Together:
-    return kit.once("three pictures sent at once", lambda: _sent_together(kit))
+def _three_uploads(kit: Kit) -> _ThreeUploads:
+    """Return the three uploads; send them only once in a run."""
+    return kit.once("three uploads", lambda: _upload_three(kit))
 
 
-def _sent_together(kit: Kit) -> _Together:
+def _upload_three(kit: Kit) -> _ThreeUploads:
     shapes = (scene(), ImageOps.mirror(scene()), ImageOps.flip(scene()))
-    # All under one name: a server that stores them by it loses all but the last.
-    originals = [picture("png", shape, "one-of-three") for shape in shapes]
-    sent = [kit.upload(original, {"scale_factor": 4}) for original in originals]
-    last = sent[-1]["id"]
-    caught = kit.image(last)
+    # All have one name, so a server that stores files by name loses all but the last.
+    samples = [make_sample("png", shape, "one-of-three") for shape in shapes]
+    accepted = [kit.images.upload(sample, {"scale_factor": 4}) for sample in samples]
+    last = accepted[-1]["id"]
+    before_download = kit.images.get(last)
     download = kit.owner.get(f"/images/{last}/download")
-    caught_later = kit.image(last)
-    waited = [kit.wait(accepted["id"]) for accepted in sent]
-    statuses = [(str(accepted["status"]), *seen) for accepted, (_, seen) in zip(sent, waited, strict=True)]
-    first, *seen_last = statuses.pop()
-    statuses.append((first, str(caught["status"]), str(caught_later["status"]), *seen_last))
-    return _Together(
-        originals,
-        caught,
-        download,
-        caught_later,
-        [image for image, _ in waited],
-        statuses,
-    )
+    after_download = kit.images.get(last)
+    waited = [kit.images.wait(data["id"]) for data in accepted]
+    statuses = [(str(data["status"]), *seen) for data, (_, seen) in zip(accepted, waited, strict=True)]
+    first, *rest = statuses.pop()
+    statuses.append((first, str(before_download["status"]), str(after_download["status"]), *rest))
+    finished = [image for image, _ in waited]
+    return _ThreeUploads(samples, before_download, download, after_download, finished, statuses)
 
 
-def _expect_fields(data: dict[str, Any], schema: str, what: str, may_lack: set[str]) -> None:
-    """Those that the contract asks for."""
-    asked = resolve(f"/components/schemas/{schema}")
-    ours = {name for name, field in asked["properties"].items() if field.get("x-uprez-extension")}
-    missing = set(asked["required"]) - ours - may_lack - set(data)
+def _expect_fields(
+    data: dict[str, Any], schema_name: str, what: str, optional: frozenset[str] | set[str] = frozenset()
+) -> None:
+    """Raise CheckFailed unless the data has all required fields of the schema except extensions of Uprez."""
+    schema = resolve(f"/components/schemas/{schema_name}")
+    extensions = {name for name, field in schema["properties"].items() if field.get("x-uprez-extension")}
+    missing = set(schema["required"]) - extensions - optional - set(data)
     expect(not missing, f"{what} lacks fields.", expected=", ".join(sorted(missing)), actual=sorted(data))
 
 
-def _expect_values(kit: Kit, done: Finished, data: dict[str, Any], where: str) -> None:
+def _expect_values(kit: Kit, done: CompletedImage, data: dict[str, Any], where: str) -> None:
     for field, value in {
         "id": done.accepted["id"],
-        "original_filename": kit.filename(done.picture),
-        "original_size": len(done.picture.content),
+        "original_filename": kit.images.filename(done.sample),
+        "original_size": len(done.sample.content),
         "scale_factor": 2,
         "api_request": True,
     }.items():
         expect_equal(data[field], value, f"`{field}` {where}")
 
 
-def _expect_human(text: object, size: int, field: str) -> None:
-    """In steps of 1024, rounded anyhow: the rounding is everybody's own."""
+def _expect_formatted(text: object, size: int, field: str) -> None:
+    """Raise CheckFailed unless the text is the size in steps of 1024, with any rounding."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) (B|KB|MB|GB|TB)", str(text))
     expect(found, f"`{field}` is {text!r}.", expected="a number and B, KB, MB, GB or TB", actual=text)
     assert found is not None  # or ``expect`` had raised
@@ -259,8 +246,3 @@ def _expect_human(text: object, size: int, field: str) -> None:
         expected=f"{size / unit:.2f} {found[2]}",
         actual=text,
     )
-
-
-def _seconds_between(earlier: object, later: object) -> float:
-    """Raises Broken for what is no time."""
-    return (instant(later, "`updated_at`") - instant(earlier, "`created_at`")).total_seconds()

@@ -1,260 +1,273 @@
-"""Is the monthly quota counted as it is told: by an upload, by a refusal, in the body and in the headers?"""
+"""Checks of the monthly quota and of limits on the number of requests."""
 
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from conformance.at_once import uploaded_at_once
-from conformance.batches import MOST, labelled, tiny
+from conformance.access_checks import UNUSED_ID
 from conformance.catalogue import check
-from conformance.refusals import NOBODYS
-from conformance.verdicts import Broken, Inconclusive, Skipped, expect, expect_equal, undisturbed
+from conformance.concurrent_uploads import upload_concurrently
+from conformance.shared_batches import MAX_IMAGES, named_batches, tiny_sample
+from conformance.verdicts import (
+    CheckFailed,
+    Inconclusive,
+    Skipped,
+    expect,
+    expect_at_least,
+    expect_empty,
+    expect_equal,
+    retry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.client import Answer, Client
+    from conformance.client import Client, Response
     from conformance.kit import Kit
 
-TOO_MANY_REQUESTS = 429
-FORBIDDEN = 403
-_HALF_A_TENTH = 0.05
-_AT_ONCE = 6  # uploads: enough for two to meet, few enough for an hourly limit and a small queue
+_ROUNDING = 0.05  # of a percentage with one decimal
+_CONCURRENT = 6  # uploads: enough for a race, few enough for an hourly limit and a small queue
 
 
 @check("LIM-001")
-def what_is_used_and_what_is_left_are_the_limit(kit: Kit) -> None:
-    uploads = _uploads(kit)
-    if not uploads["unlimited"]:
-        used, limit = _number(uploads, "used"), _number(uploads, "limit")
+def check_remaining(kit: Kit) -> None:
+    """Check that `remaining` is `limit` minus `used`, and not below 0."""
+    usage = _usage(kit.owner)
+    if not usage["unlimited"]:
+        used, limit = _number(usage, "used"), _number(usage, "limit")
         expect_equal(
-            _number(uploads, "remaining"), max(0, limit - used), f"`remaining` with {used} used of {limit}"
+            _number(usage, "remaining"), max(0, limit - used), f"`remaining` with {used} used of {limit}"
         )
 
 
 @check("LIM-002")
-def the_percentage_is_that_of_the_limit(kit: Kit) -> None:
-    uploads = _uploads(kit)
-    percentage = uploads["percentage"]
+def check_percentage(kit: Kit) -> None:
+    """Check that `percentage` is the used part of the limit with one decimal."""
+    usage = _usage(kit.owner)
+    percentage = usage["percentage"]
     if isinstance(percentage, bool) or not isinstance(percentage, int | float):
-        raise Broken("`percentage` is no number.", actual=percentage)
-    if uploads["unlimited"] or not uploads["limit"]:
+        raise CheckFailed("`percentage` is not a number.", actual=percentage)
+    if usage["unlimited"] or not usage["limit"]:
         return
-    exact = 100 * _number(uploads, "used") / _number(uploads, "limit")
+    exact = 100 * _number(usage, "used") / _number(usage, "limit")
     expect(
-        abs(percentage - exact) <= _HALF_A_TENTH + 1e-9 and math.isclose(percentage, round(percentage, 1)),
-        "`percentage` is not what is used of the limit, with one decimal.",
+        abs(percentage - exact) <= _ROUNDING + 1e-9 and math.isclose(percentage, round(percentage, 1)),
+        "`percentage` is not the used part of the limit with one decimal.",
         expected=round(exact, 1),
         actual=percentage,
     )
 
 
 @check("LIM-003")
-def exceeded_says_whether_nothing_is_left(kit: Kit) -> None:
-    uploads = _uploads(kit)
+def check_exceeded(kit: Kit) -> None:
+    """Check that `exceeded` is true exactly when nothing remains."""
+    usage = _usage(kit.owner)
     for name in ("unlimited", "exceeded"):
-        expect(isinstance(uploads[name], bool), f"`{name}` is neither true nor false.", actual=uploads[name])
-    if not uploads["unlimited"]:
-        expect_equal(
-            uploads["exceeded"], uploads["remaining"] == 0, f"`exceeded` with {uploads['remaining']} left"
-        )
+        expect(isinstance(usage[name], bool), f"`{name}` is not a boolean.", actual=usage[name])
+    if not usage["unlimited"]:
+        remaining = usage["remaining"]
+        expect_equal(usage["exceeded"], remaining == 0, f"`exceeded` with {remaining} remaining")
 
 
 @check("LIM-004")
-def an_upload_costs_one(kit: Kit) -> None:
-    _costs(kit, 1, "an upload", lambda: kit.upload(tiny()))
+def check_cost_of_upload(kit: Kit) -> None:
+    """Check that an upload uses one image of the quota."""
+    _expect_cost(kit, 1, "an upload", lambda: kit.images.upload(tiny_sample()))
 
 
 @check("LIM-005")
-def a_refused_upload_costs_nothing(kit: Kit) -> None:
-    def refused() -> None:
-        kit.try_upload(tiny(), {"scale_factor": 9}).expect(422, why="with scale_factor 9")
-        kit.owner.post("/images/upscale", files={"image": ("kit.png", b"no picture", "image/png")}).expect(
-            422, why="with what is no picture"
-        )
+def check_cost_of_rejected_upload(kit: Kit) -> None:
+    """Check that rejected uploads use no quota."""
 
-    _costs(kit, 0, "two refused uploads", refused)
+    def send_invalid() -> None:
+        kit.images.try_upload(tiny_sample(), {"scale_factor": 9}).expect(422, why="with scale_factor 9")
+        file = ("kit.png", b"no image", "image/png")
+        response = kit.owner.post("/images/upscale", files={"image": file})
+        response.expect(422, why="with a file that is not an image")
+
+    _expect_cost(kit, 0, "two rejected uploads", send_invalid)
 
 
 @check("LIM-006")
-def the_headers_of_image_answers_tell_the_quota(kit: Kit) -> None:
-    _tell_the_quota(
+def check_image_quota_headers(kit: Kit) -> None:
+    """Check that responses of image operations have the quota headers."""
+    _expect_quota_headers(
         kit,
         {
             200: lambda: kit.owner.get("/images", params={"per_page": 1}),
-            202: lambda: kit.allowed(kit.try_upload(tiny())),
-            404: lambda: kit.owner.get(f"/images/{NOBODYS}"),
-            422: lambda: kit.try_upload(tiny(), {"scale_factor": 9}),
+            202: lambda: kit.images.try_upload(tiny_sample()).permitted(),
+            404: lambda: kit.owner.get(f"/images/{UNUSED_ID}"),
+            422: lambda: kit.images.try_upload(tiny_sample(), {"scale_factor": 9}),
         },
     )
 
 
 @check("LIM-007")
-def a_batch_costs_one_for_each_image(kit: Kit) -> None:
-    labelled(kit)  # where batches are forbidden, it is said here
-    _costs(kit, 2, "a batch of two", lambda: kit.batch([tiny(), tiny()]))
+def check_cost_of_batch(kit: Kit) -> None:
+    """Check that a batch of two images uses two images of the quota."""
+    named_batches(kit)  # inconclusive if the plan has no batches
+    samples = [tiny_sample(), tiny_sample()]
+    _expect_cost(kit, 2, "a batch of two", lambda: kit.batches.create(samples))
 
 
 @check("LIM-008")
-def the_headers_of_batch_answers_tell_the_quota(kit: Kit) -> None:
-    labelled(kit)
-    _tell_the_quota(
+def check_batch_quota_headers(kit: Kit) -> None:
+    """Check that responses of batch operations have the quota headers."""
+    named_batches(kit)
+    _expect_quota_headers(
         kit,
         {
             200: lambda: kit.owner.get("/batches", params={"per_page": 1}),
-            202: lambda: kit.allowed(kit.try_batch([tiny()])),
-            404: lambda: kit.owner.get(f"/batches/{NOBODYS}"),
-            422: lambda: kit.try_batch([tiny()], {"scale_factor": 9}),
+            202: lambda: kit.batches.try_create([tiny_sample()]).permitted(),
+            404: lambda: kit.owner.get(f"/batches/{UNUSED_ID}"),
+            422: lambda: kit.batches.try_create([tiny_sample()], {"scale_factor": 9}),
         },
     )
 
 
 @check("LIM-009")
-def too_many_requests_are_told_when_to_come_back(kit: Kit) -> None:
-    # To use up an account's hour for this would take it from its owner: what came by itself is looked at.
-    kit.owner.request("GET", "/usage", patient=False).expect(200, TOO_MANY_REQUESTS)
-    refused = [exchange for exchange in kit.transport.exchanges if exchange.status == TOO_MANY_REQUESTS]
-    for exchange in refused:
+def check_retry_after(kit: Kit) -> None:
+    """Check that each 429 of the run has Retry-After in seconds. Raise Skipped if there was none.
+
+    The check does not provoke a 429, because that would use up the hourly limit of the account's owner.
+    """
+    kit.owner.request("GET", "/usage", wait_on_429=False).expect(200, 429)
+    too_many = [one for one in kit.transport.exchanges if one.status == HTTPStatus.TOO_MANY_REQUESTS]
+    for exchange in too_many:
         headers = {name.lower(): value for name, value in exchange.headers.items()}
         expect(
             headers.get("retry-after", "").strip().isdecimal(),
-            "A 429 does not say after how many seconds to come back.",
+            "A 429 has no Retry-After in seconds.",
             expected="Retry-After: seconds",
             actual=headers.get("retry-after"),
         )
-    if not refused:
-        raise Skipped("No request of this run was answered with 429.")
+    if not too_many:
+        raise Skipped("No request of this run returned 429.")
 
 
 @check("LIM-010")
-def nothing_left_takes_nothing(kit: Kit) -> None:
-    def look() -> bool:
-        callers = _with_at_most(kit, 0, "/images")
-        for caller in callers:
-            used = _uploads(kit, caller)["used"]
-            kit.try_upload(tiny(), client=caller).expect(FORBIDDEN, why="with nothing left of the quota")
-            wrong = kit.try_upload(tiny(), {"scale_factor": 9}, client=caller)
-            wrong.expect(422, why="with scale_factor 9, and nothing left of the quota,")
-            expect_equal(_uploads(kit, caller)["used"], used, "`used` after an upload over the quota")
-        return bool(callers)
+def check_upload_over_quota(kit: Kit) -> None:
+    """Check that an account without remaining quota cannot upload. Raise Skipped without such an account."""
 
-    if not undisturbed(look):
-        raise Skipped(
-            "Needs an account that has used up its monthly quota: give a token of one with --token-b, or --token."
-        )
+    def send_over_quota() -> bool:
+        clients = _clients_with_at_most(kit, 0, "/images")
+        for client in clients:
+            used = _usage(client)["used"]
+            kit.images.try_upload(tiny_sample(), client=client).expect(403, why="without remaining quota")
+            invalid = kit.images.try_upload(tiny_sample(), {"scale_factor": 9}, client=client)
+            invalid.expect(422, why="with scale_factor 9 and without remaining quota")
+            expect_equal(_usage(client)["used"], used, "`used` after an upload over the quota")
+        return bool(clients)
+
+    if not retry(send_over_quota):
+        raise Skipped("Needs a token of an account with no remaining monthly quota: --token-b or --token.")
 
 
 @check("LIM-011")
-def a_batch_that_does_not_fit_is_refused_whole(kit: Kit) -> None:
-    kit.allowed(kit.owner.get("/batches", params={"per_page": 1}))
+def check_batch_over_quota(kit: Kit) -> None:
+    """Check that a batch over the quota is rejected completely. Raise Skipped without a suitable account."""
+    kit.owner.get("/batches", params={"per_page": 1}).permitted()
 
-    def look() -> bool:
-        callers = _with_at_most(kit, MOST - 1, "/batches")
-        for caller in callers:
+    def send_over_quota() -> bool:
+        clients = _clients_with_at_most(kit, MAX_IMAGES - 1, "/batches")
+        for client in clients:
             name = f"{kit.tag}-over-{kit.random.getrandbits(32):08x}"
-            before = _uploads(kit, caller)
-            too_many = _number(before, "remaining") + 1
-            answer = kit.try_batch([tiny()] * too_many, {"name": name}, client=caller)
-            answer.expect(FORBIDDEN, why=f"with {too_many} pictures and {too_many - 1} left of the quota")
-            after = _uploads(kit, caller)["used"]
-            expect_equal(after, before["used"], "`used` after a batch that does not fit into the quota")
-            newest = caller.get("/batches", params={"per_page": 100}).expect(200).data
-            stored = [batch["id"] for batch in newest if batch.get("name") == name]
-            expect(
-                not stored,
-                "A batch that did not fit into the quota is in the list.",
-                expected=[],
-                actual=stored,
+            before = _usage(client)
+            remaining = _number(before, "remaining")
+            response = kit.batches.try_create(
+                [tiny_sample()] * (remaining + 1), {"name": name}, client=client
             )
-        return bool(callers)
+            response.expect(403, why=f"with {remaining + 1} images and {remaining} remaining in the quota")
+            expect_equal(_usage(client)["used"], before["used"], "`used` after a batch over the quota")
+            newest = client.get("/batches", params={"per_page": 100}).expect(200).data
+            stored = [batch["id"] for batch in newest if batch.get("name") == name]
+            expect_empty(stored, "A batch over the quota is in the list.", expected=[])
+        return bool(clients)
 
-    if not undisturbed(look):
+    if not retry(send_over_quota):
         raise Skipped(
-            f"Needs an account with batches that has less than {MOST} images left of its monthly quota: give a token "
-            "of one with --token-b, or --token."
+            f"Needs a token of an account with batches and less than {MAX_IMAGES} images remaining in its monthly "
+            "quota: --token-b or --token."
         )
 
 
 @check("LIM-012")
-def uploads_at_the_same_time_cost_one_each(kit: Kit) -> None:
-    uploads = _uploads(kit)
-    if not uploads["unlimited"] and _number(uploads, "remaining") < _AT_ONCE:
-        raise Inconclusive(f"Needs an account that has {_AT_ONCE} images left of its monthly quota.")
+def check_concurrent_uploads(kit: Kit) -> None:
+    """Check that concurrent uploads get different ids and use at least one image of the quota each."""
+    usage = _usage(kit.owner)
+    if not usage["unlimited"] and _number(usage, "remaining") < _CONCURRENT:
+        raise Inconclusive(f"Needs an account with {_CONCURRENT} images remaining in its monthly quota.")
 
-    def look() -> None:
-        before = _number(_uploads(kit), "used")
-        answers = [kit.allowed(answer) for answer in uploaded_at_once(kit, [tiny()] * _AT_ONCE)]
-        ids = [answer.expect(202, why="at the same time as others").data["id"] for answer in answers]
+    def upload() -> None:
+        before = _number(_usage(kit.owner), "used")
+        responses = [
+            response.permitted() for response in upload_concurrently(kit, [tiny_sample()] * _CONCURRENT)
+        ]
+        ids = [response.expect(202, why="sent concurrently").data["id"] for response in responses]
         expect(
-            len(set(ids)) == _AT_ONCE,
-            "Two images that were sent at the same time have one id.",
-            expected="each its own",
+            len(set(ids)) == _CONCURRENT,
+            "Two images that were uploaded concurrently have the same id.",
+            expected="different ids",
             actual=sorted(ids),
         )
-        cost = _number(_uploads(kit), "used") - before
-        # More may have been somebody else's, and what one upload costs is asked elsewhere.
-        expect(
-            cost >= _AT_ONCE,
-            f"{_AT_ONCE} uploads at the same time cost {cost}.",
-            expected=f"at least {_AT_ONCE}",
-            actual=cost,
-        )
+        # Another client may have used more; LIM-004 checks the exact cost of an upload.
+        cost = _number(_usage(kit.owner), "used") - before
+        expect_at_least(cost, _CONCURRENT, f"The cost of {_CONCURRENT} concurrent uploads")
 
-    undisturbed(look)
+    retry(upload)
 
 
-def _with_at_most(kit: Kit, most: int, path: str) -> list[Client]:
-    """Those of the callers who have so little left of a quota, and who may ask for this list at all."""
-    callers = [kit.owner] if kit.options.token_b is None else [kit.owner, kit.other]
+def _clients_with_at_most(kit: Kit, remaining: int, path: str) -> list[Client]:
+    """Return the clients of a run with so little remaining quota that can read the list at the path."""
+    clients = [kit.owner] if kit.options.token_b is None else [kit.owner, kit.callers.other]
     return [
-        caller
-        for caller in callers
-        if not (uploads := _uploads(kit, caller))["unlimited"]
-        and _number(uploads, "remaining") <= most
-        and caller.get(path, params={"per_page": 1}).status != FORBIDDEN
+        client
+        for client in clients
+        if not (usage := _usage(client))["unlimited"]
+        and _number(usage, "remaining") <= remaining
+        and client.get(path, params={"per_page": 1}).status != HTTPStatus.FORBIDDEN
     ]
 
 
-def _uploads(kit: Kit, caller: Client | None = None) -> dict[str, Any]:
-    uploads = (caller or kit.owner).get("/usage").expect(200).data["image_uploads"]
+def _usage(client: Client) -> dict[str, Any]:
+    uploads = client.get("/usage").expect(200).data["image_uploads"]
     if not isinstance(uploads, dict):
-        raise Broken("`image_uploads` is no object.", actual=uploads)
+        raise CheckFailed("`image_uploads` is not an object.", actual=uploads)
     return uploads
 
 
-def _number(uploads: dict[str, Any], name: str) -> int:
-    value = uploads[name]
+def _number(usage: dict[str, Any], name: str) -> int:
+    value = usage[name]
     if type(value) is not int or value < 0:
-        raise Broken(f"`{name}` is no whole number from 0.", actual=value)
+        raise CheckFailed(f"`{name}` is not a whole number from 0.", actual=value)
     return value
 
 
-def _costs(kit: Kit, price: int, what: str, act: Callable[[], object]) -> None:
-    def look() -> None:
-        before = _number(_uploads(kit), "used")
-        act()
-        expect_equal(
-            _number(_uploads(kit), "used") - before, price, f"The price of {what}, in images of the quota,"
-        )
+def _expect_cost(kit: Kit, cost: int, what: str, send: Callable[[], object]) -> None:
+    """Raise CheckFailed unless the requests of ``send`` use ``cost`` images of the quota."""
 
-    undisturbed(look)
+    def compare_used() -> None:
+        before = _number(_usage(kit.owner), "used")
+        send()
+        expect_equal(_number(_usage(kit.owner), "used") - before, cost, f"The cost of {what}, in images,")
+
+    retry(compare_used)
 
 
-def _tell_the_quota(kit: Kit, asking: dict[int, Callable[[], Answer]]) -> None:
-    for status, ask in asking.items():
+def _expect_quota_headers(kit: Kit, requests: dict[int, Callable[[], Response]]) -> None:
+    """Raise CheckFailed unless each response has its status and the quota headers match the usage."""
+    for status, send in requests.items():
 
-        def look(status: int = status, ask: Callable[[], Answer] = ask) -> None:
-            answer = ask().expect(status)
-            uploads = _uploads(kit)
+        def compare_headers(status: int = status, send: Callable[[], Response] = send) -> None:
+            response = send().expect(status)
+            usage = _usage(kit.owner)
             for header, name in (("X-RateLimit-Limit", "limit"), ("X-RateLimit-Remaining", "remaining")):
-                told = answer.headers.get(header)
-                expect(
-                    told is not None,
-                    f"The {status} to {answer.asked} has no {header}.",
-                    expected=uploads[name],
-                )
-                if not uploads["unlimited"]:
-                    expect_equal(told, str(uploads[name]), f"{header} of the {status} to {answer.asked}")
+                value = response.headers.get(header)
+                what = f"the {status} response to {response.request_line}"
+                expect(value is not None, f"{header} is missing in {what}.", expected=usage[name])
+                if not usage["unlimited"]:
+                    expect_equal(value, str(usage[name]), f"{header} in {what}")
 
-        undisturbed(look)
+        retry(compare_headers)

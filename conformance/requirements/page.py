@@ -1,4 +1,4 @@
-"""Do the pages of a list hold everything once, newest first, and say of themselves what is so?"""
+"""Checks of the pages, parameters, links and numbers of both lists."""
 
 from __future__ import annotations
 
@@ -6,339 +6,293 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from conformance.batches import labelled, watched
 from conformance.catalogue import check
-from conformance.images.samples import picture
-from conformance.lists import (
+from conformance.listings import (
     BATCHES,
     IMAGES,
-    MOST_PAGES,
-    MOST_PER_PAGE,
+    MAX_PAGES,
+    MAX_PER_PAGE,
     PAGES_WANTED,
-    followed,
-    items,
-    listed,
-    own_images,
-    page,
+    fetch_all,
+    fetch_page,
+    five_images,
+    follow_page_link,
+    page_items,
 )
-from conformance.requirements import page_status  # noqa: F401  # the rest of this family
-from conformance.times import instant, is_exact
-from conformance.verdicts import expect, expect_equal, undisturbed
+from conformance.shared_batches import named_batches, observed_batch
+from conformance.timestamps import has_microseconds, parse_timestamp
+from conformance.verdicts import expect, expect_at_most, expect_empty, expect_equal, retry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from conformance.client import Answer
     from conformance.kit import Kit
 
-STATUSES = {
-    IMAGES: ("pending", "processing", "completed", "failed"),
-    BATCHES: ("pending", "processing", "completed", "partially_failed", "failed", "cancelled"),
-}
-DEFAULT_PER_PAGE = 15
-
-
-def own_batches(kit: Kit) -> list[int]:
-    return [batch["id"] for batch in labelled(kit).values()]
+_DEFAULT_PER_PAGE = 15
 
 
 @check("PAGE-001")
-def the_pages_hold_every_image_once(kit: Kit) -> None:
-    own = own_images(kit)
-    undisturbed(lambda: _each_once(kit, IMAGES, own))
+def check_image_pages(kit: Kit) -> None:
+    """Check that the pages of the image list are disjoint and complete."""
+    created = five_images(kit)
+    retry(lambda: _expect_each_once(kit, IMAGES, created))
 
 
 @check("PAGE-002")
-def the_newest_image_comes_first(kit: Kit) -> None:
-    own = own_images(kit)
-    undisturbed(lambda: _newest_first(kit, IMAGES, own))
+def check_image_order(kit: Kit) -> None:
+    """Check that the image list is newest first."""
+    created = five_images(kit)
+    retry(lambda: _expect_newest_first(kit, IMAGES, created))
 
 
 @check("PAGE-003")
-def what_is_no_page_is_refused(kit: Kit) -> None:
-    _refuses(kit, IMAGES, {"page": ("0", "-1", "abc", "1.5"), "per_page": ("0", "101", "-1", "abc")})
+def check_invalid_image_pages(kit: Kit) -> None:
+    """Check that invalid pages of the image list are rejected."""
+    values = {"page": ("0", "-1", "abc", "1.5"), "per_page": ("0", "101", "-1", "abc")}
+    _expect_values_rejected(kit, IMAGES, values)
 
 
 @check("PAGE-023")
-def a_page_is_written_in_digits(kit: Kit) -> None:
-    written = ("+1", "1_0", "1 ", "1.0", "1e1", "\uff11")  # the last one is a wide 1
-    _refuses(kit, IMAGES, {"page": written, "per_page": written})
+def check_page_notation(kit: Kit) -> None:
+    """Check that a page number with anything but decimal digits is rejected."""
+    values = ("+1", "1_0", "1 ", "1.0", "1e1", "\uff11")  # the last one is a fullwidth digit
+    _expect_values_rejected(kit, IMAGES, {"page": values, "per_page": values})
 
 
 @check("PAGE-004")
-def a_page_has_fifteen_images_unless_told_and_at_most_a_hundred(kit: Kit) -> None:
-    own_images(kit)
+def check_page_sizes(kit: Kit) -> None:
+    """Check that a page has 15 images by default, and up to 100 on request."""
+    five_images(kit)
 
-    def look() -> None:
-        usual = page(kit, IMAGES)
-        expect_equal(usual["meta"]["per_page"], DEFAULT_PER_PAGE, "`meta.per_page` without `per_page`")
-        expect_equal(usual["meta"]["current_page"], 1, "`meta.current_page` without `page`")
-        total = usual["meta"]["total"]
-        expect_equal(len(items(usual)), min(DEFAULT_PER_PAGE, total), "The number of images on a page")
-        largest = page(kit, IMAGES, per_page=MOST_PER_PAGE)
-        expect_equal(largest["meta"]["per_page"], MOST_PER_PAGE, "`meta.per_page` with per_page=100")
-        expect_equal(len(items(largest)), min(MOST_PER_PAGE, total), "The number of images with per_page=100")
+    def compare() -> None:
+        default = fetch_page(kit, IMAGES)
+        expect_equal(default["meta"]["per_page"], _DEFAULT_PER_PAGE, "`meta.per_page` without `per_page`")
+        expect_equal(default["meta"]["current_page"], 1, "`meta.current_page` without `page`")
+        total = default["meta"]["total"]
+        expect_equal(
+            len(page_items(default)), min(_DEFAULT_PER_PAGE, total), "The number of images on a page"
+        )
+        largest = fetch_page(kit, IMAGES, per_page=MAX_PER_PAGE)
+        expect_equal(largest["meta"]["per_page"], MAX_PER_PAGE, "`meta.per_page` with per_page=100")
+        number = len(page_items(largest))
+        expect_equal(number, min(MAX_PER_PAGE, total), "The number of images with per_page=100")
 
-    undisturbed(look)
+    retry(compare)
 
 
 @check("PAGE-005")
-def past_the_end_there_is_nothing(kit: Kit) -> None:
-    own_images(kit)
-    undisturbed(lambda: _nothing_past_the_end(kit, IMAGES))
-
-
-@check("PAGE-006")
-def a_status_chooses_the_images_that_have_it(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
-    _filtered(kit, IMAGES, "completed", done)
+def check_page_after_last(kit: Kit) -> None:
+    """Check that a page after the last one is empty."""
+    five_images(kit)
+    retry(lambda: _expect_empty_page_after_last(kit, IMAGES))
 
 
 @check("PAGE-007")
-def links_lead_where_they_say(kit: Kit) -> None:
-    own_images(kit)
-    undisturbed(lambda: _links_lead(kit, IMAGES))
+def check_links(kit: Kit) -> None:
+    """Check that the links of the image list lead to the right pages."""
+    five_images(kit)
+    retry(lambda: _expect_correct_links(kit, IMAGES))
 
 
 @check("PAGE-008")
-def a_parameter_sent_twice_is_refused(kit: Kit) -> None:
-    _refuses_twice(kit, IMAGES)
+def check_repeated_parameters(kit: Kit) -> None:
+    """Check that a repeated parameter of the image list is rejected."""
+    _expect_repetition_rejected(kit, IMAGES)
 
 
 @check("PAGE-009")
-def a_parameter_that_is_not_known_is_passed_over(kit: Kit) -> None:
-    own_images(kit)
-    asked = page(kit, IMAGES, per_page=2, uprez_conformance="unknown")
-    expect_equal(asked["meta"]["per_page"], 2, "`meta.per_page` beside an unknown parameter")
-    expect_equal(len(items(asked)), 2, "The number of images beside an unknown parameter")
+def check_unknown_parameter(kit: Kit) -> None:
+    """Check that the image list ignores an unknown parameter."""
+    five_images(kit)
+    page = fetch_page(kit, IMAGES, per_page=2, uprez_conformance="unknown")
+    expect_equal(page["meta"]["per_page"], 2, "`meta.per_page` with an unknown parameter")
+    expect_equal(len(page_items(page)), 2, "The number of images with an unknown parameter")
 
 
 @check("PAGE-010")
-def the_numbers_beside_a_list_are_right(kit: Kit) -> None:
-    own_images(kit)
-    undisturbed(lambda: _numbers_are_right(kit, IMAGES))
+def check_numbers(kit: Kit) -> None:
+    """Check that the numbers of the image list are consistent."""
+    five_images(kit)
+    retry(lambda: _expect_consistent_numbers(kit, IMAGES))
 
 
 @check("PAGE-011")
-def the_pages_hold_every_batch_once_and_the_newest_first(kit: Kit) -> None:
-    own = own_batches(kit)
-    undisturbed(lambda: _each_once(kit, BATCHES, own))
-    undisturbed(lambda: _newest_first(kit, BATCHES, own))
+def check_batch_pages(kit: Kit) -> None:
+    """Check that the pages of the batch list are disjoint, complete and newest first."""
+    created = [batch["id"] for batch in named_batches(kit).values()]
+    retry(lambda: _expect_each_once(kit, BATCHES, created))
+    retry(lambda: _expect_newest_first(kit, BATCHES, created))
 
 
 @check("PAGE-012")
-def what_is_no_page_of_batches_is_refused(kit: Kit) -> None:
-    labelled(kit)  # where batches are forbidden, it is said here
-    _refuses(kit, BATCHES, {"page": ("0", "abc"), "per_page": ("0", "101", "abc"), "status": ("uploaded",)})
-    _refuses_twice(kit, BATCHES)
-
-
-@check("PAGE-013")
-def a_status_chooses_the_batches_that_have_it(kit: Kit) -> None:
-    done = watched(kit)
-    _filtered(kit, BATCHES, str(done.end["status"]), done.id)
+def check_invalid_batch_pages(kit: Kit) -> None:
+    """Check that invalid and repeated parameters of the batch list are rejected."""
+    named_batches(kit)  # inconclusive if the plan has no batches
+    values = {"page": ("0", "abc"), "per_page": ("0", "101", "abc"), "status": ("uploaded",)}
+    _expect_values_rejected(kit, BATCHES, values)
+    _expect_repetition_rejected(kit, BATCHES)
 
 
 @check("PAGE-014")
-def links_and_numbers_of_the_list_of_batches_are_right(kit: Kit) -> None:
-    labelled(kit)
-    undisturbed(lambda: _links_lead(kit, BATCHES))
-    undisturbed(lambda: _numbers_are_right(kit, BATCHES))
-    undisturbed(lambda: _nothing_past_the_end(kit, BATCHES))
+def check_batch_links_and_numbers(kit: Kit) -> None:
+    """Check that the links and numbers of the batch list are correct."""
+    named_batches(kit)
+    retry(lambda: _expect_correct_links(kit, BATCHES))
+    retry(lambda: _expect_consistent_numbers(kit, BATCHES))
+    retry(lambda: _expect_empty_page_after_last(kit, BATCHES))
 
 
 @check("PAGE-015")
-def of_images_of_one_instant_the_larger_id_comes_first(kit: Kit) -> None:
-    batch = watched(kit).id
+def check_order_of_one_instant(kit: Kit) -> None:
+    """Check that images with the same `created_at` are ordered by descending id."""
+    batch_id = observed_batch(kit).id
 
-    def look() -> None:
-        of_batch = [image for image in listed(kit, IMAGES) if image.get("batch_id") == batch]
-        for newer, older in pairwise(of_batch):
-            # Times that are shown in seconds may hide the order in which the server has them.
-            if is_exact(newer["created_at"]) and newer["created_at"] == older["created_at"]:
+    def compare() -> None:
+        images = [image for image in fetch_all(kit, IMAGES) if image.get("batch_id") == batch_id]
+        for newer, older in pairwise(images):
+            # Times in seconds do not show the order of the server.
+            if has_microseconds(newer["created_at"]) and newer["created_at"] == older["created_at"]:
                 expect(
                     newer["id"] > older["id"],
-                    f"Of two images of the same instant, {newer['id']} stands before {older['id']}.",
+                    f"Of two images of the same instant, {newer['id']} comes before {older['id']}.",
                     expected="the larger id first",
-                    actual=[image["id"] for image in of_batch],
+                    actual=[image["id"] for image in images],
                 )
 
-    undisturbed(look)
+    retry(compare)
 
 
-def _each_once(kit: Kit, path: str, own: list[int]) -> None:
-    total = page(kit, path, per_page=1)["meta"]["total"]
-    per_page = min(MOST_PER_PAGE, max(2, math.ceil(total / PAGES_WANTED)))
+@check("PAGE-017")
+def check_no_image_is_missing(kit: Kit) -> None:
+    """Check that the list has every image that the run created and did not delete."""
+    five_images(kit)
+
+    def compare() -> None:
+        listed = {item["id"] for item in fetch_all(kit, IMAGES)}
+        missing = sorted(kit.images.uploaded_ids - listed)
+        expect_empty(missing, "The list lacks images that were created and not deleted.")
+
+    retry(compare)
+
+
+def _expect_each_once(kit: Kit, path: str, created: list[int]) -> None:
+    """Raise CheckFailed unless the pages contain each item once, among them the created ones."""
+    total = fetch_page(kit, path, per_page=1)["meta"]["total"]
+    per_page = min(MAX_PER_PAGE, max(2, math.ceil(total / PAGES_WANTED)))
     seen: list[int] = []
-    whole = False
-    for number in range(1, MOST_PAGES + 1):
-        one = page(kit, path, page=number, per_page=per_page)
-        expect(
-            len(items(one)) <= per_page,
-            f"A page of {path} with per_page={per_page} has {len(items(one))} items.",
-            expected=f"at most {per_page}",
-            actual=len(items(one)),
+    complete = False
+    for number in range(1, MAX_PAGES + 1):
+        page = fetch_page(kit, path, page=number, per_page=per_page)
+        items = page_items(page)
+        expect_at_most(
+            len(items), per_page, f"The number of items on a page of {path} with per_page={per_page}"
         )
-        seen += [item["id"] for item in items(one)]
-        whole = len(items(one)) < per_page or number >= one["meta"]["last_page"]
-        if whole:
+        seen += [item["id"] for item in items]
+        complete = len(items) < per_page or number >= page["meta"]["last_page"]
+        if complete:
             break
     twice = sorted({item for item in seen if seen.count(item) > 1})
-    expect(not twice, f"Items stand on two pages of {path}: {twice[:5]}.", expected="each once", actual=twice)
-    missing = sorted(set(own) - set(seen))
+    expect_empty(twice, f"Items are on two pages of {path}: {twice[:5]}.", expected="each once")
+    missing = sorted(set(created) - set(seen))
     expect(
         not missing,
-        f"Items stand on no page of {path}: {missing}.",
-        expected=own,
-        actual=seen[:MOST_PER_PAGE],
+        f"Items are on no page of {path}: {missing}.",
+        expected=created,
+        actual=seen[:MAX_PER_PAGE],
     )
-    if whole:
-        expect_equal(len(seen), total, f"The number of items on all pages of {path} beside `meta.total`")
-    expect_equal(
-        one["meta"]["total"], total, f"`meta.total` of {path} with per_page={per_page} and with per_page=1"
-    )
+    if complete:
+        expect_equal(len(seen), total, f"The number of items on all pages of {path}")
+    what = f"`meta.total` of {path} with per_page={per_page}, compared with per_page=1,"
+    expect_equal(page["meta"]["total"], total, what)
 
 
-def _newest_first(kit: Kit, path: str, own: list[int]) -> None:
-    found = listed(kit, path)
-    for newer, older in pairwise(found):
+def _expect_newest_first(kit: Kit, path: str, created: list[int]) -> None:
+    """Raise CheckFailed unless the list is newest first, and the created items in the order of their creation."""
+    items = fetch_all(kit, path)
+    for newer, older in pairwise(items):
         expect(
-            _moment(newer) >= _moment(older),
+            _created_at(newer) >= _created_at(older),
             f"{path} has {newer['id']} of {newer['created_at']} before {older['id']} of {older['created_at']}.",
             expected="the newest first",
             actual=[item["created_at"] for item in (newer, older)],
         )
-    # Sent one after the other, so the last one sent is the newest, unless two of them are of one instant.
-    moments = {item["id"]: _moment(item) for item in found}
-    mine = [item["id"] for item in found if item["id"] in own]
-    for newer_id, older_id in pairwise(mine):
+    times = {item["id"]: _created_at(item) for item in items}
+    listed = [item["id"] for item in items if item["id"] in created]
+    for newer_id, older_id in pairwise(listed):
         expect(
-            own.index(newer_id) > own.index(older_id) or moments[newer_id] == moments[older_id],
-            f"{path} has {newer_id} before {older_id}, which was sent later.",
-            expected=own[::-1],
-            actual=mine,
+            created.index(newer_id) > created.index(older_id) or times[newer_id] == times[older_id],
+            f"{path} has {newer_id} before {older_id}, which was created after it.",
+            expected=created[::-1],
+            actual=listed,
         )
 
 
-def _moment(item: dict[str, Any]) -> datetime:
-    return instant(item["created_at"], "`created_at`")
+def _created_at(item: dict[str, Any]) -> datetime:
+    return parse_timestamp(item["created_at"], "`created_at`")
 
 
-def _refuses(kit: Kit, path: str, wrong: dict[str, tuple[str, ...]]) -> None:
-    for name, values in wrong.items():
-        for value in values:
-            answer = kit.owner.get(path, params={name: value})
-            _names(answer, name, f"with {name}={value}")
+def _expect_values_rejected(kit: Kit, path: str, values: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise CheckFailed unless each value of each parameter is rejected."""
+    for name, invalid in values.items():
+        for value in invalid:
+            response = kit.owner.get(path, params={name: value})
+            response.expect_rejected(name, why=f"with {name}={value}")
 
 
-def _refuses_twice(kit: Kit, path: str) -> None:
+def _expect_repetition_rejected(kit: Kit, path: str) -> None:
     for name, values in {"page": (1, 2), "per_page": (2, 3), "status": ("completed", "failed")}.items():
-        answer = kit.owner.get(path, params=[(name, value) for value in values])
-        _names(answer, name, f"with {name} twice")
+        response = kit.owner.get(path, params=[(name, value) for value in values])
+        response.expect_rejected(name, why=f"with {name} twice")
 
 
-def _names(answer: Answer, name: str, why: str) -> None:
-    errors = answer.expect(422, why=why).errors
-    expect(
-        name in errors,
-        f"{answer.asked} {why} is refused, but not under `{name}`.",
-        expected=name,
-        actual=sorted(errors),
-    )
+def _expect_empty_page_after_last(kit: Kit, path: str) -> None:
+    last_page = fetch_page(kit, path, per_page=2)["meta"]["last_page"]
+    number = last_page + 1000
+    page = fetch_page(kit, path, page=number, per_page=2)
+    what = "of a page after the last one"
+    expect_equal(page["data"], [], f"`data` {what} of {path}")
+    expect_equal(page["meta"]["current_page"], number, f"`meta.current_page` {what}")
+    expect_equal(page["meta"]["last_page"], last_page, f"`meta.last_page` {what}")
+    expect_equal(page["links"]["next"], None, f"`next` {what}")
+    previous = follow_page_link(kit, path, page["links"]["prev"])
+    expect_equal(previous["meta"]["current_page"], last_page, f"The target of `prev` {what}")
 
 
-def _nothing_past_the_end(kit: Kit, path: str) -> None:
-    last_page = page(kit, path, per_page=2)["meta"]["last_page"]
-    beyond = last_page + 1000
-    past = page(kit, path, page=beyond, per_page=2)
-    expect_equal(past["data"], [], f"`data` of {path} past the end")
-    expect_equal(past["meta"]["current_page"], beyond, "`meta.current_page` past the end")
-    expect_equal(past["meta"]["last_page"], last_page, "`meta.last_page` past the end")
-    expect(past["links"]["next"] is None, "Past the end there is a next page.", actual=past["links"]["next"])
-    before = followed(kit, path, past["links"]["prev"])
-    expect_equal(before["meta"]["current_page"], last_page, "The page that `prev` leads to from past the end")
-
-
-@check("PAGE-016")
-def a_filter_takes_no_image_for_further_than_it_is(kit: Kit) -> None:
-    for _ in range(4):
-        kit.upload(picture("png"), {"scale_factor": 4})
-    found = items(page(kit, IMAGES, status="processing", per_page=100))
-    # One may have gone on since it was chosen; none can have gone back.
-    early = [image["id"] for image in found if image["status"] == "pending"]
-    expect(not early, "/images?status=processing holds images that are still pending.", actual=early)
-
-
-@check("PAGE-017")
-def no_image_is_missing_from_the_list(kit: Kit) -> None:
-    own_images(kit)
-
-    def look() -> None:
-        there = {item["id"] for item in listed(kit, IMAGES)}
-        missing = sorted(kit.own_images - there)
-        expect(not missing, "The list lacks images that were made and not deleted.", actual=missing)
-
-    undisturbed(look)
-
-
-def _filtered(kit: Kit, path: str, status: str, own: int) -> None:
-    """``own`` is an id of something that has this status for good."""
-
-    def look() -> None:
-        for wanted in STATUSES[path]:
-            others = [item for item in listed(kit, path, status=wanted) if item["status"] != wanted]
-            expect(
-                not others,
-                f"{path}?status={wanted} holds others as well.",
-                expected=wanted,
-                actual=sorted({str(item["status"]) for item in others}),
-            )
-        chosen = [item["id"] for item in listed(kit, path, status=status)]
-        expect(
-            own in chosen, f"{path}?status={status} lacks {own}, which has it.", expected=own, actual=chosen
-        )
-
-    undisturbed(look)
-    _refuses(kit, path, {"status": ("uploaded",)})
-
-
-def _links_lead(kit: Kit, path: str) -> None:
-    second = page(kit, path, page=2, per_page=1)
+def _expect_correct_links(kit: Kit, path: str) -> None:
+    second = fetch_page(kit, path, page=2, per_page=1)
     last_page = second["meta"]["last_page"]
     for name, number in {"first": 1, "prev": 1, "next": 3, "last": last_page}.items():
-        led = followed(kit, path, second["links"][name])
-        expect_equal(
-            led["meta"]["current_page"], number, f"The page that `{name}` leads to from page 2 of {path}"
-        )
-        expect_equal(led["meta"]["per_page"], 1, f"`meta.per_page` where `{name}` leads to")
-    ends = {"prev": page(kit, path, page=1, per_page=1), "next": page(kit, path, page=last_page, per_page=1)}
-    for name, at_end in ends.items():
-        link = at_end["links"][name]
-        expect(link is None, f"`{name}` of {path} is not null where there is no such page.", actual=link)
-    # Nothing of the run's own has this status, so a link that forgot it leads to another number of items.
-    failed = page(kit, path, status="failed", per_page=3)
+        target = follow_page_link(kit, path, second["links"][name])
+        expect_equal(target["meta"]["current_page"], number, f"The target of `{name}` on page 2 of {path}")
+        expect_equal(target["meta"]["per_page"], 1, f"`meta.per_page` of the target of `{name}`")
+    for name, number in {"prev": 1, "next": last_page}.items():
+        link = fetch_page(kit, path, page=number, per_page=1)["links"][name]
+        expect_equal(link, None, f"`{name}` on page {number} of {path}, which has no such page,")
+    # No item of this run has this status, so a link without the status has another total.
+    failed = fetch_page(kit, path, status="failed", per_page=3)
     for name in ("first", "last"):
-        led = followed(kit, path, failed["links"][name])
+        target = follow_page_link(kit, path, failed["links"][name])
         total = failed["meta"]["total"]
-        expect_equal(led["meta"]["total"], total, f"`meta.total` where `{name}` of ?status=failed leads to")
+        expect_equal(
+            target["meta"]["total"], total, f"`meta.total` of the target of `{name}` of ?status=failed"
+        )
 
 
-def _numbers_are_right(kit: Kit, path: str) -> None:
-    total = page(kit, path)["meta"]["total"]
-    # A last page that is not full tells rounding up from rounding down.
-    per_page = next((number for number in range(2, MOST_PER_PAGE) if total % number), 2)
-    last_page = page(kit, path, per_page=per_page)["meta"]["last_page"]
-    # Mostly nothing waits, and nothing has failed: an empty list is a list as well.
+def _expect_consistent_numbers(kit: Kit, path: str) -> None:
+    total = fetch_page(kit, path)["meta"]["total"]
+    # Only a last page that is not full shows whether the server rounds up or down.
+    per_page = next((number for number in range(2, MAX_PER_PAGE) if total % number), 2)
+    last_page = fetch_page(kit, path, per_page=per_page)["meta"]["last_page"]
+    # The lists of failed and pending items are usually empty.
     statuses = [{"page": 1, "status": status} for status in ("failed", "pending")]
     for query in ({"page": 1}, {"page": last_page}, *statuses):
-        one = page(kit, path, per_page=per_page, **query)
-        meta = one["meta"]
+        page = fetch_page(kit, path, per_page=per_page, **query)
+        meta = page["meta"]
         expect_equal(meta["current_page"], query["page"], f"`meta.current_page` of {path}")
         expect_equal(meta["per_page"], per_page, f"`meta.per_page` of {path}")
-        expect_equal(
-            meta["last_page"],
-            max(1, math.ceil(meta["total"] / per_page)),
-            f"`meta.last_page` of {path} with {meta['total']} items and per_page={per_page}",
-        )
+        wanted = max(1, math.ceil(meta["total"] / per_page))
+        what = f"`meta.last_page` of {path} with {meta['total']} items and per_page={per_page}"
+        expect_equal(meta["last_page"], wanted, what)
         rest = max(0, min(per_page, meta["total"] - per_page * (meta["current_page"] - 1)))
-        expect_equal(len(items(one)), rest, f"The number of items on page {query['page']} of {path}")
+        expect_equal(len(page_items(page)), rest, f"The number of items on page {query['page']} of {path}")

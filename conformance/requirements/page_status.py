@@ -1,4 +1,4 @@
-"""Does a list with a status hold all that has it, on all of its pages, and tell of each what is so?"""
+"""Checks of the status filter of both lists, and of the fields of listed images."""
 
 from __future__ import annotations
 
@@ -8,178 +8,228 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from conformance.batches import crowd, labelled
 from conformance.catalogue import check
-from conformance.images.samples import picture
-from conformance.kit import TERMINAL
-from conformance.lists import (
+from conformance.images.samples import make_sample
+from conformance.kit.images import TERMINAL
+from conformance.listings import (
     BATCHES,
     IMAGES,
-    MOST_PAGES,
-    MOST_PER_PAGE,
+    MAX_PAGES,
+    MAX_PER_PAGE,
     PAGES_WANTED,
-    expect_same_image,
-    followed,
-    items,
-    listed,
-    own_images,
-    page,
+    expect_same_fields,
+    fetch_all,
+    fetch_page,
+    five_images,
+    follow_page_link,
+    page_items,
 )
-from conformance.verdicts import Broken, Inconclusive, expect, expect_equal, undisturbed
+from conformance.shared_batches import cancelled_batch, named_batches, observed_batch
+from conformance.verdicts import (
+    CheckFailed,
+    Inconclusive,
+    expect,
+    expect_contains,
+    expect_empty,
+    expect_equal,
+    retry,
+)
 
 if TYPE_CHECKING:
     from conformance.kit import Kit
 
-_FEW = 2  # on a page
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds between two looks
-_WALKS = 4
+_STATUSES = {
+    IMAGES: ("pending", "processing", "completed", "failed"),
+    BATCHES: ("pending", "processing", "completed", "partially_failed", "failed", "cancelled"),
+}
+_PER_PAGE = 2
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 5.0
+_ATTEMPTS = 4
+
+
+@check("PAGE-006")
+def check_image_status_filter(kit: Kit) -> None:
+    """Check that the status filter of the image list is exact."""
+    _expect_exact_filter(kit, IMAGES, "completed", kit.images.completed_png().image["id"])
+
+
+@check("PAGE-013")
+def check_batch_status_filter(kit: Kit) -> None:
+    """Check that the status filter of the batch list is exact."""
+    batch = observed_batch(kit)
+    _expect_exact_filter(kit, BATCHES, str(batch.end["status"]), batch.id)
+
+
+@check("PAGE-016")
+def check_pending_images_are_not_processing(kit: Kit) -> None:
+    """Check that the list of processing images has no pending image."""
+    for _ in range(4):
+        kit.images.upload(make_sample("png"), {"scale_factor": 4})
+    items = page_items(fetch_page(kit, IMAGES, status="processing", per_page=100))
+    # An image may move forward after the server has selected it, but not backward.
+    pending = [image["id"] for image in items if image["status"] == "pending"]
+    expect_empty(pending, "/images?status=processing has pending images.")
 
 
 @check("PAGE-018")
-def the_list_tells_of_an_image_what_it_tells_itself(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
+def check_listed_fields(kit: Kit) -> None:
+    """Check that the list has the same fields of an image as GET /images/{id}."""
+    image_id = kit.images.completed_png().image["id"]
 
-    def look() -> None:
-        told = next((image for image in listed(kit, IMAGES) if image["id"] == done), None)
-        if told is None:
-            raise Broken("An image is not in the list of images.", expected=done)
-        expect_same_image(kit, told, "the list of images")
+    def compare() -> None:
+        listed = next((image for image in fetch_all(kit, IMAGES) if image["id"] == image_id), None)
+        if listed is None:
+            raise CheckFailed("An image is not in the list of images.", expected=image_id)
+        expect_same_fields(kit, listed, "the list of images")
 
-    undisturbed(look)
+    retry(compare)
 
 
 @check("PAGE-019")
-def the_pages_of_a_status_hold_each_image_once(kit: Kit) -> None:
-    own = [kit.completed(picture("png"), {"scale_factor": 2}).image["id"], *own_images(kit)[:_FEW]]
-    for image_id in own:
-        expect_equal(kit.wait(image_id)[0]["status"], "completed", "The status of a good picture at its end")
-    newest = kit.upload(picture("png"), {"scale_factor": 2})["id"]
-    # The newest is not completed yet, unless the server is very quick: it must take no place on this page.
-    first = items(page(kit, IMAGES, status="completed", per_page=_FEW))
-    expect_equal(
-        len(first), _FEW, f"The number of images with status=completed&per_page={_FEW}, of {len(own)},"
-    )
-    kit.wait(newest)
-    _walk(kit, IMAGES, own)
+def check_pages_of_completed_images(kit: Kit) -> None:
+    """Check that the pages of completed images are full, disjoint and complete."""
+    completed = [kit.images.completed_png().image["id"], *five_images(kit)[:_PER_PAGE]]
+    for image_id in completed:
+        expect_equal(kit.images.wait(image_id)[0]["status"], "completed", "The final status of a valid image")
+    newest = kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"]
+    # The newest image is not completed yet, so it must not reduce the number of images on this page.
+    page = page_items(fetch_page(kit, IMAGES, status="completed", per_page=_PER_PAGE))
+    what = f"The number of images with status=completed&per_page={_PER_PAGE}, of at least {len(completed)},"
+    expect_equal(len(page), _PER_PAGE, what)
+    kit.images.wait(newest)
+    _expect_complete_pages(kit, IMAGES, completed)
 
 
 @check("PAGE-020")
-def the_pages_of_a_status_hold_each_batch_once(kit: Kit) -> None:
-    own = [batch["id"] for batch in labelled(kit).values()]
-    for batch_id in own:
-        expect_equal(
-            kit.wait_for_batch(batch_id)[0]["status"], "completed", "The status of a batch at its end"
-        )
-    _walk(kit, BATCHES, own)
+def check_pages_of_completed_batches(kit: Kit) -> None:
+    """Check that the pages of completed batches are disjoint and complete."""
+    completed = [batch["id"] for batch in named_batches(kit).values()]
+    for batch_id in completed:
+        expect_equal(kit.batches.wait(batch_id)[0]["status"], "completed", "The final status of a batch")
+    _expect_complete_pages(kit, BATCHES, completed)
 
 
 @check("PAGE-021")
-def images_at_work_are_found_by_their_status(kit: Kit) -> None:
-    own = [kit.upload(picture("png"), {"scale_factor": 2})["id"] for _ in range(3)]
+def check_unfinished_images_are_found(kit: Kit) -> None:
+    """Check that pending and processing images are in the lists of their status."""
+    uploads = [kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"] for _ in range(3)]
     deadline = time.monotonic() + kit.options.work_timeout
-    pause = _FIRST_PAUSE
-    sought = {"pending", "processing"}
-    while sought and time.monotonic() < deadline:
-        statuses = {str(kit.image(image_id)["status"]) for image_id in own}
+    pause = _FIRST_PAUSE_SECONDS
+    unchecked = {"pending", "processing"}
+    while unchecked and time.monotonic() < deadline:
+        statuses = {str(kit.images.get(image_id)["status"]) for image_id in uploads}
         if statuses <= TERMINAL:
             return
-        for status in sorted(sought & statuses):
-            if undisturbed(partial(_are_found, kit, own, status)):
-                sought.remove(status)
+        for status in sorted(unchecked & statuses):
+            if retry(partial(_expect_found, kit, uploads, status)):
+                unchecked.remove(status)
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 @check("PAGE-022")
-def a_cancelled_batch_is_found_by_its_status(kit: Kit) -> None:
-    batch = crowd(kit)
-    if batch.after is None or kit.wait_for_batch(batch.id)[0]["status"] != "cancelled":
-        return  # finished before
+def check_cancelled_batch_is_found(kit: Kit) -> None:
+    """Check that a cancelled batch is in the list of cancelled batches."""
+    batch = cancelled_batch(kit)
+    if batch.after is None or kit.batches.wait(batch.id)[0]["status"] != "cancelled":
+        return  # it was finished before its cancellation
 
-    def look() -> None:
-        found = [one["id"] for one in listed(kit, BATCHES, status="cancelled")]
-        expect(
-            batch.id in found,
-            "A cancelled batch is not found by its status.",
-            expected=batch.id,
-            actual=found,
-        )
+    def search() -> None:
+        found = [one["id"] for one in fetch_all(kit, BATCHES, status="cancelled")]
+        expect_contains(found, batch.id, "The list of cancelled batches")
 
-    undisturbed(look)
+    retry(search)
 
 
-def _are_found(kit: Kit, own: list[int], status: str) -> bool:
-    """Whether any has this status. A status only goes forward: who has it before and after had it in between."""
-    having = [image_id for image_id in own if kit.image(image_id)["status"] == status]
-    if not having:
+def _expect_exact_filter(kit: Kit, path: str, status: str, item_id: int) -> None:
+    """Raise CheckFailed unless the filter is exact; the item must have this status, and it must be final."""
+
+    def compare() -> None:
+        for wanted in _STATUSES[path]:
+            others = [item for item in fetch_all(kit, path, status=wanted) if item["status"] != wanted]
+            expect(
+                not others,
+                f"{path}?status={wanted} has items with another status.",
+                expected=wanted,
+                actual=sorted({str(item["status"]) for item in others}),
+            )
+        found = [item["id"] for item in fetch_all(kit, path, status=status)]
+        expect_contains(found, item_id, f"{path}?status={status}")
+
+    retry(compare)
+    response = kit.owner.get(path, params={"status": "uploaded"})
+    response.expect_rejected("status", why="with status=uploaded")
+
+
+def _expect_found(kit: Kit, image_ids: list[int], status: str) -> bool:
+    """Raise CheckFailed unless all images with the status are listed; return whether there was one.
+
+    A status only moves forward, so an image that has it before and after the request also had it in between.
+    """
+    before = [image_id for image_id in image_ids if kit.images.get(image_id)["status"] == status]
+    if not before:
         return False
-    found = {image["id"] for image in listed(kit, IMAGES, status=status)}
-    still = [image_id for image_id in having if kit.image(image_id)["status"] == status]
-    missing = sorted(set(still) - found)
+    found = {image["id"] for image in fetch_all(kit, IMAGES, status=status)}
+    after = [image_id for image_id in before if kit.images.get(image_id)["status"] == status]
     expect(
-        not missing,
-        f"/images?status={status} lacks images that have it.",
-        expected=still,
+        set(after) <= found,
+        f"/images?status={status} lacks images with this status.",
+        expected=after,
         actual=sorted(found),
     )
-    return bool(still)
+    return bool(after)
 
 
-def _walk(kit: Kit, path: str, own: list[int]) -> None:
-    """Through those that are completed, again where the list changed meanwhile: others may be at work still."""
-    for walk in range(_WALKS):
-        if undisturbed(lambda: _walked(kit, path, own)):
+def _expect_complete_pages(kit: Kit, path: str, completed: list[int]) -> None:
+    """Raise CheckFailed unless the pages of completed items are correct; repeat it if the list changes."""
+    for attempt in range(_ATTEMPTS):
+        if retry(lambda: _compare_pages(kit, path, completed)):
             return
-        time.sleep(walk)
+        time.sleep(attempt)
     raise Inconclusive(
-        f"Somebody else uses the account: the number of {path[1:]} changed while they were read."
+        f"Another client uses the account: the number of {path[1:]} changed during the check. Repeat the run."
     )
 
 
-def _walked(kit: Kit, path: str, own: list[int]) -> bool:
-    """Whether the list stayed as it was. ``own`` are completed, and more than fit on a page of two."""
-    total = page(kit, path, status="completed", per_page=1)["meta"]["total"]
-    per_page = min(MOST_PER_PAGE, max(_FEW, math.ceil(total / PAGES_WANTED)))
-    pages = [page(kit, path, status="completed", per_page=per_page)]
-    while pages[-1]["links"]["next"] is not None and len(pages) < MOST_PAGES:
-        pages.append(_neighbour(kit, path, pages[-1], "next", per_page))
-    back = _neighbour(kit, path, pages[1], "prev", per_page) if len(pages) > 1 else pages[0]
-    for one in [*pages, back]:
-        others = [item["id"] for item in items(one) if item["status"] != "completed"]
+def _compare_pages(kit: Kit, path: str, completed: list[int]) -> bool:
+    """Check the pages of completed items, which do not fit on one page. Return False if the list changed."""
+    filtered = f"{path}?status=completed"
+    total = fetch_page(kit, path, status="completed", per_page=1)["meta"]["total"]
+    per_page = min(MAX_PER_PAGE, max(_PER_PAGE, math.ceil(total / PAGES_WANTED)))
+    pages = [fetch_page(kit, path, status="completed", per_page=per_page)]
+    while pages[-1]["links"]["next"] is not None and len(pages) < MAX_PAGES:
+        pages.append(_follow(kit, path, pages[-1], "next", per_page))
+    back = _follow(kit, path, pages[1], "prev", per_page) if len(pages) > 1 else pages[0]
+    for page in [*pages, back]:
+        statuses = [item["status"] for item in page_items(page)]
         expect(
-            not others,
-            f"A page of {path}?status=completed holds others.",
+            all(status == "completed" for status in statuses),
+            f"A page of {filtered} has items with another status.",
             expected="completed",
-            actual=[item["status"] for item in items(one)],
+            actual=statuses,
         )
-    if any(one["meta"]["total"] != total for one in [*pages, back]):
+    if any(page["meta"]["total"] != total for page in [*pages, back]):
         return False
-    seen = [item["id"] for one in pages for item in items(one)]
+    seen = [item["id"] for page in pages for item in page_items(page)]
     twice = sorted({item for item in seen if seen.count(item) > 1})
-    expect(
-        not twice, f"Items stand on two pages of {path}?status=completed.", expected="each once", actual=twice
-    )
+    expect_empty(twice, f"Items are on two pages of {filtered}.", expected="each once")
     if pages[-1]["links"]["next"] is None:
-        expect_equal(len(seen), total, f"The number of items on all pages of {path}?status=completed")
-        missing = sorted(set(own) - set(seen))
-        expect(
-            not missing, f"Items stand on no page of {path}?status=completed.", expected=own, actual=missing
-        )
-    first, again = ([item["id"] for item in items(one)] for one in (pages[0], back))
-    expect_equal(again, first, f"What `prev` of page 2 of {path}?status=completed leads to")
+        expect_equal(len(seen), total, f"The number of items on all pages of {filtered}")
+        missing = sorted(set(completed) - set(seen))
+        expect_empty(missing, f"Items are on no page of {filtered}.", expected=completed)
+    first, again = ([item["id"] for item in page_items(page)] for page in (pages[0], back))
+    expect_equal(again, first, f"The page at `prev` of page 2 of {filtered}")
     return True
 
 
-def _neighbour(kit: Kit, path: str, one: dict[str, Any], name: str, per_page: int) -> dict[str, Any]:
-    link = one["links"][name]
+def _follow(kit: Kit, path: str, page: dict[str, Any], name: str, per_page: int) -> dict[str, Any]:
+    """Return the page at the link ``next`` or ``prev``. Raise CheckFailed if it is wrong or lacks a parameter."""
+    link = page["links"][name]
     query = parse_qs(urlsplit(str(link)).query)
     for field, value in (("status", "completed"), ("per_page", str(per_page))):
         expect_equal(query.get(field), [value], f"`{field}` in the link `{name}` of {path}?status=completed")
-    led = followed(kit, path, link)
-    step = 1 if name == "next" else -1
-    expect_equal(
-        led["meta"]["current_page"],
-        one["meta"]["current_page"] + step,
-        f"The page of {path}?status=completed that `{name}` leads to",
-    )
-    return led
+    target = follow_page_link(kit, path, link)
+    number = page["meta"]["current_page"] + (1 if name == "next" else -1)
+    what = f"The number of the page at `{name}` of {path}?status=completed"
+    expect_equal(target["meta"]["current_page"], number, what)
+    return target

@@ -1,4 +1,4 @@
-"""How large is the result to be, and which wishes are refused?"""
+"""Checks of the size options and of the size of results."""
 
 from __future__ import annotations
 
@@ -8,92 +8,88 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from conformance.catalogue import check
-from conformance.images.samples import Picture, moving, picture, scene, turned
-from conformance.images.similarity import expect_same_picture
-from conformance.plans import largest_factor
-from conformance.verdicts import expect, expect_equal
+from conformance.images.samples import Sample, animated, make_sample, oriented, scene
+from conformance.images.similarity import expect_same_image
+from conformance.plans import max_factor
+from conformance.requirements.rejections import expect_rejected_for_any
+from conformance.verdicts import expect_equal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.client import Answer
     from conformance.kit import Kit
 
-_LONGEST_SIDE = 16_384
-_LONGEST_SIDE_OF_WEBP = 16_383
-# Where the server does not say what its plan allows: no plan has ever gone as far as this.
-_FAR_TOO_LARGE = 256
-_LARGEST_ASKED = 16  # where a plan goes further than that, no server has to work for so long
-_NO_WHOLE_NUMBERS = ("2.0", "+2", "2 ", "abc", "1_0", "1e1", "\uff12", "0x2")  # the last but one is a wide 2
+_MAX_SIDE = 16_384
+_MAX_SIDE_WEBP = 16_383
+_BEYOND_ANY_PLAN = 256  # for a server that does not publish the largest factor of its plan
+_MAX_REQUESTED_FACTOR = 16  # a larger factor of a plan would need too much time
+_INVALID_INTEGERS = ("2.0", "+2", "2 ", "abc", "1_0", "1e1", "\uff12", "0x2")  # \uff12 is a fullwidth 2
 
 
 @check("SIZE-001")
-def nothing_chosen_means_two(kit: Kit) -> None:
-    original = picture("png", stem="default")
-    done = kit.completed(original)
-    expect_equal(
-        done.accepted["scale_factor"], 2, "`scale_factor` of an image that was sent without any size"
-    )
-    _expect_size(done.result, (128, 96), "nothing")
+def check_default_factor(kit: Kit) -> None:
+    """Check that an upload without options has factor 2."""
+    done = kit.images.completed(make_sample("png", stem="default"))
+    expect_equal(done.accepted["scale_factor"], 2, "`scale_factor` of an image without size options")
+    expect_equal(done.result.size, (128, 96), "The size of the result without size options")
 
 
 @check("SIZE-002")
-def a_factor_out_of_range_is_refused(kit: Kit) -> None:
+def check_factor_range(kit: Kit) -> None:
+    """Check that a factor other than 2, 3 and 4 is rejected."""
     for factor in (0, 1, 5, -2, 1000):
-        _expect_refused(kit, {"scale_factor": factor}, "scale_factor")
+        _expect_options_rejected(kit, {"scale_factor": factor}, "scale_factor")
 
 
 @check("SIZE-003")
-def a_factor_is_a_whole_number(kit: Kit) -> None:
-    for factor in _NO_WHOLE_NUMBERS:
-        _expect_refused(kit, {"scale_factor": factor}, "scale_factor")
+def check_factor_notation(kit: Kit) -> None:
+    """Check that a factor with anything but decimal digits is rejected."""
+    for factor in _INVALID_INTEGERS:
+        _expect_options_rejected(kit, {"scale_factor": factor}, "scale_factor")
 
 
 @check("SIZE-004")
-def a_factor_excludes_a_target(kit: Kit) -> None:
+def check_factor_with_target(kit: Kit) -> None:
+    """Check that a factor together with a target is rejected."""
     for target in ({"target_width": 128}, {"target_height": 96}, {"target_width": 128, "target_height": 96}):
-        _expect_refused(kit, {"scale_factor": 2, **target}, "scale_factor")
+        _expect_options_rejected(kit, {"scale_factor": 2, **target}, "scale_factor")
 
 
 @check("SIZE-005")
-def the_height_follows_a_target_width(kit: Kit) -> None:
-    # 51 × 96/64 = 76.5: half, upwards. 51 × 97/64 = 77.3: not always upwards. 51 × 99/64 = 78.9: not always downwards.
-    original = picture("png", scene(64, 51), "wide")
-    for width, height in ((96, 77), (97, 77), (99, 79)):
-        done = kit.completed(original, {"target_width": width})
-        _expect_size(done.result, (width, height), f"target_width {width} for 64x51 pixels")
-        expect_same_picture(original.image, done.result, f"The result of target_width {width}")
+def check_computed_height(kit: Kit) -> None:
+    """Check that the height follows a target width, with halves rounded up."""
+    # 51 × 96/64 = 76.5 and 51 × 99/64 = 78.9 are rounded up, 51 × 97/64 = 77.3 is rounded down.
+    sample = make_sample("png", scene(64, 51), "wide")
+    for size in ((96, 77), (97, 77), (99, 79)):
+        _expect_target_met(kit, sample, {"target_width": size[0]}, size)
 
 
 @check("SIZE-006")
-def the_width_follows_a_target_height(kit: Kit) -> None:
-    original = picture("png", scene(51, 64), "high")
-    for width, height in ((77, 96), (77, 97), (79, 99)):
-        done = kit.completed(original, {"target_height": height})
-        _expect_size(done.result, (width, height), f"target_height {height} for 51x64 pixels")
-        expect_same_picture(original.image, done.result, f"The result of target_height {height}")
+def check_computed_width(kit: Kit) -> None:
+    """Check that the width follows a target height, with halves rounded up."""
+    sample = make_sample("png", scene(51, 64), "high")
+    for size in ((77, 96), (77, 97), (79, 99)):
+        _expect_target_met(kit, sample, {"target_height": size[1]}, size)
 
 
 @check("SIZE-007")
-def two_targets_are_met_exactly(kit: Kit) -> None:
-    original = picture("png")
+def check_two_targets(kit: Kit) -> None:
+    """Check that two targets that change the proportions are met exactly."""
     targets = {"target_width": 100, "target_height": 150}
-    done = kit.completed(original, targets)
-    _expect_size(done.result, (100, 150), "target_width 100 and target_height 150")
-    expect_same_picture(original.image, done.result, "The result of two targets that change the proportions")
+    _expect_target_met(kit, make_sample("png"), targets, (100, 150))
 
 
 @check("SIZE-008")
-def the_side_that_follows_may_stay_as_it_was(kit: Kit) -> None:
-    original = picture("png", scene(40, 1), "line")
-    _expect_size(
-        kit.completed(original, {"target_width": 41}).result, (41, 1), "target_width 41 for 40x1 pixels"
-    )
+def check_computed_side_of_one(kit: Kit) -> None:
+    """Check that the computed side may equal that of the original."""
+    sample = make_sample("png", scene(40, 1), "line")
+    _expect_size(kit, sample, {"target_width": 41}, (41, 1))
 
 
 @check("SIZE-009")
-def a_target_is_larger_than_the_original(kit: Kit) -> None:
-    for fields, wrong in (
+def check_small_targets(kit: Kit) -> None:
+    """Check that a target that is not larger than the original is rejected."""
+    for options, field in (
         ({"target_width": 64}, "target_width"),
         ({"target_width": 20}, "target_width"),
         ({"target_height": 48}, "target_height"),
@@ -101,156 +97,164 @@ def a_target_is_larger_than_the_original(kit: Kit) -> None:
         ({"target_width": 64, "target_height": 96}, "target_width"),
         ({"target_width": 128, "target_height": 48}, "target_height"),
     ):
-        _expect_refused(kit, fields, wrong)
+        _expect_options_rejected(kit, options, field)
 
 
 @check("SIZE-010")
-def a_target_is_within_the_plan(kit: Kit) -> None:
-    most = largest_factor(kit.owner)
-    if most == inf:
-        return  # nothing is beyond it
-    most = int(most or _FAR_TOO_LARGE)
-    original = picture("png", scene(16, 12), "small")
+def check_target_beyond_plan(kit: Kit) -> None:
+    """Check that a target beyond the largest factor of the plan is rejected."""
+    largest = max_factor(kit.owner)
+    if largest == inf:
+        return
+    factor = int(largest or _BEYOND_ANY_PLAN)
+    sample = make_sample("png", scene(16, 12), "small")
     for field, side in (("target_width", 16), ("target_height", 12)):
-        _expect_refused(kit, {field: side * most + 1}, field, original)
+        _expect_options_rejected(kit, {field: side * factor + 1}, field, sample)
 
 
 @check("SIZE-011")
-def a_target_is_a_whole_number_from_one(kit: Kit) -> None:
+def check_target_notation(kit: Kit) -> None:
+    """Check that a target that is not a whole number from 1 is rejected."""
     for field in ("target_width", "target_height"):
         for value in ("0", "-100", "100.0", "abc", "1_00", "100 "):
-            _expect_refused(kit, {field: value}, field)
+            _expect_options_rejected(kit, {field: value}, field)
 
 
 @check("SIZE-012")
-def no_side_is_over_16384(kit: Kit) -> None:
-    half = _line(_LONGEST_SIDE // 2)
-    _expect_refused(kit, {"target_width": _LONGEST_SIDE + 1}, "target_width", half)
-    over = _line(_LONGEST_SIDE // 2 + 1)
-    _expect_refused(kit, {"scale_factor": 2}, "scale_factor", over)
-    _expect_refused(kit, {}, "scale_factor", over)
-    _expect_refused(kit, {"target_height": 2}, "target_height", over)
-    high = _line(_LONGEST_SIDE // 2 + 1, upright=True)
-    _expect_refused(kit, {"scale_factor": 2}, "scale_factor", high)
-    _expect_refused(kit, {"target_width": 2}, "target_width", high)
+def check_max_side(kit: Kit) -> None:
+    """Check that a result with a side over 16,384 is rejected with an error on the option that caused it."""
+    half = _line(_MAX_SIDE // 2)
+    _expect_options_rejected(kit, {"target_width": _MAX_SIDE + 1}, "target_width", half)
+    wide = _line(_MAX_SIDE // 2 + 1)
+    _expect_options_rejected(kit, {"scale_factor": 2}, "scale_factor", wide)
+    _expect_options_rejected(kit, {}, "scale_factor", wide)
+    _expect_options_rejected(kit, {"target_height": 2}, "target_height", wide)
+    high = _line(_MAX_SIDE // 2 + 1, vertical=True)
+    _expect_options_rejected(kit, {"scale_factor": 2}, "scale_factor", high)
+    _expect_options_rejected(kit, {"target_width": 2}, "target_width", high)
 
 
 @check("SIZE-013")
-def a_side_of_16384_is_allowed(kit: Kit) -> None:
-    done = kit.completed(_line(_LONGEST_SIDE // 2), {"target_width": _LONGEST_SIDE})
-    _expect_size(done.result, (_LONGEST_SIDE, 2), "target_width 16384 for 8192x1 pixels")
+def check_side_at_maximum(kit: Kit) -> None:
+    """Check that a result with a side of exactly 16,384 is accepted."""
+    _expect_size(kit, _line(_MAX_SIDE // 2), {"target_width": _MAX_SIDE}, (_MAX_SIDE, 2))
 
 
 @check("SIZE-014")
-def no_side_of_a_webp_is_over_16383(kit: Kit) -> None:
-    line = _line(_LONGEST_SIDE // 2, "webp")
-    _expect_refused(kit, {"scale_factor": 2}, "scale_factor", line)
-    _expect_refused(kit, {"target_width": _LONGEST_SIDE_OF_WEBP + 1}, "target_width", line)
-    high = _line(_LONGEST_SIDE // 2, "webp", upright=True)
-    _expect_refused(kit, {"scale_factor": 2}, "scale_factor", high)
+def check_max_side_of_webp(kit: Kit) -> None:
+    """Check that a WebP result with a side over 16,383 is rejected."""
+    wide = _line(_MAX_SIDE // 2, "webp")
+    _expect_options_rejected(kit, {"scale_factor": 2}, "scale_factor", wide)
+    _expect_options_rejected(kit, {"target_width": _MAX_SIDE_WEBP + 1}, "target_width", wide)
+    high = _line(_MAX_SIDE // 2, "webp", vertical=True)
+    _expect_options_rejected(kit, {"scale_factor": 2}, "scale_factor", high)
 
 
 @check("SIZE-015")
-def an_empty_value_counts_as_not_sent(kit: Kit) -> None:
-    original = picture("png", stem="empty")
-    nothing = {"scale_factor": "", "target_width": "", "target_height": ""}
-    accepted = kit.upload(original, nothing)
-    expect_equal(accepted["scale_factor"], 2, "`scale_factor` of an image whose sizes were sent empty")
-    done = kit.completed(original, {"scale_factor": "", "target_width": 96})
-    _expect_size(done.result, (96, 72), "target_width 96 beside an empty scale_factor")
+def check_empty_options(kit: Kit) -> None:
+    """Check that an empty option counts as not sent."""
+    sample = make_sample("png", stem="empty")
+    accepted = kit.images.upload(sample, {"scale_factor": "", "target_width": "", "target_height": ""})
+    expect_equal(accepted["scale_factor"], 2, "`scale_factor` of an image with empty size options")
+    _expect_size(kit, sample, {"scale_factor": "", "target_width": 96}, (96, 72))
 
 
 @check("SIZE-016")
-def the_answer_repeats_what_was_chosen(kit: Kit) -> None:
-    for fields in ({"scale_factor": 3}, {"target_width": 100, "target_height": 150}, {"target_width": 96}):
-        done = kit.completed(picture("png"), fields)
-        for where, data in (("the answer to the upload", done.accepted), ("the image", done.image)):
+def check_repeated_options(kit: Kit) -> None:
+    """Check that the response to an upload and the image have exactly the options that were sent."""
+    for options in ({"scale_factor": 3}, {"target_width": 100, "target_height": 150}, {"target_width": 96}):
+        done = kit.images.completed(make_sample("png"), options)
+        for where, data in (("the response to an upload", done.accepted), ("an image", done.image)):
             for name in ("scale_factor", "target_width", "target_height"):
-                expect_equal(
-                    data.get(name), fields.get(name), f"`{name}` in {where} of one sent with {fields}"
-                )
+                expect_equal(data.get(name), options.get(name), f"`{name}` in {where} with {options}")
 
 
 @check("SIZE-017")
-def a_value_that_is_sent_twice_is_refused(kit: Kit) -> None:
-    original = picture("png")
-    part = (kit.filename(original), original.content, original.media_type)
+def check_option_sent_twice(kit: Kit) -> None:
+    """Check that an option that is sent twice is rejected."""
+    sample = make_sample("png")
+    part = (kit.images.filename(sample), sample.content, sample.media_type)
     for name, values in (("scale_factor", ("2", "3")), ("target_width", ("100", "100"))):
-        fields = [(name, (None, value)) for value in values]
-        _expect_named(kit.try_form([("image", part), *fields]), name, f"`{name}` twice")
+        parts = [("image", part), *((name, (None, value)) for value in values)]
+        kit.images.try_form(parts).expect_rejected(name, why=f"with `{name}` twice")
 
 
 @check("SIZE-018")
-def every_wrong_field_is_named(kit: Kit) -> None:
-    answer = kit.try_upload(
-        picture("png").holding(b"no picture"), {"scale_factor": 9, "target_width": "wide"}
-    )
-    for name in ("image", "scale_factor", "target_width"):
-        _expect_named(answer, name, "three wrong fields")
+def check_all_invalid_fields_are_named(kit: Kit) -> None:
+    """Check that three invalid fields are reported together."""
+    sample = make_sample("png").with_content(b"no image")
+    response = kit.images.try_upload(sample, {"scale_factor": 9, "target_width": "wide"})
+    response.expect_rejected("image", "scale_factor", "target_width", why="with three invalid fields")
 
 
 @check("SIZE-019")
-def sizes_are_those_of_the_picture_as_displayed(kit: Kit) -> None:
-    # Displayed 64x48, stored 48x64: a target of 56 is larger than only one of the two heights.
-    original = turned(6)
-    done = kit.completed(original, {"target_height": 56})
-    _expect_size(done.result, (75, 56), "target_height 56 for 64x48 pixels that are stored as 48x64")
-    _expect_refused(kit, {"target_width": 56}, "target_width", original)
+def check_displayed_size(kit: Kit) -> None:
+    """Check that a target is compared with the displayed size, and not with the stored one."""
+    # The sample is displayed as 64x48 and stored as 48x64, so 56 is larger than only one of the two heights.
+    sample = oriented(6)
+    _expect_size(kit, sample, {"target_height": 56}, (75, 56))
+    _expect_options_rejected(kit, {"target_width": 56}, "target_width", sample)
 
 
 @check("SIZE-020")
-def a_target_may_be_as_large_as_the_plan_allows(kit: Kit) -> None:
-    told = largest_factor(kit.owner)
-    every = 2  # which every plan allows
-    most = int(told) if told and every <= told <= _LARGEST_ASKED else every
-    original = picture("png", scene(16, 12), "small")
-    width, height = 16 * most, 12 * most
+def check_target_at_maximum(kit: Kit) -> None:
+    """Check that targets of exactly the largest factor of the plan are met."""
+    largest = max_factor(kit.owner)
+    default = 2  # every plan allows it
+    factor = int(largest) if largest and default <= largest <= _MAX_REQUESTED_FACTOR else default
+    sample = make_sample("png", scene(16, 12), "small")
+    width, height = 16 * factor, 12 * factor
     for targets in ({"target_width": width}, {"target_width": width, "target_height": height}):
-        asked = " and ".join(f"{name} {value}" for name, value in targets.items())
-        _expect_size(kit.completed(original, targets).result, (width, height), f"{asked} for 16x12 pixels")
+        _expect_size(kit, sample, targets, (width, height))
 
 
 @check("SIZE-021")
-def the_pixels_of_all_frames_count(kit: Kit) -> None:
-    # 18 megapixels together, which four times as wide and high are 288; one frame alone is within the cap.
-    original = moving("gif", [Image.new("L", (3000, 3000), level) for level in (40, 200)], "vast")
-    answer = kit.allowed(kit.try_upload(original, {"scale_factor": 4}))
-    errors = answer.expect(422, why="with too many pixels").errors
-    # How many a picture may have that is sent is the server's own.
-    expect(
-        {"scale_factor", "image"} & set(errors),
-        "The refusal of two frames of 3000x3000 pixels at scale_factor 4 does not name the field.",
-        expected="scale_factor or image",
-        actual=sorted(errors),
-    )
+def check_pixels_of_all_frames(kit: Kit) -> None:
+    """Check that the pixels of all frames count towards the limit."""
+    # The result would have 288 megapixels, but each of its two frames is within the limit.
+    sample = animated("gif", [Image.new("L", (3000, 3000), level) for level in (40, 200)], "vast")
+    response = kit.images.try_upload(sample, {"scale_factor": 4}).permitted()
+    # A server may also limit the pixels of an upload.
+    why = "with two frames of 3000x3000 pixels at scale_factor 4"
+    expect_rejected_for_any(response, "scale_factor", "image", why=why)
 
 
-def _line(length: int, name: str = "png", *, upright: bool = False) -> Picture:
-    """One row, or column, of dark and light pieces: long, and yet quickly worked on."""
+def _line(length: int, image_format: str = "png", *, vertical: bool = False) -> Sample:
+    """Return an image of one row or column, which is long but fast to process."""
     row = Image.new("L", (length, 1), 40)
     row.paste(200, (length // 3, 0, length // 2, 1))
-    line = row.transpose(Image.Transpose.ROTATE_90) if upright else row
-    return picture(name, line.convert("RGB") if name == "webp" else line, f"line-{length}")
-
-
-def _expect_size(result: Image.Image, size: tuple[int, int], asked: str) -> None:
-    expect_equal(result.size, size, f"The size of the result of {asked}")
-
-
-def _expect_refused(
-    kit: Kit, fields: Mapping[str, object], wrong: str, original: Picture | None = None
-) -> None:
-    original = original or picture("png")
-    width, height = original.image.size
-    sent = ", ".join(f"{name}={value}" for name, value in fields.items()) or "no size"
-    _expect_named(kit.try_upload(original, fields), wrong, f"{sent} for {width}x{height} pixels")
-
-
-def _expect_named(answer: Answer, field: str, what: str) -> None:
-    errors = answer.expect(422, why=f"with {what}").errors
-    expect(
-        field in errors,
-        f"The refusal of {what} does not name the field `{field}`.",
-        expected=field,
-        actual=sorted(errors),
+    line = row.transpose(Image.Transpose.ROTATE_90) if vertical else row
+    return make_sample(
+        image_format, line.convert("RGB") if image_format == "webp" else line, f"line-{length}"
     )
+
+
+def _describe(sample: Sample, options: Mapping[str, object]) -> str:
+    width, height = sample.image.size
+    sent = ", ".join(f"{name}={value}" for name, value in options.items()) or "no option"
+    return f"{sent} for {width}x{height} pixels"
+
+
+def _expect_size(
+    kit: Kit, sample: Sample, options: Mapping[str, object], size: tuple[int, int]
+) -> Image.Image:
+    """Return the result. Raise CheckFailed if it has another size."""
+    result = kit.images.completed(sample, options).result
+    expect_equal(result.size, size, f"The size of the result with {_describe(sample, options)}")
+    return result
+
+
+def _expect_target_met(
+    kit: Kit, sample: Sample, targets: Mapping[str, object], size: tuple[int, int]
+) -> None:
+    """Raise CheckFailed unless the result has the size and shows the sample."""
+    result = _expect_size(kit, sample, targets, size)
+    expect_same_image(sample.image, result, f"The result with {_describe(sample, targets)}")
+
+
+def _expect_options_rejected(
+    kit: Kit, options: Mapping[str, object], field: str, sample: Sample | None = None
+) -> None:
+    sample = sample or make_sample("png")
+    response = kit.images.try_upload(sample, options)
+    response.expect_rejected(field, why=f"with {_describe(sample, options)}")

@@ -1,4 +1,4 @@
-"""Do times say when something was, so that a program can tell?"""
+"""Checks of timestamps."""
 
 from __future__ import annotations
 
@@ -6,147 +6,151 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from conformance.catalogue import check
-from conformance.envelope import answers_of_the_contract
-from conformance.images.samples import picture
-from conformance.kit import BATCH_TERMINAL
-from conformance.times import instant, times_in
-from conformance.verdicts import Broken, Inconclusive, expect
+from conformance.envelope import contract_exchanges
+from conformance.images.samples import make_sample
+from conformance.kit.batches import BATCH_TERMINAL
+from conformance.timestamps import parse_timestamp, timestamps_in
+from conformance.verdicts import CheckFailed, Inconclusive, expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.client import Answer
+    from conformance.client import Response
     from conformance.kit import Kit
 
-_AS_UPREZ_WRITES_THEM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
-# Clocks of one server's machines may differ; a wrong zone makes half an hour at least.
-_CLOCKS_DIFFER = timedelta(minutes=5)
-
-
-def _ask_for_times(kit: Kit) -> None:
-    image_id = kit.completed(picture("png"), {"scale_factor": 2}).image["id"]
-    for path in (f"/images/{image_id}", "/images", "/user", "/user/tokens", "/subscription"):
-        kit.owner.get(path).expect(200)
-
-
-def _times_seen(kit: Kit) -> Iterator[tuple[str, Any]]:
-    """In the successes of documented operations so far: where it stood, and what."""
-    for asked, exchange in answers_of_the_contract(kit.transport):
-        if exchange.status is not None and exchange.status < 300:  # noqa: PLR2004
-            try:
-                body = json.loads(exchange.body)
-            except ValueError:
-                continue
-            for where, text in times_in(body):
-                yield f"`{where}` of {asked}", text
+_UPREZ_FORM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
+# The clocks of one server's machines may differ; a wrong time zone shifts a time by at least 30 minutes.
+_CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 @check("TIME-001")
-def times_are_rfc_3339_with_a_zone(kit: Kit) -> None:
-    _ask_for_times(kit)
-    for where, text in _times_seen(kit):
-        instant(text, where)
+def check_rfc_3339(kit: Kit) -> None:
+    """Check that all timestamps of the run are RFC 3339 with a time zone."""
+    for where, text in _timestamps(kit):
+        parse_timestamp(text, where)
 
 
 @check("TIME-002")
-def times_have_six_decimals_and_z(kit: Kit) -> None:
-    _ask_for_times(kit)
-    for where, text in _times_seen(kit):
+def check_uprez_form(kit: Kit) -> None:
+    """Check that all timestamps of the run are UTC with six decimals and Z."""
+    for where, text in _timestamps(kit):
         expect(
-            isinstance(text, str) and _AS_UPREZ_WRITES_THEM.fullmatch(text),
-            f"{where} is {text!r}: not in UTC with six decimals and Z.",
+            isinstance(text, str) and _UPREZ_FORM.fullmatch(text),
+            f"{where} is {text!r}, which is not UTC with six decimals and Z.",
             expected="for example 2026-02-15T12:00:00.000000Z",
             actual=text,
         )
 
 
 @check("TIME-003")
-def nothing_is_updated_before_it_is_created(kit: Kit) -> None:
-    done = kit.completed(picture("png"), {"scale_factor": 2})
+def check_updated_after_created(kit: Kit) -> None:
+    """Check that `updated_at` is never before `created_at`."""
+    done = kit.images.completed_png()
     listed = kit.owner.get("/images").expect(200).data
-    for said in (done.accepted, done.image, *listed, kit.owner.get("/user").expect(200).data):
-        created = instant(said["created_at"], "`created_at`")
-        updated = instant(said["updated_at"], "`updated_at`")
+    for data in (done.accepted, done.image, *listed, kit.owner.get("/user").expect(200).data):
+        created, updated = _parse(data, "created_at"), _parse(data, "updated_at")
         expect(
             updated >= created,
             f"`updated_at` is {created - updated} before `created_at`.",
-            expected=f"{said['created_at']} or later",
-            actual=said["updated_at"],
+            expected=f"not before {data['created_at']}",
+            actual=data["updated_at"],
         )
 
 
 @check("TIME-004")
-def work_takes_no_longer_than_the_image_is_there(kit: Kit) -> None:
-    image = kit.completed(picture("png"), {"scale_factor": 2}).image
-    worked = image.get("processing_time")
-    if worked is None:
-        raise Broken("A completed image has no `processing_time`.", expected="seconds", actual=worked)
-    there = instant(image["updated_at"], "`updated_at`") - instant(image["created_at"], "`created_at`")
-    seconds = there.total_seconds()
-    # The seconds may have been rounded to two decimals, and the times cut to their last digit.
-    precision = 0.01 + max(_last_digit(image["created_at"]), _last_digit(image["updated_at"]))
+def check_processing_time(kit: Kit) -> None:
+    """Check that the processing time is not longer than the image exists."""
+    image = kit.images.completed_png().image
+    processing = image.get("processing_time")
+    if processing is None:
+        raise CheckFailed("A completed image has no `processing_time`.", expected="seconds", actual=None)
+    exists = (_parse(image, "updated_at") - _parse(image, "created_at")).total_seconds()
+    # The server may round the processing time to two decimals and truncate the timestamps.
+    precision = 0.01 + max(_precision_seconds(image["created_at"]), _precision_seconds(image["updated_at"]))
     expect(
-        isinstance(worked, int | float) and 0 <= worked <= seconds + precision,
-        f"`processing_time` is {worked!r}, and {seconds} s lie between `created_at` and `updated_at`.",
-        expected=f"from 0 to {seconds}",
-        actual=worked,
+        isinstance(processing, int | float) and 0 <= processing <= exists + precision,
+        f"`processing_time` is {processing!r}, but `updated_at` is {exists} s after `created_at`.",
+        expected=f"from 0 to {exists}",
+        actual=processing,
     )
 
 
 @check("TIME-005")
-def times_are_those_of_the_servers_own_clock(kit: Kit) -> None:
+def check_server_clock(kit: Kit) -> None:
+    """Check that `created_at` of an upload matches the Date headers before and after it."""
     before = _date(kit.owner.get("/user").expect(200))
-    answer = kit.allowed(kit.try_upload(picture("png"), {"scale_factor": 2})).expect(202)
-    after = _date(answer)
-    created = instant(answer.data["created_at"], "`created_at`")
+    upload = kit.images.try_upload(make_sample("png"), {"scale_factor": 2}).permitted().expect(202)
+    after = _date(upload)
+    created = _parse(upload.data, "created_at")
     expect(
-        before - _CLOCKS_DIFFER <= created <= after + _CLOCKS_DIFFER,
-        f"By the server's `Date` headers an image was uploaded between {before:%H:%M:%S} and {after:%H:%M:%S} UTC; "
-        f"its `created_at` is {answer.data['created_at']}.",
+        before - _CLOCK_TOLERANCE <= created <= after + _CLOCK_TOLERANCE,
+        f"The `Date` headers show that an image was uploaded between {before:%H:%M:%S} and {after:%H:%M:%S} UTC, but "
+        f"its `created_at` is {upload.data['created_at']}.",
         expected=f"about {after.isoformat()}",
-        actual=answer.data["created_at"],
+        actual=upload.data["created_at"],
     )
 
 
 @check("TIME-006")
-def a_batch_tells_when_it_came_to_its_end(kit: Kit) -> None:
-    sent = kit.batch([picture("png")], {"scale_factor": 2})
+def check_completed_at(kit: Kit) -> None:
+    """Check that `completed_at` of a batch is set exactly when the batch is finished."""
+    accepted = kit.batches.create([make_sample("png")], {"scale_factor": 2})
     expect(
-        sent.get("completed_at") is None or sent["status"] in BATCH_TERMINAL,
-        f"A batch that is {sent['status']!r} has a `completed_at`.",
+        accepted.get("completed_at") is None or accepted["status"] in BATCH_TERMINAL,
+        f"A batch that is {accepted['status']!r} has a `completed_at`.",
         expected=None,
-        actual=sent.get("completed_at"),
+        actual=accepted.get("completed_at"),
     )
-    batch, _ = kit.wait_for_batch(sent["id"])
-    for name, value in times_in(batch):
-        instant(value, f"`{name}` of a batch")
+    batch, _ = kit.batches.wait(accepted["id"])
+    for name, value in timestamps_in(batch):
+        parse_timestamp(value, f"`{name}` of a batch")
     if batch.get("completed_at") is None:
-        raise Broken("A batch that came to its end has no `completed_at`.", expected="a time", actual=None)
-    created, completed = (instant(batch[name], f"`{name}`") for name in ("created_at", "completed_at"))
-    updated = instant(batch["updated_at"], "`updated_at`")
-    # `completed_at` may be of the clock of another machine.
+        raise CheckFailed("A finished batch has no `completed_at`.", expected="a time", actual=None)
+    created = _parse(batch, "created_at")
+    # The clock of another machine may have set `completed_at`.
     expect(
-        created <= completed + _CLOCKS_DIFFER and created <= updated,
-        "A batch came to its end, or was updated, before it was created.",
-        expected=f"{batch['created_at']} or later",
+        created <= _parse(batch, "completed_at") + _CLOCK_TOLERANCE
+        and created <= _parse(batch, "updated_at"),
+        "A batch was finished or updated before it was created.",
+        expected=f"not before {batch['created_at']}",
         actual=min(batch["completed_at"], batch["updated_at"]),
     )
 
 
-def _last_digit(text: str) -> float:
-    """What the last digit of a time stands for, in seconds. Zeros may fill up what is not known any nearer."""
+def _timestamps(kit: Kit) -> Iterator[tuple[str, Any]]:
+    """Yield place and value of each timestamp in the successful responses of the run, after requesting some."""
+    image_id = kit.images.completed_png().image["id"]
+    for path in (f"/images/{image_id}", "/images", "/user", "/user/tokens", "/subscription"):
+        kit.owner.get(path).expect(200)
+    for request_line, exchange in contract_exchanges(kit.transport):
+        if exchange.status is not None and exchange.status < HTTPStatus.MULTIPLE_CHOICES:
+            try:
+                body = json.loads(exchange.body)
+            except ValueError:
+                continue
+            for where, text in timestamps_in(body):
+                yield f"`{where}` of {request_line}", text
+
+
+def _parse(data: dict[str, Any], field: str) -> datetime:
+    return parse_timestamp(data[field], f"`{field}`")
+
+
+def _precision_seconds(text: str) -> float:
+    """Return the value of the last digit that is not 0, because zeros may fill up a less precise time."""
     decimals = re.search(r"\.(\d*[1-9])", text)
     return 10.0 ** -len(decimals[1]) if decimals else 1.0
 
 
-def _date(answer: Answer) -> datetime:
+def _date(response: Response) -> datetime:
     try:
-        return parsedate_to_datetime(answer.headers["date"]).replace(tzinfo=UTC)  # it is always GMT
+        return parsedate_to_datetime(response.headers["date"]).replace(tzinfo=UTC)  # it is always GMT
     except (KeyError, ValueError):
         raise Inconclusive(
-            f"The answer to {answer.asked} has no `Date` header to compare times with. Let the server, or what "
-            "stands in front of it, send one."
+            f"The response to {response.request_line} has no `Date` header to compare timestamps with. Make the "
+            "server, or the proxy in front of it, send one."
         ) from None

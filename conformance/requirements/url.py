@@ -1,4 +1,4 @@
-"""Does the download link give the file, to whoever has it, unchanged, and under a name that does no harm?"""
+"""Checks of download links, of the headers of files, and of file names."""
 
 from __future__ import annotations
 
@@ -6,198 +6,222 @@ import re
 import string
 import time
 import unicodedata
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from conformance.batches import tiny
 from conformance.catalogue import check
-from conformance.envelope import guesses_at_nothing
-from conformance.images.samples import MEDIA_TYPES, format_of, picture, scene
-from conformance.verdicts import Broken, expect, expect_equal
+from conformance.envelope import is_nosniff
+from conformance.images.samples import MEDIA_TYPES, detect_format, make_sample, scene
+from conformance.shared_batches import tiny_sample
+from conformance.verdicts import CheckFailed, expect, expect_empty, expect_equal
 
 if TYPE_CHECKING:
-    from conformance.client import Answer
-    from conformance.kit import Finished, Kit
+    from conformance.client import Response
+    from conformance.kit import Kit
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105  # as RFC 9110 calls a word of a header
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105  # RFC 9110, section 5.6.2
 _PARAMETER = re.compile(rf';[ \t]*({_TOKEN})[ \t]*=[ \t]*({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*')
 _INJECTED = "X-Uprez-Kit"
-# How far into a part of a link a letter is changed.
-_PLACES = (0.25, 0.5, 0.75)
+# The relative positions in a part of a link at which a character is changed.
+_POSITIONS = (0.25, 0.5, 0.75)
 _DIGITS, _LOWER = string.digits, string.ascii_lowercase
-_REPLACED = "\ufffd"
+_REPLACEMENT = "\ufffd"
 _BOUNDARY = "uprez-conformance-kit"
 
 
 @check("URL-001")
-def the_download_link_gives_the_file(kit: Kit) -> None:
-    image = kit.image(_done(kit).image["id"])
-    data = kit.owner.get(f"/images/{image['id']}/download").expect(200).data
+def check_download_link(kit: Kit) -> None:
+    """Check that both links of a completed image return the same image without a token."""
+    image = kit.images.get(kit.images.completed_png().image["id"])
+    data = _download(kit, image["id"])
     for name in ("download_url", "filename"):
-        expect(isinstance(data[name], str) and data[name], f"`{name}` is no text.", actual=data[name])
-    given = kit.transport.follow(data["download_url"]).expect(200, why="for a download link")
+        expect(isinstance(data[name], str) and data[name], f"`{name}` is not a text.", actual=data[name])
+    file = kit.transport.follow(data["download_url"]).expect(200, why="for a download link")
+    _expect_format(file)
+    url = image["download_url"]
+    expect(isinstance(url, str), "A completed image has no `download_url`.", actual=url)
+    linked = kit.transport.follow(url).expect(200, why="for `download_url` of a completed image")
     expect(
-        format_of(given.content), "The download link gives no picture.", actual=given.content[:40].hex(" ")
-    )
-    expect(
-        isinstance(image["download_url"], str),
-        "A completed image has no `download_url`.",
-        actual=image["download_url"],
-    )
-    shown = kit.transport.follow(image["download_url"]).expect(
-        200, why="for `download_url` of a completed image"
-    )
-    expect(
-        shown.content == given.content, "The image's `download_url` gives another file than the download's."
+        linked.content == file.content, "`download_url` of an image returns another file than its download."
     )
 
 
 @check("URL-002")
-def the_file_is_what_it_says_it_is(kit: Kit) -> None:
-    for original in (picture("png"), picture("jpeg")):
-        # The link is followed without a token.
-        file = kit.completed(original, {"scale_factor": 2}).download
-        found = format_of(file.content)
-        expect(found, "The download link gives no picture.", actual=file.content[:40].hex(" "))
-        expect_equal(file.media_type, MEDIA_TYPES[str(found)], f"The media type of a {found} file")
+def check_media_type(kit: Kit) -> None:
+    """Check that a file has the media type of its content."""
+    for sample in (make_sample("png"), make_sample("jpeg")):
+        file = kit.images.completed(sample, {"scale_factor": 2}).download
+        found = _expect_format(file)
+        expect_equal(file.media_type, MEDIA_TYPES[found], f"The media type of a {found} file")
 
 
 @check("URL-003")
-def a_browser_saves_the_file_and_does_not_guess(kit: Kit) -> None:
-    file = _done(kit).download
-    said = file.headers.get("x-content-type-options", "")
-    expect(
-        guesses_at_nothing(said), "A file lets browsers guess at its type.", expected="nosniff", actual=said
-    )
-    _parameters_of(file)
+def check_file_headers(kit: Kit) -> None:
+    """Check that a file disables content sniffing and is sent as an attachment."""
+    file = kit.images.completed_png().download
+    value = file.headers.get("x-content-type-options", "")
+    expect(is_nosniff(value), "A file does not disable content sniffing.", expected="nosniff", actual=value)
+    _disposition_parameters(file)
 
 
 @check("URL-004")
-def a_link_with_anything_changed_is_refused(kit: Kit) -> None:
-    image_id = _done(kit).image["id"]
-    link = kit.owner.get(f"/images/{image_id}/download").expect(200).data["download_url"]
+def check_changed_links(kit: Kit) -> None:
+    """Check that a changed download link returns a client error."""
+    link = _download(kit, kit.images.completed_png().image["id"])["download_url"]
     kit.transport.follow(link).expect(200, why="for a download link")
-    another = kit.completed(picture("jpeg"), {"scale_factor": 2}).image["id"]
-    anothers = _of_another_second(kit, another)
-    for what, changed in [*_tampered(link), *_recombined(link, anothers)]:
-        # All but one letter of a link that works: no more to be shown in a report than the link itself.
+    other_id = kit.images.completed(make_sample("jpeg"), {"scale_factor": 2}).image["id"]
+    # Links that expire in the same second may differ only in their path.
+    time.sleep(1.1)
+    other = _download(kit, other_id)["download_url"]
+    for part, changed in [*_changed_links(link), *_combined_link(link, other)]:
+        # A changed link differs in one character from a working one, so a report must not show it.
         kit.secrets.learn({"download_url": changed})
         status = kit.transport.follow(changed).status
         expect(
-            400 <= status < 500,  # noqa: PLR2004
-            f"A download link with another {what} is not refused.",
+            HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR,
+            f"A download link with another {part} does not return a client error.",
             expected="403",
             actual=status,
         )
 
 
 @check("URL-005")
-def the_file_has_the_name_that_the_user_gave_it(kit: Kit) -> None:
-    done = _done(kit)
-    data = kit.owner.get(f"/images/{done.image['id']}/download").expect(200).data
-    expect_equal(data["filename"], kit.filename(done.picture), "`filename` of the download")
-    names = _names_in(done.download)
+def check_file_name(kit: Kit) -> None:
+    """Check that the download has the name of the uploaded file."""
+    done = kit.images.completed_png()
+    name = kit.images.filename(done.sample)
+    expect_equal(_download(kit, done.image["id"])["filename"], name, "`filename` of the download")
+    names = _disposition_names(done.download)
     expect(
-        not names or kit.filename(done.picture) in names,
-        "The file is not saved under the user's name.",
-        expected=kit.filename(done.picture),
+        not names or name in names,
+        "The name in Content-Disposition is not that of the uploaded file.",
+        expected=name,
         actual=names,
     )
 
 
 @check("URL-006")
-def no_name_does_harm(kit: Kit) -> None:
-    usual = {"filename", "filename*", *_parameters_of(_done(kit).download)}
-    for name in (
+def check_hostile_names(kit: Kit) -> None:
+    """Check that a hostile file name is rejected or cleaned, and adds neither a parameter nor a header."""
+    usual = {"filename", "filename*", *_disposition_parameters(kit.images.completed_png().download)}
+    for parameter in (
         f'filename="{kit.tag} \\"; filename=evil.html; x=\\".png"'.encode(),
         f'filename="../../{kit.tag}/..\\{kit.tag} fête ☃.png"'.encode(),
         f"filename*=UTF-8''{kit.tag}%0D%0A{_INJECTED}%3A%20yes%0D%0A%00.png".encode(),
     ):
-        answer = kit.allowed(kit.remembered(_upload_named(kit, name)))
-        if answer.status != 202:  # noqa: PLR2004  # a server may refuse such a name
-            answer.expect(400, 422, why="with an odd file name")
+        upload = kit.images.track(_upload_with_name(kit, parameter)).permitted()
+        if upload.status != HTTPStatus.ACCEPTED:  # a server may reject such a name
+            upload.expect(400, 422, why="with an unusual file name")
             continue
-        image, _ = kit.wait(answer.data["id"])
-        given = kit.owner.get(f"/images/{image['id']}/download").expect(200)
-        file = kit.transport.follow(given.data["download_url"]).expect(200, why="for a download link")
-        for told in (answer.data["original_filename"], given.data["filename"], *_names_in(file)):
-            _is_clean(told)
-        added = set(_parameters_of(file)) - usual
-        expect(not added, "A file name adds a parameter to Content-Disposition.", actual=sorted(added))
-        for one in (answer, given, file):
-            expect(_INJECTED not in one.headers, "A file name adds a header to the answer.", actual=_INJECTED)
+        image, _ = kit.images.wait(upload.data["id"])
+        download = kit.owner.get(f"/images/{image['id']}/download").expect(200)
+        file = kit.transport.follow(download.data["download_url"]).expect(200, why="for a download link")
+        names = (upload.data["original_filename"], download.data["filename"], *_disposition_names(file))
+        for name in names:
+            _expect_clean(name)
+        added = set(_disposition_parameters(file)) - usual
+        expect_empty(sorted(added), "A file name adds a parameter to Content-Disposition.")
+        for response in (upload, download, file):
+            expect(_INJECTED not in response.headers, "A file name adds a header.", actual=_INJECTED)
 
 
 @check("URL-007")
-def the_extension_is_put_right(kit: Kit) -> None:
-    disguised = picture("bmp", scene(12, 9)).named("photo.png")
-    done = kit.completed(disguised)
-    data = kit.owner.get(f"/images/{done.image['id']}/download").expect(200).data
-    wanted = kit.filename(disguised).removesuffix(".png") + ".bmp"
-    expect_equal(data["filename"], wanted, "`filename` of a BMP that was sent as photo.png")
+def check_extension(kit: Kit) -> None:
+    """Check that the extension of the file name matches the content."""
+    sample = make_sample("bmp", scene(12, 9)).renamed("photo.png")
+    data = _download(kit, kit.images.completed(sample).image["id"])
+    name = kit.images.filename(sample).removesuffix(".png") + ".bmp"
+    expect_equal(data["filename"], name, "`filename` of a BMP that was uploaded as photo.png")
 
 
 @check("URL-008")
-def what_is_not_completed_has_no_link(kit: Kit) -> None:
-    # A server may be quicker than the second request: then the answer is a link, and the next one is tried.
+def check_early_download(kit: Kit) -> None:
+    """Check that there is no download link before the image is completed."""
+    # A fast server may have completed the image by then, so several images are tried.
     for factor in (4, 3, 4):
-        image_id = kit.upload(picture("png"), {"scale_factor": factor})["id"]
-        answer = kit.owner.get(f"/images/{image_id}/download").expect(200, 400, why="of an image just sent")
-        status = kit.image(image_id)["status"]
+        image_id = kit.images.upload(make_sample("png"), {"scale_factor": factor})["id"]
+        response = kit.owner.get(f"/images/{image_id}/download").expect(200, 400, why="of a new image")
+        status = kit.images.get(image_id)["status"]
         expect(
-            answer.status != 200 or status == "completed",  # noqa: PLR2004
-            f"There is a link to the result of an image that is {status}.",
+            response.status != HTTPStatus.OK or status == "completed",
+            f"An image that is {status} has a download link.",
             expected=400,
-            actual=answer.status,
+            actual=response.status,
         )
-        kit.delete_image(image_id)
-        if answer.status == 400:  # noqa: PLR2004
+        kit.images.delete(image_id)
+        if response.status == HTTPStatus.BAD_REQUEST:
             return
 
 
 @check("URL-009")
-def a_name_is_kept_beyond_ascii(kit: Kit) -> None:
-    name, answer = _beyond_ascii(kit)
-    if answer.expect(202, 400, 422, why="with a name beyond ASCII").status != 202:  # noqa: PLR2004
-        return  # what becomes of the upload is asked by itself
-    image, _ = kit.wait(answer.data["id"])
-    expect_equal(image["status"], "completed", "The status of a good picture at its end")
-    given = kit.owner.get(f"/images/{image['id']}/download").expect(200)
-    file = kit.transport.follow(given.data["download_url"]).expect(200, why="for a download link")
-    _is_of(image["original_filename"], name, "`original_filename`")
-    _is_of(given.data["filename"], name, "`filename` of the download")
-    written = _parameters_of(file).get("filename*")
-    if written is not None:  # the plain one has no letters beyond ASCII
-        _is_of(_decoded("filename*", written), name, "`filename*` of Content-Disposition")
+def check_non_ascii_name(kit: Kit) -> None:
+    """Check that a non-ASCII name is kept, except that spaces and letters may be replaced or omitted."""
+    name, upload = _upload_non_ascii(kit)
+    if upload.expect(202, 400, 422, why="with a non-ASCII name").status != HTTPStatus.ACCEPTED:
+        return  # URL-010 checks whether the upload is accepted
+    image, _ = kit.images.wait(upload.data["id"])
+    expect_equal(image["status"], "completed", "The final status of a valid image")
+    data = _download(kit, image["id"])
+    file = kit.transport.follow(data["download_url"]).expect(200, why="for a download link")
+    _expect_name_of(image["original_filename"], name, "`original_filename`")
+    _expect_name_of(data["filename"], name, "`filename` of the download")
+    encoded = _disposition_parameters(file).get("filename*")
+    if encoded is not None:  # the plain parameter has only ASCII letters
+        _expect_name_of(_decode("filename*", encoded), name, "`filename*` of Content-Disposition")
 
 
 @check("URL-010")
-def a_name_decides_nothing(kit: Kit) -> None:
-    _, answer = _beyond_ascii(kit)
-    answer.expect(202, why="with a name beyond ASCII")
+def check_non_ascii_name_is_accepted(kit: Kit) -> None:
+    """Check that an image with a non-ASCII name is accepted."""
+    _, upload = _upload_non_ascii(kit)
+    upload.expect(202, why="with a non-ASCII name")
 
 
-def _beyond_ascii(kit: Kit) -> tuple[str, Answer]:
-    """A name, and the answer to an upload under it; one for the whole run."""
+def _download(kit: Kit, image_id: int) -> dict[str, Any]:
+    """Return the data of the download of a completed image."""
+    data: dict[str, Any] = kit.owner.get(f"/images/{image_id}/download").expect(200).data
+    return data
+
+
+def _upload_non_ascii(kit: Kit) -> tuple[str, Response]:
+    """Return a non-ASCII name and the response to an upload with it, which is sent only once in a run."""
     name = f"{kit.tag} köpfe.v2 画像 😀.png"
-    written = f'filename="{name}"'.encode()
+    parameter = f'filename="{name}"'.encode()
     return kit.once(
-        "name beyond ASCII", lambda: (name, kit.allowed(kit.remembered(_upload_named(kit, written))))
+        "non-ASCII name", lambda: (name, kit.images.track(_upload_with_name(kit, parameter)).permitted())
     )
 
 
-def _done(kit: Kit) -> Finished:
-    return kit.completed(picture("png"), {"scale_factor": 2})
+def _upload_with_name(kit: Kit, parameter: bytes) -> Response:
+    """Return the response to an upload whose form has this parameter, which libraries would escape."""
+    body = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; '.encode()
+        + parameter
+        + b"\r\nContent-Type: image/png\r\n\r\n"
+        + tiny_sample().content
+        + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    )
+    content_type = f"multipart/form-data; boundary={_BOUNDARY}"
+    return kit.owner.post("/images/upscale", data=body, headers={"Content-Type": content_type})
 
 
-def _names_in(file: Answer) -> list[str]:
-    """The names that its Content-Disposition gives it: none, where whoever serves it does not know any."""
-    found = _parameters_of(file)
-    return [_decoded(name, found[name]) for name in ("filename", "filename*") if name in found]
+def _expect_format(file: Response) -> str:
+    """Return the format of the file. Raise CheckFailed if it is not an image."""
+    found = detect_format(file.content)
+    if not found:
+        raise CheckFailed("The download link does not return an image.", actual=file.content[:40].hex(" "))
+    return found
 
 
-def _parameters_of(file: Answer) -> dict[str, str]:
-    """What stands behind `attachment`, as written. Raises Broken for a header that RFC 6266 has no reading of."""
+def _disposition_names(file: Response) -> list[str]:
+    """Return the names in Content-Disposition. A server that stores files without names has none."""
+    found = _disposition_parameters(file)
+    return [_decode(name, found[name]) for name in ("filename", "filename*") if name in found]
+
+
+def _disposition_parameters(file: Response) -> dict[str, str]:
+    """Return the raw parameters of `attachment`. Raise CheckFailed for a header that violates RFC 6266."""
     header = file.headers.get("content-disposition", "")
     expect(
         header,
@@ -206,10 +230,10 @@ def _parameters_of(file: Answer) -> dict[str, str]:
         actual="none",
     )
     kind, rest = header[: len("attachment")], header[len("attachment") :].strip(" \t")
-    expect_equal(kind.lower(), "attachment", "The kind of Content-Disposition")
+    expect_equal(kind.lower(), "attachment", "The type of Content-Disposition")
     expect(
         all(" " <= character <= "~" for character in header),
-        "Content-Disposition has characters that a header cannot have.",
+        "Content-Disposition has characters that are invalid in a header.",
         expected="printable ASCII",
         actual=header,
     )
@@ -217,121 +241,101 @@ def _parameters_of(file: Answer) -> dict[str, str]:
     while rest.strip("; \t"):
         match = _PARAMETER.match(rest)
         if match is None or match[1].lower() in found:
-            raise Broken("Content-Disposition is not written as RFC 6266 says.", actual=header)
+            raise CheckFailed("Content-Disposition does not match RFC 6266.", actual=header)
         found[match[1].lower()] = match[2]
         rest = rest[match.end() :]
     return found
 
 
-def _decoded(name: str, value: str) -> str:
+def _decode(name: str, value: str) -> str:
+    """Return the text of a parameter of Content-Disposition."""
     if name == "filename*":
         charset, _, text = value.partition("'")
         try:
             return unquote(text.rpartition("'")[2], charset or "utf-8")
         except LookupError:
-            raise Broken("`filename*` is in a charset that nobody knows.", actual=value) from None
+            raise CheckFailed("`filename*` has an unknown charset.", actual=value) from None
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
-def _is_clean(name: object) -> None:
-    expect(isinstance(name, str) and name, "A file name is no text.", actual=name)
-    bad = [character for character in str(name) if character in "/\\\x7f" or character < " "]
-    expect(not bad, "A file name has folders or control characters in it.", actual=name)
+def _expect_clean(name: object) -> None:
+    expect(isinstance(name, str) and name, "A file name is not a text.", actual=name)
+    invalid = [character for character in str(name) if character in "/\\\x7f" or character < " "]
+    expect(not invalid, "A file name has folders or control characters.", actual=name)
 
 
-def _is_of(shown: object, sent: str, what: str) -> None:
-    """Raises Broken for a name that is not what was sent: cut, or with letters that never stood in it.
+def _expect_name_of(returned: object, sent: str, what: str) -> None:
+    """Raise CheckFailed for a name that is truncated or has letters that were not sent.
 
-    A server may clean more than it has to: spaces and letters beyond ASCII may be replaced or left out.
+    A server may replace or omit spaces and non-ASCII letters.
     """
     words = [re.escape(word) for word in re.findall("[!-~]+", sent.replace(".", " "))]
-    text = unicodedata.normalize("NFC", str(shown))
-    beyond = [letter for letter in sent if not letter.isascii()]
-    foreign = {letter for letter in text if not letter.isascii()} - {*beyond, _REPLACED}
+    text = unicodedata.normalize("NFC", str(returned))
+    non_ascii = [letter for letter in sent if not letter.isascii()]
+    foreign = {letter for letter in text if not letter.isascii()} - {*non_ascii, _REPLACEMENT}
     expect(
-        isinstance(shown, str)
+        isinstance(returned, str)
         and re.search(".*".join(words), text)
         and not foreign
-        and text.count(_REPLACED) <= len(beyond),
-        f"{what} is not the name that the user's file had.",
+        and text.count(_REPLACEMENT) <= len(non_ascii),
+        f"{what} is not the name of the uploaded file.",
         expected=sent,
-        actual=shown,
+        actual=returned,
     )
 
 
-def _tampered(link: str) -> list[tuple[str, str]]:
-    """What was changed, and the link that came of it: one change each, none that decodes to the same."""
+def _changed_links(link: str) -> list[tuple[str, str]]:
+    """Return links with one change each and the name of the changed part. None of them decodes to the original."""
     parts = urlsplit(link)
     folder, slash, last = parts.path.rpartition("/")
     found = [
-        ("last part of its path", parts._replace(path=f"{folder}{slash}{_with_another_letter(last, place)}"))
-        for place in _PLACES
+        ("last path segment", parts._replace(path=f"{folder}{slash}{_change_character(last, position)}"))
+        for position in _POSITIONS
     ]
     for name, _ in parse_qsl(parts.query):
         found += [
-            (f"`{name}` in its query", parts._replace(query=_with_another_value(parts.query, name, place)))
-            for place in _PLACES
+            (f"`{name}` in its query", parts._replace(query=_change_value(parts.query, name, position)))
+            for position in _POSITIONS
         ]
     if parts.query:
-        found.append(("query, namely none,", parts._replace(query="")))
-    changed = {urlunsplit(made): what for what, made in found}
-    return [(what, made) for made, what in changed.items() if made != link]
+        found.append(("query (none)", parts._replace(query="")))
+    changed = {urlunsplit(url): part for part, url in found}
+    return [(part, url) for url, part in changed.items() if url != link]
 
 
-def _of_another_second(kit: Kit, image_id: int) -> str:
-    """A link that expires at another moment than those before: two of one second may be alike but for the path."""
-    asked = f"/images/{image_id}/download"
-    time.sleep(1.1)
-    link: str = kit.owner.get(asked).expect(200).data["download_url"]
-    return link
+def _combined_link(link: str, other: str) -> list[tuple[str, str]]:
+    """Return the query of the first link with the path of the other, if it differs from both."""
+    url = urlunsplit(urlsplit(other)._replace(query=urlsplit(link).query))
+    return [] if url in {link, other} else [("image's path", url)]
 
 
-def _recombined(link: str, another: str) -> list[tuple[str, str]]:
-    """The query of the one behind the path of the other, where that is neither of the two."""
-    made = urlunsplit(urlsplit(another)._replace(query=urlsplit(link).query))
-    return [] if made in {link, another} else [("image's path", made)]
-
-
-def _with_another_value(query: str, name: str, part: float) -> str:
-    """The query as it stands, with one letter changed in the value of ``name``."""
+def _change_value(query: str, name: str, position: float) -> str:
+    """Return the query with one character changed in the value of the parameter."""
     pairs = [pair.partition("=") for pair in query.split("&")]
     return "&".join(
-        f"{key}{equals}{_with_another_letter(value, part) if unquote(key) == name else value}"
+        f"{key}{equals}{_change_character(value, position) if unquote(key) == name else value}"
         for key, equals, value in pairs
     )
 
 
-def _with_another_letter(text: str, part: float) -> str:
-    """One letter or digit changed, about as far into the text; the text itself if it has none.
+def _change_character(text: str, position: float) -> str:
+    """Return the text with one letter or digit changed, or the text itself if it has none.
 
-    To another letter, not only to the other case, which hexadecimal digits mean the same in; and not in the last
-    place, where Base64 has bits that mean nothing.
+    The change is not only one of case, which hexadecimal digits ignore, and not at the end, where Base64 has unused
+    bits. ``position`` is relative to the length of the text.
     """
-    escaped = {place for match in re.finditer("%..", text) for place in range(*match.span())}
+    escaped = {index for match in re.finditer("%..", text) for index in range(*match.span())}
     end = len(text) - 4 if len(text) > 8 else len(text)  # noqa: PLR2004
-    places = [
-        place
-        for place, character in enumerate(text[:end])
-        if place not in escaped and character.isascii() and character.isalnum()
+    indexes = [
+        index
+        for index, character in enumerate(text[:end])
+        if index not in escaped and character.isascii() and character.isalnum()
     ]
-    if not places:
+    if not indexes:
         return text
-    place = places[int(len(places) * part)]
-    character = text[place]
-    # A digit becomes the next one: in a time of expiry, that is mostly a later one.
+    index = indexes[int(len(indexes) * position)]
+    character = text[index]
+    # A digit becomes the next one, which makes an expiry time later in most cases.
     alphabet = next(digits for digits in (_DIGITS, _LOWER, _LOWER.upper()) if character in digits)
-    another = alphabet[(alphabet.index(character) + 1) % len(alphabet)]
-    return text[:place] + another + text[place + 1 :]
-
-
-def _upload_named(kit: Kit, parameter: bytes) -> Answer:
-    """Written by hand: libraries quote the names that are asked about."""
-    body = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; '.encode()
-        + parameter
-        + b"\r\nContent-Type: image/png\r\n\r\n"
-        + tiny().content
-        + f"\r\n--{_BOUNDARY}--\r\n".encode()
-    )
-    content_type = f"multipart/form-data; boundary={_BOUNDARY}"
-    return kit.owner.post("/images/upscale", data=body, headers={"Content-Type": content_type})
+    changed = alphabet[(alphabet.index(character) + 1) % len(alphabet)]
+    return text[:index] + changed + text[index + 1 :]

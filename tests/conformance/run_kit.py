@@ -1,4 +1,4 @@
-"""The kit against a small server, in this process."""
+"""Runs of the kit against a small server in this process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from conformance.runner import Run
     from independent.server import Server
 
-# The small server has none of Uprez's additions.
+# The small server has no extensions of Uprez.
 CLAIMED = tuple(profile for profile in PROFILES if profile != "extensions")
 
 
 def trial(server: Server, **others: Any) -> Run:
-    """All profiles, with everything that a run can be given; ``others`` are further ``Options``.
+    """Run all profiles with all credentials; ``others`` are further ``Options``.
 
-    Generated requests are left out, because they take as long as they are let: ``fuzz_seconds`` brings them in.
+    Leave out generated requests, which use all of their time, unless ``fuzz_seconds`` is set.
     """
     given: dict[str, Any] = {
         "base_url": server.base_url,
@@ -36,9 +36,9 @@ def trial(server: Server, **others: Any) -> Run:
 
 
 def complaints(found: Run) -> list[str]:
-    """What did not pass, a line for each. Outside of core something may be skipped: not all of it has to come up."""
+    """Return a line for each result that did not pass. Outside of core, skipped results are allowed."""
     return [
-        f"{result.requirement.id} {result.verdict}: {result.sentence}"
+        f"{result.requirement.id} {result.verdict}: {result.message}"
         for result in found.results
         if result.verdict is not Verdict.PASS
         and (result.verdict is not Verdict.SKIP or result.requirement.profile == "core")

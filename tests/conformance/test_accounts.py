@@ -1,16 +1,17 @@
-"""The kit takes care of the accounts that it is given, and of those that it makes."""
+"""Accounts and tokens of a run."""
 
 from __future__ import annotations
 
 from run_kit import complaints, trial
 
 from conformance.catalogue import requirements
-from conformance.kit import ANONYMOUS_REQUESTS, Kit
+from conformance.kit import Kit
+from conformance.kit.callers import ANONYMOUS_REQUESTS
 from conformance.options import Options
 from conformance.runner import Exit
 from independent.server import Server
 
-DOOR = tuple(
+ACCESS = tuple(
     one.id for one in requirements() if one.family in {"AUTH", "AUTHZ"} and one.profile != "extensions"
 )
 
@@ -19,15 +20,15 @@ def kit_for(server: Server) -> Kit:
     return Kit(Options(base_url=server.base_url, token=server.tokens[0]))
 
 
-def test_of_all_tokens_those_of_the_caller_are_left() -> None:
+def test_only_the_given_tokens_remain_after_a_run() -> None:
     with Server() as server:
-        found = trial(server, only=DOOR)
+        found = trial(server, only=ACCESS)
 
         assert complaints(found) == []
         assert set(server.tokens_by_secret) == set(server.tokens)
 
 
-def test_core_makes_do_with_what_callers_without_a_token_may() -> None:
+def test_core_stays_below_the_anonymous_limit() -> None:
     with Server(unauthenticated_per_hour=ANONYMOUS_REQUESTS) as server:
         found = trial(server, profiles=("core",))
 
@@ -35,43 +36,43 @@ def test_core_makes_do_with_what_callers_without_a_token_may() -> None:
     assert found.exit is Exit.CONFORMANT
 
 
-def test_a_limit_that_is_used_up_is_no_fault_of_the_server() -> None:
+def test_reached_anonymous_limit_is_inconclusive() -> None:
     with Server(unauthenticated_per_hour=0) as server:
-        found = trial(server, only=DOOR, max_wait=1)
+        found = trial(server, only=ACCESS, max_wait=1)
 
     assert found.exit is Exit.INCONCLUSIVE
     assert {str(result.verdict) for result in found.results} == {"pass", "inconclusive"}
-    said = next(result.sentence for result in found.results if result.requirement.id == "AUTH-001")
-    assert "Raise its limit" in said
+    message = next(result.message for result in found.results if result.requirement.id == "AUTH-001")
+    assert "Raise its limit" in message
 
 
-def test_requests_without_a_token_are_counted() -> None:
+def test_anonymous_requests_are_counted() -> None:
     with Server() as server:
         kit = kit_for(server)
-        kit.stranger("GET", "/user")
-        kit.stranger("GET", "/user", "Bearer nonsense")
+        kit.callers.request_anonymously("GET", "/user")
+        kit.callers.request_anonymously("GET", "/user", "Bearer nonsense")
         kit.owner.get("/user")
-        kit.anonymous.post("/auth/login", json={})
+        kit.callers.anonymous.post("/auth/login", json={})
 
-        assert kit.anonymous_left == ANONYMOUS_REQUESTS - 3
+        assert kit.callers.anonymous_left == ANONYMOUS_REQUESTS - 3
         kit.close()
 
 
-def test_the_second_run_of_a_seed_finds_no_address_taken() -> None:
+def test_second_run_uses_new_addresses() -> None:
     with Server() as server:
-        addresses = [kit_for(server).accounts.newcomer().sent["email"] for _ in range(2)]
+        addresses = [kit_for(server).accounts.create().sent["email"] for _ in range(2)]
 
     assert len(set(addresses)) == 2
 
 
-def test_nobody_knows_the_password_of_an_account_that_stays() -> None:
+def test_each_run_has_a_new_password() -> None:
     with Server() as server:
         passwords = {kit_for(server).accounts.password for _ in range(2)}
 
     assert len(passwords) == 2
 
 
-def test_a_requirement_draws_the_same_alone_as_among_others() -> None:
+def test_random_choices_do_not_depend_on_other_checks() -> None:
     with Server() as server:
         for seed in range(4):
             alone = trial(server, only=("AUTH-005",), seed=seed).results[-1]

@@ -1,4 +1,4 @@
-"""The catalogue against the contract: it asks for what stands there, and for all of it."""
+"""The catalogue quotes the contract and covers all of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY = pytest.mark.parametrize("requirement", requirements(), ids=lambda one: o
 
 
 def documented() -> list[str]:
-    """The answers of every server that a request can call forth: ``GET /images 200``."""
+    """Return the documented responses of every server that a request can cause: ``GET /images 200``."""
     return [
         f"{method} {path} {status}"
         for method, path, operation in operations()
@@ -29,7 +29,7 @@ def documented() -> list[str]:
 
 
 def strings(node: Any) -> Iterator[str]:
-    """All texts at and below a node of the contract, each with single spaces."""
+    """Yield all texts at and below a node of the contract, with single spaces."""
     if isinstance(node, str):
         yield " ".join(node.split())
     elif isinstance(node, dict):
@@ -41,7 +41,7 @@ def strings(node: Any) -> Iterator[str]:
 
 
 @EVERY
-def test_a_requirement_stands_in_the_contract(requirement: Requirement) -> None:
+def test_sentence_is_in_the_contract(requirement: Requirement) -> None:
     sentence = " ".join(requirement.sentence.split())
 
     assert sentence
@@ -49,7 +49,7 @@ def test_a_requirement_stands_in_the_contract(requirement: Requirement) -> None:
 
 
 @EVERY
-def test_a_requirement_is_told_in_words(requirement: Requirement) -> None:
+def test_requirement_has_complete_texts(requirement: Requirement) -> None:
     assert re.fullmatch("[A-Z]{2,6}-[0-9]{3}", requirement.id)
     assert requirement.level in {"MUST", "SHOULD"}
     assert re.fullmatch(r"\d+\.\d+\.\d+", requirement.since)
@@ -62,7 +62,7 @@ def test_a_requirement_is_told_in_words(requirement: Requirement) -> None:
 
 
 @EVERY
-def test_a_requirement_covers_what_is_documented(requirement: Requirement) -> None:
+def test_covered_responses_are_documented(requirement: Requirement) -> None:
     assert set(requirement.covers) <= set(documented())
 
 
@@ -70,27 +70,27 @@ def test_core_needs_one_token_only() -> None:
     assert [one.id for one in requirements() if one.profile == "core" and one.needs] == []
 
 
-def test_ids_and_titles_are_given_once() -> None:
+def test_ids_and_titles_are_unique() -> None:
     for field in ("id", "title"):
         counts = Counter(getattr(one, field) for one in requirements())
         assert [value for value, count in counts.items() if count > 1] == []
 
 
-def test_every_family_asks_something() -> None:
-    asked = {one.family.lower() for one in requirements()}
+def test_every_family_has_requirements() -> None:
+    families = {one.family.lower() for one in requirements()}
 
-    assert [family for family in FAMILIES if family not in asked] == []
+    assert [family for family in FAMILIES if family not in families] == []
 
 
-def test_every_documented_answer_is_asked_for() -> None:
-    covered = {answer for one in requirements() for answer in one.covers}
-    missing = [answer for answer in documented() if answer not in covered]
+def test_every_documented_response_is_covered() -> None:
+    covered = {response for one in requirements() for response in one.covers}
+    missing = [response for response in documented() if response not in covered]
 
     assert missing == [], "no requirement covers:\n" + "\n".join(missing)
 
 
-def test_there_are_as_many_as_were_promised() -> None:
-    """Ids are never taken back, so there can only be more."""
+def test_number_of_requirements_does_not_shrink() -> None:
+    """Ids are never removed, so the number can only grow."""
     levels = Counter(one.level for one in requirements())
 
     assert levels.total() >= 90

@@ -8,8 +8,11 @@ import pytest
 import requests
 from leaky_server import PATH_SIGNATURE, QUERY_SIGNATURE, spellings
 
-from conformance.exchanges import HIDDEN, Exchange, Secrets
-from conformance.images.samples import picture
+from conformance.curl import curl_line
+from conformance.exchanges import Exchange
+from conformance.images.samples import make_sample
+from conformance.redaction import HIDDEN, Secrets
+from conformance.reports.exchange import exchange_row
 
 TOKEN = "17|aB3/dE+fG=hI-jK_lM.nO~pQ"
 PASSWORD = 'Corr"ect\\Horse/1&<é> $'
@@ -21,17 +24,19 @@ def secrets() -> Secrets:
     return Secrets({"TOKEN": TOKEN, "TOKEN_B": None, "PASSWORD": PASSWORD})
 
 
-def exchange(answer: bytes = b"{}", answered: dict[str, str] | None = None, **request: Any) -> Exchange:
-    asked = requests.Request(**{"method": "GET", "url": "http://host/api/user", **request}).prepare()
-    body = asked.body or b""
+def exchange(
+    response: bytes = b"{}", response_headers: dict[str, str] | None = None, **request: Any
+) -> Exchange:
+    prepared = requests.Request(**{"method": "GET", "url": "http://host/api/user", **request}).prepare()
+    body = prepared.body or b""
     return Exchange(
-        str(asked.method), str(asked.url), dict(asked.headers), body if isinstance(body, bytes) else body.encode(),
-        200, answered or {"Content-Type": "application/json"}, answer, 0.1,
+        str(prepared.method), str(prepared.url), dict(prepared.headers), body if isinstance(body, bytes) else body.encode(),
+        200, response_headers or {"Content-Type": "application/json"}, response, 0.1,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("secret", [TOKEN, TOKEN.partition("|")[2], PASSWORD])
-def test_a_secret_is_hidden_however_it_is_written(secrets: Secrets, secret: str) -> None:
+def test_secret_is_hidden_in_every_encoding(secrets: Secrets, secret: str) -> None:
     for spelling in spellings(secret):
         hidden = secrets.hide(f"before {spelling} behind")
 
@@ -46,14 +51,14 @@ def test_a_secret_is_hidden_however_it_is_written(secrets: Secrets, secret: str)
     "text",
     ["Bearer 17|aB3/dE+fG=h", "…fG=hI-jK_lM.nO~pQ", "17|aB3/dE+fG=hI-jK_lM.nO~pX", "aB3/dE+fG=hI-j"],
 )
-def test_what_was_cut_off_a_token_or_changed_in_it_is_hidden_too(secrets: Secrets, text: str) -> None:
+def test_truncated_or_altered_token_is_hidden(secrets: Secrets, text: str) -> None:
     hidden = secrets.hide(text)
 
     assert "dE+fG" not in hidden
     assert "lM.nO" not in hidden
 
 
-def test_tokens_and_links_of_answers_are_hidden_from_then_on(secrets: Secrets) -> None:
+def test_tokens_and_links_of_responses_are_hidden(secrets: Secrets) -> None:
     secrets.learn({"data": [{"token": "99|abcdefghijkl", "download_url": LINK, "name": "my laptop"}]})
 
     hidden = secrets.hide(f"99|abcdefghijkl and {LINK}, my laptop")
@@ -63,7 +68,7 @@ def test_tokens_and_links_of_answers_are_hidden_from_then_on(secrets: Secrets) -
     )
 
 
-def test_a_link_that_was_tampered_with_does_not_tell_the_rest(secrets: Secrets) -> None:
+def test_altered_link_does_not_reveal_the_rest(secrets: Secrets) -> None:
     secrets.learn({"download_url": LINK})
 
     hidden = secrets.hide(LINK.replace(PATH_SIGNATURE, f"{PATH_SIGNATURE[:-1]}X").replace("9f86d0", "0f86d0"))
@@ -72,21 +77,21 @@ def test_a_link_that_was_tampered_with_does_not_tell_the_rest(secrets: Secrets) 
     assert QUERY_SIGNATURE[8:] not in hidden
 
 
-def test_a_signed_link_is_known_by_its_parameters_wherever_it_comes_from(secrets: Secrets) -> None:
+def test_signed_link_is_recognized_by_its_parameters(secrets: Secrets) -> None:
     link = "https://bucket.example/k.png?X-Amz-Credential=AKIA123&X-Amz-Signature=abc123def456"
 
     assert "AKIA123" not in secrets.hide(link)
     assert "abc123def456" not in secrets.hide(json.dumps({"Location": link}))
 
 
-def test_where_an_answer_sends_to_and_its_cookies_are_learnt(secrets: Secrets) -> None:
+def test_redirect_targets_and_cookies_are_hidden(secrets: Secrets) -> None:
     secrets.learn_headers({"Location": LINK, "Set-Cookie": "session=c00kieOfThisSession; Path=/"})
 
     assert PATH_SIGNATURE not in secrets.hide(LINK)
     assert secrets.hide("c00kieOfThisSession") == HIDDEN
 
 
-def test_what_is_no_secret_stays(secrets: Secrets) -> None:
+def test_other_text_is_unchanged(secrets: Secrets) -> None:
     secrets.learn(
         {
             "links": {"next": "http://host/api/images?per_page=10&status=completed&page=2"},
@@ -98,37 +103,41 @@ def test_what_is_no_secret_stays(secrets: Secrets) -> None:
     assert secrets.hide(text) == text
 
 
-def test_characters_that_xml_cannot_take_are_replaced(secrets: Secrets) -> None:
-    assert secrets.shown("a\0b\x1b[31mc\ud800\n") == "a�b�[31mc�\n"
+def test_invalid_xml_characters_are_replaced(secrets: Secrets) -> None:
+    assert secrets.sanitize("a\0b\x1b[31mc\ud800\n") == "a�b�[31mc�\n"
 
 
-def test_headers_that_are_secret_by_their_name_are_hidden(secrets: Secrets) -> None:
-    told = exchange(
-        answered={"Set-Cookie": "id=unheard-of", "X-Id": "7"}, auth=("jane@example.com", "unheard-of")
-    ).shown(secrets)
+def test_secret_headers_are_hidden(secrets: Secrets) -> None:
+    shown = exchange_row(
+        exchange(
+            response_headers={"Set-Cookie": "id=unheard-of", "X-Id": "7"},
+            auth=("jane@example.com", "unheard-of"),
+        ),
+        secrets,
+    )
 
-    assert told["request"]["headers"]["Authorization"] == HIDDEN
-    assert told["response"]["headers"] == {"Set-Cookie": HIDDEN, "X-Id": "7"}
-    assert "unheard-of" not in json.dumps(told)
-    assert f"Basic {HIDDEN}" in told["curl"]
+    assert shown["request"]["headers"]["Authorization"] == HIDDEN
+    assert shown["response"]["headers"] == {"Set-Cookie": HIDDEN, "X-Id": "7"}
+    assert "unheard-of" not in json.dumps(shown)
+    assert f"Basic {HIDDEN}" in shown["curl"]
 
 
-def test_a_body_is_hidden_before_it_is_cut(secrets: Secrets) -> None:
-    told = exchange(answer=b"x" * 3990 + TOKEN.encode() + b"y" * 100).shown(secrets)
+def test_body_is_redacted_before_it_is_cut(secrets: Secrets) -> None:
+    shown = exchange_row(exchange(response=b"x" * 3990 + TOKEN.encode() + b"y" * 100), secrets)
 
-    assert "dE+fG" not in told["response"]["body"]
-    assert told["response"]["body"].endswith("bytes)")
+    assert "dE+fG" not in shown["response"]["body"]
+    assert shown["response"]["body"].endswith("bytes)")
 
 
 def curl(secrets: Secrets, **request: Any) -> list[str]:
-    """Its words, as a shell takes them apart."""
-    return shlex.split(exchange(**request).curl(secrets))
+    """Return the words of the curl line as a shell splits them."""
+    return shlex.split(curl_line(exchange(**request), secrets))
 
 
-def test_a_line_to_repeat_a_request_has_variables_for_secrets(secrets: Secrets) -> None:
-    line = exchange(method="DELETE").curl(secrets)
-    with_token = exchange(method="DELETE", url="http://host/api/images/7").curl(secrets)
-    asked = Exchange(
+def test_curl_line_has_variables_for_secrets(secrets: Secrets) -> None:
+    line = curl_line(exchange(method="DELETE"), secrets)
+    with_token = curl_line(exchange(method="DELETE", url="http://host/api/images/7"), secrets)
+    request = Exchange(
         "DELETE", "http://host/api/images/7", {"Authorization": f"Bearer {TOKEN}", "Accept": "*/*"}, b"",
         200, {}, b"", 0.1,
     )  # fmt: skip
@@ -136,16 +145,17 @@ def test_a_line_to_repeat_a_request_has_variables_for_secrets(secrets: Secrets) 
     assert line == "curl -i -X DELETE http://host/api/user"
     assert with_token == "curl -i -X DELETE http://host/api/images/7"
     assert (
-        asked.curl(secrets) == 'curl -i -X DELETE -H "Authorization: Bearer $TOKEN" http://host/api/images/7'
+        curl_line(request, secrets)
+        == 'curl -i -X DELETE -H "Authorization: Bearer $TOKEN" http://host/api/images/7'
     )
 
 
-def test_a_line_for_another_token_says_so_and_one_for_a_made_up_token_has_it(secrets: Secrets) -> None:
+def test_curl_line_shows_only_invented_tokens(secrets: Secrets) -> None:
     secrets.learn({"token": "99|abcdefghijkl"})
 
     def line(token: str) -> str:
-        asked = Exchange("GET", "http://host/", {"Authorization": f"Bearer {token}"}, b"", 200, {}, b"", 0)
-        return asked.curl(secrets)
+        request = Exchange("GET", "http://host/", {"Authorization": f"Bearer {token}"}, b"", 200, {}, b"", 0)
+        return curl_line(request, secrets)
 
     assert '"Authorization: Bearer $ANOTHER_TOKEN"' in line("99|abcdefghijkl")
     assert "Bearer no-token-of-anybody" in line("no-token-of-anybody")
@@ -153,17 +163,17 @@ def test_a_line_for_another_token_says_so_and_one_for_a_made_up_token_has_it(sec
 
 
 @pytest.mark.parametrize("sentence", ["A Bearer token is wanted", "Send Bearer tokens.", "No bearer token."])
-def test_a_sentence_about_bearer_tokens_is_shown(sentence: str) -> None:
-    assert Secrets().shown(sentence) == sentence
+def test_text_about_bearer_tokens_is_not_hidden(sentence: str) -> None:
+    assert Secrets().sanitize(sentence) == sentence
 
 
 @pytest.mark.parametrize("text", ["Bearer token-of-mine", "Bearer tokens7", "bearer token.x"])
-def test_a_token_that_begins_like_the_word_is_hidden(text: str) -> None:
-    assert Secrets().shown(text).endswith(" [hidden]")
+def test_token_that_begins_with_token_is_hidden(text: str) -> None:
+    assert Secrets().sanitize(text).endswith(" [hidden]")
 
 
-def test_a_form_with_a_picture_is_repeated_as_a_form(secrets: Secrets) -> None:
-    sent = picture("png")
+def test_curl_line_of_an_upload(secrets: Secrets) -> None:
+    sent = make_sample("png")
     request = {
         "method": "POST",
         "url": "http://host/api/images/upscale",
@@ -175,17 +185,17 @@ def test_a_form_with_a_picture_is_repeated_as_a_form(secrets: Secrets) -> None:
         "curl", "-i", "-X", "POST", "-F", "scale_factor=2", "-F", "model=it's $5",
         "-F", "image=@kit.png;type=image/png", "http://host/api/images/upscale",
     ]  # fmt: skip
-    told = exchange(**request).shown(secrets, files=True)["request"]
-    assert told["body"] == (
+    shown = exchange_row(exchange(**request), secrets, files=True)["request"]
+    assert shown["body"] == (
         f"scale_factor: 2\nmodel: it's $5\nimage: kit.png (image/png, {len(sent.content):,} bytes)"
     )
     form = exchange(**request).form
     assert form is not None
     assert form[-1].content == sent.content
-    assert [file["name"] for file in told["files"]] == ["kit.png"]
+    assert [file["name"] for file in shown["files"]] == ["kit.png"]
 
 
-def test_a_field_that_curl_would_take_for_a_file_or_that_is_too_long_is_told_otherwise(
+def test_curl_line_of_unusual_and_long_fields(
     secrets: Secrets,
 ) -> None:
     fields = {"one": "@etc", "two": "x" * 5000, "three": "a;type=b"}
@@ -203,16 +213,16 @@ def test_a_field_that_curl_would_take_for_a_file_or_that_is_too_long_is_told_oth
     ]
 
 
-def test_a_file_with_a_strange_name_is_repeated_under_a_plain_one(secrets: Secrets) -> None:
+def test_curl_line_of_unusual_file_name(secrets: Secrets) -> None:
     words = curl(
         secrets, method="POST", url="http://host/", files=[("image", ("../a b.png", b"\x89PNG", "image/png"))]
     )
 
-    assert 'image=@picture;filename="../a b.png";type=image/png' in words
+    assert 'image=@image;filename="../a b.png";type=image/png' in words
 
 
 @pytest.mark.parametrize("body", [b"--no\r\nboundary", b"--x\r\nno header\r\n--x--", b"--x\r\n\r\nleft open"])
-def test_a_malformed_form_is_repeated_as_the_bytes_it_was(secrets: Secrets, body: bytes) -> None:
+def test_curl_line_of_malformed_form_has_its_bytes(secrets: Secrets, body: bytes) -> None:
     words = curl(
         secrets, method="POST", url="http://host/", data=body,
         headers={"Content-Type": "multipart/form-data; boundary=x"},
@@ -222,7 +232,7 @@ def test_a_malformed_form_is_repeated_as_the_bytes_it_was(secrets: Secrets, body
     assert "Content-Type: multipart/form-data; boundary=x" in words
 
 
-def test_json_is_repeated_as_it_was_but_for_its_secrets(secrets: Secrets) -> None:
+def test_curl_line_of_json_hides_secrets(secrets: Secrets) -> None:
     words = curl(
         secrets, method="POST", url="http://host/", json={"email": "a@example.com", "password": PASSWORD}
     )
@@ -234,5 +244,5 @@ def test_json_is_repeated_as_it_was_but_for_its_secrets(secrets: Secrets) -> Non
     assert "Content-Type: application/json" in words
 
 
-def test_bytes_that_are_no_text_are_left_to_a_file(secrets: Secrets) -> None:
+def test_curl_line_of_binary_body_names_a_file(secrets: Secrets) -> None:
     assert "@request.bin" in curl(secrets, method="POST", url="http://host/", data=b"\xff\xfe\0")

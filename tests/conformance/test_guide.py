@@ -1,4 +1,4 @@
-"""What the guide of the kit tells to type, typed; and its tables, beside the code."""
+"""The commands of the kit's guide run, and its tables match the code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCKS = dict(re.findall(r"<!-- run: ([\w ]+) -->\n```sh\n(.*?)```", GUIDE, re.D
 
 
 def table(first_cell: str) -> dict[str, str]:
-    """First and second cells of the rows under a head that begins so."""
+    """Return first and second cells of the table whose head begins with this cell."""
     (rows,) = re.findall(rf"^\| {first_cell} \|.*\n\| ---.*\n((?:\| .*\n)+)", GUIDE, re.MULTILINE)
     return dict(re.findall(r"^\| `?([\w ]+?)`? \| (.+?) \|", rows, re.MULTILINE))
 
@@ -41,14 +41,14 @@ def environment_variables() -> set[str]:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_of_the_guide_runs(block: str, tmp_path: Path) -> None:
+def test_commands_of_the_guide_run(block: str, tmp_path: Path) -> None:
     script = tmp_path / "uprez-conformance"
     script.write_text(
         f'#!/bin/sh\nexec "{sys.executable}" -c "from conformance.cli import main; main()" "$@"\n'
     )
     script.chmod(0o755)
     with Server() as server:
-        told = {
+        described = {
             "BASE_URL": server.base_url,
             "TOKEN": server.tokens[0],
             "TOKEN_B": server.tokens[1],
@@ -59,38 +59,38 @@ def test_a_block_of_the_guide_runs(block: str, tmp_path: Path) -> None:
         }
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", BLOCKS[block]],
-            env={**os.environ, **told},
+            env={**os.environ, **described},
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    # In ten seconds a busy machine makes up too few requests for some verdicts.
+    # On a busy machine, ten seconds generate too few requests for some verdicts.
     expected = {0, 2} if "--fuzz-seconds" in BLOCKS[block] else {0}
     assert done.returncode in expected, done.stdout + done.stderr
 
 
-def test_every_option_and_variable_of_the_guide_is_there() -> None:
+def test_options_and_variables_of_the_guide_exist() -> None:
     ours = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", GUIDE)) - {"--plan", "--verified"}  # of uprez user
 
     assert ours <= options_of("run")
     assert set(re.findall(r"UPREZ_KIT_\w+", GUIDE)) == environment_variables()
 
 
-def test_every_id_and_file_of_the_guide_is_there() -> None:
+def test_ids_and_files_of_the_guide_exist() -> None:
     assert set(re.findall(r"\b[A-Z]{2,6}-[0-9]{3}\b", GUIDE)) <= {one.id for one in requirements()}
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", GUIDE):
         assert (ROOT / "docs" / "conformance" / link).exists(), link
 
 
-def test_the_tables_of_the_guide_are_complete() -> None:
+def test_tables_of_the_guide_are_complete() -> None:
     assert set(table("profile")) == set(PROFILES)
     assert {int(code) for code in table("exit")} == set(Exit)
     assert set(table("verdict")) == {verdict.value for verdict in Verdict}
 
 
-def test_the_step_for_github_is_one() -> None:
+def test_github_step_is_valid() -> None:
     (step,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
     run, upload = yaml.safe_load(step)
 

@@ -19,7 +19,7 @@ def test_a_mutant_is_found(mutant: Mutant) -> None:
     for seconds in FUZZ_SECONDS if mutant.module == "gen" else (0,):
         with mutant.server() as server:
             found = trial(server, only=mutant.kills, work_timeout=10, fuzz_seconds=seconds)
-        verdicts = {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
+        verdicts = {result.requirement.id: (result.verdict, result.message) for result in found.results}
         missed = {name: said for name, said in verdicts.items() if said[0] is not Verdict.FAIL}
         if not missed:
             break

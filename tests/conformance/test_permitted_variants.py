@@ -1,4 +1,4 @@
-"""Where the contract leaves a choice, a server that chooses otherwise than Uprez passes."""
+"""A server passes with every behaviour that the contract permits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from independent.records import Account, Response, Sizing, StoredBatch, StoredIm
 from independent.server import Caller, Refused, Route, Server
 from mutants.auth import TakesAddressesAsVerified
 
-# Those that ask about lists, batches, the quota and links; the others are asked in test_servers.py.
+# The requirements on lists, batches, the quota and links; test_servers.py has the others.
 ASKED = tuple(one.id for one in requirements() if one.family in {"PAGE", "BATCH", "LIM", "DEL", "URL"})
 
 
@@ -31,7 +31,7 @@ class Unlimited(Server):
 
 
 class LinksBehindAProxy(Server):
-    """It does not know the name that it is asked under."""
+    """The server does not know its public host name."""
 
     def links(self, path: str, query: list[tuple[str, str]], number: int, last: int) -> dict[str, Any]:
         made = super().links(path, query, number, last)
@@ -46,31 +46,31 @@ class WholeSeconds(Server):
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
-class NothingWhereNothingIs(Server):
-    """Fields that have no value are left out."""
+class OmitsNullFields(Server):
+    """Fields without a value are omitted."""
 
     def batch_data(self, batch: StoredBatch) -> dict[str, Any]:
         return {name: value for name, value in super().batch_data(batch).items() if value is not None}
 
 
-class NothingGivenBack(Server):
+class KeepsQuotaOfFailedImages(Server):
     def give_back(self, image: StoredImage) -> None:
         pass
 
 
-class IdsInNoOrder(Server):
+class UnorderedIds(Server):
     def new_id(self, kind: str) -> int:
         return secrets.randbelow(2**50) + 1
 
 
-class NamesOfFewLetters(Server):
+class AsciiNames(Server):
     def clean(self, filename: str) -> str:
         cleaned = super().clean(filename)
         return "".join(letter if letter.isascii() and letter not in '";' else "_" for letter in cleaned)
 
 
-class FilesElsewhere(Server):
-    """The link leads on to where the file is."""
+class RedirectedFiles(Server):
+    """The link redirects to the file."""
 
     def fetch_result(self, request: Any, number: int) -> Response:
         if request.query_string.endswith("&here"):
@@ -79,8 +79,8 @@ class FilesElsewhere(Server):
         return Response(302, {"Location": f"{request.path}?{request.query_string}&here"}, b"")
 
 
-class AsksForLengths(Server):
-    """As some do that stand in front of others."""
+class RequiresContentLength(Server):
+    """Some proxies require Content-Length."""
 
     def body(self, request: Any, cap: int, wanted_type: str) -> bytes:
         if request.content_length < 0:
@@ -88,8 +88,8 @@ class AsksForLengths(Server):
         return super().body(request, cap, wanted_type)
 
 
-class Shared(Server):
-    """Now and then somebody else sends a picture to the same account."""
+class SharedAccount(Server):
+    """Another client sometimes uploads an image to the same account."""
 
     def count_with_token(self, caller: Caller) -> None:
         super().count_with_token(caller)
@@ -107,23 +107,23 @@ class Shared(Server):
         Unlimited,
         LinksBehindAProxy,
         WholeSeconds,
-        NothingWhereNothingIs,
-        NothingGivenBack,
-        IdsInNoOrder,
-        NamesOfFewLetters,
-        FilesElsewhere,
-        Shared,
+        OmitsNullFields,
+        KeepsQuotaOfFailedImages,
+        UnorderedIds,
+        AsciiNames,
+        RedirectedFiles,
+        SharedAccount,
     ],
 )
-def test_a_server_that_chooses_otherwise_passes(server: type[Server]) -> None:
+def test_permitted_variant_passes(server: type[Server]) -> None:
     with server() as started:
         found = trial(started, only=ASKED)
 
     assert complaints(found) == []
 
 
-class SecondsWithZeros(Server):
-    """Times are stored to the second, and filled up with zeros."""
+class PaddedSeconds(Server):
+    """Times have a precision of seconds and are padded with zeros."""
 
     def time_text(self, moment: datetime | None) -> str | None:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.000000Z") if moment else None
@@ -134,13 +134,13 @@ class LowerCaseTimes(Server):
         return text.lower() if (text := super().time_text(moment)) else None
 
 
-class OtherSizesForPeople(Server):
+class OtherReadableSizes(Server):
     def human(self, size: int) -> str:
         return f"{size / 1024:.2f} KB"
 
 
-class FilesInAStore(Server):
-    """Files come from where nobody knows their names, under addresses like those of the API."""
+class FilesInObjectStore(Server):
+    """Files have no names and URLs like those of the API."""
 
     def routes(self) -> list[Route]:
         return [
@@ -155,15 +155,15 @@ class FilesInAStore(Server):
         return "attachment"
 
 
-class HeadersTwice(Server):
-    """The proxy in front adds them once more."""
+class DuplicateHeaders(Server):
+    """A proxy adds the headers again."""
 
     def common_headers(self) -> dict[str, str]:
         return super().common_headers() | {"X-Content-Type-Options": "nosniff, nosniff"}
 
 
 class Sessions(Server):
-    """Whoever has come with a token is known by a cookie from then on."""
+    """A cookie identifies a client after its first request with a token."""
 
     last = ""
 
@@ -176,7 +176,7 @@ class Sessions(Server):
         return super().common_headers() | {"Set-Cookie": f"session={self.last}; Path=/"}
 
 
-class MoreOperations(Server):
+class AdditionalOperations(Server):
     def routes(self) -> list[Route]:
         return [
             *super().routes(),
@@ -185,14 +185,14 @@ class MoreOperations(Server):
         ]
 
 
-class MoreTimes(Server):
-    """Fields of its own, whose names end like those of the contract's times."""
+class AdditionalTimes(Server):
+    """Additional fields whose names end like the timestamps of the contract."""
 
     def image_data(self, image: StoredImage) -> dict[str, Any]:
         return super().image_data(image) | {"expires_at": 1_800_000_000, "deleted_at": False}
 
 
-class NoLimitOfThePlan(Server):
+class UnlimitedPlan(Server):
     def plan_data(self, account: Account) -> dict[str, Any]:
         return super().plan_data(account) | {"limits": [{"name": "max_scale", "value": None}]}
 
@@ -200,42 +200,42 @@ class NoLimitOfThePlan(Server):
         return side < target
 
 
-class BusyNowAndThen(Server):
-    """Requests without a token as well."""
+class SometimesBusy(Server):
+    """Requests without a token are affected too."""
 
-    asked = 0
+    requests_seen = 0
 
     def authenticate(self, request: Any) -> Caller:
-        self.asked += 1
-        if self.asked % 7 == 0:
+        self.requests_seen += 1
+        if self.requests_seen % 7 == 0:
             raise Refused(503, "Too busy.", Retry_After="0")
         return super().authenticate(request)
 
 
 @pytest.mark.parametrize(
-    ("server", "asked"),
+    ("server", "only"),
     [
-        (SecondsWithZeros, ("TIME", "JOB", "AUTH", "PAGE", "BATCH")),
+        (PaddedSeconds, ("TIME", "JOB", "AUTH", "PAGE", "BATCH")),
         (LowerCaseTimes, ("TIME", "JOB", "AUTH", "PAGE", "BATCH")),
-        (OtherSizesForPeople, ("ENV", "JOB")),
-        (FilesInAStore, ("URL", "DEL", "ENV", "HDR")),
-        (HeadersTwice, ("HDR", "URL")),
+        (OtherReadableSizes, ("ENV", "JOB")),
+        (FilesInObjectStore, ("URL", "DEL", "ENV", "HDR")),
+        (DuplicateHeaders, ("HDR", "URL")),
         (Sessions, ("AUTH", "AUTHZ")),
-        (MoreOperations, ("ENV", "HDR")),
-        (MoreTimes, ("TIME", "JOB", "BATCH")),
-        (NoLimitOfThePlan, ("SIZE",)),
-        (BusyNowAndThen, ("AUTH", "LIM", "HDR")),
+        (AdditionalOperations, ("ENV", "HDR")),
+        (AdditionalTimes, ("TIME", "JOB", "BATCH")),
+        (UnlimitedPlan, ("SIZE",)),
+        (SometimesBusy, ("AUTH", "LIM", "HDR")),
     ],
 )
-def test_a_server_that_is_built_otherwise_passes(server: type[Server], asked: tuple[str, ...]) -> None:
+def test_permitted_variant_passes_selected_checks(server: type[Server], only: tuple[str, ...]) -> None:
     with server() as started:
-        found = trial(started, only=asked)
+        found = trial(started, only=only)
 
-    # How times are written is advice.
+    # The format of timestamps is a recommendation.
     assert [one for one in complaints(found) if not one.startswith("TIME-002 ")] == []
 
 
-def test_a_plan_that_enlarges_less_is_no_fault_of_the_server() -> None:
+def test_smaller_plan_is_inconclusive() -> None:
     class SmallPlan(Server):
         largest_factor = 2
 
@@ -246,7 +246,7 @@ def test_a_plan_that_enlarges_less_is_no_fault_of_the_server() -> None:
     assert found.exit is Exit.INCONCLUSIVE
 
 
-def test_a_cap_of_a_body_may_be_that_of_a_proxy() -> None:
+def test_body_limit_of_a_proxy_is_inconclusive() -> None:
     class SmallBodies(Server):
         def form_body(self, request: Any, cap: int) -> list[Part]:
             return super().form_body(request, min(cap, 25 * 2**20))
@@ -257,14 +257,14 @@ def test_a_cap_of_a_body_may_be_that_of_a_proxy() -> None:
     assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
 
 
-def test_what_asks_for_a_length_may_not_be_the_server() -> None:
-    with AsksForLengths() as server:
+def test_required_content_length_is_inconclusive() -> None:
+    with RequiresContentLength() as server:
         found = trial(server, only=("ENV-031",))
 
     assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
 
 
-def test_who_has_registered_may_log_in_at_once() -> None:
+def test_unverified_account_may_log_in() -> None:
     with TakesAddressesAsVerified() as server:
         found = trial(server, profiles=("accounts",))
 
@@ -272,7 +272,7 @@ def test_who_has_registered_may_log_in_at_once() -> None:
 
 
 @pytest.mark.parametrize("quota", [0, 9])
-def test_a_quota_that_is_used_up_is_no_fault_of_the_server(quota: int) -> None:
+def test_used_up_quota_is_inconclusive(quota: int) -> None:
     with Server(quota=quota) as server:
         found = trial(server, only=ASKED)
 
@@ -281,7 +281,7 @@ def test_a_quota_that_is_used_up_is_no_fault_of_the_server(quota: int) -> None:
 
 
 @pytest.mark.parametrize("quota", [0, 5])
-def test_a_quota_that_is_used_up_is_asked_about(quota: int) -> None:
+def test_used_up_quota_is_checked(quota: int) -> None:
     with Server(quota=quota) as server:
         found = trial(server, only=("LIM-010", "LIM-011"))
 
@@ -291,7 +291,7 @@ def test_a_quota_that_is_used_up_is_asked_about(quota: int) -> None:
     }
 
 
-def test_a_plan_without_batches_is_no_fault_of_the_server() -> None:
+def test_plan_without_batches_is_inconclusive() -> None:
     with Server() as server:
         next(iter(server.accounts.values())).plan = "free"
         found = trial(server, profiles=("batches",))

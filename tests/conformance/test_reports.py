@@ -24,9 +24,10 @@ from run_kit import trial
 
 from conformance import reports
 from conformance.catalogue import requirements
-from conformance.exchanges import Exchange, Secrets
-from conformance.images.samples import encoded, scene
+from conformance.exchanges import Exchange
+from conformance.images.samples import encode, scene
 from conformance.options import Options
+from conformance.redaction import Secrets
 from conformance.reports.badge import badge
 from conformance.reports.junit import junit
 from conformance.reports.page import page
@@ -45,7 +46,7 @@ NASTY = "</pre><script>alert(1)</script>\x00\x1b]0;\N{RIGHT-TO-LEFT OVERRIDE}]]>
 
 
 def run_of(verdicts: dict[str, Verdict], **options: Any) -> Run:
-    """A run in which some requirements came to something, and the others of core passed."""
+    """Return a run with these verdicts, in which all other requirements of core passed."""
     chosen = replace(OPTIONS, **options)
     wanted = [one for one in requirements() if one.profile in chosen.profiles]
     said = Exchange(
@@ -55,29 +56,29 @@ def run_of(verdicts: dict[str, Verdict], **options: Any) -> Run:
     found = Run(
         chosen, "uprez-kit-1a2b3c4d", Secrets({"TOKEN": chosen.token}), datetime(2026, 11, 23, tzinfo=UTC)
     )
-    found.wanted, found.door, found.seconds = wanted, said, 12.34
+    found.selected, found.first_exchange, found.seconds = wanted, said, 12.34
     for one in wanted:
         verdict = verdicts.get(one.id, Verdict.PASS)
         bad = verdict is not Verdict.PASS
         found.results.append(
             Result(
                 one, verdict, NASTY if bad else "", NASTY if bad else "", "{'a': 1}" if bad else "", (said,) * 40,
-                {"sent": encoded(scene(), "png")} if bad else {}, 0.5,
+                {"sent": encode(scene(), "png")} if bad else {}, 0.5,
             )
         )  # fmt: skip
     return found
 
 
 def core(level: str = "MUST") -> str:
-    """Some requirement of core."""
+    """Return the id of a requirement of the core profile."""
     return next(one.id for one in requirements() if one.profile == "core" and one.level == level)
 
 
-def signed_anew(document: dict[str, Any]) -> dict[str, Any]:
+def with_new_digest(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "sha256": digest(document)}
 
 
-def test_results_are_of_the_published_form_and_say_what_was_found() -> None:
+def test_results_match_schema_and_contain_findings() -> None:
     document = results(run_of({core(): Verdict.FAIL}))
 
     assert problems(document) == []
@@ -92,16 +93,16 @@ def test_results_are_of_the_published_form_and_say_what_was_found() -> None:
     assert failed["pictures"]["sent"].startswith("data:image/png;base64,")
 
 
-def test_the_digest_is_of_what_a_stranger_can_reckon(tmp_path: Path) -> None:
+def test_digest_can_be_recomputed_from_the_file(tmp_path: Path) -> None:
     reports.write(run_of({}), tmp_path)
 
-    told = json.loads((tmp_path / "results.json").read_text())
-    assert told.pop("sha256") == digest(told)
+    shown = json.loads((tmp_path / "results.json").read_text())
+    assert shown.pop("sha256") == digest(shown)
 
 
-def test_what_was_not_asked_says_why() -> None:
+def test_unchecked_requirements_have_their_own_verdicts() -> None:
     only = run_of({}, only=("IMG-001",))
-    only.wanted = [one for one in requirements() if one.id == "IMG-001"]
+    only.selected = [one for one in requirements() if one.id == "IMG-001"]
     only.results = [result for result in only.results if result.requirement.id == "IMG-001"]
     stopped = run_of({})
     stopped.stopped, stopped.results = "Interrupted.", []
@@ -114,36 +115,36 @@ def test_what_was_not_asked_says_why() -> None:
     assert problems(results(only)) == problems(results(stopped)) == []
 
 
-def _claim_more(document: dict[str, Any]) -> None:
+def _claim_conformant(document: dict[str, Any]) -> None:
     document["verdict"] = "conformant"
 
 
-def _count_more(document: dict[str, Any]) -> None:
+def _change_count(document: dict[str, Any]) -> None:
     document["counts"]["pass"] += 1
 
 
-def _leave_one_out(document: dict[str, Any]) -> None:
+def _drop_requirement(document: dict[str, Any]) -> None:
     gone = document["results"].pop(0)
     document["counts"][gone["verdict"]] -= 1
 
 
-def _lower_a_level(document: dict[str, Any]) -> None:
+def _change_level(document: dict[str, Any]) -> None:
     document["results"][0]["level"] = "SHOULD"
 
 
-def _of_another_version(document: dict[str, Any]) -> None:
+def _change_version(document: dict[str, Any]) -> None:
     document["contract"]["version"] = "0.0.9"
 
 
-def _of_another_text(document: dict[str, Any]) -> None:
+def _change_contract_digest(document: dict[str, Any]) -> None:
     document["contract"]["sha256"] = "0" * 64
 
 
-def _call_a_part_the_whole(document: dict[str, Any]) -> None:
+def _hide_partial_selection(document: dict[str, Any]) -> None:
     document["options"]["only"] = ["IMG-001"]
 
 
-def _not_choose_what_fails(document: dict[str, Any]) -> None:
+def _deselect_failure(document: dict[str, Any]) -> None:
     failed = next(row for row in document["results"] if row["verdict"] == "fail")
     failed["verdict"] = "not chosen"
     document["counts"]["fail"] -= 1
@@ -151,42 +152,40 @@ def _not_choose_what_fails(document: dict[str, Any]) -> None:
     document["verdict"] = "conformant"
 
 
-def _of_no_form(document: dict[str, Any]) -> None:
+def _drop_required_field(document: dict[str, Any]) -> None:
     del document["run"]["seconds"]
 
 
 @pytest.mark.parametrize(
-    ("alter", "sentence"),
+    ("alter", "message"),
     [
-        (_claim_more, "It says conformant, and its results come to not conformant."),
-        (_count_more, "Its counts are not those of its results."),
-        (_leave_one_out, "It does not have the requirements of this kit"),
-        (_lower_a_level, "It does not have the requirements of this kit"),
-        (_of_another_version, "It is about version 0.0.9 of the contract"),
-        (_of_another_text, "It is about another text of version"),
-        (_call_a_part_the_whole, "Its options are not those of its profiles and its verdict."),
-        (_not_choose_what_fails, "It claims profiles of which it leaves out"),
-        (_of_no_form, "It is not of the published form: at $.run"),
+        (_claim_conformant, "Its verdict is conformant, and its results lead to not conformant."),
+        (_change_count, "Its counts do not match its results."),
+        (_drop_requirement, "Its requirements differ from those of this kit"),
+        (_change_level, "Its requirements differ from those of this kit"),
+        (_change_version, "It is for version 0.0.9 of the contract"),
+        (_change_contract_digest, "It is for another text of version"),
+        (_hide_partial_selection, "Its options contradict its profiles or its verdict."),
+        (_deselect_failure, "It claims profiles but leaves out"),
+        (_drop_required_field, "It does not match the published schema: at $.run"),
     ],
 )
-def test_a_report_that_is_not_sound_is_found_out(
-    alter: Callable[[dict[str, Any]], None], sentence: str
-) -> None:
+def test_inconsistent_report_is_detected(alter: Callable[[dict[str, Any]], None], message: str) -> None:
     document = results(run_of({core(): Verdict.FAIL}))
     alter(document)
 
     assert any(
         problem.startswith("It was changed after") for problem in problems(document)
-    ) or sentence.startswith("It is not of the published form")
-    assert any(problem.startswith(sentence) for problem in problems(signed_anew(document)))
+    ) or message.startswith("It does not match the published schema")
+    assert any(problem.startswith(message) for problem in problems(with_new_digest(document)))
 
 
 @pytest.mark.parametrize("document", [[], {}, "text", None, {"format": 2}])
-def test_what_is_no_report_at_all_is_not_sound(document: object) -> None:
+def test_other_json_is_not_a_valid_report(document: object) -> None:
     assert problems(document)
 
 
-def test_junit_has_a_suite_for_each_family_and_a_case_for_each_requirement() -> None:
+def test_junit_has_suite_per_family_and_case_per_requirement() -> None:
     first, second, third = [one.id for one in requirements() if one.profile == "core"][:3] if len(
         [one for one in requirements() if one.profile == "core"]
     ) > 2 else (core(), "", "")  # fmt: skip
@@ -213,14 +212,14 @@ def test_junit_has_a_suite_for_each_family_and_a_case_for_each_requirement() -> 
     [
         (run_of({}), "conformant (core)", "brightgreen"),
         (run_of({}, read_only=True), "conformant in part", "yellowgreen"),
-        (run_of({core(): Verdict.FAIL}), "1 broken", "red"),
+        (run_of({core(): Verdict.FAIL}), "1 failed", "red"),
         (run_of({core(): Verdict.SKIP}), "inconclusive (core)", "yellow"),
     ],
 )
-def test_a_badge_says_the_verdict_and_on_what_it_is(run: Run, message: str, color: str) -> None:
-    told = badge(results(run))
+def test_badge_has_verdict_and_profiles(run: Run, message: str, color: str) -> None:
+    shown = badge(results(run))
 
-    assert (told["message"], told["color"], told["schemaVersion"]) == (message, color, 1)
+    assert (shown["message"], shown["color"], shown["schemaVersion"]) == (message, color, 1)
 
 
 class Seen(HTMLParser):
@@ -233,11 +232,11 @@ class Seen(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        told = dict(attrs)
+        shown = dict(attrs)
         self.links += [
-            told[name] or "" for name in ("src", "href", "srcset", "action", "data") if name in told
+            shown[name] or "" for name in ("src", "href", "srcset", "action", "data") if name in shown
         ]
-        self.ids += [told["id"] or ""] if "id" in told else []
+        self.ids += [shown["id"] or ""] if "id" in shown else []
         if tag not in {"meta", "img", "br", "link", "input"}:
             self.open.append(tag)
 
@@ -260,7 +259,7 @@ def seen(text: str) -> Seen:
         run_of({core(): Verdict.INCONCLUSIVE, "IMG-001": Verdict.FAIL}),
     ],
 )
-def test_the_page_is_one_file_without_scripts_that_shows_every_requirement(run: Run) -> None:
+def test_page_has_no_scripts_and_every_requirement(run: Run) -> None:
     text = page(results(run))
     found = seen(text)
 
@@ -272,17 +271,17 @@ def test_the_page_is_one_file_without_scripts_that_shows_every_requirement(run: 
     assert {link[1:] for link in found.links if link.startswith("#")} == set(found.ids)
 
 
-def test_the_page_of_a_run_that_never_began_is_a_page_too() -> None:
+def test_page_of_run_that_did_not_start() -> None:
     stopped = run_of({})
-    stopped.stopped, stopped.results, stopped.door = "The server refuses the token.", [], None
+    stopped.stopped, stopped.results, stopped.first_exchange = "The server rejects the token.", [], None
     text = page(results(stopped))
 
     seen(text)
     assert "Nothing was checked." in text
-    assert "The server refuses the token." in text
+    assert "The server rejects the token." in text
 
 
-def test_a_report_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_previous_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reports.write(run_of({}), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -296,7 +295,7 @@ def test_a_report_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_no_artefact_and_no_line_tells_a_secret(tmp_path: Path) -> None:
+def test_no_report_and_no_output_contains_a_secret(tmp_path: Path) -> None:
     secrets = {
         "token": "17|aB3/dE+fG=hI-jK_lM.nO~pQ",
         "token_b": "18|Zz9&yX<wV>uT'sR",
@@ -315,14 +314,14 @@ def test_no_artefact_and_no_line_tells_a_secret(tmp_path: Path) -> None:
         )  # fmt: skip
 
     assert call.returncode == 1, call.stderr
-    told = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
-    told["the console"] = call.stdout + call.stderr
-    assert len(told) == 6
+    shown = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    shown["the console"] = call.stdout + call.stderr
+    assert len(shown) == 6
     parts = [secret.rpartition("|")[2] for secret in secrets.values()]
     handed_out = (MINTED_TOKEN, MINTED_TOKEN.partition("|")[2], PATH_SIGNATURE, QUERY_SIGNATURE, COOKIE)
     for secret in (*secrets.values(), *parts, *handed_out):
         for spelling in spellings(secret):
-            assert [name for name, text in told.items() if spelling in text] == []
+            assert [name for name, text in shown.items() if spelling in text] == []
 
 
 def test_no_artefact_tells_what_an_honest_server_handed_out(tmp_path: Path) -> None:
@@ -330,9 +329,9 @@ def test_no_artefact_tells_what_an_honest_server_handed_out(tmp_path: Path) -> N
         found = trial(server, only=("AUTH", "AUTHZ", "URL"))
         reports.write(found, tmp_path)
 
-    told = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    shown = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
     assert {*server.tokens, server.password} < found.secrets.known
     assert len(found.secrets.known) > 20
     for secret in found.secrets.known:
         for spelling in spellings(secret):
-            assert [name for name, text in told.items() if spelling in text] == []
+            assert [name for name, text in shown.items() if spelling in text] == []

@@ -1,4 +1,4 @@
-"""Generated requests and state machines, against the server that keeps the contract."""
+"""Generated requests and state machines against a correct server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 
 from conformance.contract import METHODS
 from conformance.fuzzing.contract_subset import contract_for
-from conformance.images.samples import picture
+from conformance.images.samples import make_sample
 from conformance.options import Options
 from conformance.runner import Run, run
 from conformance.verdicts import Verdict
@@ -23,7 +23,7 @@ from independent.records import StoredImage
 from independent.server import Server
 from project_root import ROOT
 
-SECONDS = 1  # one round, which takes as long as it takes
+SECONDS = 1  # one round, which has no time limit
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def conformance(server: Server, *only: str, **given: object) -> Run:
 
 
 def verdicts(found: Run) -> dict[str, tuple[Verdict, str]]:
-    return {result.requirement.id: (result.verdict, result.sentence) for result in found.results}
+    return {result.requirement.id: (result.verdict, result.message) for result in found.results}
 
 
-def test_what_must_not_be_sent_is_not_in_the_contract_that_requests_are_made_up_from() -> None:
+def test_contract_subset_has_no_unsafe_operations() -> None:
     paths = contract_for({"core"})["paths"]
     operations = {(method, path) for path, item in paths.items() for method in item if method in METHODS}
 
@@ -57,7 +57,7 @@ def test_what_must_not_be_sent_is_not_in_the_contract_that_requests_are_made_up_
     assert not [path for _, path in operations if path.startswith(("/auth", "/batches", "/files"))]
 
 
-def test_requests_have_no_field_that_only_one_server_knows() -> None:
+def test_request_bodies_have_no_extension_fields() -> None:
     body = contract_for({"core"})["paths"]["/images/upscale"]["post"]["requestBody"]["content"]
 
     schema = body["multipart/form-data"]["schema"]
@@ -68,10 +68,10 @@ def test_requests_have_no_field_that_only_one_server_knows() -> None:
     ]
 
 
-def test_generated_requests_find_nothing_in_a_good_server_and_leave_what_is_not_theirs(
+def test_correct_server_passes_and_keeps_other_data(
     server: Server,
 ) -> None:
-    # With the small ids that generated requests are full of.
+    # Generated requests often contain small ids.
     theirs = [_upload(server) for _ in range(3)]
     wanted = [f"GEN-{number:03}" for number in range(1, 12)]
 
@@ -85,7 +85,7 @@ def test_generated_requests_find_nothing_in_a_good_server_and_leave_what_is_not_
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_steps_in_any_order_find_nothing_in_a_good_server(server: Server, seed: int) -> None:
+def test_correct_server_passes_state_machines(server: Server, seed: int) -> None:
     theirs = [_upload(server)]
 
     found = conformance(server, "GEN-101", "GEN-102", "GEN-103", seed=seed)
@@ -95,8 +95,8 @@ def test_steps_in_any_order_find_nothing_in_a_good_server(server: Server, seed: 
     assert len(server.tokens_by_secret) == 2
 
 
-def test_a_fault_is_told_with_the_steps_that_led_to_it() -> None:
-    class GoesBack(Server):
+def test_failure_message_lists_the_last_steps() -> None:
+    class StatusGoesBack(Server):
         looks = 0
 
         def image_data(self, image: StoredImage) -> dict[str, Any]:
@@ -104,22 +104,22 @@ def test_a_fault_is_told_with_the_steps_that_led_to_it() -> None:
             self.looks += image.status == "completed"
             return data | ({"status": "processing"} if self.looks == 3 else {})
 
-    with GoesBack() as server:
+    with StatusGoesBack() as server:
         found = conformance(server, "GEN-102")
 
-    verdict, sentence = verdicts(found)["GEN-102"]
+    verdict, message = verdicts(found)["GEN-102"]
     assert verdict is Verdict.FAIL
-    assert " was 'completed' and is 'processing' now. The last steps: 1. " in sentence
+    assert " was 'completed' and is 'processing' now. Last steps: 1. " in message
     assert found.left_behind == []
 
 
-def test_generated_requests_can_be_switched_off(server: Server) -> None:
+def test_zero_fuzz_seconds_skips_generated_requests(server: Server) -> None:
     found = conformance(server, "GEN-001", fuzz_seconds=0)
 
     assert verdicts(found)["GEN-001"][0] is Verdict.SKIP
 
 
-def test_a_server_that_refuses_everything_is_not_found_good() -> None:
+def test_server_that_rejects_everything_is_inconclusive() -> None:
     class Busy(Server):
         def permit(self, route: object, caller: object) -> None:
             if not route.path.endswith(("/user", "/images")):  # type: ignore[attr-defined]
@@ -131,18 +131,18 @@ def test_a_server_that_refuses_everything_is_not_found_good() -> None:
     assert verdicts(found)["GEN-007"][0] is Verdict.INCONCLUSIVE
 
 
-def test_only_what_the_kit_made_is_ever_deleted(tmp_path: Path) -> None:
-    """In a process of its own: the hooks are for Schemathesis's, and register themselves."""
+def test_only_created_items_are_deleted(tmp_path: Path) -> None:
+    """Run in a new process, because importing the hooks registers them with Schemathesis."""
     script = (
         "import json, sys; from conformance.fuzzing import schemathesis_hooks as hooks; hooks._made['/images'].add(7);"
-        "print(json.dumps([str(hooks._not_of_others('/images/{id}', one)) for one in json.loads(sys.argv[1])]))"
+        "print(json.dumps([str(hooks._own_or_unused('/images/{id}', one)) for one in json.loads(sys.argv[1])]))"
     )
     generated = [7, "7", 5, 6, 0, -3, "5", "05", "5.0", " 5", "5e0", "\uff15", "abc", "..%2F5", 5.0, [5]]
     facts = {
         "made": str(tmp_path / "made"), "tag": "t", "uploads": 1, "anonymous": False, "image_id": 1, "batch_id": None,
     }  # fmt: skip
 
-    asked = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script, json.dumps(generated)],
         env={**os.environ, "UPREZ_KIT_TOKEN": "t", "UPREZ_KIT_FACTS": json.dumps(facts)},
         cwd=ROOT,
@@ -151,7 +151,7 @@ def test_only_what_the_kit_made_is_ever_deleted(tmp_path: Path) -> None:
         check=True,
     )
 
-    sent = json.loads(asked.stdout)
+    sent = json.loads(completed.stdout)
     assert sent[:2] == ["7", "7"]
     assert not {"5", "6", "05", "5.0", " 5", "5e0", "\uff15", "..%2F5", "[5]"} & set(sent)
     assert sent[4:6] == ["0", "-9007199254000000"]
@@ -159,11 +159,11 @@ def test_only_what_the_kit_made_is_ever_deleted(tmp_path: Path) -> None:
 
 
 def _upload(server: Server) -> int:
-    answer = requests.post(
+    response = requests.post(
         f"{server.base_url}/images/upscale",
         headers={"Authorization": f"Bearer {server.tokens[0]}"},
-        files={"image": picture("png").part},
+        files={"image": make_sample("png").part},
         timeout=10,
     )
-    made: int = answer.json()["data"]["id"]
+    made: int = response.json()["data"]["id"]
     return made

@@ -1,4 +1,4 @@
-"""The kit's profile is one that programs understand, and changes so much that its loss is seen."""
+"""The kit's profile is valid, and its loss is detected."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import io
 import pytest
 from PIL import Image, ImageCms
 
-from conformance.images.icc_profile import on_screen, swapping_profile
-from conformance.images.samples import agreement_db, encoded, opened, psnr, scene
-from conformance.images.similarity import LEAST_AGREEMENT_DB
+from conformance.images.icc_profile import channel_swapping_profile, to_srgb
+from conformance.images.samples import agreement_db, decode, encode, psnr, scene
+from conformance.images.similarity import MIN_AGREEMENT_DB
 
 
 def swapped() -> Image.Image:
@@ -17,8 +17,8 @@ def swapped() -> Image.Image:
     return Image.merge("RGB", (blue, green, red))
 
 
-def test_the_profile_is_a_whole_one() -> None:
-    content = swapping_profile()
+def test_profile_is_complete() -> None:
+    content = channel_swapping_profile()
 
     assert int.from_bytes(content[:4], "big") == len(content)
     read = ImageCms.ImageCmsProfile(io.BytesIO(content))
@@ -27,22 +27,22 @@ def test_the_profile_is_a_whole_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg"])
-def test_a_picture_is_seen_through_its_profile(name: str) -> None:
-    seen = on_screen(opened(encoded(swapped(), name, icc_profile=swapping_profile())))
+def test_profile_is_applied(name: str) -> None:
+    seen = to_srgb(decode(encode(swapped(), name, icc_profile=channel_swapping_profile())))
 
-    assert psnr(scene(), seen) > LEAST_AGREEMENT_DB + 5
+    assert psnr(scene(), seen) > MIN_AGREEMENT_DB + 5
 
 
-def test_without_a_profile_a_picture_is_what_it_is() -> None:
-    assert on_screen(scene()) is scene()
+def test_image_without_profile_is_unchanged() -> None:
+    assert to_srgb(scene()) is scene()
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg"])
-def test_a_lost_profile_is_told_from_one_that_was_obeyed(name: str) -> None:
-    original = opened(encoded(swapped(), name, icc_profile=swapping_profile()))
+def test_lost_profile_is_detected(name: str) -> None:
+    original = decode(encode(swapped(), name, icc_profile=channel_swapping_profile()))
     larger = original.resize((128, 96), Image.Resampling.BILINEAR)
-    converted = on_screen(original).resize((128, 96), Image.Resampling.BILINEAR)
+    converted = to_srgb(original).resize((128, 96), Image.Resampling.BILINEAR)
     larger.info.clear()
 
-    assert agreement_db(on_screen(original), converted) > LEAST_AGREEMENT_DB + 11
-    assert agreement_db(on_screen(original), on_screen(larger)) < LEAST_AGREEMENT_DB - 11
+    assert agreement_db(to_srgb(original), converted) > MIN_AGREEMENT_DB + 11
+    assert agreement_db(to_srgb(original), to_srgb(larger)) < MIN_AGREEMENT_DB - 11

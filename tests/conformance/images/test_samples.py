@@ -1,4 +1,4 @@
-"""The kit's bounds for pictures have room on both sides: every honest enlargement passes, every fault does not."""
+"""The kit's limits accept every correct enlargement and reject every fault, with a margin on both sides."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from PIL import Image, ImageChops, ImageOps
 
 from conformance.images.samples import (
     FORMATS,
-    MOST_BYTES,
+    MAX_FILE_BYTES,
     OTHER_SIDE,
     SIDE,
     agreement_db,
-    deep_png,
+    all_frames,
+    alpha_channel,
+    alpha_mask,
+    animated,
+    bilevel,
+    decode,
+    detect_format,
     drawing,
-    encoded,
-    format_of,
-    frames_of,
-    mask,
-    moving,
-    opacity,
-    opened,
-    orientation,
-    padded,
-    picture,
+    encode,
+    exif_orientation,
+    flatten,
+    huge_png,
+    make_sample,
+    oriented,
+    pad_jpeg,
+    png_16_bit,
     psnr,
     scene,
-    shown,
-    turned,
-    two_levels,
-    vast_png,
 )
-from conformance.images.similarity import LEAST_AGREEMENT_DB, expect_same_picture
+from conformance.images.similarity import MIN_AGREEMENT_DB, expect_same_image
 from conformance.requirements.img import _LEAST_GAIN_DB, _LEAST_OPACITY_DB
-from conformance.verdicts import Broken
+from conformance.verdicts import CheckFailed
 
 HONEST = (
     Image.Resampling.LANCZOS,
@@ -70,35 +70,35 @@ FAULTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_interpolation_shows_the_same_picture(name: str, factor: int) -> None:
-    original = opened(picture(name).content)
+def test_every_interpolation_passes_comparison(name: str, factor: int) -> None:
+    original = decode(make_sample(name).content)
     for filter_ in (*HONEST, Image.Resampling.NEAREST):
-        larger = shown(original).resize((SIDE * factor, OTHER_SIDE * factor), filter_)
+        larger = flatten(original).resize((SIDE * factor, OTHER_SIDE * factor), filter_)
 
-        assert agreement_db(original, opened(encoded(larger, name))) > LEAST_AGREEMENT_DB + 11
+        assert agreement_db(original, decode(encode(larger, name))) > MIN_AGREEMENT_DB + 11
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_another_picture_is_told_from_it(name: str, fault: str) -> None:
-    original = opened(picture(name).content)
-    larger = FAULTS[fault](shown(original).resize((SIDE * 4, OTHER_SIDE * 4), Image.Resampling.LANCZOS))
+def test_faulty_result_fails_comparison(name: str, fault: str) -> None:
+    original = decode(make_sample(name).content)
+    larger = FAULTS[fault](flatten(original).resize((SIDE * 4, OTHER_SIDE * 4), Image.Resampling.LANCZOS))
 
-    assert agreement_db(original, opened(encoded(larger, name))) < LEAST_AGREEMENT_DB - 2.5
+    assert agreement_db(original, decode(encode(larger, name))) < MIN_AGREEMENT_DB - 2.5
 
 
-def test_a_fault_is_shown_with_both_pictures() -> None:
-    with pytest.raises(Broken, match="does not show what was sent") as broken:
-        expect_same_picture(scene(), ImageOps.mirror(scene()), "The result")
+def test_failed_comparison_contains_both_images() -> None:
+    with pytest.raises(CheckFailed, match="does not show what was sent") as broken:
+        expect_same_image(scene(), ImageOps.mirror(scene()), "The result")
 
-    assert {name: format_of(content) for name, content in broken.value.pictures.items()} == {
+    assert {name: detect_format(content) for name, content in broken.value.images.items()} == {
         "sent": "png",
         "result": "png",
     }
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-def test_every_interpolation_is_nearer_to_a_sharp_drawing_than_repeated_pixels(factor: int) -> None:
+def test_every_interpolation_beats_repeated_pixels(factor: int) -> None:
     ideal = drawing(factor)
 
     def nearness(filter_: Image.Resampling) -> float:
@@ -109,35 +109,35 @@ def test_every_interpolation_is_nearer_to_a_sharp_drawing_than_repeated_pixels(f
     assert min(map(nearness, HONEST)) > repeated + 2.5 * _LEAST_GAIN_DB
 
 
-def test_a_drawing_is_what_a_finer_one_is_reduced_to() -> None:
+def test_larger_drawing_averages_to_the_small_one() -> None:
     for factor in (2, 3, 4):
         assert psnr(drawing(), drawing(factor).resize((SIDE, OTHER_SIDE), Image.Resampling.BOX)) > 50
 
 
-def test_an_opaque_result_is_told_from_a_transparent_one() -> None:
-    soft = mask()
+def test_opaque_result_fails_alpha_comparison() -> None:
+    soft = alpha_mask()
     for filter_ in HONEST:
         larger = soft.resize((SIDE * 2, OTHER_SIDE * 2), filter_)
         assert psnr(soft, larger.resize(soft.size, Image.Resampling.BOX)) > _LEAST_OPACITY_DB + 4
 
-    assert psnr(soft, opacity(scene())) < _LEAST_OPACITY_DB - 8
+    assert psnr(soft, alpha_channel(scene())) < _LEAST_OPACITY_DB - 8
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("noted", range(2, 9))
-def test_a_turned_picture_is_upright_once_its_note_is_obeyed(noted: int, name: str) -> None:
-    turned_picture = turned(noted, name)
-    as_stored = opened(turned_picture.content)
+def test_oriented_sample_is_upright_after_exif_rotation(noted: int, name: str) -> None:
+    turned_picture = oriented(noted, name)
+    as_stored = decode(turned_picture.content)
 
-    assert orientation(as_stored) == noted
+    assert exif_orientation(as_stored) == noted
     assert agreement_db(scene(), ImageOps.exif_transpose(as_stored)) > 30
 
 
 @pytest.mark.parametrize("name", ["gif", "png", "webp", "tiff"])
-def test_frames_and_pages_are_all_read(name: str) -> None:
+def test_all_frames_and_pages_are_decoded(name: str) -> None:
     frames = [scene(), ImageOps.mirror(scene()), ImageOps.flip(scene())]
 
-    read = frames_of(opened(moving(name, frames).content))
+    read = all_frames(decode(animated(name, frames).content))
 
     assert len(read) == 3
     for frame, shown_frame in zip(frames, read, strict=True):
@@ -145,38 +145,38 @@ def test_frames_and_pages_are_all_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("image", [scene(), scene().convert("L")], ids=["colour", "gray"])
-def test_sixteen_bits_are_shown_as_eight(image: Image.Image) -> None:
-    deep = opened(deep_png(image))
+def test_16_bits_are_reduced_to_8(image: Image.Image) -> None:
+    deep = decode(png_16_bit(image))
 
-    assert psnr(image.convert("RGB"), shown(deep)) > 45
+    assert psnr(image.convert("RGB"), flatten(deep)) > 45
 
 
-def test_one_bit_is_told_from_its_negative() -> None:
+def test_negative_of_bilevel_image_fails_comparison() -> None:
     for filter_ in HONEST:
-        larger = two_levels().convert("L").resize((SIDE * 2, OTHER_SIDE * 2), filter_)
+        larger = bilevel().convert("L").resize((SIDE * 2, OTHER_SIDE * 2), filter_)
 
         for bits in (larger, larger.convert("1")):
-            assert agreement_db(two_levels(), bits) > LEAST_AGREEMENT_DB + 6
-        assert agreement_db(two_levels(), ImageOps.invert(larger)) < LEAST_AGREEMENT_DB - 20
+            assert agreement_db(bilevel(), bits) > MIN_AGREEMENT_DB + 6
+        assert agreement_db(bilevel(), ImageOps.invert(larger)) < MIN_AGREEMENT_DB - 20
 
 
-def test_a_fax_has_white_zeros() -> None:
-    fax = picture("tiff", two_levels(), tiffinfo={262: 0})
+def test_min_is_white_tiff_is_decoded() -> None:
+    fax = make_sample("tiff", bilevel(), tiffinfo={262: 0})
 
-    assert opened(fax.content).convert("L").tobytes() == two_levels().convert("L").tobytes()
+    assert decode(fax.content).convert("L").tobytes() == bilevel().convert("L").tobytes()
 
 
-@pytest.mark.parametrize("size", [MOST_BYTES, MOST_BYTES + 1, 70_000, 70_004])
-def test_comments_make_a_jpeg_exactly_so_large(size: int) -> None:
-    large = padded(picture("jpeg").content, size)
+@pytest.mark.parametrize("size", [MAX_FILE_BYTES, MAX_FILE_BYTES + 1, 70_000, 70_004])
+def test_padded_jpeg_has_exact_size(size: int) -> None:
+    large = pad_jpeg(make_sample("jpeg").content, size)
 
     assert len(large) == size
-    assert agreement_db(scene(), opened(large)) > 30
+    assert agreement_db(scene(), decode(large)) > 30
 
 
-def test_a_vast_picture_is_whole_and_small() -> None:
-    content = vast_png(20_000)
+def test_huge_png_is_valid_and_small() -> None:
+    content = huge_png(20_000)
 
     assert len(content) < 50_000
     assert struct.unpack(">II", content[16:24]) == (20_000, 20_000)
-    assert opened(vast_png(33)).size == (33, 33)
+    assert decode(huge_png(33)).size == (33, 33)

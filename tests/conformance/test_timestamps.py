@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from conformance.times import instant, times_in
-from conformance.verdicts import Broken
+from conformance.timestamps import parse_timestamp, timestamps_in
+from conformance.verdicts import CheckFailed
 
 NOON = datetime(2026, 2, 15, 12, tzinfo=UTC)
 
@@ -21,12 +21,12 @@ NOON = datetime(2026, 2, 15, 12, tzinfo=UTC)
         "2026-02-15T12:00:00.000-00:00",
     ],
 )
-def test_every_way_that_rfc_3339_allows_is_the_same_instant(text: str) -> None:
-    assert instant(text, "it") == NOON
+def test_rfc_3339_variants_are_equal(text: str) -> None:
+    assert parse_timestamp(text, "it") == NOON
 
 
-def test_a_leap_second_is_read_as_the_second_before_it() -> None:
-    assert instant("2016-12-31T23:59:60Z", "it") == datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
+def test_leap_second_is_read_as_second_59() -> None:
+    assert parse_timestamp("2016-12-31T23:59:60Z", "it") == datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_a_leap_second_is_read_as_the_second_before_it() -> None:
         None,
     ],
 )
-def test_anything_else_is_broken(text: object) -> None:
-    with pytest.raises(Broken, match="no time with a zone"):
-        instant(text, "it")
+def test_other_text_fails(text: object) -> None:
+    with pytest.raises(CheckFailed, match="not an RFC 3339 timestamp"):
+        parse_timestamp(text, "it")
 
 
-def test_times_are_found_wherever_they_stand() -> None:
+def test_nested_timestamps_are_found() -> None:
     body = {"data": [{"created_at": "a", "at": "b"}, {"ends_at": None, "image": {"updated_at": 3}}]}
 
-    assert dict(times_in(body)) == {"data.0.created_at": "a", "data.1.image.updated_at": 3}
+    assert dict(timestamps_in(body)) == {"data.0.created_at": "a", "data.1.image.updated_at": 3}
