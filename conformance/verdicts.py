@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence, Sized
@@ -74,22 +74,14 @@ def expect(holds: object, message: str, *, expected: object = None, actual: obje
 
 def expect_equal(actual: object, expected: object, what: str) -> None:
     """Raise CheckFailed unless the two are equal; ``what`` names the compared value."""
-    expect(
-        actual == expected,
-        f"{what} is {actual!r} and should be {expected!r}.",
-        expected=expected,
-        actual=actual,
-    )
+    if actual != expected:
+        _fail(what, actual, expected, repr(expected))
 
 
 def expect_in(actual: object, allowed: Collection[object], what: str) -> None:
     """Raise CheckFailed unless ``actual``, named by ``what``, is one of the allowed values."""
-    expect(
-        actual in allowed,
-        f"{what} is {actual!r} and should be one of {_listed(allowed)}.",
-        expected=_listed(allowed),
-        actual=actual,
-    )
+    if actual not in allowed:
+        _fail(what, actual, f"one of {_listed(allowed)}")
 
 
 def expect_contains(actual: Collection[object], wanted: object, what: str) -> None:
@@ -114,22 +106,14 @@ def expect_empty(found: Sized, message: str, *, expected: object = "none") -> No
 
 def expect_at_least(actual: float, least: float, what: str) -> None:
     """Raise CheckFailed if ``actual``, named by ``what``, is less than ``least``."""
-    expect(
-        actual >= least,
-        f"{what} is {actual} and should be at least {least}.",
-        expected=f"at least {least}",
-        actual=actual,
-    )
+    if not actual >= least:
+        _fail(what, actual, f"at least {least}")
 
 
 def expect_at_most(actual: float, most: float, what: str) -> None:
     """Raise CheckFailed if ``actual``, named by ``what``, is more than ``most``."""
-    expect(
-        actual <= most,
-        f"{what} is {actual} and should be at most {most}.",
-        expected=f"at most {most}",
-        actual=actual,
-    )
+    if not actual <= most:
+        _fail(what, actual, f"at most {most}")
 
 
 def expect_sorted(items: list[dict[str, Any]], key: Callable[[dict[str, Any]], Any], what: str) -> None:
@@ -145,7 +129,8 @@ def expect_sorted(items: list[dict[str, Any]], key: Callable[[dict[str, Any]], A
 
 def expect_count(actual: object, what: str) -> None:
     """Raise CheckFailed unless ``actual``, named by ``what``, is a whole number."""
-    expect(type(actual) is int, f"{what} is not a whole number.", expected="a whole number", actual=actual)
+    if type(actual) is not int:
+        _fail(what, actual, "a whole number")
 
 
 def retry(check: Callable[[], T], attempts: int = 3) -> T:
@@ -156,6 +141,11 @@ def retry(check: Callable[[], T], attempts: int = 3) -> T:
         except CheckFailed:
             continue
     return check()
+
+
+def _fail(what: str, actual: object, expected: object, description: str = "") -> NoReturn:
+    message = f"{what} is {actual!r} and should be {description or expected}."
+    raise CheckFailed(message, expected=expected, actual=actual)
 
 
 def _listed(values: Collection[object]) -> str:
