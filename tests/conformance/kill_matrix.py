@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from run_kit import CLAIMED, complaints, trial
+from run_kit import CLAIMED, check_server, failures
 
 from conformance.catalogue import requirements
 from conformance.verdicts import Verdict
@@ -101,8 +101,8 @@ def _bound_memory() -> None:
 def _quiet(seed: int) -> tuple[int, list[str]]:
     """How many verdicts there were, and which were complaints."""
     with Server() as server:
-        found = trial(server, seed=seed)
-    return len(found.results), [f"seed {seed}: {complaint}" for complaint in complaints(found)]
+        found = check_server(server, seed=seed)
+    return len(found.results), [f"seed {seed}: {complaint}" for complaint in failures(found)]
 
 
 def _row(mutant: Mutant) -> Row:
@@ -113,7 +113,7 @@ def _row(mutant: Mutant) -> Row:
         # The small server has none of Uprez's additions, but for the mutants that have one with a fault.
         added = {one.id for one in requirements() if one.profile == "extensions"} & set(mutant.kills)
         claimed = (*CLAIMED, *(["extensions"] if added else []))
-        found = trial(
+        found = check_server(
             server, profiles=claimed, work_timeout=3, timeout=10, max_wait=3, fuzz_seconds=generated
         )
     by = {

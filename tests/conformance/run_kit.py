@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CLAIMED = tuple(profile for profile in PROFILES if profile != "extensions")
 
 
-def trial(server: Server, **others: Any) -> Run:
+def check_server(server: Server, **others: Any) -> Run:
     """Run all profiles with all credentials; ``others`` are further ``Options``.
 
     Leave out generated requests, which use all of their time, unless ``fuzz_seconds`` is set.
@@ -35,7 +35,7 @@ def trial(server: Server, **others: Any) -> Run:
     return run(Options(**{**given, **others}))
 
 
-def complaints(found: Run) -> list[str]:
+def failures(found: Run) -> list[str]:
     """Return a line for each result that did not pass. Outside of core, skipped results are allowed."""
     return [
         f"{result.requirement.id} {result.verdict}: {result.message}"

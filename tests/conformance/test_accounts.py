@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from run_kit import complaints, trial
+from run_kit import check_server, failures
 
 from conformance.catalogue import requirements
 from conformance.kit import Kit
@@ -22,23 +22,23 @@ def kit_for(server: Server) -> Kit:
 
 def test_only_the_given_tokens_remain_after_a_run() -> None:
     with Server() as server:
-        found = trial(server, only=ACCESS)
+        found = check_server(server, only=ACCESS)
 
-        assert complaints(found) == []
+        assert failures(found) == []
         assert set(server.tokens_by_secret) == set(server.tokens)
 
 
 def test_core_stays_below_the_anonymous_limit() -> None:
     with Server(unauthenticated_per_hour=ANONYMOUS_REQUESTS) as server:
-        found = trial(server, profiles=("core",))
+        found = check_server(server, profiles=("core",))
 
-    assert complaints(found) == []
+    assert failures(found) == []
     assert found.exit is Exit.CONFORMANT
 
 
 def test_reached_anonymous_limit_is_inconclusive() -> None:
     with Server(unauthenticated_per_hour=0) as server:
-        found = trial(server, only=ACCESS, max_wait=1)
+        found = check_server(server, only=ACCESS, max_wait=1)
 
     assert found.exit is Exit.INCONCLUSIVE
     assert {str(result.verdict) for result in found.results} == {"pass", "inconclusive"}
@@ -75,7 +75,7 @@ def test_each_run_has_a_new_password() -> None:
 def test_random_choices_do_not_depend_on_other_checks() -> None:
     with Server() as server:
         for seed in range(4):
-            alone = trial(server, only=("AUTH-005",), seed=seed).results[-1]
-            among = trial(server, only=("AUTH-001", "AUTH-002", "AUTH-005"), seed=seed).results[-1]
+            alone = check_server(server, only=("AUTH-005",), seed=seed).results[-1]
+            among = check_server(server, only=("AUTH-001", "AUTH-002", "AUTH-005"), seed=seed).results[-1]
 
             assert [one.url for one in alone.exchanges] == [one.url for one in among.exchanges]

@@ -272,9 +272,7 @@ def test_failed_requirement_is_one_line_and_exit_code_1(server: LeakyServer, tmp
 
 
 @pytest.mark.parametrize("when", ["waiting", "uploading"])
-def test_interrupted_run_cleans_up_and_writes_report(
-    server: LeakyServer, tmp_path: Path, when: str
-) -> None:
+def test_interrupted_run_cleans_up_and_writes_report(server: LeakyServer, tmp_path: Path, when: str) -> None:
     server.image_status = "processing"
     server.hold_uploads = when == "uploading"
     kit = subprocess.Popen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from run_kit import trial
+from run_kit import check_server
 
 from conformance.catalogue import requirements
 from conformance.runner import Exit
@@ -18,7 +18,7 @@ FUZZ_SECONDS = (1, 160)
 def test_a_mutant_is_found(mutant: Mutant) -> None:
     for seconds in FUZZ_SECONDS if mutant.module == "gen" else (0,):
         with mutant.server() as server:
-            found = trial(server, only=mutant.kills, work_timeout=10, fuzz_seconds=seconds)
+            found = check_server(server, only=mutant.kills, work_timeout=10, fuzz_seconds=seconds)
         verdicts = {result.requirement.id: (result.verdict, result.message) for result in found.results}
         missed = {name: said for name, said in verdicts.items() if said[0] is not Verdict.FAIL}
         if not missed:

@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from run_kit import complaints, trial
+from run_kit import check_server, failures
 
 from conformance.catalogue import requirements
 from conformance.runner import Exit
 from conformance.verdicts import Verdict
 from independent.forms import Part
 from independent.records import Account, Response, Sizing, StoredBatch, StoredImage, Token
-from independent.server import Caller, Refused, Route, Server
-from mutants.auth import TakesAddressesAsVerified
+from independent.server import ApiError, Caller, Route, Server
+from mutants.auth import AutoVerifiesEmail
 
 # The requirements on lists, batches, the quota and links; test_servers.py has the others.
 ASKED = tuple(one.id for one in requirements() if one.family in {"PAGE", "BATCH", "LIM", "DEL", "URL"})
@@ -54,7 +54,7 @@ class OmitsNullFields(Server):
 
 
 class KeepsQuotaOfFailedImages(Server):
-    def give_back(self, image: StoredImage) -> None:
+    def refund_quota(self, image: StoredImage) -> None:
         pass
 
 
@@ -64,8 +64,8 @@ class UnorderedIds(Server):
 
 
 class AsciiNames(Server):
-    def clean(self, filename: str) -> str:
-        cleaned = super().clean(filename)
+    def sanitize_filename(self, filename: str) -> str:
+        cleaned = super().sanitize_filename(filename)
         return "".join(letter if letter.isascii() and letter not in '";' else "_" for letter in cleaned)
 
 
@@ -84,20 +84,20 @@ class RequiresContentLength(Server):
 
     def body(self, request: Any, cap: int, wanted_type: str) -> bytes:
         if request.content_length < 0:
-            raise Refused(411, "How long is it?")
+            raise ApiError(411, "How long is it?")
         return super().body(request, cap, wanted_type)
 
 
 class SharedAccount(Server):
     """Another client sometimes uploads an image to the same account."""
 
-    def count_with_token(self, caller: Caller) -> None:
-        super().count_with_token(caller)
+    def count_authenticated_request(self, caller: Caller) -> None:
+        super().count_authenticated_request(caller)
         stored = next(iter(self.images.values()), None)
         if stored and self.with_token % 29 == 0:
             with self.lock:
                 part = Part("image", "other.png", stored.content)
-                self.take(caller.account, 1)
+                self.charge_quota(caller.account, 1)
                 self.store_image(caller.account, part, self.decode(stored.content), Sizing(scale_factor=2))
 
 
@@ -117,9 +117,9 @@ class SharedAccount(Server):
 )
 def test_permitted_variant_passes(server: type[Server]) -> None:
     with server() as started:
-        found = trial(started, only=ASKED)
+        found = check_server(started, only=ASKED)
 
-    assert complaints(found) == []
+    assert failures(found) == []
 
 
 class PaddedSeconds(Server):
@@ -135,7 +135,7 @@ class LowerCaseTimes(Server):
 
 
 class OtherReadableSizes(Server):
-    def human(self, size: int) -> str:
+    def format_bytes(self, size: int) -> str:
         return f"{size / 1024:.2f} KB"
 
 
@@ -167,8 +167,8 @@ class Sessions(Server):
 
     last = ""
 
-    def token_of(self, request: Any) -> Token | None:
-        token = super().token_of(request) or self.find_token(request.get_cookie("session") or "")
+    def find_request_token(self, request: Any) -> Token | None:
+        token = super().find_request_token(request) or self.find_token(request.get_cookie("session") or "")
         self.last = token.secret if token else ""
         return token
 
@@ -208,7 +208,7 @@ class SometimesBusy(Server):
     def authenticate(self, request: Any) -> Caller:
         self.requests_seen += 1
         if self.requests_seen % 7 == 0:
-            raise Refused(503, "Too busy.", Retry_After="0")
+            raise ApiError(503, "Too busy.", Retry_After="0")
         return super().authenticate(request)
 
 
@@ -229,10 +229,10 @@ class SometimesBusy(Server):
 )
 def test_permitted_variant_passes_selected_checks(server: type[Server], only: tuple[str, ...]) -> None:
     with server() as started:
-        found = trial(started, only=only)
+        found = check_server(started, only=only)
 
     # The format of timestamps is a recommendation.
-    assert [one for one in complaints(found) if not one.startswith("TIME-002 ")] == []
+    assert [one for one in failures(found) if not one.startswith("TIME-002 ")] == []
 
 
 def test_smaller_plan_is_inconclusive() -> None:
@@ -240,7 +240,7 @@ def test_smaller_plan_is_inconclusive() -> None:
         largest_factor = 2
 
     with SmallPlan() as server:
-        found = trial(server)
+        found = check_server(server)
 
     assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
     assert found.exit is Exit.INCONCLUSIVE
@@ -252,21 +252,21 @@ def test_body_limit_of_a_proxy_is_inconclusive() -> None:
             return super().form_body(request, min(cap, 25 * 2**20))
 
     with SmallBodies() as server:
-        found = trial(server, only=("BATCH-019",))
+        found = check_server(server, only=("BATCH-019",))
 
     assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
 
 
 def test_required_content_length_is_inconclusive() -> None:
     with RequiresContentLength() as server:
-        found = trial(server, only=("ENV-031",))
+        found = check_server(server, only=("ENV-031",))
 
     assert [result.verdict for result in found.results] == [Verdict.INCONCLUSIVE]
 
 
 def test_unverified_account_may_log_in() -> None:
-    with TakesAddressesAsVerified() as server:
-        found = trial(server, profiles=("accounts",))
+    with AutoVerifiesEmail() as server:
+        found = check_server(server, profiles=("accounts",))
 
     assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
 
@@ -274,7 +274,7 @@ def test_unverified_account_may_log_in() -> None:
 @pytest.mark.parametrize("quota", [0, 9])
 def test_used_up_quota_is_inconclusive(quota: int) -> None:
     with Server(quota=quota) as server:
-        found = trial(server, only=ASKED)
+        found = check_server(server, only=ASKED)
 
     assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
     assert found.exit is Exit.INCONCLUSIVE
@@ -283,7 +283,7 @@ def test_used_up_quota_is_inconclusive(quota: int) -> None:
 @pytest.mark.parametrize("quota", [0, 5])
 def test_used_up_quota_is_checked(quota: int) -> None:
     with Server(quota=quota) as server:
-        found = trial(server, only=("LIM-010", "LIM-011"))
+        found = check_server(server, only=("LIM-010", "LIM-011"))
 
     assert {result.requirement.id: result.verdict for result in found.results} == {
         "LIM-010": Verdict.SKIP if quota else Verdict.PASS,
@@ -294,6 +294,6 @@ def test_used_up_quota_is_checked(quota: int) -> None:
 def test_plan_without_batches_is_inconclusive() -> None:
     with Server() as server:
         next(iter(server.accounts.values())).plan = "free"
-        found = trial(server, profiles=("batches",))
+        found = check_server(server, profiles=("batches",))
 
     assert {result.verdict for result in found.results} == {Verdict.INCONCLUSIVE}

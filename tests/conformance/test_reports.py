@@ -20,7 +20,7 @@ from leaky_server import (
     leaky_server,
     spellings,
 )
-from run_kit import trial
+from run_kit import check_server
 
 from conformance import reports
 from conformance.catalogue import requirements
@@ -326,7 +326,7 @@ def test_no_report_and_no_output_contains_a_secret(tmp_path: Path) -> None:
 
 def test_no_artefact_tells_what_an_honest_server_handed_out(tmp_path: Path) -> None:
     with Server() as server:
-        found = trial(server, only=("AUTH", "AUTHZ", "URL"))
+        found = check_server(server, only=("AUTH", "AUTHZ", "URL"))
         reports.write(found, tmp_path)
 
     shown = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}

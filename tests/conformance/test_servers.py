@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 import trustme
-from run_kit import complaints, trial
+from run_kit import check_server, failures
 
 from conformance.runner import Exit
 from independent.server import Server
@@ -29,10 +29,10 @@ from independent.server import Server
 )
 def test_a_server_that_keeps_the_contract_passes(manners: dict[str, Any]) -> None:
     with Server(**manners) as server:
-        found = trial(server)
+        found = check_server(server)
         left = (server.images, server.batches, set(server.tokens_by_secret) - set(server.tokens))
 
-    assert complaints(found) == []
+    assert failures(found) == []
     assert found.exit is Exit.CONFORMANT
     assert left == ({}, {}, set())
 
@@ -46,9 +46,9 @@ def test_a_server_that_keeps_the_contract_passes(manners: dict[str, Any]) -> Non
 )
 def test_generated_requests_find_nothing_either(manners: dict[str, Any], seconds: float) -> None:
     with Server(**manners) as server:
-        found = trial(server, profiles=("generated",), fuzz_seconds=seconds)
+        found = check_server(server, profiles=("generated",), fuzz_seconds=seconds)
 
-    assert complaints(found) == []
+    assert failures(found) == []
 
 
 class Secure(Server):
@@ -73,24 +73,24 @@ def test_an_authority_of_ones_own_is_trusted_by_generated_requests_too(tmp_path:
 
     with Secure(context) as server:
         only = ("URL-001", "GEN-001", "GEN-003")
-        found = trial(server, only=only, ca_file=str(tmp_path / "ca.pem"), fuzz_seconds=1)
+        found = check_server(server, only=only, ca_file=str(tmp_path / "ca.pem"), fuzz_seconds=1)
 
-    assert complaints(found) == []
+    assert failures(found) == []
     assert found.exit is Exit.CONFORMANT
 
 
 def test_core_asks_for_one_token_and_no_more() -> None:
     with Server() as server:
-        found = trial(server, token_b=None, email=None, password=None, profiles=("core",))
+        found = check_server(server, token_b=None, email=None, password=None, profiles=("core",))
 
-    assert complaints(found) == []
+    assert failures(found) == []
     assert found.exit is Exit.CONFORMANT
 
 
 def test_a_read_only_run_makes_nothing() -> None:
     with Server() as server:
         before = dict(server.last_ids)
-        trial(server, read_only=True)
+        check_server(server, read_only=True)
 
         assert server.last_ids == before
         assert set(server.tokens) <= set(server.tokens_by_secret)

@@ -121,9 +121,9 @@ def test_zero_fuzz_seconds_skips_generated_requests(server: Server) -> None:
 
 def test_server_that_rejects_everything_is_inconclusive() -> None:
     class Busy(Server):
-        def permit(self, route: object, caller: object) -> None:
+        def check_permission(self, route: object, caller: object) -> None:
             if not route.path.endswith(("/user", "/images")):  # type: ignore[attr-defined]
-                raise self.too_many(3600)
+                raise self.too_many_requests(3600)
 
     with Busy() as server:
         found = conformance(server, "GEN-001", "GEN-007", fuzz_seconds=2, max_wait=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from independent.envelope import Envelope, Refused
+from independent.envelope import ApiError, Envelope
 from independent.records import Caller
 
 if TYPE_CHECKING:
@@ -17,22 +17,22 @@ class Access(Envelope):
     """The checks before a handler runs."""
 
     def authenticate(self, request: Any) -> Caller:
-        """Return the caller, and record the use of the token. Raise ``Refused`` with 401 without a valid token."""
-        token = self.token_of(request)
+        """Return the caller, and record the use of the token. Raise ``ApiError`` with 401 without a valid token."""
+        token = self.find_request_token(request)
         if token is None:
             self.count_anonymous_request()
             raise self.unauthenticated("Unauthenticated.")
         self.record_use(token)
         return Caller(token.account, token)
 
-    def token_of(self, request: Any) -> Token | None:
+    def find_request_token(self, request: Any) -> Token | None:
         """Return the valid bearer token of the request."""
         scheme, _, secret = request.get_header("Authorization", "").partition(" ")
         return self.find_token(secret.strip()) if scheme.lower() == "bearer" else None
 
-    def unauthenticated(self, message: str) -> Refused:
+    def unauthenticated(self, message: str) -> ApiError:
         """Return the 401 error with its challenge."""
-        return Refused(401, message, WWW_Authenticate=self.challenge())
+        return ApiError(401, message, WWW_Authenticate=self.challenge())
 
     def challenge(self) -> str:
         """Return the value of ``WWW-Authenticate``."""
@@ -47,34 +47,34 @@ class Access(Envelope):
         token.last_used_at = self.now()
 
     def count_anonymous_request(self) -> None:
-        """Count a request without a token. Raise ``Refused`` with 429 above the limit."""
+        """Count a request without a token. Raise ``ApiError`` with 429 above the limit."""
         with self.lock:
             self.without_token += 1
             if self.without_token > self.unauthenticated_per_hour:
-                raise self.too_many(3600)
+                raise self.too_many_requests(3600)
 
     def count_public_request(self, request: Any) -> None:
         """Count a request to a public operation as anonymous, unless it has a valid token."""
-        if self.token_of(request) is None:
+        if self.find_request_token(request) is None:
             self.count_anonymous_request()
 
-    def count_with_token(self, caller: Caller) -> None:
-        """Count a request with a token. Raise ``Refused`` with 429 as the option ``throttle`` says."""
+    def count_authenticated_request(self, caller: Caller) -> None:
+        """Count a request with a token. Raise ``ApiError`` with 429 as the option ``throttle`` says."""
         with self.lock:
             self.with_token += 1
             if self.throttle and self.with_token % self.throttle == 0:
-                raise self.too_many(self.retry_after)
+                raise self.too_many_requests(self.retry_after)
 
-    def too_many(self, seconds: int) -> Refused:
+    def too_many_requests(self, seconds: int) -> ApiError:
         """Return the 429 error; the client may retry after so many seconds."""
-        return Refused(429, "Too many requests.", Retry_After=str(seconds))
+        return ApiError(429, "Too many requests.", Retry_After=str(seconds))
 
-    def permit(self, route: Route, caller: Caller) -> None:
-        """Raise ``Refused`` with 403 if the account is not verified or its plan does not include the operation."""
+    def check_permission(self, route: Route, caller: Caller) -> None:
+        """Raise ``ApiError`` with 403 if the account is not verified or its plan does not include the operation."""
         if route.access in {"images", "batches"} and not self.is_verified(caller.account):
-            raise Refused(403, "Your e-mail address is not verified.")
+            raise ApiError(403, "Your e-mail address is not verified.")
         if route.access == "batches" and "batches" not in FEATURES[caller.account.plan]:
-            raise Refused(403, "Your plan has no batches.")
+            raise ApiError(403, "Your plan has no batches.")
 
     def is_verified(self, account: Account) -> bool:
         """Return True if the e-mail address of the account is verified."""

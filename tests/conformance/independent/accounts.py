@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.lists import Lists
 from independent.records import Account, Success, Token
 
@@ -23,7 +23,7 @@ class Accounts(Lists):
     """The operations below ``/auth`` and ``/user``."""
 
     def register(self, request: Any, fields: dict[str, Any]) -> Success:
-        """Create an account on the free plan with its first token. Raise ``Refused`` with 422 for invalid fields."""
+        """Create an account on the free plan with its first token. Raise ``ApiError`` with 422 for invalid fields."""
         known = {"name", "email", "password", "password_confirmation", "device_name"}
         errors = self.text_errors(fields, known, optional={"device_name"})
         self.add_account_errors(fields, errors)
@@ -64,7 +64,7 @@ class Accounts(Lists):
         return [message for holds, message in rules if not holds]
 
     def login(self, request: Any, fields: dict[str, Any]) -> Success:
-        """Issue a token. Raise ``Refused`` with 401 for wrong credentials, 403 for an unverified account."""
+        """Issue a token. Raise ``ApiError`` with 401 for wrong credentials, 403 for an unverified account."""
         errors = self.text_errors(fields, {"email", "password", "device_name"}, optional={"device_name"})
         if errors:
             raise self.invalid(errors)
@@ -72,7 +72,7 @@ class Accounts(Lists):
         if account is None or not self.is_password_correct(account, fields["password"]):
             raise self.unauthenticated(self.login_failure(account))
         if not self.is_verified(account):
-            raise Refused(403, "Your e-mail address is not verified.")
+            raise ApiError(403, "Your e-mail address is not verified.")
         return Success("Login successful", self.login_data(request, account, fields))
 
     def login_failure(self, account: Account | None) -> str:

@@ -22,7 +22,7 @@ class Batches(Uploads):
     """Batches: upload, list, show, cancel and delete."""
 
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
-        """Store and queue all images, or none: raise ``Refused`` with 422 for an invalid form, 403 without quota."""
+        """Store and queue all images, or none: raise ``ApiError`` with 422 for an invalid form, 403 without quota."""
         fields = {"images[]", "name", "scale_factor", "target_width", "target_height"}
         errors = self.form_errors(parts, fields, file_field="images[]")
         sizing = self.parse_sizing(parts, errors)
@@ -33,7 +33,7 @@ class Batches(Uploads):
             errors |= self.batch_size_errors(images, sizing)
         if errors:
             raise self.invalid(errors)
-        self.take(caller.account, len(files))
+        self.charge_quota(caller.account, len(files))
         batch = self.store_batch(caller.account, name, sizing, files, [image for image in images if image])
         return Success("Batch created and images queued for processing", self.batch_upload_data(batch), 202)
 
@@ -128,7 +128,7 @@ class Batches(Uploads):
         """Set the unfinished images to failed. Pending ones are refunded."""
         for image in batch.images:
             if image.status == "pending":
-                self.give_back(image)
+                self.refund_quota(image)
             if image.status in {"pending", "processing"}:
                 self.set_status(image, "failed")
                 batch.failed += 1

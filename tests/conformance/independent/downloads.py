@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from independent.access import Access
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.records import Response, Success
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class Downloads(Access):
     """The operations that give access to results."""
 
     def show_download(self, request: Any, caller: Caller, number: int) -> Success:
-        """Show the link and the filename of a result. Raise ``Refused`` with 400 if it is not completed."""
+        """Show the link and the filename of a result. Raise ``ApiError`` with 400 if it is not completed."""
         image = self.find_owned(self.images, number, caller.account)
         if image.status != "completed":
-            raise Refused(400, f"The image is {image.status}.")
+            raise ApiError(400, f"The image is {image.status}.")
         data = {"download_url": self.link(image), "filename": self.result_filename(image)}
         return Success("Download URL generated successfully", data)
 
@@ -52,10 +52,10 @@ class Downloads(Access):
         return hmac.new(self.secret, f"{number}:{expires}".encode(), hashlib.sha256).hexdigest()
 
     def fetch_result(self, request: Any, number: int) -> Response:
-        """Return the file behind a link. Raise ``Refused`` with 403 for an invalid link, 404 without a result."""
+        """Return the file behind a link. Raise ``ApiError`` with 403 for an invalid link, 404 without a result."""
         query = dict(parse_qsl(request.query_string, keep_blank_values=True))
         if not self.is_valid_link(number, query):
-            raise Refused(403, "The link was changed or has expired.")
+            raise ApiError(403, "The link was changed or has expired.")
         image = self.images.get(number)
         if image is None or image.status != "completed":
             raise self.not_found()

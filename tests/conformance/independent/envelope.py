@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Errors = dict[str, list[str]]
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """An error response with its status, message, field errors and headers."""
 
     def __init__(self, status: int, message: str, errors: Errors | None = None, **headers: str) -> None:
@@ -43,7 +43,7 @@ class Envelope(State):
             body["data"] = self.add_extra_fields(success.data)
         return self.json_response(success.status, body | (success.extra or {}))
 
-    def error(self, error: Refused) -> Response:
+    def error(self, error: ApiError) -> Response:
         """Return the response for an error."""
         body = self.envelope(success=False, message=error.message)
         if error.errors is not None:
@@ -98,18 +98,18 @@ class Envelope(State):
         """Return a new request id."""
         return secrets.token_hex(8)
 
-    def not_found(self) -> Refused:
+    def not_found(self) -> ApiError:
         """Return the 404 error."""
-        return Refused(404, "Not found.")
+        return ApiError(404, "Not found.")
 
-    def malformed(self) -> Refused:
+    def malformed(self) -> ApiError:
         """Return the 400 error for a body that cannot be parsed."""
-        return Refused(400, "The request is malformed.")
+        return ApiError(400, "The request is malformed.")
 
-    def too_large(self) -> Refused:
+    def too_large(self) -> ApiError:
         """Return the 413 error."""
-        return Refused(413, "The request is too large.")
+        return ApiError(413, "The request is too large.")
 
-    def invalid(self, errors: Errors) -> Refused:
+    def invalid(self, errors: Errors) -> ApiError:
         """Return the 422 error with the errors of each field."""
-        return Refused(422, "Validation failed", errors)
+        return ApiError(422, "Validation failed", errors)

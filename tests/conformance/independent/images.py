@@ -40,8 +40,8 @@ class Images(Lists, Downloads, Limits):
             "upscaled_path": f"out/{self.stored_name(image)}.{image.format}" if done else None,
             "original_size": len(image.content),
             "upscaled_size": len(image.result) if done else None,
-            "original_size_human": self.human(len(image.content)),
-            "upscaled_size_human": self.human(len(image.result)) if done else None,
+            "original_size_human": self.format_bytes(len(image.content)),
+            "upscaled_size_human": self.format_bytes(len(image.result)) if done else None,
             "original_dimensions": self.format_dimensions(original) if is_decoded else None,
             "upscaled_dimensions": self.format_dimensions(result) if done else None,
             "original_dimensions_formatted": self.format_dimensions(original, " x ") if is_decoded else None,
@@ -68,7 +68,7 @@ class Images(Lists, Downloads, Limits):
             "target_height": sizing.target_height,
         }
 
-    def human(self, size: int) -> str:
+    def format_bytes(self, size: int) -> str:
         """Return a size in bytes as text in a unit of 1024, such as ``1.5 KB``."""
         amount, units = float(size), ["B", "KB", "MB", "GB", "TB"]
         while amount >= KIB and len(units) > 1:
@@ -93,7 +93,7 @@ class Images(Lists, Downloads, Limits):
         """Delete one image of the caller. A pending image is refunded."""
         image = self.find_owned(self.images, number, caller.account)
         if image.status == "pending":
-            self.give_back(image)
+            self.refund_quota(image)
         self.remove_image(image)
         return Success("Image deleted successfully")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from independent.access import FEATURES
-from independent.envelope import Envelope, Refused
+from independent.envelope import ApiError, Envelope
 from independent.records import Success
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ class Limits(Envelope):
         """Return the number of images that the account may still upload."""
         return max(0, account.quota - account.used)
 
-    def take(self, account: Account, count: int) -> None:
-        """Charge images to the quota. Raise ``Refused`` with 403 if fewer remain."""
+    def charge_quota(self, account: Account, count: int) -> None:
+        """Charge images to the quota. Raise ``ApiError`` with 403 if fewer remain."""
         if self.remaining(account) < count:
-            raise Refused(403, "Your quota is used up.")
+            raise ApiError(403, "Your quota is used up.")
         account.used += count
 
-    def give_back(self, image: StoredImage) -> None:
+    def refund_quota(self, image: StoredImage) -> None:
         """Refund an image that was not processed."""
         image.account.used -= 1
 

@@ -33,7 +33,7 @@ class Lists(Access, RequestParsing, BatchProgress):
     def page(
         self, request: Any, path: str, found: list[Any], statuses: tuple[str, ...], data: Callable[[Any], Any]
     ) -> Success:
-        """Return the page that the query asks for. Raise ``Refused`` with 422 for an invalid query."""
+        """Return the page that the query asks for. Raise ``ApiError`` with 422 for an invalid query."""
         query = parse_qsl(request.query_string, keep_blank_values=True)
         number, per_page, status = self.parse_paging(query, statuses)
         if status is not None:
@@ -53,7 +53,7 @@ class Lists(Access, RequestParsing, BatchProgress):
     def parse_paging(
         self, query: list[tuple[str, str]], statuses: tuple[str, ...]
     ) -> tuple[int, int, str | None]:
-        """Return page number, page size and status. Raise ``Refused`` with 422 for invalid or repeated values."""
+        """Return page number, page size and status. Raise ``ApiError`` with 422 for invalid or repeated values."""
         errors: Errors = {}
         parsed: dict[str, Any] = {"page": 1, "per_page": self.default_per_page(), "status": None}
         maximum = {"page": 2**53 - 1, "per_page": self.max_per_page()}

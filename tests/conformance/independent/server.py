@@ -12,7 +12,7 @@ import bottle
 
 from independent.accounts import Accounts
 from independent.batches import Batches
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.http import ThreadedServer
 from independent.records import Caller, Route
 
@@ -107,10 +107,10 @@ class Server(Accounts, Batches):
                 response = self.success(self.handle(route, request, None, numbers))
             else:
                 caller = self.authenticate(request)
-                self.count_with_token(caller)
-                self.permit(route, caller)
+                self.count_authenticated_request(caller)
+                self.check_permission(route, caller)
                 response = self.success(self.handle(route, request, caller, numbers))
-        except Refused as error:
+        except ApiError as error:
             response = self.error(error)
         if caller and route.access in {"images", "batches"}:
             response.headers.update(self.quota_headers(caller.account))
@@ -133,7 +133,7 @@ class Server(Accounts, Batches):
             HTTPStatus.BAD_REQUEST: "The request is malformed.",
         }
         status = error.status_code
-        api_error = Refused(status, messages.get(status, "Server error"))
+        api_error = ApiError(status, messages.get(status, "Server error"))
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             api_error.headers["Allow"] = self.allow_header(error.headers["Allow"])
         sent = self.send(bottle.request, self.error(api_error))

@@ -24,7 +24,7 @@ class Uploads(Images, Worker):
     """The operation that uploads one image, and what it shares with the upload of a batch."""
 
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
-        """Store and queue one image. Raise ``Refused`` with 422 for an invalid form, 403 without quota."""
+        """Store and queue one image. Raise ``ApiError`` with 422 for an invalid form, 403 without quota."""
         fields = {"image", "scale_factor", "target_width", "target_height"}
         errors = self.form_errors(parts, fields, file_field="image")
         sizing = self.parse_sizing(parts, errors)
@@ -36,7 +36,7 @@ class Uploads(Images, Worker):
             errors |= self.size_errors(decoded, sizing)
         if errors or decoded is None:
             raise self.invalid(errors)
-        self.take(caller.account, 1)
+        self.charge_quota(caller.account, 1)
         image = self.store_image(caller.account, files[0], decoded, sizing)
         return Success("Image uploaded and queued for processing", self.uploaded_data(image), 202)
 
@@ -88,14 +88,14 @@ class Uploads(Images, Worker):
         """Store an image, queue it for the worker, and return it."""
         now = self.now()
         image = StoredImage(
-            self.new_id("image"), account, self.clean(part.filename or ""), decoded.format, part.content,
+            self.new_id("image"), account, self.sanitize_filename(part.filename or ""), decoded.format, part.content,
             decoded.size, self.result_size(decoded.size, sizing), sizing, now, now, batch,
         )  # fmt: skip
         self.images[image.id] = image
         self.work.put(image)
         return image
 
-    def clean(self, filename: str) -> str:
+    def sanitize_filename(self, filename: str) -> str:
         """Return the filename without directories and control characters, at most 255 characters long."""
         last = re.split(r"[/\\]", filename)[-1]
         kept = "".join(c for c in last if c.isprintable()).strip()[:MAX_TEXT_LENGTH]

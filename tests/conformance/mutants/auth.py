@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from independent.envelope import Errors, Refused
+from independent.envelope import ApiError, Errors
 from independent.records import Account, Caller, Success, Token
 from independent.server import MAX_JSON_BYTES, Server
 from mutants import mutant
@@ -59,7 +59,7 @@ class OtherAuthSchemeReturns500(Server):
     def authenticate(self, request: Any) -> Caller:
         header = request.get_header("Authorization", "Bearer x")
         if not header.startswith("Bearer "):
-            raise Refused(500, "Server error")
+            raise ApiError(500, "Server error")
         return super().authenticate(request)
 
 
@@ -88,7 +88,7 @@ class TokenRevocationAcceptsAnyToken(GuestAccess):
     def authenticate(self, request: Any) -> Caller:
         try:
             return super().authenticate(request)
-        except Refused:
+        except ApiError:
             if (
                 request.method == "DELETE"
                 and "/tokens/" in request.path
@@ -161,7 +161,7 @@ class RegistrationReportsFirstErrorOnly(Server):
     def register(self, request: Any, fields: dict[str, Any]) -> Success:
         try:
             return super().register(request, fields)
-        except Refused as error:
+        except ApiError as error:
             error.errors = dict(list((error.errors or {}).items())[:1])
             raise
 
@@ -211,9 +211,9 @@ class EmailCaseSensitive(Server):
 
 @mutant("permits-unverified-accounts", kills=["AUTH-018"])
 class PermitsUnverifiedAccounts(Server):
-    def permit(self, route: Route, caller: Caller) -> None:
+    def check_permission(self, route: Route, caller: Caller) -> None:
         if self.is_verified(caller.account):
-            super().permit(route, caller)
+            super().check_permission(route, caller)
 
 
 @mutant("unverified-login-succeeds", kills=["AUTH-019"])
@@ -230,7 +230,7 @@ class VerificationCheckedBeforePassword(Server):
     def login(self, request: Any, fields: dict[str, Any]) -> Success:
         account = self.find_account(str(fields.get("email")))
         if account and not self.is_verified(account) and fields.get("password"):
-            raise Refused(403, "Your e-mail address is not verified.")
+            raise ApiError(403, "Your e-mail address is not verified.")
         return super().login(request, fields)
 
 
@@ -343,8 +343,8 @@ class RevokedTokenStillListsImages(Server):
         self.revoked_tokens = {**self.revoked_tokens, token.secret: token}
         super().revoke_token(token)
 
-    def token_of(self, request: Any) -> Token | None:
-        token = super().token_of(request)
+    def find_request_token(self, request: Any) -> Token | None:
+        token = super().find_request_token(request)
         if token is None and request.path == "/api/images":
             return self.revoked_tokens.get(request.get_header("Authorization", "").removeprefix("Bearer "))
         return token
@@ -354,7 +354,7 @@ class RevokedTokenStillListsImages(Server):
 class TokenCannotRevokeItself(Server):
     def delete_token(self, request: Any, caller: Caller, number: int) -> Success:
         if number == caller.token.id:
-            raise Refused(403, "This token is in use.")
+            raise ApiError(403, "This token is in use.")
         return super().delete_token(request, caller, number)
 
 
@@ -376,7 +376,7 @@ class RevokeAllAffectsOtherAccounts(Server):
         return Success("All tokens revoked successfully")
 
 
-class TakesAddressesAsVerified(Server):
+class AutoVerifiesEmail(Server):
     """A server without a fault that treats every registered e-mail address as verified."""
 
     def register(self, request: Any, fields: dict[str, Any]) -> Success:
@@ -388,7 +388,7 @@ class TakesAddressesAsVerified(Server):
 
 
 @mutant("revoke-all-revokes-current-token-only", kills=["AUTH-027"])
-class RevokeAllRevokesCurrentTokenOnly(TakesAddressesAsVerified):
+class RevokeAllRevokesCurrentTokenOnly(AutoVerifiesEmail):
     def revoke_all(self, request: Any, caller: Caller) -> Success:
         return super().logout(request, caller)
 
@@ -469,7 +469,7 @@ class LogoutParsesBody(Server):
 class RevokeAllChecksContentType(Server):
     def revoke_all(self, request: Any, caller: Caller) -> Success:
         if request.content_length > 0 and not self.has_media_type(request.content_type, "application/json"):
-            raise Refused(415, "Unsupported media type.")
+            raise ApiError(415, "Unsupported media type.")
         return super().revoke_all(request, caller)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from independent.accounts import ABILITIES
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.records import Account, Caller, Route, Success
 from independent.server import MAX_JSON_BYTES, Server
 from mutants import mutant
@@ -31,7 +31,7 @@ class ForeignImageReturns403(Server):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is not None and image.account is not caller.account:
-            raise Refused(403, "This image is not yours.")
+            raise ApiError(403, "This image is not yours.")
         return super().show_image(request, caller, number)
 
 
@@ -40,7 +40,7 @@ class ForeignImageHasDistinctMessage(Server):
     def show_image(self, request: Any, caller: Caller, number: int) -> Success:
         image = self.images.get(number)
         if image is not None and image.account is not caller.account:
-            raise Refused(404, "You have no such image.")
+            raise ApiError(404, "You have no such image.")
         return super().show_image(request, caller, number)
 
 
@@ -126,8 +126,8 @@ class TokenListAcrossAccounts(Server):
 
 @mutant("uploads-charged-to-first-account", kills=["AUTHZ-010"])
 class UploadsChargedToFirstAccount(Server):
-    def take(self, account: Account, count: int) -> None:
-        super().take(self.accounts[1], count)
+    def charge_quota(self, account: Account, count: int) -> None:
+        super().charge_quota(self.accounts[1], count)
 
 
 class HandsOutTokens(Server):

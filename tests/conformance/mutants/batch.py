@@ -7,7 +7,7 @@ from typing import Any
 from independent import codec
 from independent.accounts import MAX_TEXT_LENGTH
 from independent.codec import DecodedImage
-from independent.envelope import Errors, Refused
+from independent.envelope import ApiError, Errors
 from independent.forms import Part
 from independent.records import Account, Caller, Response, Sizing, StoredBatch, StoredImage, Success
 from independent.server import Server
@@ -124,7 +124,7 @@ class RejectedBatchStoresValidImages(Server):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_batch(request, caller, parts)
-        except Refused:
+        except ApiError:
             for part in parts:
                 if codec.detect_format(part.content):
                     self.store_image(caller.account, part, self.decode(part.content), Sizing(scale_factor=2))
@@ -136,7 +136,7 @@ class RejectedBatchChargesQuota(Server):
     def upload_batch(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_batch(request, caller, parts)
-        except Refused:
+        except ApiError:
             caller.account.used += 1
             raise
 

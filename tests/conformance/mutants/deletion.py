@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.records import Account, Caller, Response, StoredImage, Success
 from independent.server import Server
 from mutants import mutant
@@ -68,7 +68,7 @@ class UnfinishedImageCannotBeDeleted(Server):
 
     def delete_image(self, request: Any, caller: Caller, number: int) -> Success:
         if self.find_owned(self.images, number, caller.account).status in {"pending", "processing"}:
-            raise Refused(400, "The image is being processed.")
+            raise ApiError(400, "The image is being processed.")
         return super().delete_image(request, caller, number)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.records import Route, Success
 from independent.server import Server
 from mutants import mutant
@@ -112,14 +112,14 @@ class ErrorWithSuccessTrue(Server):
 
 @mutant("errors-as-strings", kills=["ENV-012"])
 class ErrorsAsStrings(Server):
-    def invalid(self, errors: Errors) -> Refused:
+    def invalid(self, errors: Errors) -> ApiError:
         return super().invalid({name: messages[0] for name, messages in errors.items()})  # type: ignore[misc]
 
 
 @mutant("not-found-with-errors-field", kills=["ENV-012"])
 class NotFoundWithErrorsField(Server):
-    def not_found(self) -> Refused:
-        return Refused(404, "Not found.", {"id": ["There is none."]})
+    def not_found(self) -> ApiError:
+        return ApiError(404, "Not found.", {"id": ["There is none."]})
 
 
 @mutant("extra-code-in-envelope", kills=["ENV-013"])
@@ -165,7 +165,7 @@ class MalformedJsonAsEmptyObject(Server):
     def parse_json(self, body: bytes) -> Any:
         try:
             return super().parse_json(body)
-        except Refused:
+        except ApiError:
             return {}
 
 
@@ -183,7 +183,7 @@ class MalformedMultipartAsEmptyForm(Server):
     def parse_form(self, content_type: str, body: bytes) -> list[Part]:
         try:
             return super().parse_form(content_type, body)
-        except Refused:
+        except ApiError:
             return []
 
 
@@ -192,7 +192,7 @@ class ReportsFirstQueryErrorOnly(Server):
     def parse_paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
         try:
             return super().parse_paging(query, statuses)
-        except Refused as error:
+        except ApiError as error:
             raise self.invalid(dict(list((error.errors or {}).items())[:1])) from None
 
 
@@ -237,20 +237,20 @@ class AcceptsIdWithLeadingZeros(Server):
 class LargeIdReturns500(Server):
     def find_owned(self, records: dict[int, Any], number: int, account: Account) -> Any:
         if number >= 2**63:
-            raise Refused(500, "Server error")
+            raise ApiError(500, "Server error")
         return super().find_owned(records, number, account)
 
 
 @mutant("error-exposes-stack-trace", kills=["ENV-026"])
 class ErrorExposesStackTrace(Server):
-    def malformed(self) -> Refused:
-        return Refused(400, 'Traceback (most recent call last):\n  File "app.py", line 12, in parse')
+    def malformed(self) -> ApiError:
+        return ApiError(400, 'Traceback (most recent call last):\n  File "app.py", line 12, in parse')
 
 
 @mutant("error-exposes-server-path", kills=["ENV-026"])
 class ErrorExposesServerPath(Server):
-    def not_found(self) -> Refused:
-        return Refused(404, "No such row in /var/lib/small/images.db")
+    def not_found(self) -> ApiError:
+        return ApiError(404, "No such row in /var/lib/small/images.db")
 
 
 @mutant("header-exposes-version", kills=["ENV-027"])
@@ -261,15 +261,15 @@ class HeaderExposesVersion(Server):
 
 @mutant("too-large-body-returns-500", kills=["ENV-028"])
 class TooLargeBodyReturns500(Server):
-    def too_large(self) -> Refused:
-        return Refused(500, "Server error")
+    def too_large(self) -> ApiError:
+        return ApiError(500, "Server error")
 
 
 @mutant("nul-in-status-returns-500", kills=["ENV-029"])
 class NulInStatusReturns500(Server):
     def parse_paging(self, query: Any, statuses: tuple[str, ...]) -> tuple[int, int, str | None]:
         if any("\0" in value for _, value in query):
-            raise Refused(500, "Server error")
+            raise ApiError(500, "Server error")
         return super().parse_paging(query, statuses)
 
 

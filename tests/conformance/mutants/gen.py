@@ -11,7 +11,7 @@ from PIL import Image
 
 from independent import codec
 from independent.codec import DecodedImage
-from independent.envelope import Errors, Refused
+from independent.envelope import ApiError, Errors
 from independent.forms import Part
 from independent.records import Caller, Response, StoredImage, Success, Token
 from independent.server import Server
@@ -42,13 +42,13 @@ class HugePages(Server):
 @mutant("huge-page-returns-500", kills=["GEN-001"])
 class HugePageReturns500(HugePages):
     def adjust_huge_page(self, success: Success) -> Success:
-        raise Refused(500, "Server error")
+        raise ApiError(500, "Server error")
 
 
 @mutant("huge-page-returns-409", kills=["GEN-002"])
 class HugePageReturns409(HugePages):
     def adjust_huge_page(self, success: Success) -> Success:
-        raise Refused(409, "There are not so many pages.")
+        raise ApiError(409, "There are not so many pages.")
 
 
 @mutant("huge-page-number-as-string", kills=["GEN-003"])
@@ -112,7 +112,7 @@ class SubscriptionWithAnyCredentials(Server):
     def authenticate(self, request: Any) -> Caller:
         try:
             return super().authenticate(request)
-        except Refused:
+        except ApiError:
             if not request.path.endswith("/subscription"):
                 raise
             token = next(iter(self.tokens_by_secret.values()))

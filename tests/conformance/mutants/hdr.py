@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.server import Server
 from mutants import mutant
 
@@ -63,13 +63,13 @@ class FilenameEchoedInHeader(Server):
 
 @mutant("filename-not-sanitized", kills=["HDR-008"])
 class FilenameNotSanitized(Server):
-    def clean(self, filename: str) -> str:
+    def sanitize_filename(self, filename: str) -> str:
         return filename
 
 
 @mutant("long-filename-returns-500", kills=["HDR-007"])
 class LongFilenameReturns500(Server):
-    def clean(self, filename: str) -> str:
+    def sanitize_filename(self, filename: str) -> str:
         if len(filename.encode()) > _MAX_NAME_BYTES:
-            raise Refused(500, "Server error")
-        return super().clean(filename)
+            raise ApiError(500, "Server error")
+        return super().sanitize_filename(filename)

@@ -96,7 +96,7 @@ class FormattedDimensionsWithoutSpaces(Server):
 
 @mutant("human-size-in-decimal-units", kills=["JOB-008"])
 class HumanSizeInDecimalUnits(Server):
-    def human(self, size: int) -> str:
+    def format_bytes(self, size: int) -> str:
         return f"{size / 1000:.2f} KB"
 
 

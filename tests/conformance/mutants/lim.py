@@ -6,7 +6,7 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.forms import Part
 from independent.records import Account, Caller, Response, Success
 from independent.server import Server
@@ -50,14 +50,14 @@ class QuotaAlwaysExceeded(Server):
 
 @mutant("upload-not-charged", kills=["LIM-004"])
 class UploadNotCharged(Server):
-    def take(self, account: Account, count: int) -> None:
+    def charge_quota(self, account: Account, count: int) -> None:
         pass
 
 
 @mutant("upload-charged-twice", kills=["LIM-004"])
 class UploadChargedTwice(Server):
-    def take(self, account: Account, count: int) -> None:
-        super().take(account, 2 * count)
+    def charge_quota(self, account: Account, count: int) -> None:
+        super().charge_quota(account, 2 * count)
 
 
 @mutant("rejected-upload-charged", kills=["LIM-005"])
@@ -65,7 +65,7 @@ class RejectedUploadCharged(Server):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
         try:
             return super().upload_image(request, caller, parts)
-        except Refused:
+        except ApiError:
             caller.account.used += 1
             raise
 
@@ -86,8 +86,8 @@ class QuotaHeaderBeforeUpload(Server):
 
 @mutant("batch-charged-as-one-image", kills=["LIM-007"])
 class BatchChargedAsOneImage(Server):
-    def take(self, account: Account, count: int) -> None:
-        super().take(account, 1)
+    def charge_quota(self, account: Account, count: int) -> None:
+        super().charge_quota(account, 1)
 
 
 @mutant("batches-without-quota-header", kills=["LIM-008"])
@@ -100,7 +100,7 @@ class BatchesWithoutQuotaHeader(Server):
 @mutant("missing-retry-after", kills=["LIM-009"])
 class MissingRetryAfter(Server):
     def show_usage(self, request: Any, caller: Caller) -> Success:
-        raise Refused(429, "Too many requests.")
+        raise ApiError(429, "Too many requests.")
 
 
 class TwoImagesLeft(Server):
@@ -119,14 +119,14 @@ class NoQuota(Server):
 
 @mutant("quota-not-enforced", kills=["LIM-010", "LIM-011"])
 class QuotaNotEnforced(NoQuota):
-    def take(self, account: Account, count: int) -> None:
+    def charge_quota(self, account: Account, count: int) -> None:
         account.used += count
 
 
 @mutant("quota-checked-before-validation", kills=["LIM-010"])
 class QuotaCheckedBeforeValidation(NoQuota):
     def upload_image(self, request: Any, caller: Caller, parts: list[Part]) -> Success:
-        self.take(caller.account, 1)
+        self.charge_quota(caller.account, 1)
         return super().upload_image(request, caller, parts)
 
 
@@ -149,7 +149,7 @@ class RaceCondition(Server):
 
 @mutant("concurrent-uploads-counted-once", kills=["LIM-012"])
 class ConcurrentUploadsCountedOnce(RaceCondition):
-    def take(self, account: Account, count: int) -> None:
+    def charge_quota(self, account: Account, count: int) -> None:
         used = account.used
         self.release_lock()
         account.used = used + count

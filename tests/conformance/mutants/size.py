@@ -12,7 +12,7 @@ from mutants import mutant
 
 if TYPE_CHECKING:
     from independent.codec import DecodedImage
-    from independent.envelope import Errors, Refused
+    from independent.envelope import ApiError, Errors
     from independent.forms import Part
     from independent.records import Sizing, StoredImage
 
@@ -170,5 +170,5 @@ class AcceptsRepeatedSizeField(Server):
 
 @mutant("reports-first-error-only", kills=["SIZE-018"])
 class ReportsFirstErrorOnly(Server):
-    def invalid(self, errors: Errors) -> Refused:
+    def invalid(self, errors: Errors) -> ApiError:
         return super().invalid(dict(list(errors.items())[:1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from independent.envelope import Refused
+from independent.envelope import ApiError
 from independent.records import Caller, Response, StoredImage, Success
 from independent.server import Server
 from mutants import mutant
@@ -88,7 +88,7 @@ class DispositionFilenameNotEscaped(Server):
 
 @mutant("filename-keeps-directories", kills=["URL-006"])
 class FilenameKeepsDirectories(Server):
-    def clean(self, filename: str) -> str:
+    def sanitize_filename(self, filename: str) -> str:
         return filename.replace("\r", "").replace("\n", "").replace("\0", "")
 
 
@@ -117,14 +117,14 @@ class SignatureValidForAnyImage(Server):
 
 @mutant("filename-decoded-as-latin-1", kills=["URL-009"])
 class FilenameDecodedAsLatin1(Server):
-    def clean(self, filename: str) -> str:
-        return super().clean(filename.encode().decode("latin-1"))
+    def sanitize_filename(self, filename: str) -> str:
+        return super().sanitize_filename(filename.encode().decode("latin-1"))
 
 
 @mutant("filename-cut-at-first-dot", kills=["URL-009"])
 class FilenameCutAtFirstDot(Server):
-    def clean(self, filename: str) -> str:
-        stem, *rest = super().clean(filename).split(".")
+    def sanitize_filename(self, filename: str) -> str:
+        stem, *rest = super().sanitize_filename(filename).split(".")
         return ".".join([stem, *rest[-1:]])
 
 
@@ -138,10 +138,10 @@ class RejectsNonAsciiFilename(Server):
 
 @mutant("emoji-in-filename-returns-500", kills=["URL-010"])
 class EmojiInFilenameReturns500(Server):
-    def clean(self, filename: str) -> str:
+    def sanitize_filename(self, filename: str) -> str:
         if any(ord(letter) > _MAX_THREE_BYTE_CODE_POINT for letter in filename):
-            raise Refused(500, "Server error")
-        return super().clean(filename)
+            raise ApiError(500, "Server error")
+        return super().sanitize_filename(filename)
 
 
 @mutant("disposition-filename-double-encoded", kills=["URL-009"])
