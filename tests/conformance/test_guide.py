@@ -40,7 +40,10 @@ def environment_variables() -> set[str]:
     return {str(parameter.envvar) for parameter in found.params if getattr(parameter, "envvar", None)}
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(name, marks=pytest.mark.slow if name == "everything" else ()) for name in BLOCKS],
+)
 def test_commands_of_the_guide_run(block: str, tmp_path: Path) -> None:
     script = tmp_path / "uprez-conformance"
     script.write_text(

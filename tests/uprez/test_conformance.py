@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from running_service import Service, run_uprez
 
 from conformance.options import Options
@@ -16,7 +17,10 @@ PASSWORD = "Correct1Horse"
 
 
 # In a service of its own, because the kit registers accounts, and other tests count the mails.
-def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
+@pytest.mark.parametrize(
+    "fuzz_seconds", [pytest.param(1, id="short"), pytest.param(30, id="long", marks=pytest.mark.slow)]
+)
+def test_uprez_is_conformant(new_service: Callable[..., Service], fuzz_seconds: int) -> None:
     service = new_service(UPREZ_UNAUTHENTICATED_PER_HOUR="100000").start()
     tokens = [
         json.loads(
@@ -36,6 +40,7 @@ def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
             email="kit@example.org",
             password=PASSWORD,
             profiles=PROFILES,
+            fuzz_seconds=fuzz_seconds,
         )
     )
 
