@@ -1,4 +1,4 @@
-"""Which requirements find which mutants, and whether any of them complains of a server without a fault."""
+"""Run the whole kit against every mutant and against the server without a fault, and write the page."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
     from mutants import Mutant
 
-_MOST_MEMORY, _MOST_RUNS = 4 * 2**30, 8  # bytes, and runs, of each process
+_MAX_MEMORY_BYTES = 4 * 2**30
+_RUNS_PER_PROCESS = 8
 _HEAD = """# Mutants
 
-Who tests the tests? Each mutant is the small server of `tests/conformance/independent` with one fault, and each is
-found by every requirement that it is there for. Here the whole kit was run against each of them; the last column
-counts the requirements of each family that found it besides.
-
-Made by `tox run -e mutants`. Every run of the tests has each mutant found by its own requirements, and compares the
-first two columns with the code.
+The mutants test the conformance kit. Each mutant is the server of `tests/conformance/independent` with one fault.
+Every requirement in the second column must fail on the mutant; the test suite checks this for each mutant.
+`tox run -e mutants` runs the whole kit against each mutant. It writes this page and fills the last column: the number
+of other requirements that failed, by family.
 """
 
 
@@ -39,21 +38,21 @@ class Row:
 
     mutant: Mutant
     found_by: frozenset[str]
-    stumbled: tuple[str, ...]  # requirements in which the kit itself failed
+    kit_errors: tuple[str, ...]  # requirements whose check raised an unexpected exception
 
     @property
     def survived(self) -> list[str]:
-        """The requirements that should have found it, and did not."""
+        """Return the requirements of the mutant that did not fail."""
         return [name for name in self.mutant.kills if name not in self.found_by]
 
 
 @dataclass(frozen=True)
-class Quiet:
-    """Runs against the server without a fault."""
+class CleanRuns:
+    """The runs against the server without a fault."""
 
     seeds: Sequence[int]
     verdicts: int
-    alarms: tuple[str, ...]
+    false_alarms: tuple[str, ...]
 
 
 def matrix(mutants: Iterable[Mutant]) -> list[Row]:
@@ -61,45 +60,48 @@ def matrix(mutants: Iterable[Mutant]) -> list[Row]:
         return list(processes.map(_row, mutants))
 
 
-def quiet(seeds: Sequence[int]) -> Quiet:
+def clean_runs(seeds: Sequence[int]) -> CleanRuns:
     with _processes() as processes:
-        runs = list(processes.map(_quiet, seeds))
+        runs = list(processes.map(_clean_run, seeds))
     alarms = tuple(alarm for _, found in runs for alarm in found)
-    return Quiet(seeds, sum(verdicts for verdicts, _ in runs), alarms)
+    return CleanRuns(seeds, sum(verdicts for verdicts, _ in runs), alarms)
 
 
-def page(rows: list[Row], calm: Quiet) -> str:
+def page(rows: list[Row], clean: CleanRuns) -> str:
     levels = Counter(one.level for one in requirements())
     counted = (
-        f"{len(rows)} mutants, {levels.total()} requirements of which {levels['MUST']} are a MUST; "
+        f"{len(rows)} mutants, {levels.total()} requirements, {levels['MUST']} of them MUST; "
         f"{sum(bool(row.survived) for row in rows)} mutants survived.\n"
-        f"The server without a fault, with {len(calm.seeds)} seeds: {calm.verdicts} verdicts, "
-        f"{len(calm.alarms)} false alarms.\n"
+        f"The server without a fault, {len(clean.seeds)} seeds: {clean.verdicts} verdicts, "
+        f"{len(clean.false_alarms)} false alarms.\n"
     )
     table = ["| mutant | found by | also by |", "| --- | --- | --- |"]
     return "\n".join([_HEAD, counted, *table, *map(_line, rows)]) + "\n"
 
 
 def listed(text: str) -> dict[str, tuple[str, ...]]:
-    """Mutants and the requirements they are there for, as the page has them."""
+    """Return the requirements of each mutant in the text of the page."""
     cells = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     return {cell[0].removeprefix("| "): tuple(cell[1].split(", ")) for cell in cells}
 
 
 def _processes() -> ProcessPoolExecutor:
-    """One more than there are cores: a run waits half of its time. What it sent stays in memory: seldom for long."""
+    """Return one process more than there are cores, because a run waits half of its time.
+
+    Processes are replaced after a few runs, because they keep all exchanges in memory.
+    """
     return ProcessPoolExecutor(
-        (os.cpu_count() or 1) + 1, get_context("spawn"), _bound_memory, max_tasks_per_child=_MOST_RUNS
+        (os.cpu_count() or 1) + 1, get_context("spawn"), _bound_memory, max_tasks_per_child=_RUNS_PER_PROCESS
     )
 
 
 def _bound_memory() -> None:
-    """Servers that take vast pictures would fill all of it, and be killed together with the kit."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    """Limit the memory: mutants that accept huge images would otherwise exhaust the machine."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
 
 
-def _quiet(seed: int) -> tuple[int, list[str]]:
-    """How many verdicts there were, and which were complaints."""
+def _clean_run(seed: int) -> tuple[int, list[str]]:
+    """Return the number of verdicts, and a line for each that is not passed."""
     with Server() as server:
         found = check_server(server, seed=seed)
     return len(found.results), [f"seed {seed}: {complaint}" for complaint in failures(found)]
@@ -107,10 +109,10 @@ def _quiet(seed: int) -> tuple[int, list[str]]:
 
 def _row(mutant: Mutant) -> Row:
     with mutant.server() as server:
-        # What never ends is to be given up soon: it is asked for again by many. A second of generated requests is
-        # one whole round of them.
+        # Short timeouts, because many checks wait for work that never ends. One second of generated requests is one
+        # whole round.
         generated = 1 if mutant.module == "gen" else 0
-        # The small server has none of Uprez's additions, but for the mutants that have one with a fault.
+        # The server has no extensions of Uprez, except in mutants of an extension.
         added = {one.id for one in requirements() if one.profile == "extensions"} & set(mutant.kills)
         claimed = (*CLAIMED, *(["extensions"] if added else []))
         found = check_server(

@@ -42,7 +42,7 @@ def environment_variables() -> set[str]:
 
 @pytest.mark.parametrize(
     "block",
-    [pytest.param(name, marks=pytest.mark.slow if name == "everything" else ()) for name in BLOCKS],
+    [pytest.param(name, marks=() if name == "five minutes" else pytest.mark.slow) for name in BLOCKS],
 )
 def test_commands_of_the_guide_run(block: str, tmp_path: Path) -> None:
     script = tmp_path / "uprez-conformance"

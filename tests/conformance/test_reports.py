@@ -295,6 +295,7 @@ def test_failed_write_keeps_previous_report(tmp_path: Path, monkeypatch: pytest.
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_no_report_and_no_output_contains_a_secret(tmp_path: Path) -> None:
     secrets = {
         "token": "17|aB3/dE+fG=hI-jK_lM.nO~pQ",

@@ -43,7 +43,7 @@ def test_conformant_server_passes(options: dict[str, Any]) -> None:
     ("options", "seconds"),
     [
         pytest.param({}, 30, id="default", marks=pytest.mark.slow),
-        pytest.param({"throttle": 10}, 1, id="throttling"),
+        pytest.param({"throttle": 10}, 1, id="throttling", marks=pytest.mark.slow),
     ],
 )
 def test_generated_requests_find_no_fault(options: dict[str, Any], seconds: float) -> None:

@@ -251,8 +251,12 @@ class BatchLife(RuleBasedStateMachine):
         assert self.stored_keys() == sorted(set().union(*remaining))
 
 
+@pytest.mark.parametrize(
+    "divisor", [pytest.param(4, id="short"), pytest.param(1, id="long", marks=pytest.mark.slow)]
+)
 def test_batches_match_the_model(
     backend: str,
+    divisor: int,
     make_services: Any,
     new_database: Callable[[], Database],
     make_upload: Callable[[], Upload],
@@ -261,7 +265,7 @@ def test_batches_match_the_model(
     run_state_machine_as_test(
         partial(BatchLife, lambda: make_services(database=new_database()), make_upload, stored_keys),
         settings=settings(
-            max_examples=30 if backend == "sqlite" else 8,  # each on a database of its own
+            max_examples=(30 if backend == "sqlite" else 8) // divisor,  # each on a database of its own
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -265,8 +265,12 @@ class ManyWorkers(RuleBasedStateMachine):
         assert {month: used for month, used in rows} == expected_usage  # noqa: C416  # mypy does not know that a row is a pair
 
 
+@pytest.mark.parametrize(
+    "divisor", [pytest.param(4, id="short"), pytest.param(1, id="long", marks=pytest.mark.slow)]
+)
 def test_jobs_match_the_model(
     backend: str,
+    divisor: int,
     make_services: Any,
     new_database: Callable[[], Database],
     make_upload: Callable[[], uploads.Upload],
@@ -280,7 +284,7 @@ def test_jobs_match_the_model(
     run_state_machine_as_test(
         partial(ManyWorkers, new_services, make_upload, stored_keys),
         settings=settings(
-            max_examples=60 if backend == "sqlite" else 12,  # each on a database of its own
+            max_examples=(60 if backend == "sqlite" else 12) // divisor,  # each on a database of its own
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

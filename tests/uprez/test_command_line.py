@@ -232,7 +232,7 @@ def test_service_without_engine_is_not_ready(uprez: Run, tmp_path: Path) -> None
     ("variable", "value", "pattern"),
     [
         ("UPREZ_DATABASE_URL", "postgres://me:hunter2@localhost/x", "UPREZ_DATABASE_URL|pip install"),
-        ("UPREZ_DATABASE_URL", "no url", "UPREZ_DATABASE_URL is no URL"),
+        ("UPREZ_DATABASE_URL", "no url", "UPREZ_DATABASE_URL is not a database URL"),
         ("UPREZ_BROKER_URL", "kafka://me:hunter2@localhost", "UPREZ_BROKER_URL must begin with"),
         (
             "UPREZ_MAIL_URL",

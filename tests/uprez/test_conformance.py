@@ -17,10 +17,9 @@ PASSWORD = "Correct1Horse"
 
 
 # In a service of its own, because the kit registers accounts, and other tests count the mails.
-@pytest.mark.parametrize(
-    "fuzz_seconds", [pytest.param(1, id="short"), pytest.param(30, id="long", marks=pytest.mark.slow)]
-)
-def test_uprez_is_conformant(new_service: Callable[..., Service], fuzz_seconds: int) -> None:
+# The default run checks the profile core: tests/uprez/test_readme.py.
+@pytest.mark.slow
+def test_uprez_is_conformant(new_service: Callable[..., Service]) -> None:
     service = new_service(UPREZ_UNAUTHENTICATED_PER_HOUR="100000").start()
     tokens = [
         json.loads(
@@ -40,7 +39,6 @@ def test_uprez_is_conformant(new_service: Callable[..., Service], fuzz_seconds: 
             email="kit@example.org",
             password=PASSWORD,
             profiles=PROFILES,
-            fuzz_seconds=fuzz_seconds,
         )
     )
 

@@ -34,7 +34,7 @@ from conformance.images.samples import (
     scene,
 )
 from conformance.images.similarity import MIN_AGREEMENT_DB, expect_same_image
-from conformance.requirements.img import _LEAST_GAIN_DB, _LEAST_OPACITY_DB
+from conformance.requirements.img import _MIN_ALPHA_DB, _MIN_GAIN_DB
 from conformance.verdicts import CheckFailed
 
 HONEST = (
@@ -106,7 +106,7 @@ def test_every_interpolation_beats_repeated_pixels(factor: int) -> None:
 
     repeated = nearness(Image.Resampling.NEAREST)
 
-    assert min(map(nearness, HONEST)) > repeated + 2.5 * _LEAST_GAIN_DB
+    assert min(map(nearness, HONEST)) > repeated + 2.5 * _MIN_GAIN_DB
 
 
 def test_larger_drawing_averages_to_the_small_one() -> None:
@@ -118,9 +118,9 @@ def test_opaque_result_fails_alpha_comparison() -> None:
     soft = alpha_mask()
     for filter_ in HONEST:
         larger = soft.resize((SIDE * 2, OTHER_SIDE * 2), filter_)
-        assert psnr(soft, larger.resize(soft.size, Image.Resampling.BOX)) > _LEAST_OPACITY_DB + 4
+        assert psnr(soft, larger.resize(soft.size, Image.Resampling.BOX)) > _MIN_ALPHA_DB + 4
 
-    assert psnr(soft, alpha_channel(scene())) < _LEAST_OPACITY_DB - 8
+    assert psnr(soft, alpha_channel(scene())) < _MIN_ALPHA_DB - 8
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])

@@ -51,6 +51,7 @@ def levels(tile: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("model", [X4PLUS, X4PLUS_ANIME], ids=lambda model: model.name)
+@pytest.mark.slow
 def test_int8_agrees_with_fp32_on_photographs(model: object, cache: Path, psnr: Psnr) -> None:
     network = model.network_for(4)
     exact, quick = loaded(network, Precision.FP32), loaded(network, Precision.INT8, cache)
