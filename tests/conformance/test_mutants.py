@@ -26,7 +26,7 @@ def _cases() -> Iterator[Any]:
         yield pytest.param(mutant, id=mutant.name, marks=marks)
 
 
-@pytest.mark.parametrize("mutant", _cases())
+@pytest.mark.parametrize("mutant", list(_cases()))
 def test_mutant_fails_its_requirements(mutant: Mutant) -> None:
     for seconds in FUZZ_SECONDS if mutant.module == "gen" else (0,):
         with mutant.server() as server:

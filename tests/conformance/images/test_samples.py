@@ -88,7 +88,7 @@ def test_faulty_result_fails_comparison(name: str, fault: str) -> None:
 
 
 def test_failed_comparison_contains_both_images() -> None:
-    with pytest.raises(CheckFailed, match="does not show what was sent") as broken:
+    with pytest.raises(CheckFailed, match="is not the uploaded image") as broken:
         expect_same_image(scene(), ImageOps.mirror(scene()), "The result")
 
     assert {name: detect_format(content) for name, content in broken.value.images.items()} == {
