@@ -18,12 +18,12 @@ FUZZ_SECONDS = (1, 160)
 
 
 def _cases() -> Iterator[Any]:
-    """Return the mutants; those whose requirements all have an earlier mutant are slow tests."""
+    """Return the mutants. Those of generated requests, and those whose requirements have an earlier mutant, are slow."""
     covered: set[str] = set()
     for mutant in every_mutant():
-        marks = pytest.mark.slow if covered.issuperset(mutant.kills) else ()
+        is_slow = mutant.module == "gen" or covered.issuperset(mutant.kills)
         covered.update(mutant.kills)
-        yield pytest.param(mutant, id=mutant.name, marks=marks)
+        yield pytest.param(mutant, id=mutant.name, marks=pytest.mark.slow if is_slow else ())
 
 
 @pytest.mark.parametrize("mutant", list(_cases()))

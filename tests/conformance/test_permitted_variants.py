@@ -105,14 +105,14 @@ class SharedAccount(Server):
     "server",
     [
         Unlimited,
-        LinksBehindAProxy,
-        WholeSeconds,
-        OmitsNullFields,
-        KeepsQuotaOfFailedImages,
-        UnorderedIds,
-        AsciiNames,
-        RedirectedFiles,
-        SharedAccount,
+        pytest.param(LinksBehindAProxy, marks=pytest.mark.slow),
+        pytest.param(WholeSeconds, marks=pytest.mark.slow),
+        pytest.param(OmitsNullFields, marks=pytest.mark.slow),
+        pytest.param(KeepsQuotaOfFailedImages, marks=pytest.mark.slow),
+        pytest.param(UnorderedIds, marks=pytest.mark.slow),
+        pytest.param(AsciiNames, marks=pytest.mark.slow),
+        pytest.param(RedirectedFiles, marks=pytest.mark.slow),
+        pytest.param(SharedAccount, marks=pytest.mark.slow),
     ],
 )
 def test_permitted_variant_passes(server: type[Server]) -> None:
@@ -216,15 +216,15 @@ class SometimesBusy(Server):
     ("server", "only"),
     [
         (PaddedSeconds, ("TIME", "JOB", "AUTH", "PAGE", "BATCH")),
-        (LowerCaseTimes, ("TIME", "JOB", "AUTH", "PAGE", "BATCH")),
-        (OtherReadableSizes, ("ENV", "JOB")),
+        pytest.param(LowerCaseTimes, ("TIME", "JOB", "AUTH", "PAGE", "BATCH"), marks=pytest.mark.slow),
+        pytest.param(OtherReadableSizes, ("ENV", "JOB"), marks=pytest.mark.slow),
         (FilesInObjectStore, ("URL", "DEL", "ENV", "HDR")),
-        (DuplicateHeaders, ("HDR", "URL")),
-        (Sessions, ("AUTH", "AUTHZ")),
-        (AdditionalOperations, ("ENV", "HDR")),
-        (AdditionalTimes, ("TIME", "JOB", "BATCH")),
-        (UnlimitedPlan, ("SIZE",)),
-        (SometimesBusy, ("AUTH", "LIM", "HDR")),
+        pytest.param(DuplicateHeaders, ("HDR", "URL"), marks=pytest.mark.slow),
+        pytest.param(Sessions, ("AUTH", "AUTHZ"), marks=pytest.mark.slow),
+        pytest.param(AdditionalOperations, ("ENV", "HDR"), marks=pytest.mark.slow),
+        pytest.param(AdditionalTimes, ("TIME", "JOB", "BATCH"), marks=pytest.mark.slow),
+        pytest.param(UnlimitedPlan, ("SIZE",), marks=pytest.mark.slow),
+        pytest.param(SometimesBusy, ("AUTH", "LIM", "HDR"), marks=pytest.mark.slow),
     ],
 )
 def test_permitted_variant_passes_selected_checks(server: type[Server], only: tuple[str, ...]) -> None:
@@ -235,6 +235,7 @@ def test_permitted_variant_passes_selected_checks(server: type[Server], only: tu
     assert [one for one in failures(found) if not one.startswith("TIME-002 ")] == []
 
 
+@pytest.mark.slow
 def test_smaller_plan_is_inconclusive() -> None:
     class SmallPlan(Server):
         largest_factor = 2
@@ -271,7 +272,7 @@ def test_unverified_account_may_log_in() -> None:
     assert [result for result in found.results if result.verdict is Verdict.FAIL] == []
 
 
-@pytest.mark.parametrize("quota", [0, 9])
+@pytest.mark.parametrize("quota", [0, pytest.param(9, marks=pytest.mark.slow)])
 def test_used_up_quota_is_inconclusive(quota: int) -> None:
     with Server(quota=quota) as server:
         found = check_server(server, only=ASKED)

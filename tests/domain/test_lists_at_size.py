@@ -36,6 +36,9 @@ FROM n
 """
 
 
+pytestmark = pytest.mark.slow  # inserts 100,000 images
+
+
 @pytest.fixture
 def many(database: Database, make_account: Any, backend: str) -> Database:
     """Provide a database with two accounts of MANY images: finished ones and pending ones, some in batches."""
