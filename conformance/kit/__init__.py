@@ -56,7 +56,10 @@ class Kit:
         )
 
     def reseed(self, name: str) -> None:
-        """Replace ``random``, seeded by seed and name, so that a requirement draws the same alone and in a whole run."""
+        """Replace ``random`` by one seeded with the seed and ``name``.
+
+        A requirement then draws the same alone and in a whole run.
+        """
         self.random = Random(f"{self.options.seed} {name}")  # noqa: S311
 
     def close(self) -> list[str]:

@@ -24,7 +24,7 @@ class Cleanup:
         self._created: dict[str, dict[int, Client]] = {"/batches": {}, "/images": {}}
 
     def remember(self, path: str, created_id: int, client: Client | None = None) -> None:
-        """Delete this item of ``/images`` or ``/batches`` at the end, as ``client`` or by default as the owner.
+        """Delete this item of ``/images`` or ``/batches`` at the end, by default as the owner.
 
         Raise KeyError for another path.
         """
@@ -68,7 +68,7 @@ class Cleanup:
         return left
 
     def _find_lost(self) -> None:
-        """Remember the items of the owner whose names contain the tag, among the newest hundred images and batches.
+        """Remember the owner's items with the tag in their names, among the newest hundred of each list.
 
         They come from requests without a response. Raise CheckFailed or Inconclusive if a list is not
         readable.

@@ -112,7 +112,7 @@ class Images(Collection):
         return self.completed(make_sample("png"), {"scale_factor": 2})
 
     def download(self, image_id: int) -> Response:
-        """Return the response with the result's file: GET ``/images/{id}/download``, then its link without a token.
+        """GET ``/images/{id}/download``, follow its link without a token, and return that response.
 
         Raise CheckFailed if either does not return 200.
         """
