@@ -70,7 +70,7 @@ def may_be_extension(status: int) -> bool:
 
 
 def contract_exchanges(transport: Transport) -> Iterator[tuple[str, Exchange]]:
-    """Yield request line (``GET /images/7``) and exchange of each operation of the contract in the run so far.
+    """Yield request line (``GET /images/7``) and exchange of each operation of the contract so far.
 
     Include the rejections of other methods on its paths. Leave out exchanges without a response and followed
     links.

@@ -20,7 +20,8 @@ LARGEST_FACTOR = 4  # the largest factor that the kit requests
 def max_factor(client: Client) -> float | None:
     """GET /subscription and return the largest factor of the plan: infinity for null, None if not published.
 
-    Any other status or form counts as not published. Raise Inconclusive without a response.
+    Another status, or no whole number at its place, counts as not published. Raise CheckFailed for a 200
+    without `data`, and Inconclusive without a response.
     """
     response = client.get("/subscription")
     data: Any = response.data if response.status == HTTPStatus.OK else None

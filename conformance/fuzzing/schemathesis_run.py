@@ -167,9 +167,9 @@ def generated_requests(kit: Kit) -> Generated:
 
 
 def _run(kit: Kit) -> Generated:
-    """Run a complete round, which the seed makes repeatable, and one of random requests for the remaining time.
+    """Run a complete round, which the seed makes repeatable, and random requests for the remaining time.
 
-    The latter is left out below 5 seconds or after a failure. Create an image and, with its profile, a batch
+    The latter are left out below 5 seconds or after a failure. Create an image and, with its profile, a batch
     before; without them the ids stay unknown. The files of the run are in a temporary folder.
     """
     began = time.monotonic()
