@@ -64,8 +64,8 @@ def _header(name: str, value: str, secrets: Secrets, *, is_form: bool) -> list[s
 def _part(part: FormPart, secrets: Secrets) -> list[str]:
     """Return the words of a part of a form.
 
-    A file is named by its file name, or `image` if a shell would interpret that; text that is not printable
-    as a file too.
+    A file has its file name, or `image` if a shell would interpret that; a field that is not text or too long
+    is read from a file named after the field.
     """
     if part.filename is None:
         text = _text(part.content, secrets)

@@ -227,7 +227,10 @@ def _found(result: Result, secrets: Secrets) -> dict[str, Any]:
 
 
 def _not_checked(requirement: Requirement, run: Run) -> tuple[Verdict, str]:
-    """Return why a requirement has no result: the verdict and a message, which may be that of the early end."""
+    """Return the verdict of a requirement without a result, and why it was not checked.
+
+    The reason of NOT_REACHED is that of the early end.
+    """
     if requirement.id in {one.id for one in run.selected}:
         return Verdict.NOT_REACHED, run.stopped
     if run.options.only:
