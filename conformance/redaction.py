@@ -107,7 +107,7 @@ class Secrets:
                 self.add(part)
 
     def hide(self, text: str) -> str:
-        """Return the text without secrets, also as JSON, URLs, HTML, Python and Basic authentication write them.
+        """Return the text without secrets, also as encoded in JSON, URLs, HTML, Python and Basic credentials.
 
         Signatures in URLs and the text after "Bearer" are hidden even if they are unknown.
         """
@@ -143,7 +143,7 @@ class Secrets:
         return self._hidden[text]
 
     def _replace_known(self, text: str) -> str:
-        """Return the text without known secrets, the longest forms first, and without signatures in its URLs."""
+        """Replace known secrets, the longest forms first, and signatures in URLs, and return the text."""
         # A run has hundreds of links and thousands of texts: a search for each in each takes half a minute.
         starts = {text[at : at + _MIN_SECRET_LENGTH] for at in range(len(text) - _MIN_SECRET_LENGTH + 1)}
         starts &= self._by_start.keys()
