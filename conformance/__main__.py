@@ -8,7 +8,11 @@ USAGE = 3  # as in conformance.runner.Exit, which may not be importable here
 
 
 def main() -> None:
-    """Run the command line; name the missing extra if its packages are not installed."""
+    """Run the command line.
+
+    If a package of the kit is not installed, name it on stderr and exit 3. Raise ModuleNotFoundError for a
+    module of the kit itself.
+    """
     try:
         from conformance import cli  # noqa: PLC0415  # see above
     except ModuleNotFoundError as missing:

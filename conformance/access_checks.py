@@ -16,7 +16,10 @@ UNUSED_ID = 2_147_000_000  # larger than any id that a server has assigned
 
 
 def protected_operations() -> list[tuple[str, str]]:
-    """Return method and path of each operation that needs a token."""
+    """Return method and path of each operation of the contract that needs a token, except Uprez's extensions.
+
+    The id in a path is one that no server has assigned.
+    """
     return [
         (method, path.replace("{id}", str(UNUSED_ID)))
         for method, path, operation in operations()
@@ -25,7 +28,10 @@ def protected_operations() -> list[tuple[str, str]]:
 
 
 def expect_unauthorized(responses: list[Response], why: str) -> None:
-    """Raise CheckFailed unless all are 401 or 429, and Inconclusive if all are 429."""
+    """Raise CheckFailed unless each response is 401 or 429; ``why`` describes the requests.
+
+    Raise Inconclusive if all are 429, and also without responses.
+    """
     for response in responses:
         response.expect(401, 429, why=why)
     if all(response.status == HTTPStatus.TOO_MANY_REQUESTS for response in responses):
@@ -33,12 +39,18 @@ def expect_unauthorized(responses: list[Response], why: str) -> None:
 
 
 def expect_revoked(client: Client, when: str) -> None:
-    """Raise CheckFailed if the server still accepts the client's token."""
+    """Send GET /user and raise CheckFailed unless it returns 401; ``when`` follows "with a token".
+
+    Raise Inconclusive if the client has to wait too long.
+    """
     client.get("/user").expect(401, why=f"with a token {when}")
 
 
 def expect_bearer_challenge(response: Response) -> None:
-    """Raise CheckFailed unless the WWW-Authenticate header names the scheme Bearer (RFC 6750)."""
+    """Raise CheckFailed unless the WWW-Authenticate header names the scheme Bearer (RFC 6750).
+
+    Case does not matter and other schemes may be named too; the status is not checked.
+    """
     header = response.headers.get("www-authenticate", "")
     expect(
         re.search(r"(?i)(^|[\s,])bearer\b", header),
@@ -49,7 +61,10 @@ def expect_bearer_challenge(response: Response) -> None:
 
 
 def comparable_body(response: Response, *ids: int) -> str:
-    """Return the body without its request id and without the requested ``ids``, which may differ."""
+    """Return the JSON body as text, with "…" for its request id and for the ``ids``, which may differ.
+
+    The request id is that of the X-Request-Id header. Raise CheckFailed if the body is not JSON.
+    """
     request_id = response.headers.get("x-request-id")
     text = str(response.json)
     if request_id:
@@ -60,7 +75,10 @@ def comparable_body(response: Response, *ids: int) -> str:
 
 
 def expect_schema(schema: str, instance: Any, where: str) -> None:
-    """Raise CheckFailed unless the instance matches the schema of the contract."""
+    """Raise CheckFailed unless the instance matches the schema at this pointer of the contract.
+
+    It is relaxed as in ``schema_problems``; ``where`` names the response in the message.
+    """
     found = schema_problems(schema, instance)
     expect(not found, f"The response to {where} does not match its schema: {'; '.join(found)}.", actual=found)
 

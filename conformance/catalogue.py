@@ -26,7 +26,10 @@ _checks: dict[str, Check] = {}
 
 
 def check(requirement_id: str) -> Callable[[Check], Check]:
-    """Register a function as the check of a requirement: it returns on success and raises otherwise."""
+    """Return a decorator that registers a function as the check of a requirement and returns it unchanged.
+
+    The function returns on success and raises otherwise. Raise ValueError for a second check.
+    """
 
     def register(function: Check) -> Check:
         if requirement_id in _checks:
@@ -38,13 +41,17 @@ def check(requirement_id: str) -> Callable[[Check], Check]:
 
 
 def check_for(requirement: Requirement) -> Check:
-    """Return the function that checks the requirement."""
+    """Return the function that checks the requirement. Raise KeyError before ``requirements`` was called."""
     return _checks[requirement.id]
 
 
 @cache
 def requirements() -> tuple[Requirement, ...]:
-    """Return all requirements in run order. Raise ValueError if the catalogue is inconsistent."""
+    """Import all checks and return all requirements in run order.
+
+    Raise ValueError for a duplicate id, a text without a check or the reverse, a wrong family or an unknown
+    profile.
+    """
     for module in pkgutil.iter_modules(import_module(_PACKAGE).__path__):
         import_module(f"{_PACKAGE}.{module.name}")
     found: list[Requirement] = []
@@ -60,6 +67,10 @@ def requirements() -> tuple[Requirement, ...]:
 
 
 def _requirement(family: str, row: dict[str, Any]) -> Requirement:
+    """Return the requirement of a row of the TOML file, with lists as tuples.
+
+    Raise ValueError for a wrong family or an unknown profile, and TypeError for an unknown or missing field.
+    """
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
     }

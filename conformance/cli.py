@@ -182,7 +182,7 @@ def verify_command(path: Annotated[Path, typer.Argument(metavar="RESULTS.JSON")]
 
 
 def main() -> None:
-    """Run the console script."""
+    """Run the console script; a usage error of click exits with 3 in place of 2, like other wrong usage."""
     try:
         app(prog_name="uprez-conformance")
     except _Ended:
@@ -193,12 +193,14 @@ def main() -> None:
 
 
 def _show_version(*, requested: bool) -> None:
+    """Print the version and exit with code 0 if it is requested."""
     if requested:
         typer.echo(f"uprez-conformance {version('uprez')}")
         raise typer.Exit
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Print that the clean-up begins, and raise KeyboardInterrupt; the handler of SIGINT and SIGTERM."""
     _print_error(
         "Interrupted: deleting the images and batches of this run. A second interrupt leaves them on the server."
     )
@@ -206,11 +208,13 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _exit_with_usage(message: str) -> NoReturn:
+    """Print the message to stderr and exit with code 3."""
     _print_error(f"uprez-conformance: {message}")
     raise _Ended(Exit.USAGE)
 
 
 def _table(rows: Sequence[Requirement]) -> str:
+    """Return a Markdown table of the requirements; "|" in a cell is escaped."""
     lines = [
         "| id | level | profile | requirement | contract | mutants |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -223,6 +227,7 @@ def _table(rows: Sequence[Requirement]) -> str:
 
 
 def _explained(one: Requirement) -> str:
+    """Return all texts of a requirement for the console, wrapped at 100 characters."""
     parts = [
         f"{one.id}  {one.title}",
         f"{one.level}, profile {one.profile}, since {one.since}"
@@ -250,7 +255,10 @@ def _on_one_line(text: str) -> str:
 
 
 def _run_with_progress(options: Options) -> Run:
-    """Run with a progress bar on a terminal, or a line for each requirement elsewhere."""
+    """Run the checks and return the outcome, with progress on stderr.
+
+    A terminal shows a bar and all verdicts except pass; elsewhere there is a line for each requirement.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     total = len(select_requirements(options))
@@ -276,6 +284,7 @@ def _line(result: Result) -> str:
 
 
 def _print_summary(outcome: Run) -> None:
+    """Print the reason of an early end and items left behind to stderr, without secrets, and the verdict."""
     verdicts = [result.verdict for result in outcome.results]
     counts = _counted({verdict.value: verdicts.count(verdict) for verdict in Verdict})
     for message in (outcome.stopped, *outcome.left_behind):
@@ -293,7 +302,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def _write_report(outcome: Run, folder: Path) -> None:
-    """Write the report; exit with a usage error if that fails, whatever the verdict."""
+    """Write the report and print its path; exit with code 3 if that fails, whatever the verdict."""
     try:
         paths = reports.write(outcome, folder)
     except OSError as reason:

@@ -47,10 +47,15 @@ class Response:
 
     @property
     def media_type(self) -> str:
+        """Return the media type in lower case, without parameters; an empty string without a Content-Type."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def json(self) -> Any:
+        """Return the parsed body, with a ResponseObject for each object.
+
+        Raise CheckFailed if it is not JSON.
+        """
         try:
             return self.raw.json(object_hook=ResponseObject)
         except (ValueError, RecursionError):
@@ -68,7 +73,7 @@ class Response:
 
     @property
     def data(self) -> Any:
-        """Return the `data` of a success."""
+        """Return the `data` of the body, whatever the status. Raise CheckFailed if it is missing."""
         body = self.json
         if not isinstance(body, dict) or "data" not in body:
             raise CheckFailed(
@@ -78,7 +83,10 @@ class Response:
 
     @property
     def errors(self) -> dict[str, list[str]]:
-        """Return the fields of a 422, each with its error messages."""
+        """Return the `errors` of the body: the fields of a 422, each with its error messages.
+
+        Raise CheckFailed unless it is an object; neither the status nor the messages are checked.
+        """
         body = self.json
         errors = body.get("errors") if isinstance(body, dict) else None
         if not isinstance(errors, dict):
@@ -90,7 +98,10 @@ class Response:
         return errors
 
     def expect(self, *statuses: int, why: str = "") -> Response:
-        """Return itself. Raise CheckFailed for another status; ``why`` describes the request."""
+        """Return the response itself. Raise CheckFailed for any other status.
+
+        ``why`` describes the request in the message, for example "with a revoked token".
+        """
         if self.status not in statuses:
             wanted = " or ".join(map(str, statuses))
             reason = f" {why}" if why else ""
@@ -102,7 +113,11 @@ class Response:
         return self
 
     def expect_rejected(self, *fields: str, why: str = "") -> Response:
-        """Return itself. Raise CheckFailed unless it is a 422 with errors for at least these fields."""
+        """Return the response itself.
+
+        Raise CheckFailed unless it is a 422 with errors for at least these fields. More fields may have
+        errors. ``why`` describes the request in the message.
+        """
         errors = self.expect(422, why=why).errors
         for field in fields:
             if field not in errors:
@@ -114,7 +129,10 @@ class Response:
         return self
 
     def permitted(self) -> Response:
-        """Return itself. Raise Inconclusive for a 403, which depends on the account and not on the server."""
+        """Return the response itself.
+
+        Raise Inconclusive for a 403: it depends on the account, not on the server.
+        """
         if self.status == HTTPStatus.FORBIDDEN:
             raise Inconclusive(
                 f"{self.request_line} returned 403. Use a token of an account whose plan allows it and that has enough "
@@ -129,10 +147,12 @@ class Transport:
     def __init__(
         self, base_url: str, *, timeout: float, max_wait: float, secrets: Secrets, ca_file: str | None = None
     ) -> None:
-        """Open a session.
+        """Open a session that keeps no cookies and ignores proxies and .netrc files of the environment.
 
-        ``timeout`` limits one response and ``max_wait`` the pauses before retries, both in seconds. ``ca_file`` has
-        certificates of authorities to trust in addition to the usual ones.
+        ``timeout`` limits the connection and each wait for data, ``max_wait`` all pauses before retries of
+        one request, both in seconds. ``ca_file`` has certificates of authorities to trust in addition to the
+        usual ones; they are written together to a temporary file, which ``close`` deletes. Raise OSError if
+        ``ca_file`` is not readable.
         """
         self.base_url = base_url.rstrip("/")
         self.secrets = secrets
@@ -155,6 +175,7 @@ class Transport:
             self.authorities = self._session.verify = str(both)
 
     def close(self) -> None:
+        """Close the connections and delete the temporary file of authorities."""
         self._resources.close()
 
     def url(self, path: str) -> str:
@@ -171,10 +192,12 @@ class Transport:
         wait_on_429: bool = True,
         **body: Any,
     ) -> Response:
-        """Return the response; repeat the request after a 503, or a 429 if ``wait_on_429``, with Retry-After.
+        """Send a request, without following redirects, and return its response, whatever the status.
 
-        ``body`` has arguments of ``requests``: json, data, files, params. Raise Inconclusive without a response or if
-        the pause is too long.
+        Wait and repeat it after a 503, or a 429 if ``wait_on_429``. Raise Inconclusive if such a response has
+        no Retry-After in seconds or all pauses exceed ``max_wait``, and Unreachable without a response.
+        Record each attempt in ``exchanges``. ``token`` replaces an Authorization in ``headers``; ``body`` is
+        json, data, files or params.
         """
         sent = dict(headers or {})
         if token is not None:
@@ -192,7 +215,12 @@ class Transport:
             waited += pause
 
     def follow(self, link: str, **options: Any) -> Response:
-        """GET a link, which may be relative to the base URL, and follow its redirects unless a token is sent."""
+        """GET a link, which may be relative to the base URL, and return its response, whatever the status.
+
+        Follow at most five redirects, but none if ``options`` (those of ``send``) contain ``token``. Add the
+        visited URLs to ``followed_urls`` unless a token is sent, and the targets to the secrets. Raise
+        Inconclusive as ``send`` does.
+        """
         address = urljoin(f"{self.base_url}/", link)
         response = self._get_link(address, options)
         for _ in range(_MAX_REDIRECTS):
@@ -204,11 +232,18 @@ class Transport:
         return response
 
     def _get_link(self, address: str, options: dict[str, Any]) -> Response:
+        """GET an absolute URL; record it in ``followed_urls`` unless ``options`` contain a token."""
         if "token" not in options:
             self.followed_urls.add(requests.Request("GET", address).prepare().url or address)
         return self.send("GET", address, **options)
 
     def _send_once(self, method: str, url: str, headers: dict[str, str], body: dict[str, Any]) -> Response:
+        """Send one request and return its response.
+
+        Raise Unreachable without one, for example after a timeout. Append the exchange in both cases, learn
+        the secrets of the response's headers and JSON, and count a POST without a response in
+        ``posts_without_response``.
+        """
         began = time.monotonic()
         prepared = self._session.prepare_request(requests.Request(method, url, headers=headers, **body))
         request = (method, prepared.url or url, dict(prepared.headers), _bytes(prepared.body))
@@ -239,7 +274,10 @@ class Client:
         self.token = token
 
     def request(self, method: str, path: str, **options: Any) -> Response:
-        """Send a request; ``options`` are those of ``Transport.send``."""
+        """Send a request with the client's token and return its response, whatever the status.
+
+        ``options`` are those of ``Transport.send``, except ``token``. Raise Inconclusive as it does.
+        """
         return self.transport.send(method, path, token=self.token, **options)
 
     def get(self, path: str, **options: Any) -> Response:
@@ -253,12 +291,20 @@ class Client:
 
 
 def retry_after(response: Response) -> float | None:
-    """Return the seconds of the Retry-After header; None if it is missing or is not a number."""
+    """Return the seconds of the Retry-After header, at least 0.1.
+
+    Return None if it is missing or is not a whole number; an HTTP date is not read.
+    """
     text = response.headers.get("retry-after", "").strip()
     return max(0.1, float(text)) if text.isdecimal() else None
 
 
 def _wait_refusal(response: Response, pause: float | None, max_wait: float) -> str:
+    """Return the message for a 429 or 503 that is not repeated.
+
+    ``pause`` is None without a Retry-After in seconds; otherwise the pause exceeds what is left of
+    ``max_wait``.
+    """
     if pause is None:
         return f"{response.request_line} returned {response.status} without a Retry-After header in seconds."
     return (
@@ -268,6 +314,10 @@ def _wait_refusal(response: Response, pause: float | None, max_wait: float) -> s
 
 
 def _failure(reason: requests.RequestException, timeout: float) -> str:
+    """Return the end of a message about a request without a response, with advice that depends on the reason.
+
+    ``timeout`` is in seconds.
+    """
     if isinstance(reason, requests.exceptions.SSLError):
         if "CERTIFICATE_VERIFY_FAILED" in str(reason):
             return (
@@ -281,6 +331,7 @@ def _failure(reason: requests.RequestException, timeout: float) -> str:
 
 
 def _bytes(body: Any) -> bytes:
+    """Return the body of a prepared request as bytes; empty for None, and text in UTF-8."""
     if body is None:
         return b""
     return body if isinstance(body, bytes) else str(body).encode()

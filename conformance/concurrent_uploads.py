@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 
 def upload_concurrently(kit: Kit, samples: list[Sample]) -> list[Response]:
-    """Return the responses in the order of the samples, whatever their statuses.
+    """Upload all samples at once and return the responses in their order, whatever their statuses.
 
-    Each upload uses its own connection. The images are deleted at the end. Raise Inconclusive without a response.
+    Each upload has its own connection; the exchanges are then added to the record of the kit. The images are
+    deleted at the end. Raise Inconclusive if any upload got no response.
     """
     # A session and its record of exchanges are not thread-safe: each thread has its own.
     transports = [kit.new_transport() for _ in samples]
     barrier = Barrier(len(samples))
 
     def send(transport: Transport, sample: Sample) -> Response:
+        """Wait for all threads, upload one sample, and close its connection."""
         barrier.wait()
         part = (kit.images.filename(sample), sample.content, sample.media_type)
         with closing(transport):  # without delay, because a small server may accept one connection at a time

@@ -28,6 +28,7 @@ def contract_text() -> str:
 
 @cache
 def contract() -> dict[str, Any]:
+    """Return the parsed contract, shared by all callers: it must not be changed."""
     loaded: dict[str, Any] = yaml.load(contract_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # safe both
     return loaded
 
@@ -38,7 +39,10 @@ def contract_digest() -> str:
 
 
 def resolve(pointer: str) -> Any:
-    """Return the target of a JSON pointer (RFC 6901) in the contract. Raise KeyError."""
+    """Return the target of a JSON pointer (RFC 6901) in the contract; the whole contract for "".
+
+    Follow no `$ref`. Raise KeyError if the target does not exist.
+    """
     found: Any = contract()
     for part in pointer.removeprefix("/").split("/") if pointer else []:
         name = part.replace("~1", "/").replace("~0", "~")
@@ -50,7 +54,10 @@ def resolve(pointer: str) -> Any:
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    """Return method, path and description of each operation except Uprez's extensions."""
+    """Return upper-case method, path (without the base URL) and description of each operation.
+
+    Operations marked as extensions of Uprez are left out.
+    """
     return [
         (method.upper(), path, operation)
         for path, item in contract()["paths"].items()
@@ -61,15 +68,15 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 @cache
 def time_fields() -> frozenset[str]:
-    """Return the names of all fields that are timestamps."""
+    """Return the names of all fields that the schemas of the contract define as `date-time`, at any depth."""
     return frozenset(_time_field_names(contract()["components"]["schemas"]))
 
 
 def schema_problems(schema_pointer: str, instance: Any) -> list[str]:
-    """Return the violations of this schema of the contract, as far as it applies to servers other than Uprez.
+    """Return the violations of this schema of the contract, as far as it applies to other servers.
 
-    Extensions of Uprez may be missing, objects in `data` may have more fields, and times may have any zone and
-    precision. A nullable field may be missing until the image or batch is completed.
+    None if valid. Extensions of Uprez may be missing, objects in `data` may have more fields, and times may
+    have any zone and precision. A nullable field may be missing from an image or batch that is not completed.
     """
     found = []
     for error in _validator(schema_pointer).iter_errors(instance):
@@ -87,7 +94,11 @@ def documented_fields(schema_pointer: str) -> tuple[str, ...]:
 
 
 def response_schema(method: str, path: str, status: int) -> str | None:
-    """Return the pointer to the schema of a JSON response of an operation; None if it has none."""
+    """Return the pointer to the schema of a JSON response of an operation; follow a `$ref` of the response.
+
+    Return None if the contract lacks the path, method or status, or if the response has no JSON. ``path`` has
+    placeholders, as in ``/images/{id}``.
+    """
     pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method.lower()}/responses/{status}"
     try:
         response = resolve(pointer)
@@ -103,12 +114,21 @@ def response_schema(method: str, path: str, status: int) -> str | None:
 
 @cache
 def open_contract() -> dict[str, Any]:
-    """Return the contract as it applies to other servers: extensions are optional and more fields are allowed."""
+    """Return the contract as it applies to other servers: extensions are optional, more fields are allowed.
+
+    All callers share the result: it must not be changed.
+    """
     relaxed: dict[str, Any] = _relaxed(contract())
     return relaxed
 
 
 def _relaxed(node: Any) -> Any:
+    """Return a copy of this part of the contract without the rules that are specific to Uprez.
+
+    Left out are the six decimals of times, the values of a subscription's status and, except in an envelope
+    (an object with `success`), required extensions and `additionalProperties`. A readable size may have any
+    rounding.
+    """
     if isinstance(node, list):
         return [_relaxed(item) for item in node]
     if not isinstance(node, dict):
@@ -132,6 +152,7 @@ def _relaxed(node: Any) -> Any:
 
 
 def _time_field_names(node: Any) -> Iterator[str]:
+    """Yield the names of the `date-time` properties at any depth, in part repeatedly; follow one `$ref`."""
     if isinstance(node, list):
         for item in node:
             yield from _time_field_names(item)
@@ -146,13 +167,18 @@ def _time_field_names(node: Any) -> Iterator[str]:
 
 
 def _is_extension(schema: Any) -> bool:
+    """Return whether the schema, or the target of its `$ref`, is marked as an extension of Uprez."""
     if isinstance(schema, dict) and "$ref" in schema:
         return _is_extension(resolve(schema["$ref"].removeprefix("#")))
     return isinstance(schema, dict) and bool(schema.get("x-uprez-extension"))
 
 
 def _may_still_be_missing(error: Any) -> bool:
-    """Return whether the missing fields are nullable, and the object is an unfinished image or batch."""
+    """Return whether the missing field is nullable and the object is an unfinished image or batch.
+
+    ``error`` is a violation of `required`. Unfinished: pending, processing, failed, partially_failed,
+    cancelled.
+    """
     if error.instance.get("status") not in _UNFINISHED:
         return False
     # There is one error for each missing name, and only its message contains the name.
@@ -161,6 +187,7 @@ def _may_still_be_missing(error: Any) -> bool:
 
 
 def _is_nullable(schema: dict[str, Any]) -> bool:
+    """Return whether the schema, or the target of its `$ref`, allows null."""
     if "$ref" in schema:
         schema = resolve(schema["$ref"].removeprefix("#"))
     return bool(schema.get("nullable"))
@@ -168,6 +195,7 @@ def _is_nullable(schema: dict[str, Any]) -> bool:
 
 @cache
 def _validator(pointer: str) -> Any:
+    """Return a validator of the relaxed schema at this pointer; it also checks formats."""
     resource = Resource.from_contents(open_contract(), default_specification=DRAFT4)
     registry: Any = Registry().with_resource("urn:contract", resource)
     return OAS30Validator(

@@ -21,7 +21,10 @@ _USUAL_HEADERS = frozenset(
 
 
 def curl_line(exchange: Exchange, secrets: Secrets) -> str:
-    """Return a command that repeats the request, with variables for secrets and file names for uploaded files."""
+    """Return a command that repeats the request, with variables for secrets and file names for uploads.
+
+    A body that is not text or longer than 4000 characters is ``@request.bin``; usual headers are left out.
+    """
     words = ["curl", "-i"]
     if exchange.method == "HEAD":
         words[1] = "-I"
@@ -40,6 +43,10 @@ def curl_line(exchange: Exchange, secrets: Secrets) -> str:
 
 
 def _header(name: str, value: str, secrets: Secrets, *, is_form: bool) -> list[str]:
+    """Return the words of a header; none if curl sends it by itself or it does not change the response.
+
+    A known token becomes a variable; credentials of a scheme other than Bearer are hidden.
+    """
     if name.lower() == "authorization":
         scheme, _, credentials = value.partition(" ")
         if scheme.lower() != "bearer":
@@ -55,6 +62,11 @@ def _header(name: str, value: str, secrets: Secrets, *, is_form: bool) -> list[s
 
 
 def _part(part: FormPart, secrets: Secrets) -> list[str]:
+    """Return the words of a part of a form.
+
+    A file has its file name, or `image` if a shell would interpret that; a field that is not text or too long
+    is read from a file named after the field.
+    """
     if part.filename is None:
         text = _text(part.content, secrets)
         if text is None:
@@ -70,6 +82,6 @@ def _part(part: FormPart, secrets: Secrets) -> list[str]:
 
 
 def _text(body: bytes, secrets: Secrets) -> str | None:
-    """Return the body quoted for a shell; None if it is not text or too long."""
+    """Return the body without secrets, quoted for a shell; None if it is not text or over 4000 characters."""
     text = text_of(body)
     return None if text is None or len(text) > _MAX_TEXT_LENGTH else shlex.quote(secrets.sanitize(text))

@@ -21,7 +21,10 @@ _MAX_SHOWN_PROBLEMS = 5
 
 
 def expect_documented(response: Response, operation: str, status: int) -> Response:
-    """Return the response. Raise CheckFailed unless it is the documented one of ``GET /images/{id}`` and a status."""
+    """Return the response. Raise CheckFailed unless it has this status and matches its schema.
+
+    ``operation`` is as in ``GET /images/{id}``. Raise ValueError if the contract has no JSON response for it.
+    """
     response.expect(status)
     method, _, path = operation.partition(" ")
     schema = response_schema(method, path, status)
@@ -31,14 +34,20 @@ def expect_documented(response: Response, operation: str, status: int) -> Respon
 
 
 def expect_error(response: Response, *statuses: int, why: str = "") -> Response:
-    """Return the response. Raise CheckFailed unless it is an error in the envelope with one of the statuses."""
+    """Return the response. Raise CheckFailed unless it has one of the statuses and the form of an error.
+
+    The schema is ValidationError for a 422 and Error for any other status; ``why`` describes the request.
+    """
     response.expect(*statuses, why=why)
     name = "ValidationError" if response.status == HTTPStatus.UNPROCESSABLE_ENTITY else "Error"
     return _expect_matches(f"/components/schemas/{name}", response)
 
 
 def expect_field_errors(response: Response, *fields: str) -> Response:
-    """Return the response. Raise CheckFailed unless it is a 422 in the envelope that names at least these fields."""
+    """Return the response. Raise CheckFailed unless it is a valid 422 that names at least these fields.
+
+    The messages of the errors are not compared.
+    """
     expect_error(response, 422)
     missing = [field for field in fields if field not in response.errors]
     expect(
@@ -61,9 +70,10 @@ def may_be_extension(status: int) -> bool:
 
 
 def contract_exchanges(transport: Transport) -> Iterator[tuple[str, Exchange]]:
-    """Yield request line (``GET /images/7``) and exchange of each operation of the contract in the run so far.
+    """Yield request line (``GET /images/7``) and exchange of each operation of the contract so far.
 
-    Include the rejections of other methods on paths of the contract.
+    Include the rejections of other methods on its paths. Leave out exchanges without a response and followed
+    links.
     """
     base = urlsplit(transport.base_url).path
     for exchange in transport.exchanges:
@@ -80,10 +90,15 @@ def contract_exchanges(transport: Transport) -> Iterator[tuple[str, Exchange]]:
 
 @cache
 def _routes() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Return method and path pattern of each operation except extensions; a parameter matches one segment."""
     return tuple((method, re.compile(re.sub(r"\{\w+\}", "[^/]+", path))) for method, path, _ in operations())
 
 
 def _expect_matches(schema: str, response: Response) -> Response:
+    """Return the response.
+
+    Raise CheckFailed, with up to five violations, unless its JSON matches the schema.
+    """
     found = schema_problems(schema, response.json)
     if found:
         raise CheckFailed(

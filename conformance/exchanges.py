@@ -36,13 +36,13 @@ class Exchange:
 
     @property
     def form(self) -> list[FormPart] | None:
-        """Return the parts of a multipart body; None for any other or malformed body."""
+        """Return the parts of a multipart request body; None for any other or malformed body."""
         media_type = header(self.request_headers, "content-type")
         return _parts(media_type, self.request_body) if media_type.startswith("multipart/") else None
 
 
 def header(headers: dict[str, str], name: str) -> str:
-    """Return the value of a header by its lower-case name; an empty string if it is missing."""
+    """Return the value of a header by its lower-case name, in any case; an empty string if it is missing."""
     return next((value for known, value in headers.items() if known.lower() == name), "")
 
 
@@ -56,7 +56,10 @@ def text_of(body: bytes) -> str | None:
 
 
 def _parts(media_type: str, body: bytes) -> list[FormPart] | None:
-    """Split the body by hand, because the standard parser takes seconds for megabytes; it parses the headers."""
+    """Return the parts of a multipart body; None if it is malformed or a part has no name.
+
+    Split by hand, because the standard parser takes seconds for megabytes; it parses only the headers.
+    """
     boundary = _headers(f"Content-Type: {media_type}".encode()).get_boundary()
     pieces = body.split(f"--{boundary}".encode())
     if boundary is None or pieces[0] or pieces[-1].strip() != b"--":

@@ -26,12 +26,16 @@ _SAME_TIME = timedelta(seconds=1)
 
 
 def fetch_page(kit: Kit, path: str, **query: object) -> dict[str, Any]:
-    """Return the body of one page."""
+    """GET one page as the owner and return its body. Raise CheckFailed unless it is a 200 with a page."""
     return expect_page(kit.owner.get(path, params=query).expect(200, why=f"with {query}"))
 
 
 def expect_page(response: Response) -> dict[str, Any]:
-    """Return the body of a page. Raise CheckFailed for any other body."""
+    """Return the body of a page, whatever the status.
+
+    Raise CheckFailed unless `meta` (with four whole numbers) and `links` are objects and `data` is a list of
+    objects.
+    """
     body = response.json
     if (
         not isinstance(body, dict)
@@ -56,7 +60,10 @@ def page_items(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def fetch_all(kit: Kit, path: str, **query: object) -> list[dict[str, Any]]:
-    """Return all items in order, but at most the newest thousand."""
+    """Return all items in order, but at most the newest thousand: ten pages of 100.
+
+    Raise CheckFailed unless each page is a 200 with a page.
+    """
     found: list[dict[str, Any]] = []
     for number in range(1, MAX_PAGES + 1):
         one = fetch_page(kit, path, page=number, per_page=MAX_PER_PAGE, **query)
@@ -67,14 +74,15 @@ def fetch_all(kit: Kit, path: str, **query: object) -> list[dict[str, Any]]:
 
 
 def five_images(kit: Kit) -> list[int]:
-    """Return the ids of five images in the order of their upload."""
+    """Return the ids of five images in the order of their upload; they are uploaded once in a run."""
     return kit.once("five images", lambda: [kit.images.upload(tiny_sample())["id"] for _ in range(5)])
 
 
 def follow_page_link(kit: Kit, path: str, link: object) -> dict[str, Any]:
-    """Return the page that a link leads to.
+    """Return the body of the page that a link leads to. Raise CheckFailed unless it leads to ``path``.
 
-    Use only path and query of the link: the server may have several names, and the token must go to --base-url only.
+    Only path and query of the link are used: the server may have several names, and the token must go to
+    --base-url only.
     """
     expect(isinstance(link, str), f"A link of {path} is not a URL.", expected="a URL", actual=link)
     parts = urlsplit(urljoin(kit.transport.url(path), str(link)))
@@ -88,7 +96,11 @@ def follow_page_link(kit: Kit, path: str, link: object) -> dict[str, Any]:
 
 
 def expect_same_fields(kit: Kit, shown: dict[str, Any], where: str) -> None:
-    """Raise CheckFailed unless a completed image has the same fields there as in ``GET /images/{id}``."""
+    """Raise CheckFailed unless a completed image has the same fields there as in ``GET /images/{id}``.
+
+    Times may differ by less than a second; paths and `download_url` are not compared, but the link must
+    return 200.
+    """
     image = kit.images.get(shown["id"])
     expect_equal(image["status"], "completed", "The final status of a valid image")
     for name in documented_fields("/components/schemas/Image"):
@@ -107,5 +119,6 @@ def expect_same_fields(kit: Kit, shown: dict[str, Any], where: str) -> None:
 
 
 def _is_same_time(one: object, other: object) -> bool:
+    """Return whether two timestamps differ by less than a second. Raise CheckFailed if one is invalid."""
     what = "A time of an image"
     return abs(parse_timestamp(one, what) - parse_timestamp(other, what)) < _SAME_TIME

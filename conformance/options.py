@@ -45,7 +45,7 @@ class Options:
     ca_file: str | None = None
 
     def public(self) -> dict[str, Any]:
-        """Return the options for a report; of a secret, only whether it is set."""
+        """Return the options for a report, with tuples as lists; of a secret, only whether it is set."""
         return {
             field.name: _jsonable(getattr(self, field.name))
             if field.name not in SECRET_OPTIONS
@@ -55,7 +55,10 @@ class Options:
 
 
 def load_options(given: dict[str, Any], config: Path | None) -> Options:
-    """Return the options: given values that are not None override those of the file. Raise UsageError."""
+    """Return the options: given values that are not None override those of the TOML file ``config``.
+
+    Raise UsageError for a missing, unknown, wrong or contradictory option, or a file that is not readable.
+    """
     values = {**_read_file(config), **{name: value for name, value in given.items() if value is not None}}
     for required in ("base_url", "token"):
         if not values.get(required):
@@ -77,6 +80,10 @@ def load_options(given: dict[str, Any], config: Path | None) -> Options:
 
 
 def _validate_url(url: str) -> None:
+    """Raise UsageError unless the URL is http or https with a host and a valid port.
+
+    A user name, a query and a fragment are not allowed either. No request is sent.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port  # reading an invalid port raises too
@@ -91,7 +98,10 @@ def _validate_url(url: str) -> None:
 
 
 def _validated(name: str, value: Any) -> Any:
-    """Return the value as the field of that name has it. Raise UsageError."""
+    """Return the value as the field of that name has it. Raise UsageError for a wrong type or range.
+
+    Lists are split at commas, without empty words; ``only`` is upper-case. Unknown names of profiles pass.
+    """
     if name in {"profiles", "only"}:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
@@ -124,6 +134,10 @@ def _jsonable(value: Any) -> Any:
 
 
 def _read_file(path: Path | None) -> dict[str, Any]:
+    """Return the values of a TOML file by field name, not yet validated; none without a path.
+
+    Raise UsageError if it is not readable or has unknown settings.
+    """
     if path is None:
         return {}
     try:

@@ -18,7 +18,11 @@ LARGEST_FACTOR = 4  # the largest factor that the kit requests
 
 
 def max_factor(client: Client) -> float | None:
-    """Return the largest factor of the account's plan: infinity without a limit, None if it is not published."""
+    """GET /subscription and return the largest factor of the plan: infinity for null, None if not published.
+
+    Another status, or no whole number at its place, counts as not published. Raise CheckFailed for a 200
+    without `data`, and Inconclusive without a response.
+    """
     response = client.get("/subscription")
     data: Any = response.data if response.status == HTTPStatus.OK else None
     plan = data.get("plan") if isinstance(data, dict) else None
@@ -33,7 +37,11 @@ def max_factor(client: Client) -> float | None:
 
 
 def requested_factor(fields: Mapping[str, object], size: tuple[int, int]) -> float:
-    """Return the factor by which an upload with these fields enlarges the longer-growing side of an image."""
+    """Return the factor by which an upload with these fields enlarges an image of this size in pixels.
+
+    The larger one of both target sides counts; without them ``scale_factor``, by default 2. Raise ValueError
+    for text that is not a number.
+    """
     sides = zip(("target_width", "target_height"), size, strict=True)
     targets = [int(str(fields[name])) / side for name, side in sides if fields.get(name)]
     return max(targets) if targets else float(str(fields.get("scale_factor") or 2))
@@ -42,7 +50,10 @@ def requested_factor(fields: Mapping[str, object], size: tuple[int, int]) -> flo
 def expect_within_plan(
     response: Response, samples: Sequence[Sample], fields: Mapping[str, object], client: Client
 ) -> None:
-    """Raise Inconclusive if the response is a 422 and the upload exceeds the largest factor of the plan."""
+    """Raise Inconclusive if the response is a 422 and the upload exceeds the largest factor of the plan.
+
+    Send GET /subscription after a 422; an unpublished plan allows everything.
+    """
     if response.status != HTTPStatus.UNPROCESSABLE_ENTITY:
         return
     requested = max((requested_factor(fields, sample.image.size) for sample in samples), default=0)

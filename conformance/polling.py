@@ -20,9 +20,10 @@ def poll(
     growth: float = 1.5,
     longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
 ) -> T:
-    """Return the first value for which ``until`` is true, or the value fetched after the timeout.
+    """Return the first value for which ``until`` is true, or else the value fetched after the timeout.
 
-    The pause between two fetches starts at 0.05 s and is multiplied by ``growth`` each time.
+    The pause between two fetches starts at 0.05 s and is multiplied by ``growth`` each time, up to
+    ``longest_pause_seconds``. What ``fetch`` raises passes through; a timeout is no error.
     """
     deadline = time.monotonic() + timeout_seconds
     pause = FIRST_PAUSE_SECONDS

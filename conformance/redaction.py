@@ -44,6 +44,7 @@ class Secrets:
     """
 
     def __init__(self, given: Mapping[str, str | None] | None = None, plain: str = "") -> None:
+        """Add the given secrets of any length, and the part after the "|" of a token if it is long enough."""
         self._names = {secret: name for name, secret in (given or {}).items() if secret}
         self._plain = plain
         self._known: set[str] = set(self._names)
@@ -60,12 +61,15 @@ class Secrets:
         return frozenset(self._known)
 
     def add(self, secret: str) -> None:
-        """Hide this text from now on, unless it is too short."""
+        """Hide this text from now on, unless it has fewer than 6 characters."""
         if len(secret) >= _MIN_SECRET_LENGTH:
             self._known.add(secret)
 
     def learn(self, body: Any) -> None:
-        """Add the tokens and signed links anywhere in a JSON body."""
+        """Add the tokens and passwords by field name, and the random parts of links, anywhere in a JSON body.
+
+        Other texts and types are ignored; too short ones too.
+        """
         if isinstance(body, dict):
             for name, value in body.items():
                 if not isinstance(value, str):
@@ -80,7 +84,7 @@ class Secrets:
                 self.learn(item)
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
-        """Add the target of a redirect and the value of a cookie."""
+        """Add the random parts of the Location and the value of the first cookie of Set-Cookie."""
         for name, value in headers.items():
             if name.lower() == "location":
                 self.learn_link(value)
@@ -88,7 +92,10 @@ class Secrets:
                 self.add(value.partition("=")[2].partition(";")[0])
 
     def learn_link(self, link: str) -> None:
-        """Add the parts of path and query that look random, because they authorize a download."""
+        """Add the parts of path and query that look random, because they authorize a download.
+
+        Ignore parts of ``plain`` and a link that is not a valid URL.
+        """
         try:
             parts = urlsplit(link)
         except ValueError:
@@ -100,7 +107,10 @@ class Secrets:
                 self.add(part)
 
     def hide(self, text: str) -> str:
-        """Return the text without secrets, also as written in JSON, URLs, HTML, Python and Basic authentication."""
+        """Return the text without secrets, also as encoded in JSON, URLs, HTML, Python and Basic credentials.
+
+        Signatures in URLs and the text after "Bearer" are hidden even if they are unknown.
+        """
         return _BEARER.sub(rf"\1{HIDDEN}", self._hide_known(text))
 
     def sanitize(self, text: str) -> str:
@@ -108,13 +118,21 @@ class Secrets:
         return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", self.hide(text))
 
     def name_of(self, token: str) -> str:
-        """Return the variable that stands for a token in a curl line, or the token itself if it is not secret."""
+        """Return the variable that stands for a token in a curl line.
+
+        It is $ANOTHER_TOKEN for a secret without a name. A token that is not secret is returned itself,
+        without control characters.
+        """
         if token in self._names:
             return f"${self._names[token]}"
         hidden = self._hide_known(token) != token
         return "$ANOTHER_TOKEN" if hidden else _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", token)
 
     def _hide_known(self, text: str) -> str:
+        """Return the text without known secrets and signatures; keep the results of short texts.
+
+        Index the secrets again if there are new ones.
+        """
         if self._indexed != len(self._known):
             self._index()
         if text not in self._hidden:
@@ -125,6 +143,7 @@ class Secrets:
         return self._hidden[text]
 
     def _replace_known(self, text: str) -> str:
+        """Replace known secrets, the longest forms first, and signatures in URLs, and return the text."""
         # A run has hundreds of links and thousands of texts: a search for each in each takes half a minute.
         starts = {text[at : at + _MIN_SECRET_LENGTH] for at in range(len(text) - _MIN_SECRET_LENGTH + 1)}
         starts &= self._by_start.keys()
@@ -134,6 +153,7 @@ class Secrets:
         return _SIGNED.sub(rf"\1{HIDDEN}", text) if "=" in text else text
 
     def _index(self) -> None:
+        """Index all forms of the known secrets by their first six characters, and forget earlier results."""
         self._indexed = len(self._known)
         written: dict[str, str | None] = {}
         for secret in self._known:
@@ -153,6 +173,10 @@ class Secrets:
 
 
 def _looks_random(part: str) -> bool:
+    """Return whether a part of a URL may be a signature: at least 10 characters with a digit or capital.
+
+    From 20 characters on any part does, but never a decimal number or a name of the run.
+    """
     if len(part) < _MIN_SIGNATURE_LENGTH or part.isdecimal() or _TAG_PREFIX in part:
         return False
     return len(part) >= 2 * _MIN_SIGNATURE_LENGTH or part != part.lower() or bool(re.search(r"\d", part))

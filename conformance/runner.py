@@ -37,7 +37,7 @@ class Exit(IntEnum):
 
     @property
     def words(self) -> str:
-        """Return the verdict as reports and the console show it."""
+        """Return the verdict as reports and the console show it; "not run" for wrong usage."""
         return ("conformant", "not conformant", "inconclusive", "not run")[self]
 
 
@@ -58,6 +58,7 @@ class Run:
 
     @property
     def exit(self) -> Exit:
+        """Return the exit code for the results so far; never USAGE."""
         checked = [
             (result.requirement.level, result.requirement.profile, result.verdict) for result in self.results
         ]
@@ -65,9 +66,10 @@ class Run:
 
 
 def exit_for(checked: Sequence[tuple[str, str, Verdict]], *, stopped: bool) -> Exit:
-    """Return the exit code for level, profile and verdict of each requirement.
+    """Return the exit code for level, profile and verdict of each requirement; never USAGE.
 
-    A failed MUST decides first. A server is conformant only if every selected requirement has a verdict.
+    A failed MUST decides first; a failed SHOULD does not count. INCONCLUSIVE follows from an early end, from
+    no passed requirement, and from any unresolved one.
     """
     if any(verdict is Verdict.FAIL and level == "MUST" for level, _, verdict in checked):
         return Exit.NOT_CONFORMANT
@@ -79,14 +81,21 @@ def exit_for(checked: Sequence[tuple[str, str, Verdict]], *, stopped: bool) -> E
 
 
 def is_unresolved(profile: str, verdict: Verdict) -> bool:
-    """Return whether this verdict prevents the verdict that the server is conformant."""
+    """Return whether this verdict prevents the verdict that the server is conformant.
+
+    True for INCONCLUSIVE and ERROR, and for SKIP in the profile core; failures count separately.
+    """
     if verdict in {Verdict.INCONCLUSIVE, Verdict.ERROR}:
         return True
     return verdict is Verdict.SKIP and profile == "core"
 
 
 def select_requirements(options: Options) -> Sequence[Requirement]:
-    """Return the requirements to check. Raise UsageError for an unknown name or an empty selection."""
+    """Return the requirements to check, in run order.
+
+    ``only`` selects by id or family and overrides the profiles; ``read_only`` removes those that write. Raise
+    UsageError for an unknown name in ``only`` and for an empty selection.
+    """
     known = requirements()
     names = {name for requirement in known for name in (requirement.id, requirement.family)}
     unknown = set(options.only) - names
@@ -116,7 +125,12 @@ def run(
     on_result: Callable[[Result], None] = lambda _: None,
     on_begin: Callable[[Requirement], None] = lambda _: None,
 ) -> Run:
-    """Check the server, clean up, and return the outcome; Ctrl-C ends the run early. Raise UsageError."""
+    """Check the server, delete what the run created, and return the outcome.
+
+    Call ``on_begin`` before and ``on_result`` after each check. The run ends early, with ``stopped`` set,
+    after KeyboardInterrupt, a failed preflight, or a server that no longer responds. Raise UsageError for a
+    wrong selection.
+    """
     selected = select_requirements(options)
     kit = Kit(options)
     outcome = Run(options, kit.tag, kit.secrets, datetime.now(UTC), selected)
@@ -147,7 +161,12 @@ def run(
 
 
 def preflight(kit: Kit, selected: Sequence[Requirement]) -> str:
-    """Return the reason why this server cannot be checked; an empty string if it can."""
+    """Return the reason why this server cannot be checked; an empty string if it can.
+
+    Send GET /user, and GET /images if a selected requirement is outside the profile accounts. After a 401, an
+    unknown route is requested too, for a more exact message. No response, or too long a pause, is also a
+    reason.
+    """
     try:
         response = kit.owner.get("/user")
         if (
@@ -196,7 +215,10 @@ def _check_access(response: Response) -> str:
 
 
 def _check_alive(kit: Kit) -> str:
-    """Return a message if the server no longer responds; an empty string if it does."""
+    """Return a message if GET /user gets no response at all; an empty string otherwise.
+
+    A 429 or 503 counts as a response, and so does an error.
+    """
     try:
         kit.owner.get("/user")
     except Unreachable as reason:
@@ -207,18 +229,28 @@ def _check_alive(kit: Kit) -> str:
 
 
 def _text(value: object, hide: Callable[[str], str]) -> str:
-    """Return the value as text; hide secrets before cutting, because half a secret would not be found."""
+    """Return the value as text without secrets: "" for None, text unchanged, otherwise its ``repr``.
+
+    Cut it after 2000 characters. ``hide`` runs before, because half a secret would not be found.
+    """
     text = hide("" if value is None else value if isinstance(value, str) else repr(value))
     return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]} …"
 
 
 def _check(kit: Kit, requirement: Requirement) -> Result:
+    """Run the check of a requirement and return its result; any Exception becomes a verdict.
+
+    CheckFailed is FAIL, Skipped SKIP, Inconclusive INCONCLUSIVE and any other ERROR. Reseed ``kit.random``
+    before. The result has the exchanges of the check and those of the cached values it used, and texts
+    without secrets.
+    """
     first = len(kit.transport.exchanges)
     kit.once.recalled.clear()
     began = time.monotonic()
     kit.reseed(requirement.id)
 
     def result(verdict: Verdict, reason: BaseException | str = "") -> Result:
+        """Return the result so far; only a CheckFailed has expected and actual values and images."""
         failure = reason if isinstance(reason, CheckFailed) else None
         hide = kit.secrets.hide
         return Result(

@@ -65,7 +65,11 @@ def tiny_sample() -> Sample:
 
 
 def observed_batch(kit: Kit) -> ObservedBatch:
-    """Return a batch of three formats and sizes at factor 3: its progress of 33 and 66 percent is rounded down."""
+    """Return a batch of three formats and sizes at factor 3, observed to its end; created once in a run.
+
+    Its progress of 33 and 66 percent is rounded down. Raise Inconclusive on timeout or if the account may not
+    upload.
+    """
 
     def observe() -> ObservedBatch:
         samples = [
@@ -80,7 +84,10 @@ def observed_batch(kit: Kit) -> ObservedBatch:
 
 
 def named_batches(kit: Kit) -> dict[str, dict[str, Any]]:
-    """Return the 202 data of three batches of one image: with a name, without one, and with the longest name."""
+    """Return the 202 data of three batches of one image, by "short", "none" and "longest" name.
+
+    They are created once in a run. The longest name has 255 characters.
+    """
 
     def send() -> dict[str, dict[str, Any]]:
         names = {"short": kit.tag, "none": None, "longest": f"{kit.tag} ".ljust(MAX_NAME_LENGTH, "ü")}
@@ -90,12 +97,18 @@ def named_batches(kit: Kit) -> dict[str, dict[str, Any]]:
 
 
 def cancelled_batch(kit: Kit) -> CancelledBatch:
-    """Return a batch that was deleted right after its 202; if it was finished first, one with more work."""
+    """Return a batch of 20 images deleted right after its 202; if it was finished first, one with more work.
+
+    It is created once in a run. Even the second one may have been finished.
+    """
     return kit.once("cancelled batch", lambda: _cancel_batch(kit))
 
 
 def finished_pair(kit: Kit) -> dict[str, Any]:
-    """Return the data of a finished batch of two images."""
+    """Return the data of a finished batch of two images; created once in a run.
+
+    Its final status is not checked. Raise Inconclusive on timeout.
+    """
 
     def finish() -> dict[str, Any]:
         accepted = kit.batches.create([tiny_sample(), tiny_sample()])
@@ -105,7 +118,7 @@ def finished_pair(kit: Kit) -> dict[str, Any]:
 
 
 def batch_images(batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the images of a batch. Raise CheckFailed unless they are a list of objects."""
+    """Return the `images` of a batch. Raise CheckFailed unless they are a list of objects."""
     images = batch["images"]
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise CheckFailed("`images` of a batch is not a list of objects.", expected="a list", actual=images)
@@ -113,6 +126,10 @@ def batch_images(batch: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _cancel_batch(kit: Kit) -> CancelledBatch:
+    """Create a batch, delete it at once, and return it; try larger images if it was gone or completed.
+
+    The status of the deletion is not checked. Raise CheckFailed unless the GET after it returns 200 or 404.
+    """
     for sample in (tiny_sample(), make_sample("png")):
         accepted = kit.batches.create([sample] * MAX_IMAGES)
         began = time.monotonic()
@@ -129,6 +146,10 @@ def _cancel_batch(kit: Kit) -> CancelledBatch:
 
 
 def _observations(kit: Kit, batch_id: int) -> list[dict[str, Any]]:
+    """Return the different states of a batch, the last one requested again after its end.
+
+    Raise Inconclusive on timeout.
+    """
     observed: list[dict[str, Any]] = []
 
     def has_ended(data: dict[str, Any]) -> bool:

@@ -23,7 +23,10 @@ _LEAP_SECOND = "60"
 
 
 def parse_timestamp(text: Any, what: str) -> datetime:
-    """Return the time with its zone, cut to microseconds. Raise CheckFailed for other text; ``what`` names it."""
+    """Return the time with its zone, cut to microseconds; a leap second counts as second 59.
+
+    Raise CheckFailed for anything but an RFC 3339 timestamp; ``what`` names it in the message.
+    """
     matched = _RFC_3339.fullmatch(text) if isinstance(text, str) else None
     if matched is not None:
         with suppress(ValueError):
@@ -36,7 +39,10 @@ def parse_timestamp(text: Any, what: str) -> datetime:
 
 
 def timestamps_in(body: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path (``data.created_at``) and value of each field that the contract defines as a time and is not null."""
+    """Yield path (``data.created_at``) and value of each field with the name of a time in the contract.
+
+    Null is left out; a value of any other type is included. Names are searched at any depth.
+    """
     if isinstance(body, dict):
         for name, value in body.items():
             path = f"{at}.{name}" if at else name
@@ -60,12 +66,12 @@ def sort_key(item: dict[str, Any]) -> tuple[datetime, int]:
 
 
 def has_microseconds(text: str) -> bool:
-    """Return whether a timestamp is exact to the microsecond; zeros may only be padding."""
+    """Return whether a timestamp has six decimals of which the last three are not only zeros."""
     return _MICROSECONDS.search(text) is not None
 
 
 def _read(matched: re.Match[str]) -> datetime:
-    """Return the time. Raise ValueError for a date like February 30."""
+    """Return the time, cut to microseconds. Raise ValueError for a date like February 30."""
     date, minute, second, fraction, zone = matched.groups()
     second = "59" if second == _LEAP_SECOND else second
     fraction = (fraction or ".")[:_FRACTION_LENGTH].ljust(_FRACTION_LENGTH, "0")

@@ -73,7 +73,7 @@ def expect(holds: object, message: str, *, expected: object = None, actual: obje
 
 
 def expect_equal(actual: object, expected: object, what: str) -> None:
-    """Raise CheckFailed unless the two are equal; ``what`` names the compared value."""
+    """Raise CheckFailed unless ``actual == expected``; ``what`` names the compared value in the message."""
     if actual != expected:
         _fail(what, actual, expected, repr(expected))
 
@@ -100,24 +100,27 @@ def expect_absent(actual: Collection[object], unwanted: object, what: str) -> No
 
 
 def expect_empty(found: Sized, message: str, *, expected: object = "none") -> None:
-    """Raise CheckFailed with ``message`` if something was found."""
+    """Raise CheckFailed with ``message`` if ``found`` is not empty; it is shown as the actual value."""
     expect(not found, message, expected=expected, actual=found)
 
 
 def expect_at_least(actual: float, least: float, what: str) -> None:
-    """Raise CheckFailed if ``actual``, named by ``what``, is less than ``least``."""
+    """Raise CheckFailed if ``actual``, named by ``what``, is less than ``least``; also for NaN."""
     if not actual >= least:
         _fail(what, actual, f"at least {least}")
 
 
 def expect_at_most(actual: float, most: float, what: str) -> None:
-    """Raise CheckFailed if ``actual``, named by ``what``, is more than ``most``."""
+    """Raise CheckFailed if ``actual``, named by ``what``, is more than ``most``; also for NaN."""
     if not actual <= most:
         _fail(what, actual, f"at most {most}")
 
 
 def expect_sorted(items: list[dict[str, Any]], key: Callable[[dict[str, Any]], Any], what: str) -> None:
-    """Raise CheckFailed unless the items, named by ``what``, are in descending order of ``key``."""
+    """Raise CheckFailed unless the items, named by ``what``, are in descending order of ``key``.
+
+    Items of equal keys may have any order. The message shows the ids; what ``key`` raises passes through.
+    """
     ordered = sorted(items, key=key, reverse=True)
     expect(
         items == ordered,
@@ -128,13 +131,20 @@ def expect_sorted(items: list[dict[str, Any]], key: Callable[[dict[str, Any]], A
 
 
 def expect_count(actual: object, what: str) -> None:
-    """Raise CheckFailed unless ``actual``, named by ``what``, is a whole number."""
+    """Raise CheckFailed unless ``actual``, named by ``what``, is an integer; ``True`` and ``1.0`` are not.
+
+    A negative number passes.
+    """
     if type(actual) is not int:
         _fail(what, actual, "a whole number")
 
 
 def retry(check: Callable[[], T], attempts: int = 3) -> T:
-    """Return what ``check`` returns; repeat it after CheckFailed, because other clients may use the account."""
+    """Return what ``check`` returns.
+
+    Repeat it at once after CheckFailed, because other clients may use the account. Raise the CheckFailed of
+    the last of ``attempts`` calls. Any other exception passes through at once.
+    """
     for _ in range(attempts - 1):
         try:
             return check()
@@ -144,6 +154,7 @@ def retry(check: Callable[[], T], attempts: int = 3) -> T:
 
 
 def _fail(what: str, actual: object, expected: object, description: str = "") -> NoReturn:
+    """Raise CheckFailed; ``description`` replaces ``expected`` in the message only."""
     message = f"{what} is {actual!r} and should be {description or expected}."
     raise CheckFailed(message, expected=expected, actual=actual)
 

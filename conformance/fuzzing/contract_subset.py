@@ -14,7 +14,11 @@ _ANY_TIME = ("400", "405", "408", "431")  # the contract allows these for any re
 
 
 def contract_for(profiles: set[str]) -> dict[str, Any]:
-    """Return the contract for these profiles; batches, accounts and anonymous requests need their own profile."""
+    """Return a new contract document with the operations to send for these profiles.
+
+    Batches and accounts need their profiles; extensions and operations that end tokens are left out. Without
+    the profile security, no operation needs a token: the hooks add it.
+    """
     made = copy.deepcopy(open_contract())
     kept = {}
     for path, item in made["paths"].items():
@@ -38,6 +42,7 @@ def contract_for(profiles: set[str]) -> dict[str, Any]:
 
 
 def _is_left_out(method: str, path: str, operation: dict[str, Any], profiles: set[str]) -> bool:
+    """Return whether an operation must not be sent; ``method`` is in lower case."""
     if operation.get("x-uprez-extension") or (method, path) in _ENDS_TOKENS:
         return True
     if (method, path) in _ACCOUNTS:
@@ -46,6 +51,10 @@ def _is_left_out(method: str, path: str, operation: dict[str, Any], profiles: se
 
 
 def _adapt(operation: dict[str, Any], original: dict[str, Any]) -> None:
+    """Change an operation in place: the original request body, without extensions, and more error responses.
+
+    400, 405, 408 and 431 are added where they are missing.
+    """
     if "requestBody" in original:
         operation["requestBody"] = _request(original["requestBody"])
     schema = {"$ref": "#/components/schemas/Error"}
@@ -58,7 +67,10 @@ def _adapt(operation: dict[str, Any], original: dict[str, Any]) -> None:
 
 
 def _request(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body without Uprez's extensions; unlike a response it rejects unknown fields."""
+    """Return a copy of the request body without Uprez's extensions.
+
+    Unlike a response it rejects unknown fields. Examples that use an extension are left out.
+    """
     body = copy.deepcopy(body)
     for media in body["content"].values():
         schema = copy.deepcopy(_resolved(media["schema"]))
@@ -75,6 +87,7 @@ def _request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prune_links(operation: dict[str, Any], kept: Any) -> None:
+    """Remove the links of an operation that lead to operations not in ``kept``; change it in place."""
     for response in operation["responses"].values():
         if "links" in response:
             links = response["links"].items()

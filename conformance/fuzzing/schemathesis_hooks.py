@@ -48,6 +48,7 @@ _bad: dict[str, str] = {}  # by the id of a case: the fault of its image
 
 
 def _image(image_format: str, mode: str, width: int, height: int, level: int) -> bytes:
+    """Return a file of one gray ``level`` (0 to 255); the size is in pixels and ``mode`` is one of Pillow."""
     image = Image.new("L", (width, height), level).convert(mode)
     return encode(image, image_format)
 
@@ -67,7 +68,10 @@ st.characters(codec="utf-8").validate()
 
 
 def corrupt(image: bytes, turn: int) -> tuple[str, bytes]:
-    """Return a description and a file that no image decoder accepts."""
+    """Return a description and a file that no image decoder accepts; ``turn`` selects the kind and the noise.
+
+    If Pillow can read that file after all, return an HTML page.
+    """
     random = Random(turn)  # noqa: S311  # repeatable, not secret
     kinds: tuple[tuple[str, bytes], ...] = (
         ("an empty file", b""),
@@ -81,6 +85,7 @@ def corrupt(image: bytes, turn: int) -> tuple[str, bytes]:
 
 
 def _unreadable(content: bytes) -> bool:
+    """Return whether Pillow cannot decode the content."""
     try:
         decode(content)
     except Exception:  # noqa: BLE001  # Pillow raises many types
@@ -93,7 +98,10 @@ _VALID_PNG = _image("png", "RGB", 6, 5, 99)
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Replace odd generated ids by an existing one, and some even ids by a deleted one: generated ids rarely exist."""
+    """Replace odd generated ids by an existing one, and ids divisible by 4 on image paths by a deleted one.
+
+    Generated ids rarely exist. Return the parameters unchanged for other ids and if no such item is known.
+    """
     generated = (path_parameters or {}).get("id")
     if path_parameters is None or not isinstance(generated, int) or generated < 1:
         return path_parameters
@@ -106,7 +114,11 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Add the token, protect the items of other clients, and replace generated images."""
+    """Change the case before it is sent: add the token, protect other clients' items, replace images.
+
+    The token is added unless anonymous requests are sent. The id of a changing request becomes an own or
+    unused one.
+    """
     if not _FACTS["anonymous"]:
         case.headers["Authorization"] = f"Bearer {_TOKEN}"
     if case.method.upper() not in {"GET", "HEAD"} and "id" in (case.path_parameters or {}):
@@ -120,7 +132,11 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def after_call(_context: Any, case: Any, response: Any) -> None:
-    """Record the created item in the file at once, so that the kit can delete it after any failure."""
+    """Record a deleted image, and write the id of an image or batch with a status below 300 to the file.
+
+    It is written at once, so that the kit can delete the item after any failure. Other responses change
+    nothing.
+    """
     if (case.method.upper(), case.path, response.status_code) == ("DELETE", "/images/{id}", 200):
         _deleted.add(int(case.path_parameters["id"]))
     if (
@@ -143,6 +159,7 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
 
 @schemathesis.check
 def unreadable_image_is_rejected(_context: Any, response: Any, case: Any) -> None:
+    """Check that an upload of an unreadable image does not return a status below 300."""
     what = _bad.get(case.id)
     assert what is None or response.status_code >= HTTPStatus.MULTIPLE_CHOICES, (
         f"A file that is {what} was accepted as an image."
@@ -151,7 +168,11 @@ def unreadable_image_is_rejected(_context: Any, response: Any, case: Any) -> Non
 
 @schemathesis.check
 def valid_image_is_accepted(_context: Any, response: Any, case: Any) -> None:
-    """Check uploads that have no other fault: without sizes that the plan or the small image may not allow."""
+    """Check that an upload without a fault returns 202, 403, 429 or 503.
+
+    Only uploads with a name and factor 2 at most are checked: a plan or the small image may not allow other
+    sizes.
+    """
     if (
         case.path not in _UPLOADS
         or case.method.upper() != "POST"
@@ -168,7 +189,10 @@ def valid_image_is_accepted(_context: Any, response: Any, case: Any) -> None:
 
 @schemathesis.check
 def deleted_image_stays_deleted(_context: Any, response: Any, case: Any) -> None:
-    """Check all requests of the run; the check of Schemathesis knows only one sequence."""
+    """Check that no 200 to a GET shows an image that any request of this process has deleted.
+
+    The check of Schemathesis knows only one sequence. A list that is not readable passes.
+    """
     if (
         case.method.upper() != "GET"
         or response.status_code != HTTPStatus.OK
@@ -186,7 +210,10 @@ def deleted_image_stays_deleted(_context: Any, response: Any, case: Any) -> None
 
 @schemathesis.check
 def body_matches_schema(_context: Any, response: Any, case: Any) -> None:
-    """Replace the check of Schemathesis, which cannot exclude the parts of the contract that are specific to Uprez."""
+    """Check the body against the relaxed schema of the contract; replace the check of Schemathesis.
+
+    Responses to HEAD, without a documented JSON schema, or not in JSON pass.
+    """
     pointer = response_schema(case.method, case.path, response.status_code)
     if pointer is None or case.method.upper() == "HEAD":
         return
@@ -200,6 +227,10 @@ def body_matches_schema(_context: Any, response: Any, case: Any) -> None:
 
 @schemathesis.check
 def body_is_envelope(_context: Any, response: Any, case: Any) -> None:
+    """Check that the body is a JSON object with `message` and the right `success`, and without other members.
+
+    A success (below 400) may also have data, meta and links, a 422 errors. HEAD and 304 pass.
+    """
     if case.method.upper() == "HEAD" or response.status_code == HTTPStatus.NOT_MODIFIED:
         return
     try:
@@ -221,19 +252,22 @@ def body_is_envelope(_context: Any, response: Any, case: Any) -> None:
 
 
 def _has_factor_two(case: Any) -> bool:
+    """Return whether the scale factor is 2 or missing; a generated 2.0 is not."""
     factor: object = case.body.get("scale_factor", 2)
     return str(factor) == "2"  # and not 2.0
 
 
 def _is_positive(case: Any) -> bool:
+    """Return whether the case was generated as valid; False without that information."""
     return bool(case.meta is not None and case.meta.generation.mode.is_positive)
 
 
 def _valid_form(case: Any, field: str) -> Form:
-    """Return a form with file names, two images for a batch, and in every second form invalid images.
+    """Return a form with a file name and, for a batch, two images; an empty one if the field is no image.
 
-    Use only invalid images when the quota for this run is used up. Leave out sizes at the start of a sequence: most of
-    them do not fit such small images.
+    Every second image is replaced by an unreadable one, which ``_bad`` then has, but in sequences only when
+    the quota for this run is used up. Sequences leave out all other fields: most sizes do not fit such small
+    images.
     """
     value = case.body.get(field)
     content = _bytes(value[0] if isinstance(value, list) and value else value)
@@ -250,9 +284,10 @@ def _valid_form(case: Any, field: str) -> Form:
 
 
 def _invalid_form(case: Any, field: str) -> Form:
-    """Return a form with the generated faults and valid images, so that the image is not the reason for the 422.
+    """Return a form with the generated faults and valid images: the image must not be the reason for the 422.
 
-    Return no form if the image's field has the fault or if an empty text may count as missing.
+    Return an empty one if the image's field has the fault, a text is empty (it may count as missing), the
+    phase is another than fuzzing and stateful, or the quota for this run is used up.
     """
     value = case.body.get(field)
     values = value if isinstance(value, list) else [value]
@@ -269,23 +304,29 @@ def _invalid_form(case: Any, field: str) -> Form:
 
 
 def _form(texts: dict[str, Any], field: str, files: list[tuple[str, bytes]]) -> Form:
+    """Return the parts of a multipart form: the texts, then all files under ``field``."""
     return [*((key, (None, str(text))) for key, text in texts.items()), *((field, file) for file in files)]
 
 
 def _bytes(value: Any) -> bytes:
+    """Return the content of a generated value; anything but bytes as text in UTF-8."""
     if isinstance(value, Binary):
         value = value.data
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 def _is_budget_used() -> bool:
+    """Return whether the created items used the quota for this round; a batch counts as two images."""
     budget: int = _FACTS["uploads"]
     with _lock:
         return len(_made["/images"]) + 2 * len(_made["/batches"]) >= budget
 
 
 def _own_or_unused(path: str, generated: Any) -> Any:
-    """Return the id if the kit created it; otherwise an id that the kit created or a similar unused id."""
+    """Return the id if the kit created it, or 0; otherwise an id that the kit created or a similar unused id.
+
+    In other text all digits become an unused id, so that a lenient server cannot read an existing one.
+    """
     own = _made["/images" if path.startswith("/images") else "/batches"]
     if str(generated).isascii() and str(generated).isdecimal() and int(generated) in own:
         return generated

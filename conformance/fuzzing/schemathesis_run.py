@@ -117,9 +117,11 @@ class Generated:
 
 
 def expect_no_findings(kit: Kit, *checks: str, evidence: Callable[[str, int], bool] = _succeeded) -> None:
-    """Raise CheckFailed with the first finding of these checks.
+    """Raise CheckFailed with the first finding of these checks, and append its exchange to the record.
 
-    Raise Inconclusive if no response is ``evidence``, a condition on its operation and status.
+    Raise Inconclusive if the run of Schemathesis failed, a request got no response, or no response is
+    ``evidence``, a condition on operation and status (by default below 300). Raise Skipped with
+    ``--fuzz-seconds 0``.
     """
     generated = generated_requests(kit)
     found = [finding for finding in generated.findings if finding.check in checks]
@@ -147,19 +149,29 @@ def expect_no_findings(kit: Kit, *checks: str, evidence: Callable[[str, int], bo
 
 
 def sends_anonymous_requests(kit: Kit) -> bool:
-    """Return whether requests without a token are sent, which servers limit."""
+    """Return whether generated requests without a token are sent, which servers limit.
+
+    They are with the profile security or if GEN-010 is selected by its id.
+    """
     return "security" in kit.options.profiles or "GEN-010" in kit.options.only
 
 
 def generated_requests(kit: Kit) -> Generated:
-    """Return the outcome, the same for the whole run. Raise Skipped with ``--fuzz-seconds 0``."""
+    """Send the generated requests on the first call, and return their outcome, the same for the whole run.
+
+    Raise Skipped with ``--fuzz-seconds 0``.
+    """
     if kit.options.fuzz_seconds <= 0:
         raise Skipped("Generated requests are disabled by --fuzz-seconds 0.")
     return kit.once("generated requests", lambda: _run(kit))
 
 
 def _run(kit: Kit) -> Generated:
-    """Run one complete round, which the seed makes repeatable, and then a random round for the remaining time."""
+    """Run a complete round, which the seed makes repeatable, and random requests for the remaining time.
+
+    The latter are left out below 5 seconds or after a failure. Create an image and, with its profile, a batch
+    before; without them the ids stay unknown. The files of the run are in a temporary folder.
+    """
     began = time.monotonic()
     generated = Generated()
     secure = sends_anonymous_requests(kit)
@@ -190,6 +202,10 @@ def _run(kit: Kit) -> Generated:
 
 
 def _round(kit: Kit, generated: Generated, folder: Path, facts: dict[str, Any], arguments: list[str]) -> None:
+    """Run Schemathesis once and add its findings, cost and problem to ``generated``.
+
+    The items that it created are remembered for the clean-up, also if it fails.
+    """
     made, events = Path(facts["made"]), folder / "events.ndjson"
     made.write_text("")
     events.write_text("")
@@ -204,7 +220,11 @@ def _round(kit: Kit, generated: Generated, folder: Path, facts: dict[str, Any], 
 
 
 def _schemathesis(kit: Kit, folder: Path, facts: dict[str, Any], arguments: list[str]) -> str:
-    """Run Schemathesis and return why its results are invalid; an empty string if they are valid."""
+    """Run Schemathesis and return why its results are invalid; an empty string if they are valid.
+
+    It gets at most ``fuzz_seconds`` and 30 seconds, is then interrupted, and its results so far are valid.
+    The process never outlives the call.
+    """
     command = [
         sys.executable, "-c", _START, str(Path(__file__).parents[2]), "--config-file", "config.toml", "run",
         "contract.json", "--url", kit.options.base_url.rstrip("/"), "--checks", "all",
@@ -235,7 +255,10 @@ def _schemathesis(kit: Kit, folder: Path, facts: dict[str, Any], arguments: list
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """Return the exit code; interrupt the process after the time and return None, as its findings so far are valid."""
+    """Return the exit code; interrupt the process after the time and return None.
+
+    Its findings so far are valid. It gets another 30 seconds to end and may still run afterwards.
+    """
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -246,6 +269,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def _excluded_checks(*, secure: bool) -> str:
+    """Return the excluded checks of Schemathesis, comma-separated; ``ignored_auth`` unless ``secure``."""
     # AUTHZ checks the ownership of images, and the hooks have a check of schemas that accepts other servers.
     excluded = (
         "object_level_authorization", "missing_required_header", "allow_header_conformance",
@@ -255,18 +279,24 @@ def _excluded_checks(*, secure: bool) -> str:
 
 
 def _existing_image(kit: Kit) -> int | None:
+    """Return the id of a completed image; None if the server does not complete one."""
     with suppress(CheckFailed, Inconclusive):
         return int(kit.images.completed_png().image["id"])
     return None
 
 
 def _existing_batch(kit: Kit) -> int | None:
+    """Create a batch of one image and return its id; None if the server does not accept it."""
     with suppress(CheckFailed, Inconclusive):
         return int(kit.batches.create([make_sample("png")])["id"])
     return None
 
 
 def _read(generated: Generated, events: Path) -> None:
+    """Add the responses, findings and errors of the file of events to ``generated``.
+
+    Skip incomplete lines.
+    """
     with events.open(encoding="utf-8") as lines:
         for line in lines:
             event = _parsed(line)
@@ -277,6 +307,7 @@ def _read(generated: Generated, events: Path) -> None:
 
 
 def _read_error(generated: Generated, event: dict[str, Any]) -> None:
+    """Add a request without a response, or a fault of the hooks as the problem; ignore other errors."""
     error = event.get("value") or {}
     if error.get("type") in _NO_RESPONSE:
         generated.without_response.append(f"{event.get('label')} ({error['type']})")
@@ -294,6 +325,7 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def _read_scenario(generated: Generated, recorder: dict[str, Any]) -> None:
+    """Count the responses of a scenario and add the failed checks, except allowed ones, to ``generated``."""
     cases, interactions = recorder.get("cases", {}), recorder.get("interactions", {})
     for case_id, checks in recorder.get("checks", {}).items():
         interaction = interactions.get(case_id, {})
@@ -309,7 +341,7 @@ def _read_scenario(generated: Generated, recorder: dict[str, Any]) -> None:
 
 
 def _failures(checks: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each check and its finding; an empty string for no finding."""
+    """Yield the name of each check and its finding as one line; an empty string for no finding."""
     for one in checks:
         failure = (one.get("failure_info") or {}).get("failure") or {}
         title = "" if "Custom check failed" in failure.get("title", "") else f"{failure.get('title', '')}."
@@ -318,6 +350,11 @@ def _failures(checks: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _is_allowed(check: str, operation: str, interaction: dict[str, Any]) -> bool:
+    """Return whether the contract allows what a check of Schemathesis found.
+
+    Allowed are: batches after their DELETE, additional operations of a server, empty query values, and a 400
+    for a path with percent-encoding.
+    """
     # The first DELETE of a running batch only cancels it; the batch remains. A finished batch is deleted.
     if check in {"use_after_free", "ensure_resource_availability"} and "/batches" in operation:
         return True
@@ -333,6 +370,7 @@ def _is_allowed(check: str, operation: str, interaction: dict[str, Any]) -> bool
 
 
 def _exchange(interaction: dict[str, Any]) -> Exchange:
+    """Return the exchange of an interaction with a response; repeated headers are joined by commas."""
     request, response = interaction["request"], interaction["response"]
     return Exchange(
         request["method"],
@@ -351,6 +389,7 @@ def _headers(headers: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _content(value: Any) -> bytes:
+    """Return the bytes of a body of an event, which is text or `$base64`; empty for anything else."""
     if isinstance(value, dict) and "$base64" in value:
         return base64.b64decode(value["$base64"])
     return value.encode() if isinstance(value, str) else b""

@@ -62,6 +62,7 @@ class Model:
     failure: Exception | None = None  # of the first failed step
 
     def mark_gone(self, made_id: int) -> None:
+        """Move an id from the existing to the deleted items. Raise KeyError if it does not exist."""
         del self.alive[made_id]
         self.gone.append(made_id)
 
@@ -88,23 +89,32 @@ class Machine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def _pick_alive(self, which: int) -> int | None:
-        """Return the id of an existing item; create one if there is none and the limits allow it."""
+        """Return the id of an existing item; create one, as a step, if there is none and the limits allow it.
+
+        Return None if there is none and no more may be made.
+        """
         model = self.model
         if not model.alive and self._can_make():
             self.make(which)
         return sorted(model.alive)[which % len(model.alive)] if model.alive else None
 
     def _pick_gone(self, which: int) -> int | None:
+        """Return the id of a deleted item; None if there is none."""
         return self.model.gone[which % len(self.model.gone)] if self.model.gone else None
 
     def _can_make(self) -> bool:
+        """Return whether the limits of existing items, of the run and of this round allow another item."""
         model = self.model
         here = model.made - self.made_before
         return len(model.alive) < self.max_alive and model.made < self.max_made and here < _MAX_MADE_PER_ROUND
 
     @contextmanager
     def _step(self, description: str) -> Iterator[None]:
-        """Record a step. Fail at once after a failure: Hypothesis repeats the round, but the server has changed."""
+        """Record a step in the model, and the first exception in it as the failure.
+
+        Raise that failure at once in all later steps: Hypothesis repeats the round, but the server has
+        changed.
+        """
         if self.model.failure is not None:
             raise self.model.failure
         self.model.steps.append(description)
@@ -118,12 +128,18 @@ class Machine(RuleBasedStateMachine):
         return self.model.kit.owner.request(method, path)
 
     def _expect_gone(self, *paths: str) -> None:
+        """Raise CheckFailed unless GET of each path and a DELETE of the first one return 404."""
         for path in paths:
             self._request("GET", path).expect(404, why="after its deletion")
         self._request("DELETE", paths[0]).expect(404, why="for the second time")
 
     def _listed(self, where: str) -> list[dict[str, Any]]:
-        """Return the items of this run. Expect the list to be complete, newest first and without deleted items."""
+        """Return the existing items of this run from the first page of 100 of the list.
+
+        Raise CheckFailed if one is missing or listed twice, a deleted one is listed, they are not newest
+        first, or the total changed and disagrees with the items of all pages. Store the number of other items
+        in the model.
+        """
         model = self.model
         response = self._request("GET", f"{where}?per_page=100").expect(200)
         ids = [item["id"] for item in response.data]
@@ -155,6 +171,7 @@ class Items(Machine):
 
     @rule(which=_which)
     def load(self, which: int) -> None:
+        """GET an item and compare it with the model; do nothing if there is none."""
         item_id = self._pick_alive(which)
         if item_id is not None:
             with self._step(f"load {self.kind} {item_id}"):
@@ -162,6 +179,7 @@ class Items(Machine):
 
     @rule(which=_which)
     def wait(self, which: int) -> None:
+        """Wait for the final status of an item and compare it with the model; do nothing if there is none."""
         item_id = self._pick_alive(which)
         if item_id is not None:
             with self._step(f"wait for {self.kind} {item_id}"):
@@ -169,18 +187,21 @@ class Items(Machine):
 
     @rule()
     def list(self) -> None:
+        """List the items and compare each of this run with the model."""
         with self._step(f"list {self.path}"):
             for item in self._listed(self.path):
                 self._update(item)
 
     @rule(which=_which)
     def load_deleted(self, which: int) -> None:
+        """Expect 404 for GET and DELETE of a deleted item; do nothing if there is none."""
         item_id = self._pick_gone(which)
         if item_id is not None:
             with self._step(f"load and delete the deleted {self.kind} {item_id}"):
                 self._expect_gone(*(path.format(id=item_id) for path in self.paths_of_deleted))
 
     def _update(self, item: dict[str, Any]) -> None:
+        """Raise CheckFailed if the item contradicts its last state; otherwise store it in the model."""
         raise NotImplementedError
 
 
@@ -192,6 +213,10 @@ class Images(Items):
 
     @rule(which=_which)
     def make(self, which: int) -> None:
+        """Upload a small PNG at factor 2, or load an image if the limits allow no more.
+
+        Raise CheckFailed if its id is that of an earlier image.
+        """
         if not self._can_make():
             return self.load(which)
         with self._step("upload an image"):
@@ -205,6 +230,10 @@ class Images(Items):
 
     @rule(which=_which)
     def download(self, which: int) -> None:
+        """Request the download of an image; do nothing if there is none.
+
+        Expect the file if it was last seen completed, 400 if failed, and 200 or 400 otherwise.
+        """
         image_id = self._pick_alive(which)
         if image_id is not None:
             with self._step(f"download image {image_id}"):
@@ -219,6 +248,7 @@ class Images(Items):
 
     @rule(which=_which)
     def delete(self, which: int) -> None:
+        """Delete an image and expect 200, for a third of the choices; otherwise list the images."""
         image_id = self._pick_alive(which)
         if image_id is None or which >= _RARE:
             return self.list()
@@ -228,6 +258,7 @@ class Images(Items):
         return None
 
     def _update(self, image: dict[str, Any]) -> None:
+        """Raise CheckFailed if the status went back or changed after its end; otherwise store the image."""
         before = self.model.alive[image["id"]]
         _expect_forward(f"Image {image['id']}", before["status"], image["status"], TERMINAL)
         self.model.alive[image["id"]] = image
@@ -241,6 +272,10 @@ class Batches(Items):
 
     @rule(which=_which)
     def make(self, which: int) -> None:
+        """Create a batch of one to three images, or load a batch if the limits allow no more.
+
+        Raise CheckFailed if `total_images` is not the number of sent images.
+        """
         if not self._can_make():
             return self.load(which)
         many = 1 + which % 3
@@ -254,7 +289,11 @@ class Batches(Items):
 
     @rule(which=_which)
     def cancel_or_delete(self, which: int) -> None:
-        """DELETE a batch: this cancels a running batch and deletes a finished one. It may finish meanwhile."""
+        """DELETE a batch, for a third of the choices, and expect 200; otherwise list the batches.
+
+        A GET must then return 404, or a final status if the batch was last seen running: the first DELETE
+        only cancels it.
+        """
         batch_id = self._pick_alive(which)
         if batch_id is None or which >= _RARE:
             return self.list()
@@ -276,6 +315,11 @@ class Batches(Items):
         return None
 
     def _update(self, batch: dict[str, Any]) -> None:
+        """Raise CheckFailed if the batch contradicts its last state; otherwise store it in the model.
+
+        Its status and counters must not go back, `total_images` must stay, and not more images may be
+        finished.
+        """
         before, name = self.model.alive[batch["id"]], f"Batch {batch['id']}"
         _expect_forward(name, before["status"], batch["status"], BATCH_TERMINAL)
         expect_equal(batch["total_images"], before["total_images"], f"`total_images` of {name.lower()}")
@@ -296,10 +340,16 @@ class Tokens(Machine):
 
     @classmethod
     def prepare(cls, model: Model) -> None:
+        """Raise Skipped without --email and --password. No request is sent."""
         model.kit.callers.credentials  # noqa: B018  # raises Skipped
 
     @rule(which=_which)
     def make(self, which: int) -> None:
+        """Log in and find the id of the new token in the list, or use a token if the limits allow no more.
+
+        Raise CheckFailed if the login does not return 200, and Inconclusive unless the list has exactly one
+        more token.
+        """
         if not self._can_make():
             return self.use(which)
         with self._step("log in"):
@@ -319,6 +369,7 @@ class Tokens(Machine):
 
     @rule(which=_which)
     def use(self, which: int) -> None:
+        """Expect 200 for GET /user with a token that was not revoked; do nothing if there is none."""
         token_id = self._pick_alive(which)
         if token_id is not None:
             with self._step(f"use token {token_id}"):
@@ -326,6 +377,7 @@ class Tokens(Machine):
 
     @rule(which=_which)
     def log_out(self, which: int) -> None:
+        """Log out a token and expect that it has ended; do nothing if there is none."""
         token_id = self._pick_alive(which)
         if token_id is not None:
             with self._step(f"log out token {token_id}"):
@@ -334,6 +386,10 @@ class Tokens(Machine):
 
     @rule(which=_which)
     def revoke(self, which: int) -> None:
+        """Revoke a token, with itself or with --token, and expect that it has ended.
+
+        Do nothing if there is none.
+        """
         token_id = self._pick_alive(which)
         if token_id is not None:
             with self._step(f"revoke token {token_id}"):
@@ -343,11 +399,13 @@ class Tokens(Machine):
 
     @rule()
     def list(self) -> None:
+        """List the tokens and compare the list with the model."""
         with self._step("list the tokens"):
             self._ids()
 
     @rule(which=_which)
     def revoke_again(self, which: int) -> None:
+        """Expect 404 for the second revocation of a token; do nothing if there is none."""
         token_id = self._pick_gone(which)
         if token_id is not None:
             with self._step(f"revoke token {token_id} again"):
@@ -357,6 +415,10 @@ class Tokens(Machine):
         return self.model.kit.callers.with_token(self.model.alive[token_id])
 
     def _expect_ended(self, token_id: int, caller: Client, response: Response) -> None:
+        """Raise CheckFailed unless ``response`` is 200 and the token is then rejected; mark it as gone.
+
+        A 429 counts as rejected. Only the first three tokens are tried again, as servers limit such requests.
+        """
         response.expect(200)
         self.model.mark_gone(token_id)
         if len(self.model.gone) <= self.max_rejections:
@@ -364,7 +426,10 @@ class Tokens(Machine):
             rejected.expect(401, 429, why="with a revoked token")
 
     def _ids(self) -> set[int]:
-        """Return the ids of all tokens in the list. Expect the valid ones, and none of the revoked ones."""
+        """Return the ids of all tokens in the list.
+
+        Raise CheckFailed if a valid one is missing, a revoked one is listed, or `count` is not their number.
+        """
         data = self._request("GET", "/user/tokens").expect(200).data
         ids = {token["id"] for token in data["tokens"]}
         missing, reappeared = sorted(self.model.alive.keys() - ids), sorted(ids & set(self.model.gone))
@@ -375,7 +440,11 @@ class Tokens(Machine):
 
 
 def run_machine(kit: Kit, machine: type[Machine]) -> None:
-    """Run rounds of random steps. Raise CheckFailed with the last steps, Inconclusive or Skipped."""
+    """Run up to 12 rounds of 15 random steps, which the seed of the options makes repeatable.
+
+    Raise CheckFailed with the last steps, or the Inconclusive or Skipped of a step. Its items remain for the
+    clean-up.
+    """
     model = Model(kit)
     machine.prepare(model)
     # A new class, because Hypothesis creates an object for each round without arguments.
@@ -394,6 +463,10 @@ def run_machine(kit: Kit, machine: type[Machine]) -> None:
 
 
 def _with_steps(failure: Exception, steps: list[str]) -> Exception:
+    """Return a CheckFailed with the last 14 different steps in its message; another exception unchanged.
+
+    Equal steps in a row are counted as one. Images of the failure are left out.
+    """
     if not isinstance(failure, CheckFailed):
         return failure
     runs = [(step, len(list(same))) for step, same in groupby(steps)]
@@ -404,6 +477,10 @@ def _with_steps(failure: Exception, steps: list[str]) -> Exception:
 
 
 def _expect_forward(name: str, before: str, after: str, terminal: frozenset[str]) -> None:
+    """Raise CheckFailed if a status went back, or changed after a final one.
+
+    Every status except pending and processing counts as an end, also an unknown one.
+    """
     stays = before in terminal
     holds = (
         after == before
@@ -419,6 +496,10 @@ def _expect_forward(name: str, before: str, after: str, terminal: frozenset[str]
 
 
 def _expect_total(kit: Kit, where: str) -> None:
+    """Raise CheckFailed unless `meta.total` is the number of items on all pages.
+
+    A list of a thousand or more items is not compared.
+    """
     total, held = fetch_page(kit, where)["meta"]["total"], len(fetch_all(kit, where))
     if held < MAX_PER_PAGE * MAX_PAGES:
         expect_equal(total, held, f"`meta.total` of {where}, by the items of all its pages")

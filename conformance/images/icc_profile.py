@@ -15,7 +15,7 @@ _HEADER_BYTES, _ENTRY_BYTES = 128, 12
 
 
 def channel_swapping_profile() -> bytes:
-    """Return the matrix/gamma profile (ICC.1:2001-04) of a screen that swaps red and blue."""
+    """Return an ICC profile (ICC.1:2001-04, matrix and gamma 2.2) of a screen that swaps red and blue."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(_GAMMA * 256)) + bytes(2)
     name = b"Blue, green, red\0"
     tags = {
@@ -39,7 +39,10 @@ def channel_swapping_profile() -> bytes:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Return the image converted to sRGB from its profile, if any. Raise ImageCms.PyCMSError."""
+    """Return the image converted to sRGB as RGB, without alpha; the same image if it has no profile.
+
+    Raise ImageCms.PyCMSError for an invalid profile.
+    """
     profile = image.info.get("icc_profile")
     if not profile:
         return image

@@ -113,7 +113,11 @@ def bilevel() -> Image.Image:
 
 
 def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
-    """Return the image as a file; JPEG has quality 95 and WebP is lossless unless ``options`` of Pillow differ."""
+    """Return the image as a file of a format in ``FORMATS``.
+
+    JPEG has quality 95 and WebP is lossless unless ``options``, those of Pillow, differ. Raise OSError for a
+    mode that the format does not have.
+    """
     content = io.BytesIO()
     defaults: dict[str, object] = {"jpeg": {"quality": 95}, "webp": {"lossless": True}}.get(image_format, {})  # type: ignore[assignment]
     image.save(content, image_format.upper(), **{**defaults, **options})
@@ -123,14 +127,20 @@ def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
 def make_sample(
     image_format: str = "png", image: Image.Image | None = None, stem: str = "kit", **options: object
 ) -> Sample:
-    """Return a sample of this format; ``options`` are those of Pillow for saving."""
+    """Return a sample of this format; ``options`` are those of Pillow for saving.
+
+    The image is by default ``scene``; ``stem`` is the file name without its extension.
+    """
     image = scene() if image is None else image
     content = encode(image, image_format, **options)
     return Sample(f"{stem}{EXTENSIONS[image_format]}", image_format, content, image)
 
 
 def oriented(orientation: int, image_format: str = "jpeg") -> Sample:
-    """Return the scene in a file whose EXIF orientation (2 to 8) reverses the transposition of its pixels."""
+    """Return the scene in a file whose EXIF orientation reverses the transposition of its pixels.
+
+    Raise KeyError for an orientation other than 2 to 8. The sample's image is upright.
+    """
     transposition = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -152,7 +162,10 @@ def exif_orientation(image: Image.Image) -> int:
 
 
 def animated(image_format: str, frames: list[Image.Image], stem: str = "moving") -> Sample:
-    """Return an animation (GIF, PNG, WebP) or a TIFF of several pages."""
+    """Return an animation (GIF, PNG, WebP; 100 ms a frame) or a TIFF of several pages.
+
+    The sample's image is the first frame. Raise IndexError without frames.
+    """
     options: dict[str, object] = {"save_all": True, "append_images": frames[1:]}
     if image_format != "tiff":
         options["duration"] = 100  # milliseconds
@@ -172,7 +185,10 @@ def all_frames(image: Image.Image) -> list[Image.Image]:
 
 
 def png_16_bit(image: Image.Image) -> bytes:
-    """Return a PNG with 16 bits per channel of an L or RGB image; Pillow cannot write RGB of 16 bits."""
+    """Return a PNG with 16 bits per channel of an L or RGB image; any other mode gives an invalid file.
+
+    Pillow cannot write RGB of 16 bits.
+    """
     channels = len(image.getbands())
     data = image.tobytes()
     step = image.width * channels
@@ -184,7 +200,7 @@ def png_16_bit(image: Image.Image) -> bytes:
 
 @cache
 def huge_png(side: int) -> bytes:
-    """Return a complete black 1-bit PNG whose file is a thousandth of the size of its pixels."""
+    """Return a complete black 1-bit PNG of ``side`` pixels squared; its file is a tiny part of its pixels."""
     packing = zlib.compressobj(9)
     line = bytes(1 + (side + 7) // 8)
     packed = b"".join(packing.compress(line) for _ in range(side)) + packing.flush()
@@ -202,7 +218,10 @@ def _png(size: tuple[int, int], bits: int, colours: int, packed: bytes) -> bytes
 
 
 def pad_jpeg(content: bytes, size: int) -> bytes:
-    """Return the JPEG with comments inserted so that it has exactly ``size`` bytes."""
+    """Return the JPEG with comments inserted so that it has exactly ``size`` bytes.
+
+    ``size`` must be that of ``content`` or at least 4 bytes more.
+    """
     left = size - len(content)
     comments = []
     while left:
@@ -214,14 +233,17 @@ def pad_jpeg(content: bytes, size: int) -> bytes:
 
 
 def decode(content: bytes) -> Image.Image:
-    """Return the decoded image. Raise OSError or another exception of Pillow for invalid content."""
+    """Return the image with all pixels of its first frame loaded.
+
+    Raise OSError or another exception of Pillow for invalid or truncated content.
+    """
     image = Image.open(io.BytesIO(content))
     image.load()
     return image
 
 
 def detect_format(content: bytes) -> str | None:
-    """Return the format by the first bytes; None for any but the six formats."""
+    """Return the format by the first bytes alone; None for any but the six formats."""
     if content.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -236,7 +258,10 @@ def detect_format(content: bytes) -> str | None:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Return the image as 8-bit RGB, with transparent pixels on gray. Ignore its orientation."""
+    """Return the image as 8-bit RGB, with transparent pixels on gray.
+
+    Its orientation and profile are ignored; modes I and F are read as 16 bits.
+    """
     if image.mode.startswith(("I", "F")):
         image = image.convert("I").point(lambda level: level * (1 / 257)).convert("L")  # 16 bits
     if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
@@ -261,7 +286,10 @@ def agreement_db(original: Image.Image, result: Image.Image) -> float:
 
 
 def psnr(first: Image.Image, second: Image.Image) -> float:
-    """Return the peak signal-to-noise ratio in dB of two images of the same size and mode."""
+    """Return the peak signal-to-noise ratio in dB of two 8-bit images; infinity if they are equal.
+
+    Both must have the same size and mode.
+    """
     squares = ImageStat.Stat(ImageChops.difference(first, second)).sum2
     mean = sum(squares) / (len(squares) * first.width * first.height)
     return math.inf if mean == 0 else 10 * math.log10(255**2 / mean)

@@ -15,7 +15,10 @@ MIN_AGREEMENT_DB = 24.0
 
 
 def expect_same_image(original: Image.Image, result: Image.Image, what: str) -> None:
-    """Raise CheckFailed, with both images, unless the result, named by ``what``, is the enlarged original."""
+    """Raise CheckFailed, with both images, unless the result, named by ``what``, is the enlarged original.
+
+    It is, with an agreement of at least 24 dB after averaging it down. The size of the result is not checked.
+    """
     agreement = agreement_db(original, result)
     if agreement < MIN_AGREEMENT_DB:
         raise CheckFailed(
@@ -27,7 +30,10 @@ def expect_same_image(original: Image.Image, result: Image.Image, what: str) -> 
 
 
 def readable_frames(content: bytes, what: str = "The downloaded result") -> list[Image.Image]:
-    """Return all frames or pages of a downloaded file. Raise CheckFailed if it is not a complete image."""
+    """Return all frames or pages of a file, with palettes resolved.
+
+    Raise CheckFailed, with ``what`` in the message, if any of them cannot be decoded.
+    """
     try:
         return all_frames(decode(content))
     except Exception as reason:  # Pillow raises many types

@@ -23,6 +23,10 @@ class Kit:
     """One run against one server. All names created there contain ``tag``, and ``close`` deletes them."""
 
     def __init__(self, options: Options) -> None:
+        """Open the connections of a run; no request is sent yet.
+
+        The tag is random and not derived from the seed. Raise OSError if ``ca_file`` is not readable.
+        """
         self.options = options
         self.random = Random(options.seed)  # noqa: S311  # repeatable, not secret
         # Independent of the seed: two runs with one seed may use one account at the same time.
@@ -39,7 +43,10 @@ class Kit:
         self.batches = Batches(self.owner, self.cleanup, self.tag, options.work_timeout)
 
     def new_transport(self) -> Transport:
-        """Return a transport with a connection pool and a record of its own."""
+        """Return a transport with its own connections and record.
+
+        It shares the secrets, and the caller closes it.
+        """
         return Transport(
             self.options.base_url,
             timeout=self.options.timeout,
@@ -49,11 +56,17 @@ class Kit:
         )
 
     def reseed(self, name: str) -> None:
-        """Reset ``random`` for a requirement, so that it draws the same alone and in a whole run."""
+        """Replace ``random`` by one seeded with the seed and ``name``.
+
+        A requirement then draws the same alone and in a whole run.
+        """
         self.random = Random(f"{self.options.seed} {name}")  # noqa: S311
 
     def close(self) -> list[str]:
-        """Delete everything the run created, log out, and return a message for each item that may remain."""
+        """Delete the images and batches of the run, log out its tokens, and close the connections.
+
+        Return a message for each item that may remain. Created accounts remain without a message.
+        """
         left = self.cleanup.delete_all()
         self.accounts.close()
         self.transport.close()

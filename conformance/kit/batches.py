@@ -28,9 +28,10 @@ class Batches(Collection):
         *,
         client: Client | None = None,
     ) -> Response:
-        """Return the response to a new batch, whatever its status.
+        """Send a new batch and return the response, whatever its status; it is deleted at the end of the run.
 
-        The batch is named with the run's tag unless ``fields`` has another name, or None for no name.
+        Its name is the run's tag unless ``fields`` has another name, or None for no name. Other fields that
+        are None are left out too. Raise Inconclusive without a response.
         """
         client = client or self._owner
         parts = [("images[]", self._part(sample)) for sample in samples]
@@ -39,5 +40,9 @@ class Batches(Collection):
         return self._cleanup.track(self.path, client.post(self.path, files=parts, data=form), client)
 
     def create(self, samples: list[Sample], fields: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """Return the data of the 202. Raise Inconclusive for a 403, and CheckFailed for any other status."""
+        """Create a batch of the owner and return the data of the 202.
+
+        Raise Inconclusive for a 403, and for a 422 if the factor exceeds the plan; CheckFailed for any other
+        status.
+        """
         return self._accepted(self.try_create(samples, fields), samples, fields or {}, self._owner)

@@ -43,7 +43,10 @@ class Callers:
 
     @property
     def anonymous_left(self) -> int:
-        """Return how many more requests without a valid token every server has to accept in this run."""
+        """Return how many more requests without a valid token every server has to accept in this run.
+
+        The number may be negative. Only the requests in the record of the run's transport count.
+        """
         return ANONYMOUS_REQUESTS - sum(map(_is_anonymous, self._transport.exchanges))
 
     def with_token(self, token: str | None) -> Client:
@@ -53,9 +56,10 @@ class Callers:
     def request_anonymously(
         self, method: str, path: str, authorization: str | None = None, **body: Any
     ) -> Response:
-        """Return the response to a request without a valid token.
+        """Return the response to a request without a valid token; ``authorization`` is the header as sent.
 
-        Return a 429 without waiting if it may last an hour.
+        Repeat it once after a 429 with a Retry-After of at most 5 seconds; return any other 429 without
+        waiting. ``body`` is that of ``Transport.send``. Raise Inconclusive without a response.
         """
         headers = {} if authorization is None else {"Authorization": authorization}
         response = self._transport.send(method, path, headers=headers, wait_on_429=False, **body)
@@ -67,7 +71,11 @@ class Callers:
 
 
 def _is_anonymous(exchange: Exchange) -> bool:
-    """Return whether a server counts the request as anonymous, which the download of a signed file is not."""
+    """Return whether a server counts the request as anonymous.
+
+    With an Authorization header: if the status is 401. Without: always, except a GET with a status other than
+    401, 404 and 429 (the download of a signed file) or without a response.
+    """
     if "Authorization" in exchange.request_headers:
         return exchange.status == HTTPStatus.UNAUTHORIZED
     return exchange.method != "GET" or exchange.status in {401, 404, 429}

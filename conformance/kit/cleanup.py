@@ -24,11 +24,17 @@ class Cleanup:
         self._created: dict[str, dict[int, Client]] = {"/batches": {}, "/images": {}}
 
     def remember(self, path: str, created_id: int, client: Client | None = None) -> None:
-        """Delete this item of ``/images`` or ``/batches`` at the end, as ``client`` or as the owner."""
+        """Delete this item of ``/images`` or ``/batches`` at the end, by default as the owner.
+
+        Raise KeyError for another path.
+        """
         self._created[path][created_id] = client or self._owner
 
     def track(self, path: str, response: Response, client: Client) -> Response:
-        """Return the response; if it created an item, remember the item."""
+        """Return the response; if its status is below 300 and its data has an integer id, remember the item.
+
+        Raise CheckFailed if such a response is not JSON.
+        """
         if response.status < HTTPStatus.MULTIPLE_CHOICES:  # also for an upload that should have been rejected
             data = response.json.get("data") if isinstance(response.json, dict) else None
             if isinstance(data, dict) and isinstance(data.get("id"), int):
@@ -36,15 +42,19 @@ class Cleanup:
         return response
 
     def forget(self, path: str, deleted_id: int) -> None:
-        """Do not delete this item at the end."""
+        """Do not delete this item at the end; do nothing if it is not remembered."""
         self._created[path].pop(deleted_id, None)
 
     def ids(self, path: str, client: Client) -> set[int]:
-        """Return the ids of the remembered items of one client."""
+        """Return the ids of the remembered items of one client, identified by its token."""
         return {item for item, owner in self._created[path].items() if owner.token == client.token}
 
     def delete_all(self) -> list[str]:
-        """Delete all remembered items and return a message for each that may still exist."""
+        """Delete all remembered items, batches first and the newest first, and forget them.
+
+        Return a message for each that may still exist. If a POST got no response, delete also the items with
+        the tag in their names among the newest hundred of the owner.
+        """
         if self._transport.posts_without_response:
             with suppress(CheckFailed, Inconclusive):
                 self._find_lost()
@@ -58,7 +68,11 @@ class Cleanup:
         return left
 
     def _find_lost(self) -> None:
-        """Remember the items of requests that got no response; their names contain the tag."""
+        """Remember the owner's items with the tag in their names, among the newest hundred of each list.
+
+        They come from requests without a response. Raise CheckFailed or Inconclusive if a list is not
+        readable.
+        """
         for path, field in _NAME_FIELDS.items():
             response = self._owner.get(path, params={"per_page": 100})
             for item in response.data if response.status == HTTPStatus.OK else []:
@@ -67,7 +81,11 @@ class Cleanup:
 
 
 def _delete(client: Client, path: str, created_id: int) -> str:
-    """Delete one item; return a message if it may still exist, else an empty string."""
+    """Delete one item; return a message if it may still exist, else an empty string (200 or 404).
+
+    Send a second DELETE for a batch, because the first one only cancels it while it is running; its status
+    does not count.
+    """
     remains = f"{path}/{created_id} may still exist"
     try:
         status = client.delete(f"{path}/{created_id}").status

@@ -23,25 +23,33 @@ class Collection:
     terminal: ClassVar[frozenset[str]]
 
     def __init__(self, owner: Client, cleanup: Cleanup, tag: str, work_timeout: float) -> None:
-        """Initialize with the time that processing may take, in seconds."""
+        """Initialize; ``work_timeout`` is the time that processing may take, in seconds."""
         self._owner = owner
         self._cleanup = cleanup
         self._tag = tag
         self._work_timeout = work_timeout
 
     def get(self, item_id: int) -> dict[str, Any]:
-        """Return the item's data. Raise CheckFailed for a status other than 200."""
+        """GET the item as the owner and return its data. Raise CheckFailed for a status other than 200."""
         data: dict[str, Any] = self._owner.get(f"{self.path}/{item_id}").expect(200).data
         return data
 
     def poll(
         self, item_id: int, until: Callable[[dict[str, Any]], object], growth: float = 1.5
     ) -> dict[str, Any]:
-        """Return the item's data when ``until`` is true of it or when the time for processing is over."""
+        """Request the item until ``until`` is true of its data, and return the data.
+
+        Return the last data, without an error, when the time for processing is over. ``growth`` multiplies
+        the pause between requests. Raise CheckFailed if a request does not return 200.
+        """
         return poll(lambda: self.get(item_id), until, timeout_seconds=self._work_timeout, growth=growth)
 
     def wait(self, item_id: int) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return the item in its final status and the statuses seen before. Raise Inconclusive on timeout."""
+        """Return the item in its final status and the statuses seen, in order, the final one included.
+
+        Repeated statuses appear once. Raise Inconclusive on timeout, and CheckFailed if a request does not
+        return 200.
+        """
         seen: list[str] = []
 
         def has_ended(data: dict[str, Any]) -> bool:
@@ -55,7 +63,7 @@ class Collection:
         return data, tuple(seen)
 
     def expect_ended(self, item_id: int, status: str) -> None:
-        """Raise Inconclusive unless the status is final."""
+        """Raise Inconclusive, which names the timeout, unless the status is final. No request is sent."""
         if status not in self.terminal:
             raise Inconclusive(
                 f"{self.path}/{item_id} is still {status!r} after {self._work_timeout:.0f} s. Raise --work-timeout."
@@ -71,7 +79,11 @@ class Collection:
     def _accepted(
         self, response: Response, samples: Sequence[Sample], fields: Mapping[str, object], client: Client
     ) -> dict[str, Any]:
-        """Return the data of a 202. Raise Inconclusive if the account may not upload this."""
+        """Return the data of a 202.
+
+        Raise Inconclusive for a 403, or for a 422 if the factor exceeds the plan (this sends GET
+        /subscription); CheckFailed for any other status.
+        """
         expect_within_plan(response.permitted(), samples, fields, client)
         data: dict[str, Any] = response.expect(202, why="with valid images").data
         return data

@@ -38,7 +38,7 @@ class CompletedImage:
 
     @property
     def result(self) -> Image.Image:
-        """Return the decoded result. Raise CheckFailed if it is not an image."""
+        """Return the decoded result; decode it on each use. Raise CheckFailed if it is not an image."""
         try:
             return decode(self.content)
         except Exception as reason:
@@ -59,13 +59,17 @@ class Images(Collection):
 
     @property
     def uploaded_ids(self) -> set[int]:
-        """Return the ids of the images that the owner uploaded singly and did not delete."""
+        """Return the ids of the single uploads with the owner's token that the run has not deleted."""
         return self._cleanup.ids(self.path, self._owner)
 
     def try_upload(
         self, sample: Sample, fields: Mapping[str, object] | None = None, *, client: Client | None = None
     ) -> Response:
-        """Return the response to an upload, whatever its status."""
+        """Upload a sample and return the response, whatever its status; the image is deleted at the end.
+
+        Send ``fields`` as text, None included. ``client`` is by default the owner. Raise Inconclusive without
+        a response.
+        """
         form = {name: str(value) for name, value in (fields or {}).items()}
         client = client or self._owner
         return self.track(
@@ -73,7 +77,10 @@ class Images(Collection):
         )
 
     def try_form(self, parts: list[tuple[str, Any]], *, client: Client | None = None) -> Response:
-        """Return the response to an upload of any form; ``parts`` is what ``requests`` accepts as ``files``."""
+        """Upload any form and return the response, whatever its status; the image is deleted at the end.
+
+        ``parts`` is what ``requests`` accepts as ``files``. ``client`` is by default the owner.
+        """
         return self.track((client or self._owner).post("/images/upscale", files=parts), client)
 
     def track(self, response: Response, client: Client | None = None) -> Response:
@@ -83,33 +90,49 @@ class Images(Collection):
     def upload(
         self, sample: Sample, fields: Mapping[str, object] | None = None, *, client: Client | None = None
     ) -> dict[str, Any]:
-        """Return the data of the 202. Raise Inconclusive for a 403, and CheckFailed for any other status."""
+        """Upload a sample and return the data of the 202; the image is deleted at the end.
+
+        Raise Inconclusive for a 403, and for a 422 if the factor exceeds the plan; CheckFailed for any other
+        status.
+        """
         response = self.try_upload(sample, fields, client=client)
         return self._accepted(response, [sample], fields or {}, client or self._owner)
 
     def completed(self, sample: Sample, fields: Mapping[str, object] | None = None) -> CompletedImage:
         """Return the uploaded image with its result; upload the same sample and fields only once in a run.
 
-        Raise CheckFailed if it does not end completed, and Inconclusive if it does not end in time.
+        Raise CheckFailed if it does not end completed or its result has no download, and Inconclusive if it
+        does not end in time or the account may not upload it.
         """
         key = (sample.filename, sample.content, tuple(sorted((fields or {}).items())))
         return self._once(key, lambda: self._complete(sample, fields))
 
     def completed_png(self) -> CompletedImage:
-        """Return the usual sample as a PNG, completed with a scale factor of 2."""
+        """Return the usual sample as a PNG, completed with a scale factor of 2; uploaded once in a run."""
         return self.completed(make_sample("png"), {"scale_factor": 2})
 
     def download(self, image_id: int) -> Response:
-        """Return the response with the result's file, through ``GET /images/{id}/download``."""
+        """GET ``/images/{id}/download``, follow its link without a token, and return that response.
+
+        Raise CheckFailed if either does not return 200.
+        """
         link = self._owner.get(f"{self.path}/{image_id}/download").expect(200).data["download_url"]
         return self._owner.transport.follow(link).expect(200, why="for a download link")
 
     def delete(self, image_id: int) -> Response:
-        """Delete an image of the owner now and return the response."""
+        """Delete an image as the owner and return the response, whatever its status.
+
+        It is not deleted again.
+        """
         self._cleanup.forget(self.path, image_id)
         return self._owner.delete(f"{self.path}/{image_id}")
 
     def _complete(self, sample: Sample, fields: Mapping[str, object] | None) -> CompletedImage:
+        """Upload the sample, wait for its end, download the result, and return all of it.
+
+        Raise CheckFailed if it does not end completed, and Inconclusive on timeout or if the account may not
+        upload it.
+        """
         accepted = self.upload(sample, fields)
         image, statuses = self.wait(accepted["id"])
         if image.get("status") != "completed":

@@ -22,7 +22,11 @@ class Once:
         self.recalled: list[Exchange] = []  # earlier exchanges that the current check relies on
 
     def __call__(self, key: object, make: Callable[[], T]) -> T:
-        """Return the value of ``key``; call ``make`` for it only once in a run."""
+        """Return the value of ``key``; call ``make`` for it only once in a run.
+
+        Keep nothing if ``make`` raises: the next call repeats it. A stored value adds its exchanges to
+        ``recalled``.
+        """
         if key in self._values:
             value, exchanges = self._values[key]
             self.recalled += exchanges

@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 def prepare(folder: Path) -> None:
-    """Create the folder and check before the run that it is writable. Raise OSError."""
+    """Create the folder, with its parents, and check before the run that it is writable.
+
+    Raise OSError if it is not. No file remains.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 
 
 def write(run: Run, folder: Path) -> list[Path]:
-    """Write all reports, each atomically, and return their paths, ``report.html`` first. Raise OSError."""
+    """Write all reports and the schema, each atomically, and return their paths, ``report.html`` first.
+
+    Create the folder and replace earlier reports. Raise OSError; the reports written before it remain.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     document = results(run)
     texts = {
@@ -44,6 +50,10 @@ def _json(document: object) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a file in UTF-8, with the permissions of the umask, and replace it only when it is complete.
+
+    Remove the temporary file after any failure. Raise OSError.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:

@@ -8,7 +8,10 @@ _COLORS = {"conformant": "brightgreen", "not conformant": "red", "inconclusive":
 
 
 def badge(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the badge for a results document; it shows a partial run as such."""
+    """Return the badge for a results document; it shows a partial run as such.
+
+    For a server that is not conformant it shows the number of failed MUSTs, also in a partial run.
+    """
     verdict = document["verdict"]
     if verdict == "not conformant":
         failed = sum(row["verdict"] == "fail" and row["level"] == "MUST" for row in document["results"])

@@ -19,7 +19,10 @@ _SECRET_HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-aut
 
 
 def exchange_row(exchange: Exchange, secrets: Secrets, *, files: bool = False) -> dict[str, Any]:
-    """Return the exchange for ``results.json``; with ``files``, include the content of small uploaded files."""
+    """Return the exchange for ``results.json``, without secrets in its texts; `response` is None without one.
+
+    With ``files``, include the unchanged content of uploaded files up to 64 KiB. Bodies are cut.
+    """
     response = None
     if exchange.status is not None:
         response = {
@@ -44,6 +47,7 @@ def exchange_row(exchange: Exchange, secrets: Secrets, *, files: bool = False) -
 
 
 def _headers(headers: dict[str, str], secrets: Secrets) -> dict[str, str]:
+    """Return the headers without secrets; the values of credentials and cookies are hidden as a whole."""
     return {
         secrets.sanitize(name): HIDDEN if name.lower() in _SECRET_HEADERS else secrets.sanitize(value)
         for name, value in headers.items()
@@ -51,7 +55,7 @@ def _headers(headers: dict[str, str], secrets: Secrets) -> dict[str, str]:
 
 
 def _body(body: bytes, secrets: Secrets, media_type: str = "") -> str:
-    """Return text as it is, and the size of anything else."""
+    """Return text without secrets, cut after 4000 characters, and only the size of anything else."""
     text = text_of(body)
     if text is None:
         kind = media_type.partition(";")[0]
@@ -62,6 +66,7 @@ def _body(body: bytes, secrets: Secrets, media_type: str = "") -> str:
 
 
 def _form(form: list[FormPart], secrets: Secrets) -> str:
+    """Return a line for each part of a form: the text of a field; name, type and size of a file."""
     lines = []
     for part in form:
         if part.filename is None:
@@ -77,6 +82,7 @@ def _is_kept(part: FormPart) -> bool:
 
 
 def _file(part: FormPart, secrets: Secrets) -> dict[str, str]:
+    """Return name and content, as a data URL, of an uploaded file; the content is not redacted."""
     content = base64.b64encode(part.content).decode()
     return {
         "name": secrets.sanitize(part.filename or ""),

@@ -10,7 +10,11 @@ _CHILDREN = {"fail": "failure", "inconclusive": "error", "kit error": "error"}
 
 
 def junit(document: dict[str, Any]) -> str:
-    """Return the XML for a results document. A failed SHOULD is a skipped case, as it does not fail a run."""
+    """Return the XML for a results document, with a suite for each family.
+
+    A failed SHOULD is a skipped case, as it does not fail a run; so is every requirement that was not
+    checked.
+    """
     rows = document["results"]
     root = ET.Element("testsuites", {"name": "uprez-conformance", **_counted(rows)})
     for family, of_family in groupby(rows, key=lambda row: row["id"].partition("-")[0]):
@@ -27,6 +31,7 @@ def junit(document: dict[str, Any]) -> str:
 
 
 def _case(row: dict[str, Any]) -> ET.Element:
+    """Return the `testcase` of a result; a failure or error has the details as its text."""
     family = row["id"].partition("-")[0]
     case = ET.Element(
         "testcase",
@@ -46,6 +51,10 @@ def _case(row: dict[str, Any]) -> ET.Element:
 
 
 def _child(row: dict[str, Any]) -> str | None:
+    """Return the element of a verdict: None for pass, failure for a failed MUST, error or skipped.
+
+    Inconclusive and kit error are errors; a failed SHOULD and all others are skipped.
+    """
     if row["verdict"] == "pass":
         return None
     if row["verdict"] == "fail" and row["level"] != "MUST":
@@ -59,6 +68,7 @@ def _message(row: dict[str, Any]) -> str:
 
 
 def _details(row: dict[str, Any]) -> str:
+    """Return the contract's sentence, expected and actual value, and the curl line of the last exchange."""
     lines = [f"The contract ({row['pointer']}): {row['asks']}"]
     if row["expected"] or row["actual"]:
         lines += [f"Expected: {row['expected']}", f"Actual:   {row['actual']}"]
@@ -68,6 +78,7 @@ def _details(row: dict[str, Any]) -> str:
 
 
 def _counted(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the counts and seconds of a suite, as attributes."""
     children = [_child(row) for row in rows]
     return {
         "tests": str(len(rows)),

@@ -51,7 +51,7 @@ MARKS = {
 
 
 def page(document: dict[str, Any]) -> str:
-    """Return the page for a results document."""
+    """Return the HTML page for a valid results document; all texts are escaped."""
     rows = document["results"]
     shown_rows = [{**row, "kind": _kind(row), **_split_exchanges(row)} for row in rows]
     return _template().render(
@@ -70,7 +70,10 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _kind(row: dict[str, Any]) -> str:
-    """Return the CSS class of a row: ok, broken (failed MUST), should (failed SHOULD), open, out (not checked)."""
+    """Return the CSS class of a row: ok, broken (failed MUST), should (failed SHOULD), open or out.
+
+    Open is a verdict that prevents "conformant"; out is any other, such as skipped or not chosen.
+    """
     verdict = Verdict(row["verdict"])
     if verdict is Verdict.PASS:
         return "ok"
@@ -80,7 +83,10 @@ def _kind(row: dict[str, Any]) -> str:
 
 
 def _split_exchanges(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the exchange that shows the failure with its upload, and all other exchanges."""
+    """Return the exchange that shows the failure with the last upload before it, and all others in order.
+
+    Both lists are empty without exchanges.
+    """
     exchanges = row["exchanges"]
     if not exchanges:
         return {"shown_exchanges": [], "other_exchanges": []}
@@ -94,7 +100,10 @@ def _split_exchanges(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failing_exchange(message: str, exchanges: list[dict[str, Any]]) -> int:
-    """Return the index of the last exchange that the message names, with its status if possible, or of the last one."""
+    """Return the index of the last exchange that the message names, or of the last one.
+
+    An exchange whose status the message also contains goes before others. ``exchanges`` must not be empty.
+    """
     best, found = 0, len(exchanges) - 1
     for at, exchange in enumerate(exchanges):
         named = f"{exchange['request']['method']} {_path(exchange['request']['url']).partition('?')[0]}"
@@ -107,12 +116,16 @@ def _failing_exchange(message: str, exchanges: list[dict[str, Any]]) -> int:
 
 
 def _is_upload(exchange: dict[str, Any]) -> bool:
-    """Return whether an image was uploaded and accepted."""
+    """Return whether the exchange is an accepted upload: a 202 to a form."""
     response = exchange["response"]
     return response is not None and response["status"] == HTTPStatus.ACCEPTED and " -F " in exchange["curl"]
 
 
 def _summary(document: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the counts of checked, failed and unresolved requirements as a sentence.
+
+    It names a partial run.
+    """
     kinds = [row["kind"] for row in rows]
     checked = len(rows) - kinds.count("out")
     failed, unresolved = kinds.count("broken"), kinds.count("open")
@@ -135,7 +148,10 @@ def _of(count: int, noun: str) -> str:
 
 
 def _repeat(document: dict[str, Any], requirement_id: str) -> str:
-    """Return the command that checks this requirement alone."""
+    """Return the command that checks this requirement alone, with the seed of the run.
+
+    Secrets are shell variables; other options, such as timeouts, are left out.
+    """
     options = document["options"]
     words = [
         "uprez-conformance",
@@ -154,6 +170,7 @@ def _repeat(document: dict[str, Any], requirement_id: str) -> str:
 
 @cache
 def _template() -> Template:
+    """Return the compiled template; it escapes HTML and raises UndefinedError for an unknown name."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -179,7 +196,10 @@ def _prose(text: str) -> Markup:
 
 
 def _body(text: str) -> str:
-    """Return JSON indented if that loses nothing; return other text unchanged."""
+    """Return JSON indented if that loses nothing.
+
+    Return other text, or JSON with duplicate names, unchanged.
+    """
     if not text.startswith(("{", "[")):
         return text
     try:

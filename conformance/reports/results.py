@@ -41,7 +41,10 @@ _MAX_SHOWN_PROBLEMS = 5
 
 
 def results(run: Run) -> dict[str, Any]:
-    """Return the document that ``results.schema.json`` describes."""
+    """Return the document that ``results.schema.json`` describes, with a row for each known requirement.
+
+    Texts contain no secrets. Its digest does not prove who wrote it.
+    """
     rows = [_row(requirement, run) for requirement in requirements()]
     document: dict[str, Any] = _sanitized(
         {
@@ -72,7 +75,10 @@ def results(run: Run) -> dict[str, Any]:
 
 
 def is_partial(options: Options) -> bool:
-    """Return whether the verdict is only about the selected requirements and not about the server."""
+    """Return whether the verdict is only about the selected requirements and not about the server.
+
+    It is with ``only``, with ``read_only``, and without the profile core.
+    """
     return bool(options.only) or options.read_only or "core" not in options.profiles
 
 
@@ -91,7 +97,10 @@ def results_schema() -> dict[str, Any]:
 
 
 def problems(document: Any) -> list[str]:
-    """Return a message for each fault of a results document; none if it is valid."""
+    """Return a message for each fault of a results document of this kit's contract; none if it is valid.
+
+    Faults of the schema, at most five, hide all others.
+    """
     shape = [
         f"It does not match the published schema: at {error.json_path}, {error.message[:200]}."
         for error in Draft202012Validator(results_schema()).iter_errors(document)
@@ -102,12 +111,17 @@ def problems(document: Any) -> list[str]:
 
 
 def _altered(document: dict[str, Any]) -> list[str]:
+    """Return a message if the digest does not match; otherwise none."""
     if digest(document) != document["sha256"]:
         return ["It was changed after it was written: its digest does not match."]
     return []
 
 
 def _of_another_contract(document: dict[str, Any]) -> list[str]:
+    """Return a message if version, text or requirements are not those of this kit; otherwise none.
+
+    Of the requirements, id, level and profile are compared.
+    """
     stated, own = document["contract"], contract()["info"]["version"]
     if stated["version"] != own:
         return [f"It is for version {stated['version']} of the contract, and this kit has {own}."]
@@ -124,7 +138,10 @@ def _of_another_contract(document: dict[str, Any]) -> list[str]:
 
 
 def _miscounted(document: dict[str, Any]) -> list[str]:
-    """Return messages for counts, verdict and options that contradict the results."""
+    """Return messages for counts, verdict, profiles and options that contradict the results.
+
+    Otherwise none.
+    """
     rows, found = document["results"], []
     if len({row["id"] for row in rows}) < len(rows):
         found.append("It has two results for one requirement.")
@@ -151,11 +168,13 @@ def _miscounted(document: dict[str, Any]) -> list[str]:
 
 
 def _counts(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the number of rows by verdict, with zeros for verdicts that do not occur."""
     counted = Counter(row["verdict"] for row in rows)
     return {verdict.value: counted[verdict.value] for verdict in Verdict}
 
 
 def _row(requirement: Requirement, run: Run) -> dict[str, Any]:
+    """Return the row of a requirement; without a result, its verdict says why it was not checked."""
     result = next((one for one in run.results if one.requirement.id == requirement.id), None)
     texts = {
         "id": requirement.id,
@@ -185,6 +204,11 @@ _NOTHING = {
 
 
 def _found(result: Result, secrets: Secrets) -> dict[str, Any]:
+    """Return the part of a row that comes from its result, without secrets in its texts.
+
+    Only the last exchanges are shown: 6 of a pass, 30 of any other verdict. A failure includes uploaded
+    files.
+    """
     shown = result.exchanges[-_SHOWN_EXCHANGES.get(result.verdict, _SHOWN_BY_DEFAULT) :]
     with_files = result.verdict is Verdict.FAIL
     return {
@@ -203,6 +227,10 @@ def _found(result: Result, secrets: Secrets) -> dict[str, Any]:
 
 
 def _not_checked(requirement: Requirement, run: Run) -> tuple[Verdict, str]:
+    """Return the verdict of a requirement without a result, and why it was not checked.
+
+    The reason of NOT_REACHED is that of the early end.
+    """
     if requirement.id in {one.id for one in run.selected}:
         return Verdict.NOT_REACHED, run.stopped
     if run.options.only:
@@ -213,11 +241,13 @@ def _not_checked(requirement: Requirement, run: Run) -> tuple[Verdict, str]:
 
 
 def _server_headers(exchange: Exchange | None) -> dict[str, str]:
+    """Return the headers of a response that describe the server; none without an exchange."""
     headers = exchange.headers if exchange else {}
     return {name: value for name, value in headers.items() if name.lower() not in _RESPONSE_HEADERS}
 
 
 def _sanitized(node: Any, secrets: Secrets) -> Any:
+    """Return a copy of a JSON value without secrets in its texts and names."""
     if isinstance(node, dict):
         return {secrets.sanitize(str(name)): _sanitized(value, secrets) for name, value in node.items()}
     if isinstance(node, list):
