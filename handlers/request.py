@@ -58,7 +58,10 @@ def uploads(field: str) -> list[Upload]:
 
 
 def upscale_options() -> UpscaleOptions:
-    """Return the upscale options from the valid fields."""
+    """Return the upscale options from the valid fields; never raise for a problem of the body.
+
+    An option is None if its field is missing or invalid, and the model also if it is ``auto``.
+    """
     fields = parsed_body().fields
     model = fields.get("model", AUTO)
     return UpscaleOptions(

@@ -24,7 +24,8 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 def value_from_text(text: str, schema: Mapping[str, Any]) -> Any:
     """Return the value of a form field or query parameter.
 
-    Only the plain decimal form is an integer. Everything else stays text and fails its schema.
+    For an integer schema, convert only plain decimal text of at most 19 digits. All else stays text, for the
+    schema to reject or accept. Nothing is validated here.
     """
     if schema.get("type") == "integer" and _INTEGER.fullmatch(text):
         return int(text)
@@ -54,6 +55,10 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
         scope["extensions"]["connexion_context"][QUERY] = self._parse_query(scope["query_string"])
 
     def _parse_query(self, query_string: bytes) -> dict[str, Any]:
+        """Return the values of the contract's query parameters, with defaults for missing ones.
+
+        Ignore unknown parameters. Raise InvalidFields with all repeated, missing and invalid ones.
+        """
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
         query: dict[str, Any] = {}
         problems: list[FieldProblem] = []

@@ -1,7 +1,7 @@
 """Bearer authentication, and authorization with the scopes of the contract.
 
 Flask-HTTPAuth decides; Connexion calls it before the body is read. ``openapi.yaml`` lists an operation's scopes in
-its bearer requirement; the first missing scope decides the error.
+its bearer requirement; the first missing scope decides the error. The request is also counted here, for the rate limit.
 """
 
 from __future__ import annotations
@@ -91,6 +91,12 @@ def bearer_handler(
 
     class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion is untyped
         def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
+            """Return a function that authenticates, counts and authorizes a request.
+
+            It stores the principal in the context. It raises TooManyRequests, Unauthenticated, or the denial for
+            the first missing scope, in this order.
+            """
+
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 header = request.headers.get("Authorization")
                 scope = request.scope
