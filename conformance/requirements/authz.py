@@ -91,7 +91,10 @@ def check_batch_is_private(kit: Kit) -> None:
 
 @check("AUTHZ-007")
 def check_batch_deletion_is_denied(kit: Kit) -> None:
-    """Check that the second account can neither cancel nor delete a batch of the first."""
+    """Check that one DELETE of a batch by another account returns a 404 that equals that of a missing id.
+
+    The batch must be unchanged afterwards.
+    """
     batch = _create_batch(kit)
     _expect_foreign(kit, f"/batches/{batch['id']}", batch["name"])
     _expect_hidden(kit, "DELETE", "/batches", batch["id"], batch["name"])
