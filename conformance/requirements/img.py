@@ -349,9 +349,9 @@ def _frame_pairs(kit: Kit, sample: Sample, what: str) -> list[tuple[Image.Image,
 
 
 def _expect_same_alpha(original: Image.Image, result: Image.Image, what: str) -> None:
-    """Raise CheckFailed unless the alpha of the result, averaged down to the original's size, is similar to its alpha.
+    """Raise CheckFailed unless the alpha of the result, averaged to the original's size, matches the original's.
 
-    Missing and additional transparency both count; the similarity must be at least 22 dB.
+    Missing and additional transparency both count.
     """
     wanted, actual = alpha_channel(original), alpha_channel(result)
     similarity_db = psnr(wanted, actual.resize(wanted.size, Image.Resampling.BOX))

@@ -62,7 +62,10 @@ def check_percentage(kit: Kit) -> None:
 
 @check("LIM-003")
 def check_exceeded(kit: Kit) -> None:
-    """Check that `exceeded` is true exactly when nothing remains."""
+    """Check that `unlimited` and `exceeded` are booleans, and `exceeded` is true exactly when nothing remains.
+
+    `exceeded` is not compared for an unlimited account.
+    """
     usage = _usage(kit.owner)
     for name in ("unlimited", "exceeded"):
         expect(isinstance(usage[name], bool), f"`{name}` is not a boolean.", actual=usage[name])
