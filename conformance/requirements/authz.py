@@ -93,8 +93,8 @@ def check_batch_is_private(kit: Kit) -> None:
 def check_batch_deletion_is_denied(kit: Kit) -> None:
     """Check that a DELETE by the second account returns 404, equal to that of a missing id.
 
-    The batch of the first account must then complete with its two images. Raise Inconclusive if the second account has a
-    batch with the same id.
+    The batch of the first account must then complete with its two images. Raise Inconclusive if the second
+    account has a batch with the same id.
     """
     batch = _create_batch(kit)
     _expect_foreign(kit, f"/batches/{batch['id']}", batch["name"])
@@ -204,7 +204,7 @@ def _expect_foreign(kit: Kit, item_path: str, name: str) -> None:
 
 
 def _expect_other_item(response: Response, path: str, name: str) -> None:
-    """Raise Inconclusive if the response is a 200 without the name, and so has another item of the same id."""
+    """Raise Inconclusive if the response is a 200 without the name, and so has another item."""
     if response.status == HTTPStatus.OK and name not in response.raw.text:
         raise Inconclusive(
             f"The second account has an item with the same id in {path}, because the server numbers the items of each "

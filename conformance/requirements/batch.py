@@ -108,7 +108,7 @@ def check_progress(kit: Kit) -> None:
 
 @check("BATCH-004")
 def check_status_order(kit: Kit) -> None:
-    """Check that the observed statuses are known and move forward, and that the last one follows from the images.
+    """Check that the statuses move forward, and that the last one follows from the images.
 
     `completed_at` must be set at the end, and null or absent before.
     """

@@ -119,8 +119,8 @@ def check_no_store(kit: Kit) -> None:
 def check_names_add_no_headers(kit: Kit) -> None:
     """Check that two unusual file names, one with encoded line breaks, add no header and no text to one.
 
-    A part of the name may occur in Content-Disposition. Each upload may return 202, 400 or 422. After a 202, the headers
-    of reading and deleting the image are checked too. No result is downloaded.
+    A part of the name may occur in Content-Disposition. Each upload may return 202, 400 or 422. After a 202,
+    the headers of reading and deleting the image are checked too. No result is downloaded.
     """
     mark = f"zq{kit.random.getrandbits(40):010x}"
     long = f"{mark} – köpfe 画像 😀 ".ljust(_MAX_NAME_LENGTH - 30, "x")

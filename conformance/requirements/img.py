@@ -179,7 +179,7 @@ def check_16_bit(kit: Kit) -> None:
 
 @check("IMG-011")
 def check_cmyk(kit: Kit) -> None:
-    """Check that a CMYK JPEG stays a JPEG and that its result is nearer to the original than to its negative.
+    """Check that the result of a CMYK JPEG is a JPEG, and nearer to the original than its negative is.
 
     Only the brightness is compared.
     """
@@ -349,9 +349,10 @@ def _frame_pairs(kit: Kit, sample: Sample, what: str) -> list[tuple[Image.Image,
 
 
 def _expect_same_alpha(original: Image.Image, result: Image.Image, what: str) -> None:
-    """Raise CheckFailed unless the alpha of the result, averaged to the original's size, matches the original's.
+    """Raise CheckFailed unless the alpha of the result matches that of the original.
 
-    Missing and additional transparency both count.
+    The alpha of the result is averaged down to the original's size. Missing and additional transparency both
+    count.
     """
     wanted, actual = alpha_channel(original), alpha_channel(result)
     similarity_db = psnr(wanted, actual.resize(wanted.size, Image.Resampling.BOX))

@@ -32,7 +32,7 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 @check("JOB-001")
 def check_upload_fields(kit: Kit) -> None:
-    """Check that the 202 has all required fields except `original_dimensions`, with the values of the upload."""
+    """Check that the 202 has all required fields except `original_dimensions`, and the values sent."""
     done = kit.images.completed_png()
     optional = {"original_dimensions"}
     _expect_fields(done.accepted, "UploadedImage", "The response to an upload", optional)
@@ -75,7 +75,7 @@ def check_completed_image_is_final(kit: Kit) -> None:
 
 @check("JOB-005")
 def check_completed_fields(kit: Kit) -> None:
-    """Check that a completed image has all required fields of the schema and the values of its upload.
+    """Check that a completed image has all required fields and the values of its upload.
 
     The fields of the result, and the path and dimensions of the original, must be neither null nor empty.
     """

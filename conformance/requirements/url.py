@@ -67,9 +67,10 @@ def check_file_headers(kit: Kit) -> None:
 
 @check("URL-004")
 def check_changed_links(kit: Kit) -> None:
-    """Check that a link with one changed character, without its query or with the path of another image returns 4xx.
+    """Check that changed links return 4xx.
 
-    Waits 1.1 s, and adds the changed links to the secrets that reports hide.
+    They have one changed character, no query or the path of another image. Wait 1.1 s, and add the changed links
+    to the secrets that reports hide.
     """
     link = _download(kit, kit.images.completed_png().image["id"])["download_url"]
     kit.transport.follow(link).expect(200, why="for a download link")
