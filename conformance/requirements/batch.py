@@ -71,7 +71,7 @@ def check_accepted_batch(kit: Kit) -> None:
 def check_counters(kit: Kit) -> None:
     """Check that the counters never decrease and match the statuses of the listed images.
 
-    Images that one response lists as finished must be counted in the next one at the latest, and exactly at the end.
+    Images that one response lists as finished must be counted in the next one at the latest.
     """
     batch = observed_batch(kit)
     for data in batch.observations:

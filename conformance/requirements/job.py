@@ -63,7 +63,10 @@ def check_status_order(kit: Kit) -> None:
 
 @check("JOB-004")
 def check_completed_image_is_final(kit: Kit) -> None:
-    """Check that the fields and the file of a completed image do not change."""
+    """Check that four fields and the file of a completed image do not change.
+
+    The fields are the status, the size, the dimensions and the processing time, read three times again.
+    """
     done = kit.images.completed_png()
     for _ in range(3):
         image = kit.images.get(done.image["id"])

@@ -62,7 +62,7 @@ def check_percentage(kit: Kit) -> None:
 
 @check("LIM-003")
 def check_exceeded(kit: Kit) -> None:
-    """Check that `unlimited` and `exceeded` are booleans, and `exceeded` is true exactly when nothing remains.
+    """Check that `unlimited` and `exceeded` are booleans, and that `exceeded` means that nothing remains.
 
     `exceeded` is not compared for an unlimited account.
     """

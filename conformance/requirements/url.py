@@ -69,8 +69,8 @@ def check_file_headers(kit: Kit) -> None:
 def check_changed_links(kit: Kit) -> None:
     """Check that changed links return 4xx.
 
-    They have one changed character, no query or the path of another image. Wait 1.1 s, and add the changed links
-    to the secrets that reports hide.
+    They have one changed character, no query or the path of another image. Wait 1.1 s, and add the changed
+    links to the secrets that reports hide.
     """
     link = _download(kit, kit.images.completed_png().image["id"])["download_url"]
     kit.transport.follow(link).expect(200, why="for a download link")
@@ -263,7 +263,7 @@ def _decode(name: str, value: str) -> str:
 
 
 def _expect_clean(name: object) -> None:
-    """Raise CheckFailed if the name is not a text, is empty, or has slashes, backslashes or control characters."""
+    """Raise CheckFailed unless the name is a text that is not empty and has no (back)slash or control character."""
     expect(isinstance(name, str) and name, "A file name is not a text.", actual=name)
     invalid = [character for character in str(name) if character in "/\\\x7f" or character < " "]
     expect(not invalid, "A file name has folders or control characters.", actual=name)
