@@ -263,7 +263,7 @@ def _decode(name: str, value: str) -> str:
 
 
 def _expect_clean(name: object) -> None:
-    """Raise CheckFailed unless the name is a text that is not empty and has no (back)slash or control character."""
+    """Raise CheckFailed if the name is no text, is empty or has a slash, backslash or control character."""
     expect(isinstance(name, str) and name, "A file name is not a text.", actual=name)
     invalid = [character for character in str(name) if character in "/\\\x7f" or character < " "]
     expect(not invalid, "A file name has folders or control characters.", actual=name)
