@@ -91,7 +91,11 @@ def check_batch_is_private(kit: Kit) -> None:
 
 @check("AUTHZ-007")
 def check_batch_deletion_is_denied(kit: Kit) -> None:
-    """Check that the second account can neither cancel nor delete a batch of the first."""
+    """Check that a DELETE by the second account returns 404, equal to that of a missing id.
+
+    The batch of the first account must then complete with its two images. Raise Inconclusive if the second
+    account has a batch with the same id.
+    """
     batch = _create_batch(kit)
     _expect_foreign(kit, f"/batches/{batch['id']}", batch["name"])
     _expect_hidden(kit, "DELETE", "/batches", batch["id"], batch["name"])
@@ -200,6 +204,7 @@ def _expect_foreign(kit: Kit, item_path: str, name: str) -> None:
 
 
 def _expect_other_item(response: Response, path: str, name: str) -> None:
+    """Raise Inconclusive if the response is a 200 without the name, and so has another item."""
     if response.status == HTTPStatus.OK and name not in response.raw.text:
         raise Inconclusive(
             f"The second account has an item with the same id in {path}, because the server numbers the items of each "
@@ -208,6 +213,7 @@ def _expect_other_item(response: Response, path: str, name: str) -> None:
 
 
 def _create_batch(kit: Kit) -> dict[str, Any]:
+    """Return a new batch of two images, read by its id. Raise Inconclusive if creating it returns 403."""
     samples = [make_sample("png"), make_sample("png").renamed("second.png")]
     response = kit.batches.try_create(samples, {"name": f"{kit.tag}-first"}).permitted()
     return kit.batches.get(response.expect(202, why="with valid images").data["id"])

@@ -69,7 +69,10 @@ def check_accepted_batch(kit: Kit) -> None:
 
 @check("BATCH-002")
 def check_counters(kit: Kit) -> None:
-    """Check that the counters never decrease and match the images."""
+    """Check that the counters never decrease and match the statuses of the listed images.
+
+    Images that one response lists as finished must be counted in the next one at the latest.
+    """
     batch = observed_batch(kit)
     for data in batch.observations:
         _expect_counts(data)
@@ -105,7 +108,10 @@ def check_progress(kit: Kit) -> None:
 
 @check("BATCH-004")
 def check_status_order(kit: Kit) -> None:
-    """Check that the status moves forward to the one that follows from the images."""
+    """Check that the statuses move forward, and that the last one follows from the images.
+
+    `completed_at` must be set at the end, and null or absent before.
+    """
     batch = observed_batch(kit)
     statuses = [data["status"] for data in batch.observations]
     expect(set(statuses) <= set(_ORDER), "A batch has an unknown status.", expected=_ORDER, actual=statuses)
@@ -128,7 +134,10 @@ def check_status_order(kit: Kit) -> None:
 
 @check("BATCH-005")
 def check_options_of_all_images(kit: Kit) -> None:
-    """Check that the result of each image has the requested size and the format of its original."""
+    """Check that each image is completed with 3 times its size and in the format of its original.
+
+    The content of the results is not compared.
+    """
     batch = observed_batch(kit)
     for image, sample in zip(batch_images(batch.end), batch.samples, strict=True):
         expect_equal(image["status"], "completed", f"The final status of a valid image ({sample.format})")

@@ -195,6 +195,7 @@ def _expect_fast_server(kit: Kit, batch: CancelledBatch) -> None:
 
 
 def _expect_deleted(kit: Kit, batch_id: int, image_ids: list[int]) -> None:
+    """Raise CheckFailed unless GET and DELETE of the batch, and GET of each image, return 404."""
     path = f"/batches/{batch_id}"
     kit.owner.get(path).expect(404, why="after the deletion of the batch")
     kit.owner.delete(path).expect(404, why="after the deletion of the batch")

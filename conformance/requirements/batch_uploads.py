@@ -131,6 +131,7 @@ def _expect_batch_sizes(kit: Kit, sizes: ExpectedSizes, options: Mapping[str, in
 
 
 def _expect_options(kit: Kit, accepted: dict[str, Any], options: Mapping[str, int]) -> None:
+    """Raise CheckFailed unless the 202, the batch and their images have exactly these options."""
     for batch in (accepted, kit.batches.get(accepted["id"])):
         factor = options.get("scale_factor")
         expect_equal(batch.get("scale_factor"), factor, f"`scale_factor` of a batch with {options}")

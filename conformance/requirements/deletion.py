@@ -98,6 +98,10 @@ def _deleted_image(kit: Kit) -> _DeletedImage:
 
 
 def _complete_and_delete(kit: Kit) -> _DeletedImage:
+    """Upload, complete and delete an image.
+
+    Raise CheckFailed unless it was completed, its links worked and it was listed before its deletion.
+    """
     image, _ = kit.images.wait(kit.images.upload(tiny_sample())["id"])
     expect_equal(image["status"], "completed", "The final status of a valid image")
     download = kit.owner.get(f"/images/{image['id']}/download").expect(200).data["download_url"]

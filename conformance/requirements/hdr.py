@@ -76,7 +76,10 @@ def check_json(kit: Kit) -> None:
 
 @check("HDR-005")
 def check_allow(kit: Kit) -> None:
-    """Check that a 405 lists the methods of the route in Allow."""
+    """Check that PUT to each documented path returns 405 with all its methods and without PUT in Allow.
+
+    A status below 500 other than 401, 404 and 405 also passes, because it may come from an extension.
+    """
     methods: dict[str, set[str]] = {}
     for method, path, _ in operations():
         methods.setdefault(path, set()).add(method)
@@ -114,7 +117,11 @@ def check_no_store(kit: Kit) -> None:
 
 @check("HDR-007")
 def check_names_add_no_headers(kit: Kit) -> None:
-    """Check that a file name neither adds a header nor occurs in one."""
+    """Check that two unusual file names, one with encoded line breaks, add no header and no text to one.
+
+    A part of the name may occur in Content-Disposition. Each upload may return 202, 400 or 422. After a 202,
+    the headers of reading and deleting the image are checked too. No result is downloaded.
+    """
     mark = f"zq{kit.random.getrandbits(40):010x}"
     long = f"{mark} – köpfe 画像 😀 ".ljust(_MAX_NAME_LENGTH - 30, "x")
     # The first name is for servers that decode the escapes of a form or a URL twice.
@@ -131,7 +138,10 @@ def check_names_add_no_headers(kit: Kit) -> None:
 
 @check("HDR-008")
 def check_names_are_cleaned(kit: Kit) -> None:
-    """Check that file names are returned without folders and control characters."""
+    """Check that `original_filename` of a 202 is not empty and has neither `/` nor unprintable characters.
+
+    One name is sent with folders and one with control characters. A 400 or 422 also passes.
+    """
     for name in ("../../folder/kit.png", "kit\x01\x1b\x7f.png"):
         upload = kit.images.try_upload(make_sample("png").renamed(name), {"scale_factor": 2})
         response = upload.permitted().expect(202, 400, 422)

@@ -179,7 +179,10 @@ def check_16_bit(kit: Kit) -> None:
 
 @check("IMG-011")
 def check_cmyk(kit: Kit) -> None:
-    """Check that a CMYK JPEG is accepted and not inverted."""
+    """Check that the result of a CMYK JPEG is a JPEG, and nearer to the original than its negative is.
+
+    Only the brightness is compared.
+    """
     sample = make_sample("jpeg", scene().convert("CMYK"), "cmyk")
     done = _complete_in_format(kit, sample, "a CMYK JPEG")
     # The colours of CMYK on a screen depend on profiles, so only light and dark are compared.
@@ -288,6 +291,7 @@ def _complete_in_format(kit: Kit, sample: Sample, what: str) -> CompletedImage:
 
 
 def _expect_format_and_content(kit: Kit, sample: Sample, what: str) -> None:
+    """Raise CheckFailed unless the result at factor 2 has the format of the sample and shows its image."""
     done = _complete_in_format(kit, sample, what)
     expect_same_image(sample.image, done.result, f"The result of {what}")
 
@@ -345,7 +349,11 @@ def _frame_pairs(kit: Kit, sample: Sample, what: str) -> list[tuple[Image.Image,
 
 
 def _expect_same_alpha(original: Image.Image, result: Image.Image, what: str) -> None:
-    """Raise CheckFailed unless the result is transparent where the original is."""
+    """Raise CheckFailed unless the alpha of the result matches that of the original.
+
+    The alpha of the result is averaged down to the original's size. Missing and additional transparency both
+    count.
+    """
     wanted, actual = alpha_channel(original), alpha_channel(result)
     similarity_db = psnr(wanted, actual.resize(wanted.size, Image.Resampling.BOX))
     if similarity_db < _MIN_ALPHA_DB:

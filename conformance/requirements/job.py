@@ -32,7 +32,7 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 @check("JOB-001")
 def check_upload_fields(kit: Kit) -> None:
-    """Check that the response to an upload has all fields with the values of the upload."""
+    """Check that the 202 has all required fields except `original_dimensions`, and the values sent."""
     done = kit.images.completed_png()
     optional = {"original_dimensions"}
     _expect_fields(done.accepted, "UploadedImage", "The response to an upload", optional)
@@ -63,7 +63,10 @@ def check_status_order(kit: Kit) -> None:
 
 @check("JOB-004")
 def check_completed_image_is_final(kit: Kit) -> None:
-    """Check that the fields and the file of a completed image do not change."""
+    """Check that four fields and the file of a completed image do not change.
+
+    The fields are the status, the size, the dimensions and the processing time, read three times again.
+    """
     done = kit.images.completed_png()
     for _ in range(3):
         image = kit.images.get(done.image["id"])
@@ -75,7 +78,10 @@ def check_completed_image_is_final(kit: Kit) -> None:
 
 @check("JOB-005")
 def check_completed_fields(kit: Kit) -> None:
-    """Check that a completed image has all fields, and that no field of its result is empty."""
+    """Check that a completed image has all required fields and the values of its upload.
+
+    The fields of the result, and the path and dimensions of the original, must be neither null nor empty.
+    """
     done = kit.images.completed_png()
     _expect_fields(done.image, "Image", "A completed image")
     _expect_values(kit, done, done.image, "of a completed image")
@@ -144,7 +150,10 @@ def check_processing_time(kit: Kit) -> None:
 
 @check("JOB-010")
 def check_unknown_values_are_null(kit: Kit) -> None:
-    """Check that the fields of the result are null before the result exists."""
+    """Check that the fields of the result are null or absent before the result exists.
+
+    The check passes without a comparison if the image is already completed or failed.
+    """
     image = _three_uploads(kit).before_download
     if image["status"] in {"completed", "failed"}:
         return  # the server is too fast for this check
@@ -154,7 +163,10 @@ def check_unknown_values_are_null(kit: Kit) -> None:
 
 @check("JOB-011")
 def check_early_download(kit: Kit) -> None:
-    """Check that the download of an image that is not completed returns 400."""
+    """Check that the download of an image that is not completed returns 400.
+
+    If the image is completed directly after the request, 200 also passes.
+    """
     uploads = _three_uploads(kit)
     if uploads.after_download["status"] != "completed":
         uploads.download.expect(400, why="for an image that is not completed")
@@ -224,6 +236,10 @@ def _expect_fields(
 
 
 def _expect_values(kit: Kit, done: CompletedImage, data: dict[str, Any], where: str) -> None:
+    """Raise CheckFailed unless the data has the id, name, size in bytes and factor 2 of the upload.
+
+    `api_request` must be true.
+    """
     for field, value in {
         "id": done.accepted["id"],
         "original_filename": kit.images.filename(done.sample),

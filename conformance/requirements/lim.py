@@ -62,7 +62,10 @@ def check_percentage(kit: Kit) -> None:
 
 @check("LIM-003")
 def check_exceeded(kit: Kit) -> None:
-    """Check that `exceeded` is true exactly when nothing remains."""
+    """Check that `unlimited` and `exceeded` are booleans, and that `exceeded` means that nothing remains.
+
+    `exceeded` is not compared for an unlimited account.
+    """
     usage = _usage(kit.owner)
     for name in ("unlimited", "exceeded"):
         expect(isinstance(usage[name], bool), f"`{name}` is not a boolean.", actual=usage[name])
@@ -232,6 +235,7 @@ def _clients_with_at_most(kit: Kit, remaining: int, path: str) -> list[Client]:
 
 
 def _usage(client: Client) -> dict[str, Any]:
+    """Return `image_uploads` of GET /usage. Raise CheckFailed if it is not an object."""
     uploads = client.get("/usage").expect(200).data["image_uploads"]
     if not isinstance(uploads, dict):
         raise CheckFailed("`image_uploads` is not an object.", actual=uploads)
@@ -239,6 +243,7 @@ def _usage(client: Client) -> dict[str, Any]:
 
 
 def _number(usage: dict[str, Any], name: str) -> int:
+    """Return the value of this name. Raise CheckFailed if it is not an integer from 0."""
     value = usage[name]
     if type(value) is not int or value < 0:
         raise CheckFailed(f"`{name}` is not a whole number from 0.", actual=value)

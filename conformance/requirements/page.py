@@ -241,6 +241,7 @@ def _expect_values_rejected(kit: Kit, path: str, values: Mapping[str, tuple[str,
 
 
 def _expect_repetition_rejected(kit: Kit, path: str) -> None:
+    """Raise CheckFailed unless `page`, `per_page` and `status` are each rejected (422) if sent twice."""
     for name, values in {"page": (1, 2), "per_page": (2, 3), "status": ("completed", "failed")}.items():
         response = kit.owner.get(path, params=[(name, value) for value in values])
         response.expect_rejected(name, why=f"with {name} twice")

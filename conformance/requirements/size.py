@@ -255,6 +255,10 @@ def _expect_target_met(
 def _expect_options_rejected(
     kit: Kit, options: Mapping[str, object], field: str, sample: Sample | None = None
 ) -> None:
+    """Raise CheckFailed unless an upload with these options returns 422 with an error on the field.
+
+    The default sample is a PNG of 64x48 pixels.
+    """
     sample = sample or make_sample("png")
     response = kit.images.try_upload(sample, options)
     response.expect_rejected(field, why=f"with {_describe(sample, options)}")

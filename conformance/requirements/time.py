@@ -147,6 +147,7 @@ def _precision_seconds(text: str) -> float:
 
 
 def _date(response: Response) -> datetime:
+    """Return the Date header in UTC. Raise Inconclusive if it is missing or invalid."""
     try:
         return parsedate_to_datetime(response.headers["date"]).replace(tzinfo=UTC)  # it is always GMT
     except (KeyError, ValueError):

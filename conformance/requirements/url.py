@@ -67,7 +67,11 @@ def check_file_headers(kit: Kit) -> None:
 
 @check("URL-004")
 def check_changed_links(kit: Kit) -> None:
-    """Check that a changed download link returns a client error."""
+    """Check that changed links return 4xx.
+
+    They have one changed character, no query or the path of another image. Wait 1.1 s, and add the changed
+    links to the secrets that reports hide.
+    """
     link = _download(kit, kit.images.completed_png().image["id"])["download_url"]
     kit.transport.follow(link).expect(200, why="for a download link")
     other_id = kit.images.completed(make_sample("jpeg"), {"scale_factor": 2}).image["id"]
@@ -259,6 +263,7 @@ def _decode(name: str, value: str) -> str:
 
 
 def _expect_clean(name: object) -> None:
+    """Raise CheckFailed if the name is no text, is empty or has a slash, backslash or control character."""
     expect(isinstance(name, str) and name, "A file name is not a text.", actual=name)
     invalid = [character for character in str(name) if character in "/\\\x7f" or character < " "]
     expect(not invalid, "A file name has folders or control characters.", actual=name)
