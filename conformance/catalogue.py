@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Check = Callable[[Kit], None]
 
-# The run order: first the basics that the others rely on.
+# The run order: first the families that the others depend on.
 FAMILIES = ("env", "auth", "authz", "job", "img", "size", "page", "batch", "lim", "del", "url", "time", "hdr", "gen")  # fmt: skip
 
 _PACKAGE = "conformance.requirements"

@@ -290,10 +290,10 @@ def _print_summary(outcome: Run) -> None:
     for message in (outcome.stopped, *outcome.left_behind):
         if message:
             _print_error(outcome.secrets.sanitize(message))
-    words = outcome.exit.words.replace("not ", "NOT ")
+    verdict = outcome.exit.label.replace("not ", "NOT ")
     partial = " in the selected requirements" if counts and is_partial(outcome.options) else ""
     typer.echo(
-        f"{words}{partial}: {counts or 'nothing was checked'}; {outcome.seconds:.0f} s, seed {outcome.options.seed}"
+        f"{verdict}{partial}: {counts or 'nothing was checked'}; {outcome.seconds:.0f} s, seed {outcome.options.seed}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The HTTP client: it records every exchange and waits when the server asks for a pause."""
+"""The HTTP client: it records every exchange and waits as long as Retry-After requires."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Exit(IntEnum):
     USAGE = 3
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """Return the verdict as reports and the console show it; "not run" for wrong usage."""
         return ("conformant", "not conformant", "inconclusive", "not run")[self]
 

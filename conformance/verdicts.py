@@ -21,7 +21,7 @@ class Verdict(StrEnum):
     SKIP = "skip"
     INCONCLUSIVE = "inconclusive"
     ERROR = "kit error"
-    # Not run: the profile is not claimed, the options leave it out, or the run ended early.
+    # Not run: the profile was not selected, the options exclude it, or the run ended early.
     NOT_DECLARED = "not declared"
     NOT_CHOSEN = "not chosen"
     NOT_REACHED = "not reached"

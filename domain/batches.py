@@ -85,8 +85,8 @@ def remove(services: Services, account: Account, batch_id: int) -> bool:
 
     Return True if the batch was deleted, False if it was cancelled. Raise NotFound.
     """
-    # Decided before the lock: a request to cancel must not delete results, even if it is sent twice at once or if the
-    # last image finishes at the same moment.
+    # Decided before the lock: a request to cancel must not delete results, even if it is sent twice
+    # concurrently or the last image finishes at the same moment.
     is_deletion = get(services, account, batch_id).batch.status.is_terminal
     with services.database.writing() as work:
         batch = work.batches.locked(batch_id)

@@ -1,11 +1,11 @@
-"""The words that a request may send as ``model``, and the engine's model for each of them."""
+"""The values that a request may send as ``model``, and the engine's model for each of them."""
 
 from __future__ import annotations
 
 import re
 
 AUTO = "auto"
-"""This word is always available: the engine chooses the model."""
+"""This value is always available: the engine chooses the model."""
 WORDS = ("photo", "anime", "fast")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -22,7 +22,7 @@ def parse(text: str) -> dict[str, str]:
         if word not in WORDS:
             raise ValueError(f"each choice is WORD=MODEL, where WORD is one of {', '.join(WORDS)}")
         if word in choices:
-            raise ValueError(f"{word} is given more than once")
+            raise ValueError(f"{word} occurs more than once")
         if name == AUTO or not _NAME.fullmatch(name):
             raise ValueError(f"{word} needs the name of a model")
         choices[word] = name

@@ -31,7 +31,7 @@ class Usage:
 
     @property
     def exceeded(self) -> bool:
-        """Return whether the next image would be refused."""
+        """Return whether the next image would exceed the quota."""
         return self.remaining == 0
 
     @property

@@ -121,7 +121,7 @@ class Image:
     original_size: Size
     image_format: ImageFormat
     sizing: Sizing
-    model_choice: str | None  # a word of ``domain/model_choices.py``; None: auto
+    model_choice: str | None  # a value of ``domain/model_choices.py``; None: auto
     api_request: bool
     job: Job
     progress: int  # whole percent

@@ -124,6 +124,10 @@ class Sizing:
     def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
         # The targets themselves were checked before, so a side that is too long follows from the other side or from
         # the factor. Too many pixels are reported for the first of two targets.
+        """Return at most one problem of the results: a side that is too long, or else too many pixels in total.
+
+        It is a problem of the requested field; of ``target_width`` if both targets are requested.
+        """
         requested_field = next(
             field
             for field, value in (

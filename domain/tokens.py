@@ -101,7 +101,8 @@ def authenticate(
 ) -> Principal:
     """Return the principal of a plain token. Raise Unauthenticated, the same for a malformed and for a wrong token.
 
-    The time of use is stored by a task of ``background``, so that the request does not wait for the write.
+    The principal has the quota used in the current month. The time of use is stored at most once a minute, by a task
+    of ``background``; the default runs the task before this function returns.
     """
     token_id, secret = _parse(plain)
     with database.reading() as work:
@@ -122,6 +123,7 @@ def _add(
     now: datetime,
     abilities: Sequence[str],
 ) -> IssuedToken:
+    """Add a token to the unit of work, without committing. A name that is too long is cut to ``MAX_NAME`` characters."""
     secret = random_source.token(_SECRET_CHARACTERS)
     token = work.tokens.add(
         account_id=account.id,

@@ -44,7 +44,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """The well-formed options of a request; ``model`` is a word of ``domain/model_choices.py``, None means auto."""
+    """The well-formed options of a request; ``model`` is a value of ``domain/model_choices.py``, None means auto."""
 
     scale_factor: int | None = None
     target_width: int | None = None
@@ -107,7 +107,7 @@ def validate(
 def store(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
     """Store the files and provide them by their keys; delete them all if the ``with`` block raises.
 
-    The files stay after CommitUncertain: an unused file does less harm than an image without its file.
+    Keep the files after CommitUncertain: an unused file does less harm than an image without its file.
     """
     files: dict[str, Original] = {}
     try:

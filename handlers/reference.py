@@ -37,7 +37,7 @@ _PAGE = f"""<!doctype html>
 <title>Uprez API</title>
 <link rel="icon" href="data:,">
 <style>body {{ margin: 0 }}</style>
-<noscript>These pages need JavaScript. The same stands in <a href="./api/openapi.yaml">openapi.yaml</a>.</noscript>
+<noscript>These pages need JavaScript. The contract is also available as a file: <a href="./api/openapi.yaml">openapi.yaml</a></noscript>
 <div id="redoc"></div>
 <script type="module">{_SCRIPT}</script>
 </html>

@@ -45,7 +45,7 @@ _VALKEY_STOP_SECONDS = 1.5
 
 
 class ServeError(UprezError):
-    """The service cannot start; the message gives the reason and the remedy."""
+    """The service cannot start; the message contains the reason and a solution."""
 
     code = "cannot_serve"
 

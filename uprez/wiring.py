@@ -83,9 +83,9 @@ def prepare_embedded(settings: Settings) -> None:
 
 
 def require_usable_accounts(settings: Settings) -> None:
-    """Raise PlansError when accounts are on plans that the plans file lacks.
+    """Check that the database has this release's schema, and that the plans file has every plan that accounts have.
 
-    Raise SchemaError when the database does not have the schema of this release.
+    Raise SchemaError, PlansError (also for a missing or invalid plans file), or Unavailable.
     """
     plans = load_plans(settings.plans_file)
     database = Database(settings.resolved_database_url)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def declare_actors(broker: Broker, upscale: Callable[[int], None]) -> None:
     """Declare the actor that calls ``upscale`` with the image id of each message.
 
-    Every message is acknowledged, even after an error: the image's row says what is left to do.
+    Every message is acknowledged, even after an error: the image's row decides whether work remains.
     """
 
     def upscale_image(image_id: int) -> None:

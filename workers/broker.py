@@ -27,12 +27,12 @@ _CONNECT_SECONDS = 2
 _RESPONSE_SECONDS = 2
 """Dramatiq polls, so no command takes long, and a server that hangs must not block an upload."""
 _PAUSE_SECONDS = 5.0
-"""For so long no message is sent after a failure: a broken broker delays one of a batch's twenty images and
-not each of them. The reconciler requeues the images without a message.
+"""Pause after a failure, during which no message is sent: a broken broker delays one of a batch's twenty images, not
+each of them. The reconciler requeues the images without a message.
 """
 _HEARTBEAT_MILLISECONDS = 15_000
 _EVERY_COMMAND = 1_000_000
-"""A chance out of a million: every command looks for messages of dead workers.
+"""Dramatiq's maintenance chance per million commands: every command looks for messages of dead workers.
 
 Dramatiq's default finds them after about 13 minutes and does not cost noticeably less.
 """

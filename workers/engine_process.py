@@ -82,7 +82,10 @@ class EngineProcess:
         return self._process.wait()
 
     def end(self) -> None:
-        """Kill the process, wait for it and for both threads, and close the pipes."""
+        """Kill the process, wait for it and for both threads, and close the pipes.
+
+        Do nothing in a fork of the process that started the child.
+        """
         if os.getpid() != self._owner:
             return  # this is a fork of the owner: the child is not its own
         self._process.kill()

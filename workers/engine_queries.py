@@ -1,4 +1,4 @@
-"""Questions that a short-lived engine process responds to: the report for an operator, and the devices to use."""
+"""Queries to a short-lived engine process: the report for an operator, and the devices to use."""
 
 from __future__ import annotations
 

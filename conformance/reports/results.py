@@ -64,7 +64,7 @@ def results(run: Run) -> dict[str, Any]:
                 "stopped": run.stopped,
                 "left_behind": run.left_behind,
             },
-            "verdict": run.exit.words,
+            "verdict": run.exit.label,
             "partial": is_partial(run.options),
             "counts": _counts(rows),
         },
@@ -148,7 +148,7 @@ def _miscounted(document: dict[str, Any]) -> list[str]:
     if document["counts"] != _counts(rows):
         found.append("Its counts do not match its results.")
     checked = [(row["level"], row["profile"], Verdict(row["verdict"])) for row in rows]
-    concluded = exit_for(checked, stopped=bool(document["run"]["stopped"])).words
+    concluded = exit_for(checked, stopped=bool(document["run"]["stopped"])).label
     if document["verdict"] != concluded:
         found.append(f"Its verdict is {document['verdict']}, and its results lead to {concluded}.")
     options, claimed = document["options"], set(document["profiles"]["claimed"])

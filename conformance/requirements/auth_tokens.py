@@ -244,7 +244,7 @@ def _log_in(kit: Kit) -> Client:
 
 
 def _second_token(kit: Kit, account: NewAccount) -> Client | None:
-    """Return a client with one more working token of a new account, or None if there is no way to get one.
+    """Return a client with one more working token of a new account, or None if the server offers none.
 
     A login may be denied because the address is not verified, and POST /user/tokens is an extension of Uprez.
     """

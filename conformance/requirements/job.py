@@ -87,7 +87,7 @@ def check_completed_fields(kit: Kit) -> None:
     _expect_values(kit, done, done.image, "of a completed image")
     for field in (*_RESULT_FIELDS, "original_path", "original_dimensions", "original_dimensions_formatted"):
         value = done.image[field]
-        expect(value not in {None, ""}, f"`{field}` of a completed image is empty.", actual=value)
+        expect(value not in (None, ""), f"`{field}` of a completed image is empty.", actual=value)
 
 
 @check("JOB-006")

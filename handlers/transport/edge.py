@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 REQUEST_ID = "uprez_request_id"
 """Key in the scope's extensions."""
 _MAX_PATH_CHARACTERS = 4096
-"""An id with more digits cannot exist, and Python refuses to parse it with an error of its own. A link to a file
-whose name has 255 rare letters needs half of it.
+"""An id with more digits cannot exist, and Python raises an error when it parses one. A link to a file
+whose name has 255 non-ASCII letters needs half of this length.
 """
 
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MESSAGES = {
-    # rules of the contract's schemas
+    # constraints of the contract's schemas
     "required": "The {label} field is required.",
     "unknown": "The {label} field is not known.",
-    "repeated": "The {label} field must be given only once.",
+    "repeated": "The {label} field must be sent only once.",
     "file": "The {label} must be a file.",
     "text": "The {label} must be text, not a file.",
     "integer": "The {label} must be an integer.",
@@ -32,7 +32,7 @@ _MESSAGES = {
     "max_items": "The {label} field must not have more than {maximum} items.",
     "filled": "The {label} must not be empty.",
     "characters": "The {label} must not contain line breaks or other control characters.",
-    "format": "The {label} is not in the right form.",
+    "format": "The {label} has an invalid format.",
     # accounts
     "email": "The {label} must be a valid email address.",
     "taken": "The {label} has already been taken.",
@@ -51,8 +51,8 @@ _MESSAGES = {
     "larger_than_original": "The {label} must be larger than the original ({side} pixels).",
     "within_plan_scale": "The {label} must not be greater than {maximum}, the most that your plan allows here.",
     "unfit": "The {label} does not fit: {because}",
-    "result_side": "The {label} asks for a result with a side over {maximum} pixels.",
-    "result_pixels": "The {label} asks for a result of more than {maximum} pixels.",
+    "result_side": "The {label} would make a side of the result longer than {maximum} pixels.",
+    "result_pixels": "The {label} would make the result larger than {maximum} pixels.",
     "offered": "The {label} must be one of those that are offered here: {offered}.",
 }
 

@@ -37,7 +37,7 @@ class AllowedMethods:
     """404 for a path that is not in the contract, 405 with ``Allow`` for a method that its resource lacks.
 
     Connexion's router would pass an unknown path on to Flask's, which accepts more spellings of a path. It also
-    knows one method at a time, so that its own ``Allow`` is wrong.
+    matches only one method at a time, so its ``Allow`` is incomplete.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract) -> None:

@@ -69,7 +69,7 @@ class ThreadPool:
         return await future
 
     def run_in_background(self, work: Callable[[], None]) -> None:
-        """Run work that the response does not need: at once on a thread, queued if the event loop calls."""
+        """Run work that the response does not need: directly on a thread, queued on the event loop."""
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public function raises, which is slow
             run_now(work)
         else:

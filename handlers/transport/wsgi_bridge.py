@@ -1,7 +1,7 @@
 """ASGI application that runs a WSGI application with each request on one thread.
 
 Connexion's bridge passes every chunk of the request body and the response through a queue between threads, and has
-ten threads. Bodies are read before they reach this bridge, or not at all, so that none of it is needed.
+ten threads. A body is read before it reaches this bridge, or not at all, so neither is needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE_CHUNK_BYTES = 256 * 1024
 
 
 async def _has_disconnected(receive: Receive) -> bool:
-    """Wait for the client's disconnect and return True. Return False if only reading an unwanted body could tell."""
+    """Wait for the client's disconnect and return True. Return False if a body that is not read hides it."""
     try:
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):

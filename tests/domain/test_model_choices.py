@@ -39,7 +39,7 @@ def test_each_word_is_mapped_to_its_model(text: str, choices: dict[str, str]) ->
         ("photo=.a", "photo needs the name of a model"),
         ("photo=A", "photo needs the name of a model"),
         (f"photo={'x' * 65}", "photo needs the name of a model"),
-        ("photo=a,fast=a,photo=b", "photo is given more than once"),
+        ("photo=a,fast=a,photo=b", "photo occurs more than once"),
     ],
 )
 def test_malformed_choices_are_refused_with_a_reason(text: str, reason: str) -> None:

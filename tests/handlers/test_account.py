@@ -160,10 +160,10 @@ EACH_OF = "The abilities must each be one of: images:read, images:write, images:
         ({"abilities": ["images:read", "images:*"]}, {"abilities": [EACH_OF]}),
         ({"abilities": ["*"]}, {"abilities": [EACH_OF]}),
         ({"abilities": ["IMAGES:READ"]}, {"abilities": [EACH_OF]}),
-        ({"abilities": [7]}, {"abilities": ["The abilities is not in the right form.", EACH_OF]}),
+        ({"abilities": [7]}, {"abilities": ["The abilities has an invalid format.", EACH_OF]}),
         (
             {"abilities": [["images:read"]]},
-            {"abilities": ["The abilities is not in the right form.", EACH_OF]},
+            {"abilities": ["The abilities has an invalid format.", EACH_OF]},
         ),
         ({"ability": "user:read"}, {"ability": ["The ability field is not known."]}),
         ({"expires_at": None}, {"expires_at": ["The expires at field is not known."]}),

@@ -216,8 +216,8 @@ def test_target_that_does_not_fit_one_image_is_an_error_on_it(
     ("parts", "field", "message"),
     [
         ([("images[]", (None, "text"))], "images", "The images must be a file."),
-        ([("name", (None, "a")), ("name", (None, "b"))], "name", "The name field must be given only once."),
-        ([("name", (None, "a\x00b"))], "name", "The name is not in the right form."),
+        ([("name", (None, "a")), ("name", (None, "b"))], "name", "The name field must be sent only once."),
+        ([("name", (None, "a\x00b"))], "name", "The name has an invalid format."),
         ([("name", ("a.txt", b"a"))], "name", "The name must be text, not a file."),
         ([("images", ("a.png", b"a"))], "images", "The images field is not known."),
         ([("images[0]", ("a.png", b"a"))], "images[0]", "The images[0] field is not known."),

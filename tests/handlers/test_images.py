@@ -307,7 +307,7 @@ def test_repeated_parameter_returns_422(client: Client, jane: User, query: str) 
     response = client.get(f"/api/images?{query}", token=jane.token)
 
     ((field, messages),) = response.errors.items()
-    assert messages == [f"The {field.replace('_', ' ')} field must be given only once."]
+    assert messages == [f"The {field.replace('_', ' ')} field must be sent only once."]
 
 
 def test_every_invalid_parameter_is_returned_at_once(client: Client, jane: User) -> None:

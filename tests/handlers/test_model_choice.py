@@ -77,7 +77,7 @@ def test_model_must_be_one_text_field(client: Client, jane: User, png: bytes) ->
     twice = client.form(jane.token, [image, ("model", (None, "fast")), ("model", (None, "fast"))])
     file = client.form(jane.token, [image, ("model", ("a.txt", "fast"))])
 
-    assert twice.errors["model"][0] == "The model field must be given only once."
+    assert twice.errors["model"][0] == "The model field must be sent only once."
     assert file.errors["model"][0] == "The model must be text, not a file."
 
 

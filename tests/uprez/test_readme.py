@@ -37,7 +37,7 @@ ADDRESS = "http://127.0.0.1:8000"
 BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", "\n".join(PAGES.values()), re.DOTALL))
 TOX = "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox run"
 NOT_RUN_HERE = (TOX, "pip install ")
-"""How blocks begin that need a network; ``.ci/run`` runs the first one."""
+"""The beginnings of blocks that need a network. ``.ci/run`` runs ``tox run``, but not ``tox run -e demo``."""
 
 
 @pytest.fixture(scope="module")

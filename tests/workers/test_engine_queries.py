@@ -49,7 +49,7 @@ def test_report_lists_own_models_and_their_problems(models: Path) -> None:
     manifest = models / "mine.toml"
     manifest.write_text(manifest.read_text().replace("scale = 2", "scale = 3"))
     (problem,) = engine_report(EngineOptions("cpu", models=models)).problems
-    assert problem.startswith("The network mine-x2 does not work as its manifest says")
+    assert problem.startswith("The network mine-x2 does not match its manifest")
 
     (models / "mine-x2.bin").unlink()
     report = engine_report(options)

@@ -78,7 +78,10 @@ class _LimitedReader:
 
 
 def _facts(content: BinaryIO) -> ImageFacts:
-    """Return format and sizes. Raise InvalidImage or an exception of Pillow's parsers."""
+    """Return the format and the size of each frame or page as displayed, with the EXIF orientation applied.
+
+    Raise InvalidImage or an exception of a parser; ``probe`` converts the latter.
+    """
     content.seek(0)
     if content.read(6) in _GIF_SIGNATURES:
         return _gif_facts(content)
@@ -180,10 +183,12 @@ def _webp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
 
 
 def _gif_facts(content: BinaryIO) -> ImageFacts:
-    """Read all blocks up to the trailer or up to one frame more than the limit (GIF89a, sections 18 to 27).
+    """Return the size of the canvas, and for each further frame the extent of all frames.
 
-    Data after the trailer is ignored. Pillow is not used because it allocates the area of the first frame when it
-    opens a file, which can be 4 GB. Raise InvalidImage when the file is truncated or has no pixels.
+    The stream must be after the signature. Read up to the trailer, or up to one frame more than the limit (GIF89a,
+    sections 18 to 27); ignore data after the trailer. Pillow is not used because it allocates the area of the first
+    frame when it opens a file, which can be 4 GB. Raise InvalidImage for a file without pixels; InvalidImage,
+    struct.error or IndexError for a truncated one.
     """
     width, height, flags = struct.unpack("<HHB", content.read(5))
     content.seek(2 + _colour_table_bytes(flags), os.SEEK_CUR)

@@ -36,7 +36,7 @@ class MessageWriter:
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(self._clock.now())
         message["Message-ID"] = f"<{self._random_source.token(32)}@{self._domain}>"
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: asks for no automatic reply
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents automatic replies
         message.set_content(mail.text)
         return message
 

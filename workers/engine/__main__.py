@@ -69,7 +69,7 @@ def main() -> int:
     if arguments.report or arguments.devices:
         _respond(_report if arguments.report else _devices, options, output)
         return 0
-    # A signal to the whole group tells the worker to finish its jobs, for which it needs this process. When
+    # A signal to the process group makes the worker finish its jobs, for which it needs this process. When
     # the worker has ended, stdin ends, and so does this process.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -227,7 +227,9 @@ def test_oversized_result_is_an_error_on_its_option(
         ([("target_height", "2")], "target_height"),
     ):
         assert wrong(client, jane, long, parts) == {
-            field: [f"The {field.replace('_', ' ')} asks for a result with a side over 16384 pixels."]
+            field: [
+                f"The {field.replace('_', ' ')} would make a side of the result longer than 16384 pixels."
+            ]
         }
 
 
@@ -271,7 +273,7 @@ def test_all_problems_of_a_form_are_returned_at_once(client: Client, jane: User)
 def test_repeated_field_is_rejected_even_with_equal_values(
     client: Client, jane: User, png: bytes, field: str
 ) -> None:
-    message = f"The {field.replace('_', ' ')} field must be given only once."
+    message = f"The {field.replace('_', ' ')} field must be sent only once."
 
     assert wrong(client, jane, png, [(field, "12"), (field, "12")])[field][0] == message
     assert wrong(client, jane, png, [(field, "3"), (field, "4"), (field, "4")])[field][0] == message
@@ -280,7 +282,7 @@ def test_repeated_field_is_rejected_even_with_equal_values(
 def test_two_images_are_rejected(client: Client, jane: User, png: bytes) -> None:
     response = client.form(jane.token, [("image", ("a.png", png)), ("image", ("b.png", png))])
 
-    assert response.errors == {"image": ["The image field must be given only once."]}
+    assert response.errors == {"image": ["The image field must be sent only once."]}
 
 
 def test_text_instead_of_the_image_is_rejected(client: Client, jane: User, png: bytes) -> None:
@@ -293,7 +295,7 @@ def test_text_instead_of_the_image_is_rejected(client: Client, jane: User, png: 
 def test_text_in_addition_to_the_image_is_rejected(client: Client, jane: User, png: bytes) -> None:
     response = client.form(jane.token, [("image", (None, "hello")), ("image", ("a.png", png))])
 
-    assert response.errors == {"image": ["The image field must be given only once."]}
+    assert response.errors == {"image": ["The image field must be sent only once."]}
 
 
 def test_file_instead_of_text_is_rejected(client: Client, jane: User, png: bytes) -> None:

@@ -45,7 +45,7 @@ FULL_CHROMA = 0  # Pillow's number for 4:4:4
 
 @dataclass(frozen=True)
 class Encoding:
-    """The properties of the original's encoding that the result shall have as well."""
+    """The properties of the original's encoding that the result must have too."""
 
     image_format: ImageFormat
     chroma_subsampling: int = FULL_CHROMA
@@ -97,7 +97,7 @@ def decode(path: Path, caps: Caps = Caps()) -> DecodedImage:  # noqa: B008  # Ca
 def decoding_limits(caps: Caps, frames: int = 1) -> Iterator[None]:
     """Turn every error about a file's content within the block into InvalidImage.
 
-    Within the block Pillow refuses an image of more than twice the pixels of ``caps``; with several
+    Within the block Pillow rejects an image of more than twice the pixels of ``caps``; with several
     ``frames``, each may have twice its share.
     """
     Image.MAX_IMAGE_PIXELS = max(1, caps.max_pixels // frames)
@@ -211,7 +211,10 @@ def _allows_gray(profile: bytes | None) -> bool:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert the image to sRGB through its colour profile, or by Pillow's formula without a usable profile."""
+    """Convert a CMYK or LAB image to 8-bit sRGB: CMYK through ``profile``, LAB without it.
+
+    Use Pillow's formula if the profile is missing or unusable.
+    """
     try:
         source = ImageCms.createProfile("LAB") if image.mode == "LAB" else io.BytesIO(profile or b"")
         converted = ImageCms.profileToProfile(

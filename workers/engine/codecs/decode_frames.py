@@ -142,7 +142,11 @@ def _pages(
 
 
 def _exif_of_png(content: bytes) -> bytes | None:
-    """Return the EXIF chunk, also if it comes after the frames: Pillow would apply it only to the last frame."""
+    """Return the data of the first EXIF chunk with the prefix that Pillow expects, or None without a chunk.
+
+    The chunk may come after the frames; Pillow would then apply it only to the last frame.
+    Raise struct.error for a damaged file.
+    """
     position = 8
     while position < len(content):
         length, kind = struct.unpack_from(">I4s", content, position)

@@ -88,7 +88,7 @@ class _Manifest(BaseModel):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if name in {AUTO, *MODELS}:
-            raise PydanticCustomError("name_taken", "{name} is taken", {"name": name})
+            raise PydanticCustomError("name_taken", "{name} is a built-in name", {"name": name})
         return name
 
     @field_validator("feather")
@@ -102,7 +102,7 @@ class _Manifest(BaseModel):
     @classmethod
     def _check_scales(cls, networks: list[_Network]) -> list[_Network]:
         if len({network.scale for network in networks}) < len(networks):
-            raise PydanticCustomError("scales", "two have the same scale")
+            raise PydanticCustomError("scales", "two networks have the same scale")
         return networks
 
     def model(self, folder: Path) -> Model:
@@ -128,7 +128,9 @@ def read_models(folder: Path) -> dict[str, Model]:
     for path in _manifests(folder):
         model = read_manifest(path)
         if model.name in found:
-            raise ManifestError(f"The manifest {path} cannot be used: name: {model.name} is taken.")
+            raise ManifestError(
+                f"The manifest {path} cannot be used: name: another manifest has the name {model.name}."
+            )
         found[model.name] = model
     return found
 

@@ -171,7 +171,7 @@ def choose_model(setting: str, device: Device, known: Mapping[str, Model] = MODE
     if setting == AUTO:
         return X4PLUS if device.is_hardware_gpu else ANIMEVIDEO
     if setting not in known:
-        raise UnknownModel(f"There is no model {setting!r}; known are {AUTO}, {', '.join(known)}.")
+        raise UnknownModel(f"There is no model {setting!r}. Available models: {AUTO}, {', '.join(known)}.")
     return known[setting]
 
 

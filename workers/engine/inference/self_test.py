@@ -109,8 +109,8 @@ def _cpu_samples(network: Network, folder: Path) -> Samples:
         loaded(reference_image()[:, 1:, :-2])  # odd sides, because tiles have any size
     except (DeviceFault, ValueError, LookupError) as fault:  # the last two for an invalid .param
         raise ManifestError(
-            f"The network {network.stem} does not work as its manifest says, "
-            f"{network.scale} times larger from {network.input_blob} to {network.output_blob}: {fault}"
+            f"The network {network.stem} does not match its manifest "
+            f"(scale {network.scale}, input {network.input_blob}, output {network.output_blob}): {fault}"
         ) from fault
     if not np.ptp(samples, axis=(1, 2)).any():
         raise ManifestError(f"The network {network.stem} returns a single colour for every image.")

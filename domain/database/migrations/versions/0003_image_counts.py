@@ -1,6 +1,6 @@
-"""How many images an account has in each status, and who waits.
+"""Add the number of images of each account and status.
 
-A release before this one would not count what it writes afterwards; none that has these tables was ever made.
+An earlier release would write images without counting them. No earlier release has these tables.
 """
 
 import sqlalchemy as sa

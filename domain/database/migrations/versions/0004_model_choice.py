@@ -1,4 +1,4 @@
-"""Which model an image was sent for; null: the server's choice, as for all that are there already."""
+"""Add the requested model of an image; null is ``auto``, also for all existing images."""
 
 import sqlalchemy as sa
 from alembic import op

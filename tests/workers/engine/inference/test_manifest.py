@@ -62,8 +62,8 @@ def test_checksum_may_be_upper_case(tmp_path: Path) -> None:
         ("pad = 18", "pad = 18\nfether = 1", "fether: Extra inputs are not permitted."),
         ("pad = 18", "pad = 18\ncpu_tile = 16", "cpu_tile: Input should be greater than or equal to 32."),
         ("pad = 18", 'pad = 18\nprecision = "int8"', "precision: Input should be 'fp32' or 'bf16'."),
-        ("pad = 18", 'pad = 18\nname = "realesrgan-x4plus"', "name: realesrgan-x4plus is taken."),
-        ("pad = 18", 'pad = 18\nname = "auto"', "name: auto is taken."),
+        ("pad = 18", 'pad = 18\nname = "realesrgan-x4plus"', "name: realesrgan-x4plus is a built-in name."),
+        ("pad = 18", 'pad = 18\nname = "auto"', "name: auto is a built-in name."),
         ("pad = 18", 'pad = 18\nname = "a b"', "name: String should match pattern"),
         ("pad = 18", "pad", "Expected '=' after a key in a key/value pair"),
         ("scale = 2", "scale = 8", "networks.0.scale: Input should be less than or equal to 4."),
@@ -97,7 +97,9 @@ def test_duplicate_model_name_is_rejected(tmp_path: Path) -> None:
     write_own_model(tmp_path)
     write_own_model(tmp_path / "deeper")
 
-    with pytest.raises(ManifestError, match=r"mine\.toml cannot be used: name: mine is taken"):
+    with pytest.raises(
+        ManifestError, match=r"mine\.toml cannot be used: name: another manifest has the name mine"
+    ):
         read_models(tmp_path)
 
 
@@ -105,7 +107,7 @@ def test_duplicate_scale_is_rejected(tmp_path: Path) -> None:
     path = write_own_model(tmp_path, scales=(2, 3))
     path.write_text(path.read_text().replace("scale = 3", "scale = 2"))
 
-    with pytest.raises(ManifestError, match="networks: two have the same scale"):
+    with pytest.raises(ManifestError, match="networks: two networks have the same scale"):
         read_models(tmp_path)
 
 
