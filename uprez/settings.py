@@ -266,7 +266,10 @@ class Settings(BaseSettings):
 
     @property
     def origin(self) -> str:
-        """Return the start of every link: scheme, host and port, without a slash at the end."""
+        """Return the start of every link, without a slash at the end: ``public_url``, path included.
+
+        The default is ``http://``, the reachable host (IPv6 in brackets) and the port.
+        """
         if self.public_url is not None:
             return str(self.public_url).rstrip("/")
         host = f"[{self.reachable_host}]" if ":" in self.reachable_host else self.reachable_host
@@ -298,9 +301,9 @@ class Settings(BaseSettings):
 
     @property
     def resolved_limits_url(self) -> str:
-        """Return the URL of the Redis server that counts requests, as the package ``limits`` expects it.
+        """Return ``limits_url`` unchanged or, by default, the broker's URL as ``limits`` expects it.
 
-        Raise SettingsError when neither ``limits_url`` nor ``broker_url`` names a Redis server.
+        Raise SettingsError when ``limits_url`` is None and the broker is not a Redis server.
         """
         if self.limits_url is not None:
             return self.limits_url
@@ -336,7 +339,11 @@ class Settings(BaseSettings):
         )
 
     def engine_options(self) -> EngineOptions:
-        """Return the options of the engine processes."""
+        """Return the options of the engine processes.
+
+        Networks are cached in the data folder only if the folder exists; it is not created. 0 for
+        ``tile_threads`` and auto for ``precision`` become None.
+        """
         return EngineOptions(
             device=self.device,
             model=self.model,
@@ -350,7 +357,10 @@ class Settings(BaseSettings):
         )
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that give a child process the same settings."""
+        """Return the environment variables that give a child process the same settings, secrets included.
+
+        Settings that are None have no variable.
+        """
         return {
             f"{ENV_PREFIX}{name.upper()}": str(value)
             for name, value in self.model_dump(mode="json", exclude_none=True).items()
@@ -369,7 +379,7 @@ def unix_url(socket: Path) -> str:
 def load_settings(**options: Any) -> Settings:
     """Read the settings from the environment; ``options`` of the command line that are not None override it.
 
-    Raise SettingsError when a value is invalid.
+    Raise SettingsError with one line per invalid value; values of keys and URLs with passwords are hidden.
     """
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
@@ -379,9 +389,10 @@ def load_settings(**options: Any) -> Settings:
 
 
 def load_secret_key(settings: Settings) -> str:
-    """Return the configured key, or the key in the data folder, which is created if it does not exist.
+    """Return the configured key, or the key in the data folder; create folder and key if they are missing.
 
-    Raise SettingsError when the file in the data folder holds no key.
+    Processes that start at the same time get the same key. Raise SettingsError when the key in the file is
+    shorter than 32 characters.
     """
     if settings.secret_key is not None:
         return settings.secret_key
@@ -412,7 +423,10 @@ def worker_ready_file(settings: Settings) -> Path:
 
 
 def _write_new_file(path: Path, text: str) -> None:
-    """Write a file atomically, readable by its owner only; keep an existing file unchanged."""
+    """Write a file atomically, readable by its owner only.
+
+    If the file exists, keep it unchanged and raise no error. The folder must exist.
+    """
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:  # mode 0600
         file.write(text)
         file.flush()
@@ -426,7 +440,10 @@ def _write_new_file(path: Path, text: str) -> None:
 
 
 def _describe_problem(problem: Mapping[str, Any]) -> str:
-    """Return one line of an error message about an error that pydantic found."""
+    """Return one line about an error that pydantic found: variable, value and reason.
+
+    The value of a key or URL is hidden, except that of UPREZ_PUBLIC_URL.
+    """
     name = ENV_PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
     # Keys and URLs with passwords must not appear on the console or in a log.
     is_secret = name.endswith(("_KEY", "_URL")) and name != "UPREZ_PUBLIC_URL"

@@ -39,8 +39,10 @@ def make_services(
 ) -> Services:
     """Build the services of the domain layer without connecting to anything.
 
-    Without ``probe`` and ``counter`` the services accept no uploads and count no requests.
-    Raise PlansError for an unusable plans file and BrokerError for an unusable broker URL.
+    Without ``probe`` and ``counter`` the services accept no uploads and count no requests. Create the data
+    folder and a secret key in it if no key is configured. Raise PlansError for an unusable plans file or an
+    unknown default plan, SettingsError for a damaged key file, DatabaseUnusable and BrokerError for an
+    unusable URL or missing driver.
     """
     plans = load_plans(settings.plans_file)
     plans[settings.default_plan]  # raises PlansError for an unknown plan at the start
@@ -65,15 +67,17 @@ def make_services(
 
 
 def _make_mailer(settings: Settings, clock: Clock, random_source: RandomSource) -> Mailer:
+    """Return a mailer for the server of ``mail_url``, or one that writes to the data folder if it is None."""
     if settings.mail_url is not None:
         return SmtpMailer(SmtpServer.from_url(settings.mail_url), settings.mail_from, clock, random_source)
     return MailFolder(settings.data / "mail", settings.mail_from, clock, random_source)
 
 
 def prepare_embedded(settings: Settings) -> None:
-    """Create the data folder and migrate the SQLite database in it.
+    """Create the data folder and, if ``database_url`` is None, migrate the SQLite database in it.
 
-    A database that ``database_url`` names is not changed.
+    Wait without a timeout for another process that migrates it. A database that ``database_url`` names is not
+    changed. Raise Unavailable when the database is locked for too long.
     """
     make_data_folder(settings)
     if settings.database_url is not None:
@@ -97,7 +101,10 @@ def require_usable_accounts(settings: Settings) -> None:
 
 
 def migrate(settings: Settings) -> None:
-    """Migrate the database to the schema of this release."""
+    """Migrate the database, embedded or named by ``database_url``, to the schema of this release.
+
+    Do nothing if it has that schema. Raise DatabaseUnusable or Unavailable when it cannot be used or reached.
+    """
     database = Database(settings.resolved_database_url)
     try:
         schema.upgrade(database)
@@ -108,8 +115,9 @@ def migrate(settings: Settings) -> None:
 def make_api(settings: Settings) -> Api:
     """Build the application of one API process; call it after the fork.
 
-    Create the spool folder for uploads and make it the default folder of ``tempfile``.
-    Raise SchemaError when the database does not have the schema of this release.
+    Create the spool folder for uploads and make it the default folder of ``tempfile``. Raise the errors of
+    ``make_services``, SettingsError when no Redis server can count requests, SchemaError when the database
+    does not have the schema of this release, and Unavailable when it cannot be reached.
     """
     from handlers.app import create_app  # noqa: PLC0415  # the API's libraries are not installed on every worker
     from handlers.transport.server import Api  # noqa: PLC0415
@@ -137,8 +145,10 @@ def make_api(settings: Settings) -> Api:
 def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Start the engines and process images until ``stop`` is set.
 
-    Create the ready file when the engines have passed their self-test. Raise SchemaError when the database
-    does not have the schema of this release, and EngineUnusable when no engine can start.
+    Create the ready file when the engines have passed their self-test; it is not removed at the end. Raise
+    the errors of ``make_services``, SchemaError when the database does not have the schema of this release,
+    Unavailable when it cannot be reached, and EngineUnusable when no engine can start or the last one is
+    lost.
     """
     from workers.engines import make_reserve_engine, start_engines  # noqa: PLC0415  # the engine's libraries are not installed on every API host
     from workers.process import run_worker as run  # noqa: PLC0415

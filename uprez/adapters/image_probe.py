@@ -44,9 +44,11 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def probe(content: BinaryIO) -> ImageFacts:
-    """Return format and sizes of an image file, and set the stream to its start.
+    """Return format and displayed sizes of an image file, and always set the stream to its start.
 
-    Raise InvalidImage when the file is truncated, damaged or of another format.
+    Raise InvalidImage when the file is truncated, damaged, without pixels, of another format or has too many
+    parts. Limits of pixels and frames are not checked, and at most one frame more than the limit of the
+    format is listed.
     """
     try:
         with warnings.catch_warnings():
@@ -98,7 +100,7 @@ def _facts(content: BinaryIO) -> ImageFacts:
 
 
 def _frames(image: Image.Image, image_format: ImageFormat, count: int) -> list[Size]:
-    """Return the canvas size once per frame, at most one more than the limit of frames.
+    """Return the stored canvas size once per frame, at most one more often than the format's limit of frames.
 
     The declared ``count`` can be any number; one frame more than the limit is enough for the caller to reject the file.
     """
@@ -109,6 +111,7 @@ def _swaps_width_and_height(image: Image.Image) -> bool:
     """Return True if the EXIF orientation swaps width and height.
 
     Only the EXIF block counts, as in the engine. Pillow's ``getexif`` also reads XMP, and decodes a PNG.
+    Return False for TIFF, and for a missing or damaged block.
     """
     if image.format == ImageFormat.TIFF.name:
         return False  # Pillow has already applied the orientation of the first directory to the size
@@ -121,9 +124,10 @@ def _swaps_width_and_height(image: Image.Image) -> bool:
 
 
 def _jpeg_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
-    """Return the size. Raise InvalidImage when no end-of-image marker follows the start of the scan.
+    """Return the stored size, as one item also for an MPO file with further images.
 
-    Data after the marker is ignored.
+    Raise InvalidImage when a segment is damaged, or when no end-of-image marker follows the start of the
+    first scan. Data after the marker is ignored.
     """
     scan = _start_of_scan(content)
     content.seek(scan)
@@ -136,9 +140,10 @@ def _jpeg_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
 
 
 def _start_of_scan(content: BinaryIO) -> int:
-    """Return the offset of the scan data, found by walking the segments.
+    """Return the offset after the marker and length field of the first scan, found by walking the segments.
 
-    A segment may contain a thumbnail with its own end-of-image marker. Raise InvalidImage for a damaged segment.
+    A segment may contain a thumbnail with its own end-of-image marker, so a search for the markers is not
+    enough. Raise InvalidImage for a damaged segment, or when the file ends before the scan.
     """
     content.seek(2)
     while True:
@@ -154,10 +159,12 @@ def _start_of_scan(content: BinaryIO) -> int:
 
 
 def _png_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
-    """Return the size of each frame. Raise InvalidImage when a chunk is missing or its checksum is wrong.
+    """Return the canvas size once per frame.
 
-    Pillow does not check the checksums of pixel data when it opens a file. Also add an EXIF block that follows the
-    pixels to ``image.info``, because Pillow has not read it at this point.
+    Raise InvalidImage when the checksum of a chunk is wrong or missing. Raise struct.error when the file ends
+    before the IEND chunk; ignore data after it. Pillow does not check the checksums of pixel data when it
+    opens a file. Also add an EXIF block that follows the pixels to ``image.info``, because Pillow has not
+    read it at this point.
     """
     content.seek(8)
     kind = b""
@@ -174,7 +181,11 @@ def _png_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
 
 
 def _webp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
-    """Return the size of each frame. Raise InvalidImage when the file is shorter than its header declares."""
+    """Return the canvas size once per frame.
+
+    Raise InvalidImage when the file is shorter than its header declares. The chunks are not read, and data
+    after the declared length is ignored.
+    """
     content.seek(4)
     declared = int.from_bytes(content.read(4), "little") + 8
     if content.seek(0, os.SEEK_END) < declared:
@@ -218,14 +229,14 @@ def _gif_facts(content: BinaryIO) -> ImageFacts:
 
 
 def _colour_table_bytes(flags: int) -> int:
-    """Return the size in bytes of the colour table that the flags declare."""
+    """Return the size in bytes of the colour table that the flags of a GIF declare; 0 without one."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _bmp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
-    """Return the size. Raise InvalidImage when uncompressed rows are missing.
+    """Return the size. Raise InvalidImage when the file ends before the last uncompressed row.
 
-    The decoder detects missing compressed rows.
+    Compressed files (RLE) are not checked; the decoder detects their missing rows.
     """
     content.seek(10)
     start, header = (int.from_bytes(content.read(4), "little") for _ in range(2))
@@ -240,7 +251,11 @@ def _bmp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
 
 
 def _tiff_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
-    """Return the size of each page. Raise InvalidImage when a strip or tile ends after the end of the file."""
+    """Return the size of each page; later directories that are reduced copies or masks are not pages.
+
+    Stop at one page more than the limit. Raise InvalidImage when a strip or tile of a page ends after the end
+    of the file, or when there are too many directories.
+    """
     sizes: list[Size] = []
     for directory in range(MAX_TIFF_DIRECTORIES):
         try:
@@ -257,7 +272,10 @@ def _tiff_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
 
 
 def _check_offsets(tags: Mapping[int, tuple[int, ...]], content: BinaryIO) -> None:
-    """Raise InvalidImage when a strip or tile of the page ends after the end of the file."""
+    """Raise InvalidImage when a strip or tile of the page ends after the end of the file.
+
+    Missing offsets or lengths, and offsets without a length, are not errors here.
+    """
     end = content.seek(0, os.SEEK_END)
     for offsets, counts in ((273, 279), (324, 325)):
         pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)

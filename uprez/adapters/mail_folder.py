@@ -26,7 +26,10 @@ class MailFolder:
         self._random_source = random_source
 
     def send(self, mail: Mail) -> None:
-        """Write the mail to a new file, whose name sorts by time. Raise Unavailable when it cannot be written."""
+        """Write the mail to a new file, whose name sorts by time.
+
+        Create the folder if it is missing, and log the path. Raise Unavailable when it cannot be written.
+        """
         message = self._writer.write(mail)
         path = self._folder / f"{self._clock.now():%Y%m%dT%H%M%S.%f}-{self._random_source.token(6)}.eml"
         try:

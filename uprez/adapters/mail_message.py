@@ -27,7 +27,10 @@ class MessageWriter:
         self._cte_type: Literal["7bit", "8bit"] = "7bit" if seven_bit else "8bit"
 
     def write(self, mail: Mail) -> EmailMessage:
-        """Return the message with all headers, dated now, with a new Message-ID."""
+        """Return the message as plain text with all headers, dated now, with a new Message-ID.
+
+        Only a message to an address that is not ASCII has headers in UTF-8.
+        """
         # RFC 2047 forbids encoded words within an address; RFC 6532 allows the address in UTF-8.
         policy = SMTP if mail.to.isascii() else SMTPUTF8
         message = EmailMessage(policy=policy.clone(cte_type=self._cte_type))

@@ -34,7 +34,9 @@ class SmtpServer:
     def from_url(cls, url: str) -> SmtpServer:
         """Parse the URL of a mail server, such as ``smtps://user:password@host:465``.
 
-        Raise ValueError for other text; its message contains no part of the URL, which may have a password.
+        The default port depends on the scheme; user and password are optional, but only together, and
+        %-decoded. Raise ValueError for other text; its message contains no part of the URL, which may have a
+        password.
         """
         try:
             parts = urlsplit(url)
@@ -63,7 +65,11 @@ class SmtpMailer:
         self._writer = MessageWriter(sender, clock, random_source, seven_bit=True)
 
     def send(self, mail: Mail) -> None:
-        """Send the mail. Raise Unavailable when the server does not accept it."""
+        """Send the mail, with a login if the server has a user.
+
+        Raise Unavailable when the server cannot be reached, has no valid certificate or does not accept the
+        mail.
+        """
         message = self._writer.write(mail)
         try:
             with self._connect() as client:
@@ -76,6 +82,7 @@ class SmtpMailer:
             raise Unavailable(f"The mail could not be sent: {error}") from error
 
     def _connect(self) -> smtplib.SMTP:
+        """Open a connection, with TLS only for the scheme smtps. Raise OSError when it fails."""
         address = (self._server.host, self._server.port)
         if self._server.scheme == "smtps":
             context = ssl.create_default_context()

@@ -30,7 +30,7 @@ _PAUSE_SECONDS = 5.0
 
 
 class LimitsCounter:
-    """Fixed windows, each of which begins with its first hit.
+    """Fixed windows, each of which begins with its first hit; a failure pauses ``hit`` and ``peek``.
 
     The strategy of ``limits`` for fixed windows needs three commands: is the limit reached, how many requests remain,
     and when the window ends. Here the count gives the first two, and the end of a window is cached.
@@ -42,7 +42,10 @@ class LimitsCounter:
         self._paused_until = 0.0
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
-        """Count one request in the window of ``key``. Return None when the storage is unavailable."""
+        """Count one request in the window of ``key``, also above the limit, and return the window.
+
+        Return None when the storage is unavailable, and for 5 s after that.
+        """
         return self._window(key, limit, seconds, lambda name: self._storage.incr(name, seconds), first=1)
 
     def peek(self, key: str, limit: int, seconds: int) -> Window | None:
@@ -50,7 +53,7 @@ class LimitsCounter:
         return self._window(key, limit, seconds, self._storage.get, first=0)
 
     def hit_locally(self, key: str, limit: int, seconds: int) -> Window:
-        """Count one request in the memory of this process."""
+        """Count one request in the memory of this process, apart from the counts of ``hit``."""
         window = self._local.hit(key, limit, seconds)
         assert window is not None  # memory is always available
         return window
@@ -62,7 +65,11 @@ class LimitsCounter:
     def _window(
         self, key: str, limit: int, seconds: int, count: Callable[[str], int], *, first: int
     ) -> Window | None:
-        """Return the window after ``count``, whose value is ``first`` for a window that has just begun."""
+        """Call ``count``, which returns the hits (``first`` for a new window), and return the window.
+
+        The rest of the window is 1 to ``seconds`` seconds. When the storage fails, log a warning and return
+        None; also return None, without calling ``count``, in the pause after a failure.
+        """
         if time.monotonic() < self._paused_until:
             return None
         name = f"{_PREFIX}/{key}"
@@ -77,7 +84,11 @@ class LimitsCounter:
         return Window(limit, max(0, limit - hits), resets, exceeded=hits > limit)
 
     def _end(self, name: str, *, began: bool) -> float:
-        """Return the end of the window in seconds since the epoch, from the cache if it is known."""
+        """Return the end of the window in seconds since the epoch, cached unless unknown or past.
+
+        ``began`` means that the window is new, so that a cached end is out of date. An end that is read from
+        the storage is cached; a full cache is emptied first. Raise StorageError when the storage fails.
+        """
         end = 0.0 if began else self._ends.get(name, 0.0)
         if end <= time.time():
             end = self._storage.get_expiry(name)
@@ -88,7 +99,10 @@ class LimitsCounter:
 
 
 def _storage(url: str) -> Storage:
-    """Open a storage of ``limits``; Redis gets a short timeout and one retry."""
+    """Return a storage of ``limits`` that reports every failure as StorageError.
+
+    Redis and Valkey get a short timeout and one immediate retry.
+    """
     options = {}
     if "redis" in url or "valkey" in url:
         options = {

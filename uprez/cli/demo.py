@@ -73,7 +73,11 @@ def demo(
 def _upscale_over_http(
     api: str, token: str, photo: Path, folder: Path, console: Console
 ) -> tuple[dict[str, Any], Path]:
-    """Upload the image, poll its status and download the result; return the API's image object and the file."""
+    """Upscale the image by 2 through the API; return the completed image object and the result's file.
+
+    Raise DemoError for an error of the API or a failed image, and OSError (of requests) for a failed
+    connection or download.
+    """
     import requests  # noqa: PLC0415  # an optional extra, see demo()
 
     with requests.Session() as client:
@@ -92,7 +96,10 @@ def _upscale_over_http(
 
 
 def _wait(client: requests.Session, url: str, console: Console) -> dict[str, Any]:
-    """Poll the image with a progress bar until it is completed. Raise DemoError when it fails or takes too long."""
+    """Poll the image with a progress bar until it is completed, and return the API's image object.
+
+    Raise DemoError when it fails or takes more than 600 s, or for an error of the API.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -114,7 +121,11 @@ def _wait(client: requests.Session, url: str, console: Console) -> dict[str, Any
 
 
 def _data(response: requests.Response) -> dict[str, Any]:
-    """Return the ``data`` of the response's envelope. Raise DemoError with the server's messages for an error."""
+    """Return the ``data`` of the response's envelope.
+
+    Raise DemoError if ``success`` is false, with the messages about fields or, without any, the general
+    message.
+    """
     body = response.json()
     if not body["success"]:
         details = "; ".join(message for messages in body.get("errors", {}).values() for message in messages)
@@ -125,9 +136,9 @@ def _data(response: requests.Response) -> dict[str, Any]:
 
 @contextmanager
 def _service(data: Path) -> Iterator[str]:
-    """Run a service on a free port and provide its base URL.
+    """Run a service on a free port and provide its base URL, which ends with ``/api``; stop it at the end.
 
-    Raise DemoError when it does not start or stop properly.
+    Raise DemoError when it does not start, or ends with a status other than 0.
     """
     command = [sys.executable, "-m", "uprez", "serve", "--port", "0", "--data", str(data)]
     service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())  # noqa: S603  # this program
@@ -147,7 +158,10 @@ def _service(data: Path) -> Iterator[str]:
 
 
 def _new_token(data: Path) -> str:
-    """Create an account in the service's data folder and return its token."""
+    """Create a verified professional account in the service's data folder and return its token.
+
+    Raise CalledProcessError when the command fails.
+    """
     command = [
         sys.executable,
         "-m",

@@ -41,7 +41,7 @@ def doctor(model: Model = None, device: Device = None) -> None:
 
 
 def _devices(report: EngineReport) -> Iterator[str]:
-    """Yield one line for each device."""
+    """Yield one line for each device, used or not, with its problem or else the result of its self-test."""
     for device in report.devices:
         used = "used" if device.used else "not used"
         verdict = (
@@ -51,7 +51,7 @@ def _devices(report: EngineReport) -> Iterator[str]:
 
 
 def _files(report: EngineReport) -> Iterator[str]:
-    """Yield one line for each file of a model."""
+    """Yield one line for each file of each model, with its SHA-256 and its problem or ``ok``."""
     for model in report.models:
         for file in model.files:
             yield f"Model {model.name}: {file.name}, SHA-256 {file.sha256} {file.problem or 'ok'}"

@@ -93,7 +93,8 @@ def main(
 def run() -> None:
     """Run the console script and print errors without a traceback.
 
-    Exit with 0 on success, 1 on an error, 2 on wrong usage and 130 on Ctrl-C.
+    Exit with 0 on success, 1 on an error, 2 on wrong usage and 130 on Ctrl-C. Errors of other types, and a
+    missing module of Uprez itself, keep their traceback.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
     try:

@@ -38,7 +38,7 @@ def worker() -> None:
 
 
 def set_log_level(settings: Settings) -> None:
-    """Set the log level of Uprez's own packages."""
+    """Set the log level of Uprez's own packages to ``log_level``; other packages keep theirs."""
     level = getattr(logging, settings.log_level.upper())
     for name in ("domain", "handlers", "uprez", "workers"):
         logging.getLogger(name).setLevel(level)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Provide a callback ``(done, total)`` that draws a progress bar on stderr."""
+    """Provide a callback ``(done, total)`` that draws a progress bar on stderr, which is removed at the end.
+
+    The callback draws nothing if stderr is not a terminal.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -32,7 +32,10 @@ def serve(
 
 
 def _print_address(settings: Settings, first_start: bool) -> None:
-    """Print the address, the folders and, if there is no account, the command that creates one."""
+    """Print the API's address, the data folder, the mail folder if it is used, and how to stop the service.
+
+    If ``first_start`` is true, also print the command that creates an account.
+    """
     typer.echo(f"Uprez is ready at {settings.origin}/api")
     mail = f" (mail: {settings.data / 'mail'})" if settings.mail_url is None else ""
     typer.echo(f"Data: {settings.data}{mail}")

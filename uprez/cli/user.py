@@ -28,7 +28,10 @@ _TOKEN_NAME = "uprez user create"  # noqa: S105  # a name in the list of tokens,
 
 
 def _parse_time(text: str) -> datetime:
-    """Parse an ISO 8601 date or time; without a zone it is UTC. Raise BadParameter for other text."""
+    """Parse an ISO 8601 date or time and return it in UTC, which is also the default zone.
+
+    A date is its first moment. Raise BadParameter for other text, or for a time out of range.
+    """
     try:
         time = datetime.fromisoformat(text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -39,7 +42,10 @@ def _parse_time(text: str) -> datetime:
 
 
 def _parse_images_per_month(text: str) -> int | None:
-    """Parse a monthly quota; None means the quota of the plan. Raise BadParameter for other text."""
+    """Parse a monthly quota: up to nine digits, ``unlimited``, or ``plan``, which gives None.
+
+    Raise BadParameter for other text.
+    """
     words = {"unlimited": UNLIMITED, "plan": None}
     if text in words:
         return words[text]
@@ -172,7 +178,10 @@ def set_quota(
 
 
 def _services(settings: Settings) -> Services:
-    """Build the services on an up-to-date database. Raise SchemaError when it is not up to date."""
+    """Build the services on an up-to-date database; migrate only the embedded one.
+
+    Raise SchemaError when the database is not up to date, and the errors of ``make_services``.
+    """
     wiring.prepare_embedded(settings)
     services = wiring.make_services(settings)
     schema.require_current(services.database)
@@ -195,7 +204,10 @@ def _subscription(services: Services, subscription: Subscription | None) -> dict
 
 
 def _print_account(services: Services, email: str, **more: object) -> None:
-    """Print the account with plan, quota and subscription, and the fields ``more``, as one JSON object."""
+    """Read the account again and print it, with the fields ``more``, as one JSON object.
+
+    Raise NotFound when there is no account, and PlansError when the plans file lacks its plan.
+    """
     account = accounts.get_by_email(services, email)
     shown = {
         "id": account.id,
