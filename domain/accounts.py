@@ -42,9 +42,10 @@ def register(
 ) -> tuple[Account, str]:
     """Create an account on the default plan and return it with its first token in plain text.
 
-    ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
-    ``client`` is the client's address. A background task sends the verification mail, unless this client or this
-    address has requested too many. Raise InvalidFields with all errors of all fields.
+    ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the
+    others. ``client`` is the client's address. A background task sends the verification mail, unless this
+    client or this address has requested too many; the request is counted. The account is unverified and has
+    no subscription. Raise InvalidFields with all errors of all fields.
     """
     email = normalize_email(fields.get("email"))
     problems = [*schema_problems, *_registration_problems(services, fields, email)]
@@ -79,8 +80,9 @@ def create(
 ) -> tuple[Account, str]:
     """Create an account and return it with its first token in plain text.
 
-    ``subscribed`` adds an active subscription if the plan is not free.
-    Raise InvalidFields if the address has an account.
+    ``email`` must be normalized. ``verified`` marks it as verified now, ``subscribed`` adds an active
+    subscription if the plan is not free. Raise InvalidFields if the address has an account, and PlansError if
+    ``subscribed`` is set and there is no such plan; otherwise the plan is not checked.
     """
     now = services.clock.now()
     try:
@@ -108,8 +110,10 @@ def log_in(
 ) -> tuple[Account, str]:
     """Check the credentials and return the account with a new token in plain text.
 
-    ``address`` is the client's. Raise WrongCredentials, EmailNotVerified if the password is correct but the address
-    is not verified, and TooManyFailedLogins.
+    ``address`` is the client's. A wrong password or an unknown address counts as a failed login. Raise
+    WrongCredentials, also if the password changes meanwhile; EmailNotVerified if the password is correct but
+    the address is not verified; and TooManyFailedLogins after too many failures, even if the password is
+    correct.
     """
     normalized = normalize_email(email)
     counted_email = normalized or email.strip().lower()  # all spellings of one address share one limit
@@ -136,7 +140,7 @@ def log_in(
 
 
 def log_out(services: Services, principal: Principal) -> None:
-    """Revoke the token of this request."""
+    """Revoke the token of this request; nothing happens if it is already revoked."""
     with services.database.writing() as work:
         # With the account locked, no concurrent request creates another token from this one.
         work.accounts.lock(principal.account.id)
@@ -155,7 +159,9 @@ def revoke_all(services: Services, account: Account) -> None:
 def request_verification(services: Services, email: str, client: str) -> None:
     """Send a new verification link in the background if the address has an unverified account.
 
-    Neither the result nor the response time reveals whether it has one.
+    Neither the result nor the response time reveals whether it has one. The request is counted for the
+    address and for ``client``, the client's address; above a limit, and for an invalid address, no mail is
+    sent.
     """
     normalized = normalize_email(email)
     if normalized is not None and mail_requests.admit(services, _VERIFY_EMAIL, normalized, client):
@@ -171,9 +177,10 @@ def send_verification(services: Services, account: Account) -> None:
 
 
 def verify_email(services: Services, account_id: int, signed: str) -> None:
-    """Mark the account's address as verified; nothing changes if it is already. Raise InvalidLink.
+    """Mark the account's address as verified; nothing changes if it is already.
 
-    ``signed`` is the last part of the link's path.
+    ``signed`` is the last part of the link's path. Raise InvalidLink if it was changed, has expired, or was
+    issued for another account or another address, and if there is no such account.
     """
     now = services.clock.now()
     claim = services.links.read(_VERIFY_EMAIL, signed, now)
@@ -186,7 +193,7 @@ def verify_email(services: Services, account_id: int, signed: str) -> None:
 
 
 def get_by_email(services: Services, email: str) -> Account:
-    """Return the account of this address. Raise NotFound."""
+    """Return the account of this address in any spelling. Raise NotFound, with a message for the operator."""
     normalized = normalize_email(email)
     with services.database.reading() as work:
         account = None if normalized is None else work.accounts.by_email(normalized)
@@ -202,6 +209,7 @@ def name_problems(name: str) -> Iterable[FieldProblem]:
 
 
 def _send_another_verification(services: Services, email: str) -> None:
+    """Send a verification mail if the normalized address has an unverified account. Raise Unavailable."""
     with services.database.reading() as work:
         account = work.accounts.by_email(email)
     if account is not None and account.email_verified_at is None:
@@ -211,6 +219,10 @@ def _send_another_verification(services: Services, email: str) -> None:
 def _registration_problems(
     services: Services, fields: Mapping[str, Any], email: str | None
 ) -> Iterable[FieldProblem]:
+    """Yield the errors of the fields that are present; an address that has an account is an error.
+
+    ``email`` is the normalized address, None if it is missing or invalid.
+    """
     if "name" in fields:
         yield from name_problems(fields["name"])
     if "email" in fields:

@@ -65,7 +65,8 @@ class BackgroundTasks:
     def close(self, timeout_seconds: float) -> None:
         """Wait for the submitted tasks up to the timeout, then drop the rest with a log line.
 
-        Tasks submitted after this call are dropped.
+        Tasks submitted after this call are dropped. A task that runs at the timeout is counted as dropped,
+        but continues.
         """
         self._pool.shutdown(wait=False)
         with self._changed:
@@ -76,6 +77,7 @@ class BackgroundTasks:
             _log.error("background_tasks_dropped reason=shutdown count=%d", dropped)
 
     def _run(self, ticket: object, task: Callable[[], None], due: float) -> None:
+        """Run the task at ``due``, in seconds of the monotonic clock, unless ``close`` has dropped it."""
         time.sleep(max(0.0, due - time.monotonic()))
         if ticket not in self._waiting:
             return  # ``close`` has dropped and logged it

@@ -46,7 +46,11 @@ class BatchState:
 
 
 def count_image(state: BatchState, status: Status) -> BatchState:
-    """Return the state of an unfinished batch after one of its images has changed to ``status``."""
+    """Return the state of an unfinished batch after one of its images has changed to ``status``.
+
+    Call it once for each finished image: it is counted, and the last one finishes the batch. An unfinished
+    image makes the batch processing.
+    """
     assert not state.status.is_terminal, state
     match status:
         case Status.COMPLETED:
@@ -63,6 +67,7 @@ def cancel(state: BatchState) -> BatchState:
 
 
 def _finish_if_last(state: BatchState) -> BatchState:
+    """Return the state, with its final status if all images are counted."""
     if state.completed + state.failed < state.total:
         return state
     if state.failed == 0:

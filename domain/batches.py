@@ -41,9 +41,9 @@ def submit(
 ) -> BatchWithImages:
     """Store the files as one batch of pending images and notify a worker of each; store all of them or none.
 
-    ``schema_problems`` are errors that were found before. Raise InvalidFields with them and all other errors, where
-    an error of one file has the field ``images.<index>``. Raise QuotaExceeded, and Unavailable if too many images
-    are pending.
+    ``schema_problems`` are errors that were found before. Raise InvalidFields with them and all other errors,
+    where an error of one file has the field ``images.<index>``. Raise QuotaExceeded, and Unavailable if too
+    many images are pending. A notification that cannot be sent is no error.
     """
     plan = services.plans[account.plan]
     fields = {f"images.{number}": file for number, file in enumerate(files)}
@@ -83,7 +83,8 @@ def list_page(
 def remove(services: Services, account: Account, batch_id: int) -> bool:
     """Delete a finished batch with its images and files, or cancel an unfinished one.
 
-    Return True if the batch was deleted, False if it was cancelled. Raise NotFound.
+    Return True if the batch was deleted, False if it was cancelled or has finished just before. Raise
+    NotFound, also if it belongs to another account. A file that cannot be deleted is logged.
     """
     # Decided before the lock: a request to cancel must not delete results, even if it is sent twice
     # concurrently or the last image finishes at the same moment.
@@ -107,7 +108,7 @@ def remove(services: Services, account: Account, batch_id: int) -> bool:
 def cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetime) -> None:
     """Cancel an unfinished, locked batch: its unfinished images fail, and the quota of pending ones is released.
 
-    A worker that processes one of the images stops when it next renews the lease.
+    The caller commits. A worker that processes one of the images stops when it next renews the lease.
     """
     for image in images:
         if image.status.is_terminal:

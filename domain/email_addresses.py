@@ -6,7 +6,10 @@ from email_validator import EmailNotValidError, validate_email
 
 
 def normalize_email(email: str | None) -> str | None:
-    """Return the address in lower case with an ASCII (IDNA) domain, or None if it is not a valid address."""
+    """Return the address in lower case with an ASCII (IDNA) domain, or None if it is not a valid address.
+
+    Only the form is checked, not that the domain exists.
+    """
     if email is None:
         return None
     try:

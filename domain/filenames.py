@@ -17,7 +17,11 @@ _MAX_EXTENSION = 7  # characters; a longer part after the last dot is not treate
 
 
 def clean_filename(name: str) -> str:
-    """Return the last part of an uploaded file's name without control characters, at most MAX_FILENAME long."""
+    """Return the last part of an uploaded file's name without control characters, at most MAX_FILENAME long.
+
+    It is in Unicode's form NFC, without spaces and dots at its ends; ``image`` if nothing is left. A name
+    that is too long keeps an extension of up to seven characters.
+    """
     last = re.split(r"[/\\]", name)[-1]
     printable = "".join(character for character in last if not _is_control(character))
     cleaned = unicodedata.normalize("NFC", printable).strip(" .") or "image"
@@ -28,7 +32,11 @@ def clean_filename(name: str) -> str:
 
 
 def download_filename(image: Image) -> str:
-    """Return the uploaded name, with its extension replaced if it does not match the image's format."""
+    """Return the uploaded name, with its extension replaced if it does not match the image's format.
+
+    If the name has no extension of a supported format, the extension is appended. A changed name is cut to
+    MAX_FILENAME characters.
+    """
     name = PurePosixPath(image.filename)
     claimed_format = format_from_filename(image.filename)
     if claimed_format is image.image_format:

@@ -41,8 +41,9 @@ def submit(
 ) -> Image:
     """Store the file as a pending image, reserve its quota and notify a worker; return the image.
 
-    ``schema_problems`` are errors that were found before. Raise InvalidFields with them and all other errors. Raise
-    QuotaExceeded, and Unavailable if too many images are pending.
+    ``schema_problems`` are errors that were found before; without an upload, they must contain its error.
+    Raise InvalidFields with them and all other errors. Raise QuotaExceeded, and Unavailable if too many
+    images are pending. A notification that cannot be sent is no error.
     """
     plan = services.plans[account.plan]
     fields = {} if upload is None else {"image": upload}
@@ -85,9 +86,11 @@ def download_url(services: Services, image: Image) -> str:
 
 
 def delete(services: Services, account: Account, image_id: int) -> None:
-    """Delete the image and its files; the quota of a pending image is released. Raise NotFound.
+    """Delete the image and its files; the quota of a pending image is released.
 
-    A worker that processes the image stops when it next renews the lease.
+    The batch of an unfinished image counts it as failed. A file that cannot be deleted is logged. Raise
+    NotFound, also if the image belongs to another account. A worker that processes the image stops when it
+    next renews the lease.
     """
     image = get(services, account, image_id)
     with services.database.writing() as work:

@@ -79,7 +79,8 @@ def is_claimable(job: Job, now: datetime) -> bool:
 def claim(job: Job, now: datetime, lease: timedelta) -> Job:
     """Return the job with its next attempt, or the failed job if the expired attempt was the last one.
 
-    Raise NotClaimable.
+    An expired lease counts as a lost attempt, a released job does not. Raise NotClaimable if the job is
+    finished or has an unexpired lease.
     """
     if not is_claimable(job, now):
         raise NotClaimable
@@ -132,5 +133,6 @@ def _require_current(job: Job, attempt: int) -> Job:
 
 
 def _count_lost_attempt(job: Job) -> Job:
+    """Return the job without a lease and with one more attempt lost; failed if no attempt is left."""
     job = replace(job, lost=job.lost + 1, lease_until=None)
     return replace(job, status=Status.FAILED) if job.is_exhausted else job

@@ -21,8 +21,10 @@ _MAX_REQUEUED = 10
 def claim(services: Services, image_id: int) -> Image:
     """Claim the image for this worker and return it. The claim holds while its lease is renewed.
 
-    Raise NotClaimable if the image is deleted, finished or claimed by another worker, and if this call has failed it
-    because too many attempts at it were lost.
+    An expired lease counts as a lost attempt. The batch of the image, if any, becomes processing. Raise
+    NotClaimable if the image is deleted, finished or claimed by another worker, and if this call has failed
+    it because too many attempts at it were lost; its quota is then released, and its batch counts it as
+    failed.
     """
     now = services.clock.now()
     with services.database.writing() as work:
@@ -47,9 +49,10 @@ def claim(services: Services, image_id: int) -> Image:
 
 
 def pending_singles_ahead_of(services: Services, image_id: int) -> list[int]:
-    """Return the ids of the single images to process before this one, in order; empty if it is in no batch.
+    """Return the ids of all claimable images in no batch, the oldest first, if this image is in a batch.
 
-    Single images go before images of batches, so that a single image waits for at most one batch image per worker.
+    The list is empty if this image is itself in no batch, or is deleted. Single images go before images of
+    batches, so that a single image waits for at most one batch image per worker.
     """
     with services.database.reading() as work:
         image = work.images.get(image_id)
@@ -74,14 +77,18 @@ def renew(services: Services, image: Image, progress: int) -> bool:
 
 
 def release(services: Services, image: Image) -> bool:
-    """Release the claim without counting a lost attempt. Return False if the attempt is no longer current."""
+    """Release the claim without counting a lost attempt.
+
+    The image stays processing, and any worker may claim it. Return False if the attempt is no longer current.
+    """
     return _step(services, image, lambda job: job_states.release(job, image.job.attempt), can_finish=False)
 
 
 def record_lost_attempt(services: Services, image: Image) -> bool:
     """Count an attempt without a result: the image is claimable again, or has failed after the last attempt.
 
-    A failed image's quota is released. Return False if the attempt is no longer current.
+    A failed image gets ``LOST_MESSAGE``, its quota is released, and its batch counts it. Return False if the
+    attempt is no longer current.
     """
     return _step(
         services,
@@ -93,12 +100,18 @@ def record_lost_attempt(services: Services, image: Image) -> bool:
 
 
 def complete(services: Services, image: Image, result: Result) -> bool:
-    """Store the result and complete the image. Return False if the attempt is no longer current."""
+    """Store the result, complete the image and count it in its batch.
+
+    Return False, without storing anything, if the attempt is no longer current.
+    """
     return _step(services, image, lambda job: job_states.complete(job, image.job.attempt), result=result)
 
 
 def has_result(services: Services, image: Image, result: Result) -> bool:
-    """Return whether this result is stored, for example by a COMMIT whose response was lost."""
+    """Return whether a result with this key is stored, for example by a COMMIT whose response was lost.
+
+    Return False if the image is deleted. Nothing is written, but the call may wait for other writers.
+    """
     with services.database.writing() as work:
         # The row lock waits for that COMMIT, which may still be running on PostgreSQL.
         current = work.images.locked(image.id)
@@ -106,8 +119,9 @@ def has_result(services: Services, image: Image, result: Result) -> bool:
 
 
 def fail(services: Services, image: Image, message: str, *, refund: bool) -> bool:
-    """Fail the image with a message for its owner. Return False if the attempt is no longer current.
+    """Fail the image with a message for its owner and count it in its batch.
 
+    Return False, without a change, if the attempt is no longer current.
     ``refund`` releases the quota: set it when the file did not cause the failure.
     """
     return _step(
@@ -116,7 +130,11 @@ def fail(services: Services, image: Image, message: str, *, refund: bool) -> boo
 
 
 def requeue_stale_images(services: Services) -> int:
-    """Notify the workers again of images that have waited too long, and return the number of notifications sent."""
+    """Notify the workers again of images that have waited too long; return the number of messages sent.
+
+    Only the ``_MAX_REQUEUED`` oldest claimable images are considered. They are marked as notified first:
+    after the first message that cannot be sent, the others wait for another ``requeue_after``.
+    """
     now = services.clock.now()
     notified_before = now - services.policy.requeue_after
     with services.database.reading() as work:

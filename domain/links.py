@@ -20,7 +20,10 @@ class LinkSigner:
         self._secret_key = secret_key
 
     def sign(self, purpose: str, payload: dict[str, Any], expires_at: datetime) -> str:
-        """Return the signed payload as URL-safe text: letters, digits, ``-``, ``_`` and ``.``."""
+        """Return the signed payload as URL-safe text: letters, digits, ``-``, ``_`` and ``.``.
+
+        The expiry time is added to it as ``exp``, in whole seconds. The payload is signed, not encrypted.
+        """
         text = self._serializer(purpose).dumps({**payload, "exp": int(expires_at.timestamp())})
         assert isinstance(text, str)
         return text

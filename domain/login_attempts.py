@@ -21,6 +21,7 @@ _MAX_FOR_ADDRESS = 30
 def require_below_limit(services: Services, address: str, email: str) -> None:
     """Raise TooManyFailedLogins after too many failures, even if the password is correct this time.
 
+    It counts nothing, and passes while the counters are unavailable.
     Call it again after a correct password: concurrent attempts may have failed since the first call.
     """
     for key, limit in _buckets(address, email):
@@ -30,7 +31,10 @@ def require_below_limit(services: Services, address: str, email: str) -> None:
 
 
 def record_failure(services: Services, address: str, email: str) -> None:
-    """Count one failed login. Raise TooManyFailedLogins if it exceeds a limit."""
+    """Count one failed login for the pair and for the client's address.
+
+    Raise TooManyFailedLogins above a limit. Nothing is counted or raised while the counters are unavailable.
+    """
     windows = [services.counter.hit(key, limit, _WINDOW_SECONDS) for key, limit in _buckets(address, email)]
     for window in windows:
         if window is not None and window.exceeded:

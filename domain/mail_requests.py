@@ -16,9 +16,11 @@ _MAX_PER_CLIENT = 50
 
 
 def admit(services: Services, kind: str, email: str, client: str) -> bool:
-    """Count one request for a mail and return False if it exceeds a limit.
+    """Count one request for a mail and return False, with a log line, if it exceeds a limit.
 
-    The response to the client must not reveal the result.
+    It counts for ``client`` with all kinds of mail, and for ``email`` with this kind. While the shared
+    counters are unavailable, this process counts alone. The response to the client must not reveal the
+    result.
     """
     # The client's limit is first, so that a client over its limit does not use up the limit of the address.
     for key, limit in ((f"mail:{client}", _MAX_PER_CLIENT), (f"mail:{kind}:{email}", _MAX_PER_ADDRESS)):

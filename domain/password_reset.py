@@ -26,7 +26,9 @@ _RESET = "reset-password"
 def request(services: Services, email: str, client: str) -> None:
     """Send a reset token in the background if the address has an account.
 
-    Neither the result nor the response time reveals whether it has one.
+    Neither the result nor the response time reveals whether it has one. The request is counted for the
+    address and for ``client``, the client's address; above a limit, and for an invalid address, no mail is
+    sent.
     """
     normalized = normalize_email(email)
     if normalized is not None and mail_requests.admit(services, _RESET, normalized, client):

@@ -19,7 +19,7 @@ MAX_LENGTH = 1024
 
 
 def password_problems(password: str, confirmation: str | None) -> Iterator[FieldProblem]:
-    """Yield the rules that a new password violates; without a confirmation, the two are not compared."""
+    """Yield an error for each rule that a new password violates; a confirmation of None is not compared."""
     if len(password) < MIN_LENGTH:
         yield FieldProblem("password", "min_characters", {"minimum": MIN_LENGTH})
     if len(password) > MAX_LENGTH:
@@ -46,7 +46,10 @@ class Passwords:
         return self._hasher.hash(password)
 
     def matches(self, password: str, password_hash: str | None) -> bool:
-        """Return whether the password has this hash; without a hash, return False after the same work."""
+        """Return whether the password has this hash; without a hash, return False after the same work.
+
+        A password longer than ``MAX_LENGTH`` returns False immediately.
+        """
         if len(password) > MAX_LENGTH:
             return False
         try:

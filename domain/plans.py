@@ -96,7 +96,7 @@ class _Row(BaseModel):
     features: list[str]
 
     def to_plan(self) -> Plan:
-        """Return the validated row as a plan."""
+        """Return the validated row as a plan; ``UNLIMITED`` images become None."""
         unlimited = self.images_per_month == UNLIMITED
         return Plan(
             id=self.id,
@@ -115,7 +115,10 @@ class _File(BaseModel):
 
 
 def load_plans(path: Path = DEFAULT_PLANS_FILE) -> Plans:
-    """Read and validate the plans file. Raise PlansError if it is missing or invalid."""
+    """Read and validate the plans file.
+
+    Raise PlansError if it is missing or invalid, or if two plans have the same id or slug.
+    """
     try:
         rows = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).plans
     except ValidationError as reason:
@@ -132,7 +135,11 @@ def load_plans(path: Path = DEFAULT_PLANS_FILE) -> Plans:
 
 
 def require_plans_in_use(database: Database, plans: Plans) -> None:
-    """Raise PlansError if accounts are on a plan that the plans file lacks: each of their requests would fail."""
+    """Raise PlansError if accounts are on a plan that the plans file lacks.
+
+    Each of their requests would fail. The message names each missing plan with its number of accounts. The
+    database is read, not changed.
+    """
     with database.reading() as work:
         accounts_by_plan = work.accounts.count_by_plan()
     missing = [

@@ -38,7 +38,7 @@ class Usage:
     def percentage(self) -> float:
         """Return the used share in percent, rounded half up to one decimal; 0 without a limit.
 
-        It is above 100 if a smaller plan leaves the usage above the limit.
+        It is 100 for a limit of 0, and above 100 if a smaller plan leaves the usage above the limit.
         """
         if self.limit is None:
             return 0.0
@@ -86,11 +86,14 @@ def usage(work: UnitOfWork, account: Account, plan: Plan, now: datetime) -> Usag
 
 
 def reserve(work: UnitOfWork, account: Account, plan: Plan, now: datetime, images: int = 1) -> None:
-    """Reserve quota for ``images`` images. Raise QuotaExceeded, without reserving any, if it does not suffice."""
+    """Reserve quota for ``images`` images in the month of ``now``; the caller commits.
+
+    Raise QuotaExceeded, without reserving any, if it does not suffice.
+    """
     if not work.quota.reserve(account.id, month_of(now), images, limit_of(account, plan)):
         raise QuotaExceeded
 
 
 def release(work: UnitOfWork, image: Image) -> None:
-    """Release the quota of one image in the month in which it was reserved."""
+    """Release the quota of one image in the month in which it was reserved; the caller commits."""
     work.quota.release(image.account_id, image.quota_month, 1)

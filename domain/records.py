@@ -35,14 +35,14 @@ class Subscription:
     created_at: datetime
 
     def status_at(self, now: datetime) -> SubscriptionStatus:
-        """Return the status at this time: lapsed after an end date, but a cancelled one stays cancelled."""
+        """Return the status at this time: lapsed from an end date on, but a cancelled one stays cancelled."""
         has_ended = any(end is not None and end <= now for end in (self.trial_ends_at, self.ends_at))
         if has_ended and self.status is not SubscriptionStatus.CANCELLED:
             return SubscriptionStatus.LAPSED
         return self.status
 
     def is_active(self, now: datetime) -> bool:
-        """Return whether the account may use its plan."""
+        """Return whether the account may use its plan: it is active, on trial or in the grace period."""
         return self.status_at(now) in {
             SubscriptionStatus.ACTIVE,
             SubscriptionStatus.TRIAL,

@@ -31,7 +31,10 @@ class Size(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Return the size in a text such as ``"1920x1080"``, the form that ``str`` writes."""
+        """Return the size in a text such as ``"1920x1080"``, the form that ``str`` writes.
+
+        Raise ValueError.
+        """
         width, height = text.split("x")
         return cls(int(width), int(height))
 
@@ -67,7 +70,7 @@ class Sizing:
     ) -> Sizing:
         """Return the sizing for the request's options; without any, the default factor.
 
-        Raise InvalidFields if a factor and a target are combined.
+        Raise InvalidFields if a factor and a target are combined. Their ranges are not checked here.
         """
         has_target = target_width is not None or target_height is not None
         if scale_factor is not None and has_target:
@@ -77,7 +80,11 @@ class Sizing:
         return cls(scale_factor, target_width, target_height)
 
     def result(self, original: Size) -> Size:
-        """Return the exact size of the result for an image of this size, without checking limits."""
+        """Return the exact size of the result for an image of this size, without checking limits.
+
+        Without one of the two targets, that side keeps the ratio, rounded half up, at least 1. Two targets
+        may change the ratio.
+        """
         if self.scale_factor is not None:
             return Size(original.width * self.scale_factor, original.height * self.scale_factor)
         if self.target_width is not None and self.target_height is not None:
@@ -88,7 +95,11 @@ class Sizing:
         return Size(_scaled(original.width, self.target_height, original.height), self.target_height)
 
     def results(self, originals: Sequence[Size]) -> list[Size]:
-        """Return the size of each frame or page: the first gets the requested size, the others the same ratio."""
+        """Return the size of each frame or page.
+
+        The first gets the requested size, the others the same ratio. Each side of the others is rounded half
+        up, at least 1. ``originals`` must not be empty.
+        """
         first = originals[0]
         result = self.result(first)
         return [
@@ -102,7 +113,13 @@ class Sizing:
     def problems(
         self, original: Size, max_scale: int, caps: Caps, other_sizes: Sequence[Size] = ()
     ) -> list[FieldProblem]:
-        """Return the errors of this sizing for an image of this size; ``other_sizes`` are its other frames or pages."""
+        """Return the errors of this sizing for an image of this size.
+
+        ``other_sizes`` are the sizes of its other frames or pages. Each target must be above the original
+        side, at most ``max_scale`` times it and within ``caps``; it gets at most one error. A factor must be
+        at most ``max_scale``. Only without these errors are the results of all frames or pages checked
+        against ``caps``.
+        """
         problems = []
         targets = (
             ("target_width", self.target_width, original.width),
@@ -122,12 +139,12 @@ class Sizing:
         return problems or self._problems_of_results(self.results([original, *other_sizes]), caps)
 
     def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
-        # The targets themselves were checked before, so a side that is too long follows from the other side or from
-        # the factor. Too many pixels are reported for the first of two targets.
         """Return at most one problem of the results: a side that is too long, or else too many pixels in total.
 
         It is a problem of the requested field; of ``target_width`` if both targets are requested.
         """
+        # The targets themselves were checked before, so a side that is too long follows from the ratio, from
+        # the factor, or from another frame or page.
         requested_field = next(
             field
             for field, value in (

@@ -41,7 +41,8 @@ def set_status(
 ) -> None:
     """Set the status of the account's subscription; an account without a subscription gets one.
 
-    ``end`` is the end of the trial or of the subscription; without it, a cancelled or lapsed one ends now.
+    ``end`` is the end of the trial or of the subscription; without it, a cancelled or lapsed one ends now, an
+    active one and a trial have no end. Earlier end dates are replaced. The account's plan does not change.
     """
     now = services.clock.now()
     trial_ends_at = ends_at = None

@@ -47,7 +47,11 @@ def issue(
     now: datetime,
     abilities: Sequence[str] = ALL_ABILITIES,
 ) -> str:
-    """Create a token for the account and return its plain text, which is not stored."""
+    """Create a token for the account and return its plain text, which is not stored.
+
+    The name is cut to ``MAX_NAME`` characters. The caller commits, and locks the account if it exists
+    already.
+    """
     return _add(work, random_source, account, name, now, abilities).plain
 
 
@@ -59,8 +63,9 @@ def create(
 ) -> IssuedToken:
     """Create another token of the principal's account, with abilities that the principal's token has.
 
-    ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
-    Raise InvalidFields with all errors of all fields, and Unauthenticated if the principal's token was revoked.
+    ``fields`` are the fields that the contract's schema accepted, ``schema_problems`` are the errors of the
+    others. Without the field ``abilities``, the new token gets all abilities of the principal's token. Raise
+    InvalidFields with all errors of all fields, and Unauthenticated if the principal's token was revoked.
     """
     granted = principal.token.abilities
     requested = fields.get("abilities", granted)
@@ -136,6 +141,7 @@ def _add(
 
 
 def _touch(database: Database, token: Token, now: datetime) -> None:
+    """Store the time of use, or skip it if the database is unavailable or another writer is active."""
     try:
         with database.writing(wait=False) as work:
             work.tokens.touch(token.id, now)
@@ -145,6 +151,10 @@ def _touch(database: Database, token: Token, now: datetime) -> None:
 
 
 def _parse(plain: str) -> tuple[int, str]:
+    """Return the id and the secret of a plain token.
+
+    Raise Unauthenticated if its form or its checksum is wrong.
+    """
     match = _TOKEN.fullmatch(plain)
     # The checksum rejects a mistyped token without a database query.
     if match is None or not hmac.compare_digest(match[3], _checksum(match[2])):

@@ -78,7 +78,8 @@ def validate(
     """Return the sizing and the files of a valid request.
 
     ``uploads`` maps the field under which a file's errors are reported to the file. Raise InvalidFields with
-    ``schema_problems`` and all other errors. A missing file must be among ``schema_problems``.
+    ``schema_problems`` and all other errors. A missing file must be among ``schema_problems``. The sizing is
+    checked for the valid files only, and not at all if all sizing options of the request were malformed.
     """
     originals: dict[str, Original] = {}
     problems = [*schema_problems]
@@ -105,8 +106,9 @@ def validate(
 
 @contextmanager
 def store(services: Services, originals: Iterable[Original]) -> Iterator[dict[str, Original]]:
-    """Store the files and provide them by their keys; delete them all if the ``with`` block raises.
+    """Store the files under random keys and provide them by these keys. Raise Unavailable.
 
+    Delete the stored files if a later file cannot be stored or the ``with`` block raises.
     Keep the files after CommitUncertain: an unused file does less harm than an image without its file.
     """
     files: dict[str, Original] = {}
@@ -133,9 +135,10 @@ def add_images(
     model: str | None,
     batch: Batch | None = None,
 ) -> list[Image]:
-    """Reserve the quota of stored files and add their pending images.
+    """Reserve the quota of stored files, add their pending images and return them in the order of ``files``.
 
-    Raise QuotaExceeded, and Unavailable if too many images are pending already.
+    The caller commits; without a commit, no quota is used. ``model`` None means auto.
+    Raise QuotaExceeded, and Unavailable if too many images of all accounts would be pending.
     """
     now, policy = services.clock.now(), services.policy
     quota.reserve(work, account, services.plans[account.plan], now, len(files))
@@ -172,7 +175,12 @@ def delete_files(services: Services, keys: Iterable[str]) -> None:
 
 
 def _inspect(services: Services, upload: Upload, field: str) -> ImageFacts:
-    """Return the file's format and sizes. Raise InvalidFields if it is no image or exceeds a limit."""
+    """Return the file's format and sizes.
+
+    Raise InvalidFields, with one error of ``field``, if it is unacceptable. The file must not be too large,
+    must be an image of a supported format, and must have neither too many frames or pages nor too many pixels
+    in all of them together.
+    """
     policy = services.policy
     if upload.bytes > policy.max_upload_bytes:
         raise InvalidFields(
@@ -192,7 +200,7 @@ def _inspect(services: Services, upload: Upload, field: str) -> ImageFacts:
 
 
 def _model_problems(services: Services, model: str | None) -> list[FieldProblem]:
-    """Return an error if the installation does not offer the requested model."""
+    """Return an error if the installation does not offer the requested model; None (auto) is no error."""
     choices = services.policy.model_choices
     if model is None or model in choices:
         return []
@@ -204,7 +212,8 @@ def _sizing_problems(
 ) -> list[FieldProblem]:
     """Return the errors of the sizing for the files.
 
-    An error that all files have is reported for the sizing field, an error of some files for those files.
+    An error that all files have is reported for the sizing field, once for each file. An error of some files
+    is reported for those files, as ``unfit`` with the error as the reason.
     """
     found = [
         (field, problem)

@@ -43,7 +43,11 @@ class Accounts:
         verified_at: datetime | None,
         now: datetime,
     ) -> Account:
-        """Insert an account. Raise EmailTaken if another account has the address."""
+        """Insert an account and return it, without a subscription.
+
+        Raise EmailTaken if the address has an account. After EmailTaken the transaction can only be rolled
+        back.
+        """
         try:
             row = self._connection.execute(
                 insert(tables.accounts)
@@ -116,6 +120,7 @@ class Accounts:
         )
 
     def _one(self, condition: Any) -> Account | None:
+        """Return the only account that matches, with its subscription, or None."""
         row = self._connection.execute(
             select(tables.accounts, tables.subscriptions)
             .outerjoin(tables.subscriptions, tables.subscriptions.c.account_id == tables.accounts.c.id)
@@ -142,7 +147,10 @@ class Subscriptions:
         ends_at: datetime | None = None,
         now: datetime,
     ) -> Subscription:
-        """Insert or update the account's only subscription and return it."""
+        """Insert or update the account's only subscription and return it.
+
+        An update replaces both end dates, also by None, and keeps ``created_at``.
+        """
         values = {"status": status.value, "trial_ends_at": trial_ends_at, "ends_at": ends_at}
         row = upsert_into(self._connection, tables.subscriptions).values(
             account_id=account_id, created_at=now, **values
@@ -160,7 +168,7 @@ class Tokens:
     def add(
         self, *, account_id: int, name: str, secret_sha256: str, abilities: Sequence[str], now: datetime
     ) -> Token:
-        """Insert a token; ``secret_sha256`` is the digest of its secret in hexadecimal."""
+        """Insert an unused token and return it; ``secret_sha256`` is its secret's digest in hexadecimal."""
         row = self._connection.execute(
             insert(tables.tokens)
             .values(
@@ -175,7 +183,10 @@ class Tokens:
         return token_from(row)
 
     def with_account(self, token_id: int, month: str = "") -> tuple[Token, Account, int] | None:
-        """Return the token, its account and the account's used quota of ``month``, or None, in one query."""
+        """Return the token, its account and the account's used quota of ``month``, or None, in one query.
+
+        The account has its subscription. The quota is 0 without a month.
+        """
         row = self._connection.execute(TOKEN_WITH_ACCOUNT, {"token": token_id, "month": month}).one_or_none()
         if row is None:
             return None
@@ -205,7 +216,7 @@ class Tokens:
         self._connection.execute(delete(tables.tokens).where(tables.tokens.c.id == token_id))
 
     def delete_of(self, account_id: int, token_id: int) -> bool:
-        """Delete the account's token and return whether it existed."""
+        """Delete the account's token and return whether it existed; another account's token is kept."""
         deleted = self._connection.execute(
             delete(tables.tokens)
             .where(tables.tokens.c.id == token_id, tables.tokens.c.account_id == account_id)

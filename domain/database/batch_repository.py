@@ -30,7 +30,7 @@ class Batches:
     def add(
         self, *, account_id: int, name: str | None, sizing: Sizing, state: BatchState, now: datetime
     ) -> Batch:
-        """Insert a batch without images."""
+        """Insert a batch without images and return it; ``state.total`` never changes afterwards."""
         row = self._connection.execute(
             insert(tables.batches)
             .values(
@@ -68,7 +68,10 @@ class Batches:
     def page(
         self, account_id: int, status: BatchStatus | None, *, limit: int, offset: int
     ) -> tuple[list[BatchWithImages], int]:
-        """Return a page of the account's batches, the newest first, and the number on all pages."""
+        """Return a page of the account's batches, the newest first, and the number of batches on all pages.
+
+        ``status`` None means all.
+        """
         condition = [tables.batches.c.account_id == account_id]
         if status is not None:
             condition.append(tables.batches.c.status == status.value)
@@ -83,7 +86,10 @@ class Batches:
         return self._with_images(chosen), total
 
     def step(self, batch: Batch, state: BatchState, now: datetime) -> None:
-        """Change the state of a locked batch."""
+        """Change the state of a locked batch, and set ``completed_at`` if the new state is terminal.
+
+        Nothing is written, not even ``updated_at``, if the state is the same.
+        """
         if state == batch.state:
             return
         self._connection.execute(
@@ -99,7 +105,7 @@ class Batches:
         self._connection.execute(delete(tables.batches).where(tables.batches.c.id == batch_id))
 
     def _with_images(self, chosen: Select[Any]) -> list[BatchWithImages]:
-        """Return the selected batches with their images.
+        """Return the selected batches, the newest first, each with its images by id; the list may be empty.
 
         One statement reads both, so that the batch's counters and its images are consistent.
         """

@@ -52,7 +52,7 @@ class Images:
         )
 
     def add(self, new: NewImage, now: datetime) -> Image:
-        """Insert a pending image."""
+        """Insert a pending image, which counts as notified ``now``, and return it."""
         row = self._connection.execute(
             insert(tables.images)
             .values(
@@ -87,14 +87,14 @@ class Images:
         return None if row is None else image_from(row)
 
     def locked(self, image_id: int) -> Image | None:
-        """Return the image and lock its row until the end of the transaction.
+        """Return the image, or None, and lock its row until the end of the transaction.
 
         SQLite ignores the lock: it has only one writer, which BEGIN IMMEDIATE selects.
         """
         return self._one(select(tables.images).where(tables.images.c.id == image_id).with_for_update())
 
     def locked_of(self, batch_id: int) -> list[Image]:
-        """Return the images of the batch and lock their rows until the end of the transaction."""
+        """Return the images of the batch by id and lock their rows until the end of the transaction."""
         rows = self._connection.execute(
             select(tables.images)
             .where(tables.images.c.batch_id == batch_id)
@@ -113,7 +113,11 @@ class Images:
     def page(
         self, account_id: int, status: Status | None, *, limit: int, offset: int
     ) -> tuple[list[Image], int]:
-        """Return a page of the account's images, the newest first, and the number on all pages."""
+        """Return a page of the account's images, the newest first, and the number on all pages.
+
+        ``status`` None means all. The number is read from image_counts, without changes that are not flushed
+        yet.
+        """
         counts, columns = tables.image_counts.c, tables.images.c
         condition, counted = [columns.account_id == account_id], [counts.account_id == account_id]
         if status is not None:
@@ -141,9 +145,11 @@ class Images:
         result: Result | None = None,
         error: str | None = None,
     ) -> bool:
-        """Change the row's job from ``image.job`` to ``job``; return False if the row has another job now.
+        """Change the row's job from ``image.job`` to ``job``, or return False if it has another job now.
 
-        ``updated_at`` is the time of the last change that a client can see, so that renewing a lease keeps it.
+        False means that nothing was changed. ``progress``, ``result`` and ``error`` are kept if None; a
+        result sets the progress to 100. ``updated_at`` is the time of the last change that a client can see,
+        so that renewing a lease keeps it.
         """
         values: dict[str, Any] = job_columns(job)
         if job.status is not image.status:
@@ -244,6 +250,7 @@ class Images:
         )
 
     def _delete(self, condition: Any) -> None:
+        """Delete the images that match, and reduce the counts of their accounts and statuses."""
         columns = tables.images.c
         deleted = self._connection.execute(
             delete(tables.images).where(condition).returning(columns.account_id, columns.status)

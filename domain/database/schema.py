@@ -34,7 +34,11 @@ class SchemaError(UprezError):
 
 
 def upgrade(database: Database) -> None:
-    """Upgrade the database to this release's schema, if it is older. Raise Unavailable."""
+    """Upgrade the database to this release's schema, if it is older, in one transaction.
+
+    On PostgreSQL it waits, without a timeout, for an upgrade by another process. Raise Unavailable if the
+    database cannot be reached.
+    """
     config = _config()
     with _transaction(database) as connection:
         config.attributes["connection"] = connection
@@ -70,7 +74,10 @@ def _lock_upgrade(connection: Connection) -> None:
 
 @contextmanager
 def _transaction(database: Database) -> Iterator[Connection]:
-    """Provide a connection within a transaction. Raise Unavailable."""
+    """Provide a connection within a transaction, which rolls back unless the caller commits it.
+
+    Raise Unavailable if the database cannot be reached; errors of the ``with`` block pass.
+    """
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(database.engine.connect())
@@ -81,6 +88,7 @@ def _transaction(database: Database) -> Iterator[Connection]:
 
 
 def _config() -> Config:
+    """Return Alembic's configuration for this package's migrations, without a database URL."""
     config = Config()
     folder = Path(__file__).with_name("migrations")
     config.set_main_option(

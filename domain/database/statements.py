@@ -52,7 +52,7 @@ def split_row(row: Sequence[Any], *joined: FromClause) -> list[_Columns]:
 
 
 def account_from(row: Row[Any] | _Columns, subscription: _Columns | None) -> Account:
-    """Return the account of a row and of the columns of its outer-joined subscription."""
+    """Return the account of a row and of its outer-joined subscription, whose columns may all be null."""
     return Account(
         id=row.id,
         name=row.name,
@@ -95,7 +95,7 @@ def token_from(row: Row[Any] | _Columns) -> Token:
 
 
 def image_from(row: Row[Any] | _Columns) -> Image:
-    """Return the image with its job and result of a row."""
+    """Return the image of a row with its job, and with its result if the row has a result's key."""
     result = None
     if row.result_key is not None:
         size = Size(row.result_width, row.result_height)

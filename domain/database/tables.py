@@ -34,6 +34,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the value in UTC, without its time zone on SQLite.
+
+        Raise ValueError if it has no time zone.
+        """
         if value is None:
             return None
         if value.tzinfo is None:

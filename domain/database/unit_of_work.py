@@ -69,6 +69,10 @@ class UnitOfWork:
         self._mode = _Mode(writing, wait)
 
     def __enter__(self) -> Self:
+        """Connect and begin the transaction.
+
+        Raise Unavailable if the database cannot be reached or is locked.
+        """
         try:
             self._connection = self._engine.connect()
             self._connection.info[_MODE_KEY] = self._mode
@@ -85,7 +89,7 @@ class UnitOfWork:
         return self
 
     def commit(self) -> None:
-        """Commit the transaction.
+        """Write the changes of the image counts and commit the transaction.
 
         Raise CommitUncertain if the connection was lost: the database may have committed, or may still do so.
         """
@@ -103,6 +107,7 @@ class UnitOfWork:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Roll back unless committed, and raise Unavailable instead of an outage that the block raised."""
         self._close()
         if isinstance(error, _OUTAGES):
             raise Unavailable from error
@@ -126,6 +131,10 @@ class Database:
     """A database and its connection pool; ``options`` override those of SQLAlchemy's engine."""
 
     def __init__(self, url: str, **options: Any) -> None:
+        """Create the engine without connecting.
+
+        Raise DatabaseUnusable if the URL is malformed or the database's driver is not installed.
+        """
         # The connections of a server are limited, so the pool is too. SQLite gets a connection for each thread, so
         # that a reader never waits for a writer that waits for the lock.
         is_sqlite = _backend(url) == "sqlite"
@@ -167,6 +176,7 @@ def _server_options() -> dict[str, Any]:
 
 
 def _backend(url: str) -> str:
+    """Return the name of the URL's database system, such as ``sqlite``. Raise DatabaseUnusable."""
     try:
         return make_url(url).get_backend_name()
     except ArgumentError:

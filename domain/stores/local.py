@@ -31,6 +31,10 @@ class LocalFiles:
         self._links = links
 
     def put(self, key: str, content: BinaryIO) -> int:
+        """Store the stream and return its size in bytes; a file with this key is replaced. Raise Unavailable.
+
+        The file appears under its key only when its content is on the disk. An error leaves no partial file.
+        """
         path = self._path(key)
         with _unavailable_when_broken():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +52,7 @@ class LocalFiles:
                 return file.tell()
 
     def open(self, key: str) -> BinaryIO:
+        """Open the file for reading; the caller closes it. Raise NotFound and Unavailable."""
         with _unavailable_when_broken():
             try:
                 return self._path(key).open("rb")
@@ -78,7 +83,7 @@ class LocalFiles:
 
 @contextmanager
 def _unavailable_when_broken() -> Iterator[None]:
-    """Raise Unavailable for errors of the file system, such as a full or missing disk."""
+    """Raise Unavailable for errors of the file system, such as a full or missing disk; other errors pass."""
     try:
         yield
     except OSError as reason:
