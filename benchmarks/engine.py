@@ -23,7 +23,7 @@ from PIL import Image
 
 from workers.engine.inference.models import MODELS, weights_folder
 from workers.engine.inference.tiles import plan_tiles
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine.start import start_engine
 
 if TYPE_CHECKING:

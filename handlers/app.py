@@ -24,7 +24,9 @@ from domain.errors import UprezError
 from handlers.operator import add_health
 from handlers.reference import add_reference
 from handlers.request import SERVICES
+from handlers.transport.allowed_methods import AllowedMethods
 from handlers.transport.bodies import BODY_VALIDATORS
+from handlers.transport.body_limits import BodyLimits
 from handlers.transport.contract import BASE_PATH, load_contract
 from handlers.transport.cors import CrossOrigin
 from handlers.transport.edge import REQUEST_ID, Edge
@@ -32,10 +34,9 @@ from handlers.transport.envelope import ErrorResponse, TransportError, response_
 from handlers.transport.inline_reads import InlineReads
 from handlers.transport.json_encoding import json_bytes
 from handlers.transport.limit_headers import LimitHeaders
-from handlers.transport.middleware import AllowedMethods, BodyLimits
 from handlers.transport.parameters import StrictParameters
 from handlers.transport.proxies import TrustedProxies
-from handlers.transport.rate_limit import AnonymousRateLimit
+from handlers.transport.public_rate_limit import PublicRateLimit
 from handlers.transport.response_validation import ResponseBodyValidation
 from handlers.transport.security import authenticate, bearer_handler, configure_bearer_auth
 from handlers.transport.threads import ThreadPool
@@ -59,7 +60,7 @@ MIDDLEWARE: tuple[type, ...] = (
     ExceptionMiddleware,
     AllowedMethods,
     RoutingMiddleware,
-    AnonymousRateLimit,
+    PublicRateLimit,
     InlineReads,
     SecurityMiddleware,
     BodyLimits,
@@ -94,7 +95,7 @@ def create_app(
     options: dict[type, dict[str, Any]] = {
         LimitHeaders: {"contract": contract, "services": services, "threads": pool},
         AllowedMethods: {"contract": contract},
-        AnonymousRateLimit: {
+        PublicRateLimit: {
             "contract": contract,
             "services": services,
             "threads": pool,

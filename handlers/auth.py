@@ -16,7 +16,7 @@ from handlers.transport.envelope import Body, success
 
 if TYPE_CHECKING:
     from domain.records import Account
-    from handlers.transport.bodies import ParsedBody
+    from handlers.transport.parsed_body import ParsedBody
 
 
 def register() -> tuple[Body, int]:

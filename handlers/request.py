@@ -9,13 +9,13 @@ from connexion.context import context
 
 from domain.model_choices import AUTO
 from domain.uploads import Upload, UpscaleOptions
-from handlers.transport.bodies import PARSED_BODY
+from handlers.transport.parsed_body import PARSED_BODY
 from handlers.transport.security import current_principal
 
 if TYPE_CHECKING:
     from domain.records import Principal
     from domain.services import Services
-    from handlers.transport.bodies import ParsedBody
+    from handlers.transport.parsed_body import ParsedBody
 
 SERVICES = "uprez"
 """Key in the Flask application's extensions."""

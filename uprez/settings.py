@@ -20,7 +20,7 @@ from domain.plans import DEFAULT_PLANS_FILE
 from domain.sizing import Caps
 from uprez.adapters.mail_message import sender_domain
 from uprez.adapters.mail_smtp import SmtpServer
-from workers.engine.protocol import EngineOptions, MetadataPolicy
+from workers.engine.options import EngineOptions, MetadataPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,12 +23,10 @@ from workers.engine.errors import (
     TileTooLarge,
     unusable_error,
 )
+from workers.engine.options import SMALLEST_TILE_SIDE, EngineOptions
 from workers.engine.protocol import (
-    SMALLEST_TILE_SIDE,
     EngineHello,
     EngineJob,
-    EngineOptions,
-    EngineReport,
     EngineResult,
     Message,
     hello_from_message,
@@ -36,6 +34,7 @@ from workers.engine.protocol import (
     result_from_message,
     unfinished_path,
 )
+from workers.engine.report_types import EngineReport
 from workers.engine_process import START_SECONDS, EngineProcess
 from workers.engine_queries import engine_report
 

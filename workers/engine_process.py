@@ -16,7 +16,7 @@ from workers.engine.protocol import Message, from_line, to_line
 if TYPE_CHECKING:
     from typing import IO
 
-    from workers.engine.protocol import EngineOptions
+    from workers.engine.options import EngineOptions
 
 _log = logging.getLogger(__name__)
 

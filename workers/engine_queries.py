@@ -6,11 +6,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable, unusable_error
-from workers.engine.protocol import EngineOptions, Message, from_line, report_from_message
+from workers.engine.options import EngineOptions
+from workers.engine.protocol import Message, from_line
+from workers.engine.report_types import report_from_message
 from workers.engine_process import START_SECONDS, run_query
 
 if TYPE_CHECKING:
-    from workers.engine.protocol import EngineReport
+    from workers.engine.report_types import EngineReport
 
 
 def engine_report(

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import NoUsableDevice
-from workers.engine.protocol import AUTO, CPU
+from workers.engine.options import AUTO, CPU
 from workers.engine_child import EngineChild
 from workers.engine_queries import chosen_devices
 
 if TYPE_CHECKING:
-    from workers.engine.protocol import EngineOptions
+    from workers.engine.options import EngineOptions
 
 _log = logging.getLogger(__name__)
 

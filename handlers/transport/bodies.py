@@ -6,7 +6,7 @@ the domain adds its own and the client gets all of them in one 422.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from handlers.transport import strict_json
 from handlers.transport.envelope import TransportError
 from handlers.transport.multipart import MAX_FILES, StrictMultipartParser
 from handlers.transport.parameters import value_from_text
+from handlers.transport.parsed_body import PARSED_BODY, ParsedBody
 from handlers.transport.schema_problems import WHOLE_BODY, object_problems, validator_for
 
 if TYPE_CHECKING:
@@ -26,26 +27,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope
 
-PARSED_BODY = "uprez_parsed_body"
-"""Key in the request's context."""
 _LENGTH_RULES = {"min_characters", "max_characters"}
 _ARRAY_SUFFIX = "[]"
 """End of the name of a form field that accepts several values. Its problems are reported without it."""
 _BODY_HEADERS = {b"content-length", b"content-type", b"transfer-encoding"}
-
-
-@dataclass(frozen=True)
-class ParsedBody:
-    """The valid ``fields`` and ``files`` of a body, and the ``problems`` of the others.
-
-    Text of a wrong length is in ``fields`` and in ``problems``, because the domain may find more problems with it.
-    """
-
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
-    problems: list[FieldProblem] = field(default_factory=list)
-    all_files: Mapping[str, list[UploadFile]] = field(default_factory=dict)
-    """Valid or not: the edge closes them after the response."""
 
 
 def _is_empty(part: UploadFile | str) -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
-from handlers.transport.bodies import PARSED_BODY
 from handlers.transport.contract import METHOD
 from handlers.transport.envelope import ErrorResponse, response_for_status
 from handlers.transport.json_encoding import json_bytes
+from handlers.transport.parsed_body import PARSED_BODY
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -7,22 +7,36 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 
-from domain import quota
+from domain import hourly_limit, quota
 from domain.errors import Unavailable
 from handlers.transport.contract import operation_id
 from handlers.transport.edge import REQUEST_ID
-from handlers.transport.rate_limit import rate_limit_headers
+from handlers.transport.rate_limit import WINDOW
 from handlers.transport.security import PRINCIPAL
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from domain.ports import Window
     from domain.records import Principal
     from domain.services import Services
     from handlers.transport.contract import Contract
     from handlers.transport.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
+
+
+def _rate_limit_headers(window: Window | None) -> dict[str, str]:
+    """Return ``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers).
+
+    ``window`` None is a request that was not counted: it has no such header.
+    """
+    if window is None:
+        return {}
+    return {
+        "RateLimit-Policy": f'"hour";q={window.limit};w={hourly_limit.HOUR_SECONDS}',
+        "RateLimit": f'"hour";r={window.remaining};t={window.resets_in_seconds}',
+    }
 
 
 class LimitHeaders:
@@ -41,7 +55,7 @@ class LimitHeaders:
             if message["type"] == "http.response.start":
                 context = scope["extensions"]["connexion_context"]
                 headers = MutableHeaders(scope=message)
-                headers.update(rate_limit_headers(context))
+                headers.update(_rate_limit_headers(context.get(WINDOW)))
                 principal, operation = context.get(PRINCIPAL), operation_id(scope)
                 if principal is not None and operation and self._contract.has_quota_headers(operation):
                     try:
@@ -55,6 +69,11 @@ class LimitHeaders:
         await self._app(scope, receive, send_with_limits if scope["type"] == "http" else send)
 
     async def _quota_headers(self, principal: Principal, method: str) -> dict[str, str]:
+        """Return the headers of the monthly quota, ``unlimited`` for a plan without one.
+
+        A GET uses no quota: its values are those of the authentication. All others are read from the database;
+        raise Unavailable if that fails.
+        """
         if method == "GET":  # a GET uses no quota
             usage = quota.usage_at_authentication(self._services, principal)
         else:

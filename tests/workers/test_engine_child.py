@@ -18,7 +18,7 @@ from domain.errors import InvalidImage
 from domain.sizing import Size, Sizing
 from workers import engine_child, engine_process
 from workers.engine.errors import ManifestError, UnknownModel
-from workers.engine.protocol import MetadataPolicy
+from workers.engine.options import MetadataPolicy
 from workers.engine_child import (
     STALL_CEILING_SECONDS,
     STALL_FACTOR,

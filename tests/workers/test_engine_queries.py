@@ -6,7 +6,7 @@ import pytest
 from own_models import write_own_model
 
 from workers.engine.errors import UnknownDevice
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine_queries import engine_report
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from domain.sizing import Sizing
 from workers import engine_child, engine_process
 from workers.engine.errors import NoUsableDevice, UnknownDevice, WeightsError
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine_child import EngineJob
 from workers.engine_queries import chosen_devices, engine_report
 from workers.engines import make_reserve_engine, start_engines

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine_child import EngineChild
 from workers.pool import EnginePool
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from uprez.settings import Settings
-    from workers.engine.protocol import EngineReport
+    from workers.engine.report_types import EngineReport
 
 
 def doctor(model: Model = None, device: Device = None) -> None:

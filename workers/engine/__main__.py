@@ -27,14 +27,8 @@ from workers.engine.errors import (
     ModelUnusable,
     TileTooLarge,
 )
-from workers.engine.protocol import (
-    EngineOptions,
-    Message,
-    MetadataPolicy,
-    from_line,
-    job_from_message,
-    to_line,
-)
+from workers.engine.options import EngineOptions, MetadataPolicy
+from workers.engine.protocol import Message, from_line, job_from_message, to_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

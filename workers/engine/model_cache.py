@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workers.engine.errors import DeviceFault, EngineUnusable, ModelUnusable, UnknownModel
 from workers.engine.inference.memory import release_memory
 from workers.engine.inference.models import choose_model
-from workers.engine.protocol import AUTO
+from workers.engine.options import AUTO
 from workers.engine.start import known_models, prepare, start_engine
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.engine.inference.models import Model
-    from workers.engine.protocol import EngineOptions
+    from workers.engine.options import EngineOptions
     from workers.engine.start import Engine
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +20,12 @@ from domain.sizing import Caps, Size, Sizing
 
 Message = dict[str, Any]
 
-AUTO = "auto"
-CPU = "cpu"
-# With a pad of 32, nine tenths of the work on such a tile are for the pad: it is only for little memory.
-SMALLEST_TILE_SIDE = 32
-
-
-class MetadataPolicy(StrEnum):
-    """The EXIF and XMP that a result keeps of its original; colour profile and resolution always stay."""
-
-    KEEP = "keep"
-    STRIP_LOCATION = "strip-location"
-    STRIP = "strip"
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """The settings of an engine. None: the value that the model and the device suggest.
-
-    ``device`` is auto, cpu, vulkan:N, or several with commas between them, best first; ``model`` is auto or a
-    name. ``tile_side`` is the largest side of a tile in pixels of the original, without the pad;
-    ``tile_threads`` is the number of tiles in progress at once; ``precision`` is fp32, bf16 or int8 and
-    affects CPUs only. ``memory_mb``, in units of 2**20 bytes, bounds everything but the image, its result and
-    a row of joined tiles. ``network_cache`` is the folder for networks converted to 8 bits, ``models`` the folder of
-    the operator's own models with their manifests.
-    """
-
-    device: str = AUTO
-    model: str = AUTO
-    tile_side: int | None = None
-    tile_threads: int | None = None
-    precision: str | None = None
-    memory_mb: int | None = None
-    metadata: MetadataPolicy = MetadataPolicy.KEEP
-    network_cache: Path | None = None
-    models: Path | None = None
-
 
 @dataclass(frozen=True)
 class EngineJob:
     """One image to upscale: ``target`` is written in the format of ``source`` and replaces an existing file.
 
-    ``model`` is a name; None: the engine's own choice, which is ``EngineOptions.model``.
+    ``model`` is a name; None: the engine's own choice, which is the ``model`` of its options.
     """
 
     source: Path
@@ -99,54 +62,6 @@ class EngineResult:
     model: str
     device: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class DeviceReport:
-    """One device; ``agreement_db`` compares it with a 32-bit CPU on the reference image.
-
-    It is 99 dB for identical results and None without a result. ``problem`` is None for a device that works.
-    """
-
-    id: str
-    name: str
-    kind: str
-    used: bool
-    model: str
-    agreement_db: float | None
-    problem: str | None
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """One file of a network; ``problem`` is None if its checksum is right."""
-
-    name: str
-    sha256: str
-    problem: str | None
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """One model; ``problem`` says why it cannot be used with these settings, None if it can."""
-
-    name: str
-    scales: tuple[int, ...]
-    files: tuple[FileReport, ...]
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class EngineReport:
-    """The engine's state on this machine for an operator; ``choice`` explains the device and the model in
-    use.
-    """
-
-    versions: dict[str, str]
-    devices: tuple[DeviceReport, ...]
-    models: tuple[ModelReport, ...]
-    choice: str
-    problems: tuple[str, ...]
 
 
 def unfinished_path(target: Path) -> Path:
@@ -211,22 +126,4 @@ def result_from_message(message: Message) -> EngineResult:
         model=message["model"],
         device=message["device"],
         seconds=message["seconds"],
-    )
-
-
-def report_from_message(message: Message) -> EngineReport:
-    return EngineReport(
-        versions=message["versions"],
-        devices=tuple(DeviceReport(**device) for device in message["devices"]),
-        models=tuple(
-            ModelReport(
-                model["name"],
-                tuple(model["scales"]),
-                tuple(FileReport(**file) for file in model["files"]),
-                model["problem"],
-            )
-            for model in message["models"]
-        ),
-        choice=message["choice"],
-        problems=tuple(message["problems"]),
     )

@@ -10,7 +10,8 @@ from workers.engine.inference.device import choose_devices, cpu_device, list_dev
 from workers.engine.inference.models import check_file, choose_model, weights_folder
 from workers.engine.inference.network import LoadedNetwork
 from workers.engine.inference.self_test import agreement_db, check_agreement, expected_samples
-from workers.engine.protocol import AUTO, CPU, DeviceReport, EngineReport, FileReport, ModelReport
+from workers.engine.options import AUTO, CPU
+from workers.engine.report_types import DeviceReport, EngineReport, FileReport, ModelReport
 from workers.engine.start import known_models, precision_for, tiles_for, versions
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from workers.engine.inference.device import Device
     from workers.engine.inference.models import Model, Network
-    from workers.engine.protocol import EngineOptions
+    from workers.engine.options import EngineOptions
 
 
 def describe(options: EngineOptions) -> EngineReport:

@@ -15,7 +15,7 @@ from workers.engine.inference.device import choose_devices, cpu_device
 from workers.engine.inference.loaded_model import LoadedModel
 from workers.engine.inference.memory import tiles_within
 from workers.engine.inference.models import MODELS, Precision, check_weights, choose_model, weights_folder
-from workers.engine.protocol import AUTO
+from workers.engine.options import AUTO
 from workers.engine.upscale import default_threads
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from workers.engine.inference.device import Device
     from workers.engine.inference.models import Model
-    from workers.engine.protocol import EngineOptions
+    from workers.engine.options import EngineOptions
 
 _log = logging.getLogger(__name__)
 

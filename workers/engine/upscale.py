@@ -26,7 +26,7 @@ from workers.engine.codecs.metadata import apply_policy
 from workers.engine.errors import EngineCancelled
 from workers.engine.heartbeat import heartbeats
 from workers.engine.inference.tiles import join_tiles, plan_tiles
-from workers.engine.protocol import MetadataPolicy
+from workers.engine.options import MetadataPolicy
 from workers.engine.resample import resample
 
 if TYPE_CHECKING:

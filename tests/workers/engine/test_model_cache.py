@@ -14,7 +14,7 @@ from workers.engine.errors import (
 )
 from workers.engine.inference.models import ANIMEVIDEO, X4PLUS_ANIME, weights_folder
 from workers.engine.model_cache import ModelCache
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ import pytest
 from workers.engine import report
 from workers.engine.errors import DeviceFault
 from workers.engine.inference.device import Device, DeviceKind, cpu_device
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine.report import describe
 
 GOOD = Device("vulkan:0", "Good card", DeviceKind.DISCRETE_GPU, 0)

@@ -10,7 +10,7 @@ from workers.engine.errors import DeviceFault, EngineUnusable, UnknownModel, Wei
 from workers.engine.inference import loaded_model
 from workers.engine.inference.device import Device, DeviceKind, cpu_device
 from workers.engine.inference.models import ANIMEVIDEO, Precision, weights_folder
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine.start import start_engine, versions
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from workers.engine.protocol import MetadataPolicy
+from workers.engine.options import MetadataPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import ncnn
 
 from workers.engine.errors import UnknownDevice
-from workers.engine.protocol import AUTO, CPU
+from workers.engine.options import AUTO, CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

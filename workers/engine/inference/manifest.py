@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from domain.sizing import SCALE_FACTORS
 from workers.engine.errors import ManifestError
 from workers.engine.inference.models import MODELS, Model, Network, Precision
-from workers.engine.protocol import AUTO, SMALLEST_TILE_SIDE
+from workers.engine.options import AUTO, SMALLEST_TILE_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable
 from workers.engine.inference.models import ANIMEVIDEO, MODELS, X4PLUS, X4PLUS_ANIME, Precision
-from workers.engine.protocol import SMALLEST_TILE_SIDE
+from workers.engine.options import SMALLEST_TILE_SIDE
 
 if TYPE_CHECKING:
     from workers.engine.inference.models import Model

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.engine.errors import EngineUnusable, UnknownModel, WeightsError
-from workers.engine.protocol import AUTO
+from workers.engine.options import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from workers.engine.codecs.metadata import Metadata, apply_policy, metadata_of
-from workers.engine.protocol import MetadataPolicy
+from workers.engine.options import MetadataPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

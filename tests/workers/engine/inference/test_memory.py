@@ -12,7 +12,8 @@ from workers.engine.errors import EngineUnusable
 from workers.engine.inference.manifest import read_models
 from workers.engine.inference.memory import tiles_within
 from workers.engine.inference.models import ANIMEVIDEO, MODELS, X4PLUS, Precision
-from workers.engine.protocol import EngineJob, EngineOptions
+from workers.engine.options import EngineOptions
+from workers.engine.protocol import EngineJob
 from workers.engine_child import EngineChild
 
 if TYPE_CHECKING:

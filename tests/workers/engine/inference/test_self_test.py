@@ -9,7 +9,7 @@ from own_models import sha256, write_own_model
 from workers.engine.errors import ManifestError, NoUsableDevice
 from workers.engine.inference import self_test
 from workers.engine.inference.device import list_devices
-from workers.engine.protocol import EngineOptions
+from workers.engine.options import EngineOptions
 from workers.engine.start import start_engine
 
 if TYPE_CHECKING:

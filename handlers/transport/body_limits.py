@@ -1,4 +1,4 @@
-"""Middleware that enforces methods before routing and body limits before validation."""
+"""Middleware that enforces the size, the media type and the time limit of a body, before it is validated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from handlers.transport.contract import BASE_PATH, operation_id
+from handlers.transport.contract import operation_id
 from handlers.transport.envelope import TransportError
 
 if TYPE_CHECKING:
@@ -33,29 +33,12 @@ def _checked_headers(raw: list[tuple[bytes, bytes]], rules: BodyRules) -> list[t
     return [header for header in raw if header[0] != b"content-type"] + [(b"content-type", content_type)]
 
 
-class AllowedMethods:
-    """404 for a path that is not in the contract, 405 with ``Allow`` for a method that its resource lacks.
-
-    Connexion's router would pass an unknown path on to Flask's, which accepts more spellings of a path. It also
-    matches only one method at a time, so its ``Allow`` is incomplete.
-    """
-
-    def __init__(self, app: ASGIApp, contract: Contract) -> None:
-        self._app = app
-        self._contract = contract
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{BASE_PATH}/"):
-            allowed = self._contract.allowed_methods(scope["path"].removeprefix(BASE_PATH))
-            if not allowed:
-                raise TransportError(HTTPStatus.NOT_FOUND)
-            if scope["method"] not in allowed:
-                raise TransportError(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(allowed)})
-        await self._app(scope, receive, send)
-
-
 class BodyLimits:
-    """413 and 415 from the headers alone; 413 or 408 while a body arrives."""
+    """413 and 415 from the headers alone; 413 or 408 while a body arrives.
+
+    An operation without a body in the contract has the time limit only. ``timeout_seconds`` bounds the wait for
+    each part of a body, not the whole body.
+    """
 
     def __init__(self, app: ASGIApp, contract: Contract, timeout_seconds: float) -> None:
         self._app = app
@@ -73,6 +56,7 @@ class BodyLimits:
         await self._app(scope, self._limited(receive, rules), send)
 
     def _limited(self, receive: Receive, rules: BodyRules) -> Receive:
+        """Return a ``receive`` that raises TransportError 408 or 413 until the body is complete."""
         received = 0
         complete = False
 
