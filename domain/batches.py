@@ -115,5 +115,5 @@ def cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetim
             continue
         work.images.step(image, job_states.cancel(image.job), now, error=_CANCELLED_MESSAGE)
         if image.status is Status.PENDING:
-            quota.release(work, image)
+            quota.refund(work, image)
     work.batches.step(batch, batch_states.cancel(batch.state), now)

@@ -104,6 +104,6 @@ def delete(services: Services, account: Account, image_id: int) -> None:
             state = batch_states.count_image(batch.state, Status.FAILED)
             work.batches.step(batch, state, services.clock.now())
         if current.status is Status.PENDING:
-            quota.release(work, current)
+            quota.refund(work, current)
         work.commit()
     uploads.delete_files(services, current.keys)

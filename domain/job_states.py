@@ -96,7 +96,7 @@ def renew(job: Job, attempt: int, now: datetime, lease: timedelta) -> Job:
     return replace(_require_current(job, attempt), lease_until=now + lease)
 
 
-def release(job: Job, attempt: int) -> Job:
+def release_claim(job: Job, attempt: int) -> Job:
     """Return the job claimable again, with no attempt lost, for example at a shutdown. Raise StaleAttempt."""
     return replace(_require_current(job, attempt), lease_until=None)
 

@@ -39,7 +39,7 @@ def claim(services: Services, image_id: int) -> Image:
         if batch is not None:
             work.batches.step(batch, batch_states.count_image(batch.state, job.status), now)
         if failed:
-            quota.release(work, image)
+            quota.refund(work, image)
             work.commit()
             raise NotClaimable
         claimed = work.images.get(image_id)
@@ -76,12 +76,14 @@ def renew(services: Services, image: Image, progress: int) -> bool:
     )
 
 
-def release(services: Services, image: Image) -> bool:
+def release_claim(services: Services, image: Image) -> bool:
     """Release the claim without counting a lost attempt.
 
     The image stays processing, and any worker may claim it. Return False if the attempt is no longer current.
     """
-    return _step(services, image, lambda job: job_states.release(job, image.job.attempt), can_finish=False)
+    return _step(
+        services, image, lambda job: job_states.release_claim(job, image.job.attempt), can_finish=False
+    )
 
 
 def record_lost_attempt(services: Services, image: Image) -> bool:
@@ -191,6 +193,6 @@ def _step(
                 work.batches.step(batch, batch_states.count_image(batch.state, job.status), now)
             # The image's row is locked before the quota's everywhere, which prevents a deadlock.
             if failed and refund:
-                quota.release(work, current)
+                quota.refund(work, current)
             work.commit()
         return stepped

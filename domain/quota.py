@@ -94,6 +94,6 @@ def reserve(work: UnitOfWork, account: Account, plan: Plan, now: datetime, image
         raise QuotaExceeded
 
 
-def release(work: UnitOfWork, image: Image) -> None:
+def refund(work: UnitOfWork, image: Image) -> None:
     """Release the quota of one image in the month in which it was reserved; the caller commits."""
-    work.quota.release(image.account_id, image.quota_month, 1)
+    work.quota.refund(image.account_id, image.quota_month, 1)

@@ -1,32 +1,23 @@
-"""One image from its row to its result: claim, fetch, upscale, store, finish."""
+"""The processing of messages: acquire an engine, claim the image, run an attempt, and handle each failure of it."""
 
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain import jobs
 from domain.errors import InvalidImage, NotFound, Unavailable, UprezError
 from domain.job_states import NotClaimable
-from domain.records import Result
-from workers.engine_child import (
-    BEAT_SECONDS,
-    EngineCancelled,
-    EngineFaulty,
-    EngineJob,
-    EngineLost,
-    EngineUnusable,
-    ModelUnusable,
-)
+from workers.attempt import run_attempt
+from workers.completion import record_result
+from workers.engine.errors import EngineCancelled, EngineFaulty, EngineLost, EngineUnusable, ModelUnusable
 from workers.pool import EnginePool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from domain.records import Image
     from domain.services import Services
@@ -34,14 +25,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MISSING_FILE_MESSAGE = "The image could not be processed: its file is missing from the store."
-_FINISH_RETRY_SECONDS = (0.5, 1.0, 2.0)
-
-
-class _Progress:
-    percent = 0
-
-    def update(self, done: int, total: int) -> None:
-        self.percent = min(99, 100 * done // total)  # only a finished row has 100
 
 
 class Upscaling:
@@ -98,6 +81,11 @@ class Upscaling:
             self._engines.release(engine)
 
     def _upscale_with(self, engine: EngineChild, image_id: int) -> None:
+        """Claim the image and run one attempt with the engine; no UprezError and no OSError leaves this method.
+
+        An image that cannot be claimed is left as it is. An outage of the server's own parts costs the image no
+        attempt; an unusable engine is removed from the pool; every other error costs one attempt.
+        """
         try:
             image = jobs.claim(self._services, image_id)
         except NotClaimable:
@@ -154,8 +142,13 @@ class Upscaling:
         self._engines.close()
 
     def _attempt(self, engine: EngineChild, image: Image) -> None:
+        """Run one attempt and record its result, its failure or its loss in the image's row.
+
+        Raise EngineUnusable if the engine cannot start, and Unavailable, OSError or another UprezError if the
+        row, the store or the disk failed: the row then still has the claim.
+        """
         try:
-            result = self._run_engine(engine, image)
+            result = run_attempt(self._services, engine, image, self._work_folder, self._stopping)
         except EngineCancelled:
             if self._stopping.is_set():
                 self._release(image)
@@ -174,78 +167,7 @@ class Upscaling:
         except NotFound:
             jobs.fail(self._services, image, _MISSING_FILE_MESSAGE, refund=True)
         else:
-            self._finish(image, result)
-
-    def _run_engine(self, engine: EngineChild, image: Image) -> Result:
-        extension, policy = image.image_format.extension, self._services.policy
-        # A model choice that is no longer offered becomes auto: the owner still gets a result.
-        model = None if image.model_choice is None else policy.model_choices.get(image.model_choice)
-        self._work_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._work_folder, ignore_cleanup_errors=True) as folder:
-            source = Path(folder) / f"original{extension}"
-            target = Path(folder) / f"result{extension}"
-            with self._services.store.open(image.original_key) as stored, source.open("wb") as file:
-                shutil.copyfileobj(stored, file)
-            progress = _Progress()
-            report = engine.upscale(
-                EngineJob(source, target, image.sizing, policy.result_caps, model),
-                on_progress=progress.update,
-                keep_going=lambda: self._renew_lease(image, progress),
-                beat_seconds=BEAT_SECONDS,
-            )
-            key = f"upscaled/{self._services.random_source.token(32)}-{image.job.attempt}{extension}"
-            with target.open("rb") as file:
-                size = self._services.store.put(key, file)
-        return Result(
-            key=key,
-            bytes=size,
-            size=report.result,
-            seconds=round(report.seconds, 2),
-            model=report.model,
-            device=report.device,
-        )
-
-    def _renew_lease(self, image: Image, progress: _Progress) -> bool:
-        """Renew the lease and store the progress in one short transaction; return False if the job must stop."""
-        if self._stopping.is_set():
-            return False
-        try:
-            return jobs.renew(self._services, image, progress.percent)
-        except Unavailable:
-            return True  # the lease may outlast a short outage; finishing detects a lost one
-
-    def _finish(self, image: Image, result: Result) -> None:
-        """Complete the row, and delete the result's file unless the row refers to it or may refer to it."""
-        completed = self._complete(image, result)
-        if not completed:
-            # False may come from an earlier try whose COMMIT succeeded although its response was lost.
-            try:
-                is_referenced = jobs.has_result(self._services, image, result)
-            except Unavailable:
-                _log.warning(
-                    "result_file_kept image_id=%d key=%s reason=database_unavailable", image.id, result.key
-                )
-                raise
-            if not is_referenced:
-                self._services.store.delete(result.key)  # no row refers to it
-                if completed is None:
-                    raise Unavailable("the database does not respond")
-                return
-        _log.info("image_completed image_id=%d seconds=%.2f", image.id, result.seconds)
-
-    def _complete(self, image: Image, result: Result) -> bool | None:
-        """Complete the row and return whether this attempt still had the image.
-
-        Return None if the database never responded. A database that is busy for seconds must not cost minutes
-        of work, so there are several tries.
-        """
-        for delay in _FINISH_RETRY_SECONDS:
-            try:
-                return jobs.complete(self._services, image, result)
-            except Unavailable:
-                _log.warning("image_completion_delayed image_id=%d reason=database_unavailable", image.id)
-                self._stopping.wait(delay)
-        return None
+            record_result(self._services, image, result, self._stopping)
 
     def _release(self, image: Image) -> None:
         """Make the image claimable again without losing an attempt.
@@ -253,7 +175,7 @@ class Upscaling:
         If the database is unavailable, the lease expires and counts as a lost attempt.
         """
         with suppress(Unavailable):
-            if jobs.release(self._services, image):
+            if jobs.release_claim(self._services, image):
                 self._services.queue.notify(image.id)
 
     def _requeue_lost(self, image: Image) -> None:

@@ -416,7 +416,7 @@ def test_lock_order_is_batch_image_quota(
     record(Batches, "locked", "batch")
     for method in ("locked", "locked_of", "step"):
         record(Images, method, "image")
-    record(QuotaUsage, "release", "quota")
+    record(QuotaUsage, "refund", "quota")
     result = make_result(claimed)
     steps: dict[str, Callable[[], object]] = {
         "claim": lambda: jobs.claim(services, claimed.id),
@@ -440,7 +440,7 @@ def test_renew_and_release_do_not_lock_the_batch(
     claimed = jobs.claim(services, batch_of(1).images[0].id)
     monkeypatch.setattr(Batches, "locked", None)
     assert jobs.renew(services, claimed, 50)
-    assert jobs.release(services, claimed)
+    assert jobs.release_claim(services, claimed)
 
 
 # --- order of processing

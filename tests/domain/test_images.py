@@ -615,7 +615,7 @@ def test_deleting_a_released_image_releases_no_quota(
     services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
     claimed = jobs.claim(services, submit_image().id)
-    jobs.release(services, claimed)
+    jobs.release_claim(services, claimed)
     images.delete(services, account, claimed.id)
     assert used(account) == 1
 

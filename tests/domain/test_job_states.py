@@ -22,7 +22,7 @@ FINISHED = [Job(Status.COMPLETED, attempt=1), Job(Status.FAILED, attempt=1)]
 
 STEPS: list[Callable[[Job, int], Job]] = [
     lambda job, attempt: job_states.renew(job, attempt, NOW, LEASE),
-    job_states.release,
+    job_states.release_claim,
     job_states.record_lost_attempt,
     job_states.complete,
     job_states.fail,
@@ -85,7 +85,7 @@ def test_complete_and_fail_are_final_and_end_the_lease(job: Job) -> None:
 
 
 def test_released_job_is_claimable_immediately() -> None:
-    released = job_states.release(CLAIMED, 1)
+    released = job_states.release_claim(CLAIMED, 1)
     assert released == RELEASED
     assert job_states.is_claimable(released, NOW)
 

@@ -183,7 +183,7 @@ def test_stale_attempt_never_overwrites_a_result(
     assert not jobs.complete(services, stale, make_result(stale))
     assert not jobs.fail(services, stale, "No.", refund=True)
     assert not jobs.record_lost_attempt(services, stale)
-    assert not jobs.release(services, stale)
+    assert not jobs.release_claim(services, stale)
     row = read_image(image.id)
     assert row.result == result
     assert row.error is None
@@ -238,7 +238,7 @@ def test_released_image_is_claimable_any_number_of_times(services: Services, ima
     for attempt in range(1, 10):
         claimed = jobs.claim(services, image.id)
         assert claimed.job.attempt == attempt
-        assert jobs.release(services, claimed)
+        assert jobs.release_claim(services, claimed)
 
 
 @pytest.mark.parametrize("how", ["lease expired", "reported"])
@@ -316,7 +316,7 @@ def test_fail_locks_the_image_before_the_quota(
             work.images.locked(image.id)
             late = thread.submit(jobs.fail, services, claimed, "No.", refund=True)
             await_lock_wait(services.database)
-            quota.release(work, image)
+            quota.refund(work, image)
             work.images.delete(image.id)
             work.commit()
         assert late.result() is False
@@ -395,7 +395,7 @@ def test_claimed_image_is_requeued_after_its_lease_expires(
 
 def test_released_image_is_requeued(services: Services, image: Image, queue: Any, clock: Any) -> None:
     clock.advance(services.policy.requeue_after)
-    jobs.release(services, jobs.claim(services, image.id))
+    jobs.release_claim(services, jobs.claim(services, image.id))
     queue.drain()
     assert jobs.requeue_stale_images(services) == 1
     assert queue.drain() == [image.id]

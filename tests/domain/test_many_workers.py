@@ -160,7 +160,7 @@ class ManyWorkers(RuleBasedStateMachine):
     def release(self, image: Image) -> None:
         expected = self.expected[image.id]
         held = expected.held_by(image.job.attempt)
-        assert jobs.release(self.services, image) is held
+        assert jobs.release_claim(self.services, image) is held
         if held:
             expected.lease_until = None
 

@@ -155,7 +155,7 @@ def test_used_quota_never_falls_below_zero(
     image = submit_image()
     for _ in range(3):
         with services.database.writing() as work:
-            quota.release(work, image)
+            quota.refund(work, image)
             work.commit()
         assert used(account) == 0
 

@@ -23,7 +23,7 @@ from domain.records import Account, Image
 from domain.services import Policy, Services
 from domain.sizing import Size, Sizing
 from uprez.settings import load_settings
-from workers import engine_child, upscaling
+from workers import completion, engine_child
 from workers.engine.errors import EngineFaulty, EngineLost, EngineUnusable, NoUsableDevice
 from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineChild, EngineJob, EngineOptions, engine_report
@@ -437,7 +437,7 @@ def test_committed_result_without_response_stays(
     monkeypatch: pytest.MonkeyPatch,
     lost: int,
 ) -> None:
-    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(completion, "_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
     complete = jobs.complete
     tries = iter(range(lost))
@@ -468,7 +468,7 @@ def test_uncommitted_result_is_deleted_and_image_released(
     stored_keys: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(completion, "_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
 
     upscaling_with(InstantEngine(lambda: break_commits(3, hold=False))).upscale(image.id)
@@ -490,7 +490,7 @@ def test_result_file_stays_if_database_is_unavailable(
     def writing() -> NoReturn:
         raise Unavailable
 
-    monkeypatch.setattr(upscaling, "_FINISH_RETRY_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(completion, "_RETRY_SECONDS", (0, 0, 0))
     image = submit(png)
     lose_the_database = partial(monkeypatch.setattr, real_services.database, "writing", writing)
 

@@ -22,9 +22,9 @@ from domain.errors import InvalidImage, UprezError
 
 
 def unusable_error(code: str, message: str) -> EngineUnusable:
-    """Return the EngineUnusable, or its subclass, that has this code."""
-    classes = (EngineUnusable, WeightsError, ManifestError, UnknownModel, UnknownDevice, NoUsableDevice)
-    return next(error for error in classes if error.code == code)(message)
+    """Return the subclass of EngineUnusable that has this code; EngineUnusable itself if none has it."""
+    classes = (WeightsError, ManifestError, UnknownModel, UnknownDevice, NoUsableDevice)
+    return next((error for error in classes if error.code == code), EngineUnusable)(message)
 
 
 class EngineUnusable(UprezError):
