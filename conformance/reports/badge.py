@@ -19,7 +19,7 @@ def badge(document: dict[str, Any]) -> dict[str, Any]:
     elif document["partial"]:
         message = f"{verdict} in part"
     else:
-        message = f"{verdict} ({', '.join(document['profiles']['claimed'])})"
+        message = f"{verdict} ({', '.join(document['profiles']['selected'])})"
     color = "yellowgreen" if verdict == "conformant" and document["partial"] else _COLORS[verdict]
     return {
         "schemaVersion": 1,

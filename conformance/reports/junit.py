@@ -22,7 +22,7 @@ def junit(document: dict[str, Any]) -> str:
         suite = ET.SubElement(
             root,
             "testsuite",
-            {"name": family, "timestamp": document["run"]["began"].removesuffix("Z"), **_counted(cases)},
+            {"name": family, "timestamp": document["run"]["started"].removesuffix("Z"), **_counted(cases)},
         )
         for row in cases:
             suite.append(_case(row))
@@ -64,12 +64,12 @@ def _child(row: dict[str, Any]) -> str | None:
 
 def _message(row: dict[str, Any]) -> str:
     prefix = f"{row['verdict']} ({row['level']})" if row["verdict"] == "fail" else row["verdict"]
-    return f"{prefix}: {row['sentence']}" if row["sentence"] else prefix
+    return f"{prefix}: {row['message']}" if row["message"] else prefix
 
 
 def _details(row: dict[str, Any]) -> str:
     """Return the contract's sentence, expected and actual value, and the curl line of the last exchange."""
-    lines = [f"The contract ({row['pointer']}): {row['asks']}"]
+    lines = [f"The contract ({row['pointer']}): {row['contract_text']}"]
     if row["expected"] or row["actual"]:
         lines += [f"Expected: {row['expected']}", f"Actual:   {row['actual']}"]
     if row["exchanges"]:

@@ -90,7 +90,7 @@ def _split_exchanges(row: dict[str, Any]) -> dict[str, Any]:
     exchanges = row["exchanges"]
     if not exchanges:
         return {"shown_exchanges": [], "other_exchanges": []}
-    failing = _failing_exchange(row["sentence"], exchanges)
+    failing = _failing_exchange(row["message"], exchanges)
     uploads = [at for at, exchange in enumerate(exchanges[:failing]) if _is_upload(exchange)]
     shown = [*uploads[-1:], failing]
     return {

@@ -54,12 +54,12 @@ def results(run: Run) -> dict[str, Any]:
             "server": {"base_url": run.options.base_url, "headers": _server_headers(run.first_exchange)},
             "options": run.options.public(),
             "profiles": {
-                "claimed": list(run.options.profiles),
+                "selected": list(run.options.profiles),
                 "not_declared": [name for name in PROFILES if name not in run.options.profiles],
             },
             "run": {
                 "tag": run.tag,
-                "began": run.began.isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "started": run.began.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "seconds": round(run.seconds, 1),
                 "stopped": run.stopped,
                 "left_behind": run.left_behind,
@@ -151,17 +151,17 @@ def _miscounted(document: dict[str, Any]) -> list[str]:
     concluded = exit_for(checked, stopped=bool(document["run"]["stopped"])).label
     if document["verdict"] != concluded:
         found.append(f"Its verdict is {document['verdict']}, and its results lead to {concluded}.")
-    options, claimed = document["options"], set(document["profiles"]["claimed"])
-    partial = bool(options["only"]) or options["read_only"] or "core" not in claimed
-    if claimed != set(options["profiles"]) or document["partial"] != partial:
+    options, selected = document["options"], set(document["profiles"]["selected"])
+    partial = bool(options["only"]) or options["read_only"] or "core" not in selected
+    if selected != set(options["profiles"]) or document["partial"] != partial:
         found.append("Its options contradict its profiles or its verdict.")
     left_out = [
         row["id"]
         for row in rows
-        if row["verdict"] in {Verdict.NOT_DECLARED, Verdict.NOT_CHOSEN} and row["profile"] in claimed
+        if row["verdict"] in {Verdict.NOT_DECLARED, Verdict.NOT_CHOSEN} and row["profile"] in selected
     ]
     if left_out and not partial:
-        found.append(f"It claims profiles but leaves out {', '.join(left_out[:10])}.")
+        found.append(f"Its run selects profiles but leaves out {', '.join(left_out[:10])}.")
     if not document["run"]["stopped"] and document["counts"].get(Verdict.NOT_REACHED):
         found.append("Requirements were not reached, but no reason is given.")
     return found
@@ -182,14 +182,14 @@ def _row(requirement: Requirement, run: Run) -> dict[str, Any]:
         "level": requirement.level,
         "profile": requirement.profile,
         "pointer": requirement.pointer,
-        "asks": " ".join(requirement.sentence.split()),
+        "contract_text": " ".join(requirement.sentence.split()),
         "why": " ".join(requirement.why.split()),
         "how": " ".join(requirement.how.split()),
         "fails": " ".join(requirement.fails.split()),
     }
     if result is None:
         verdict, reason = _not_checked(requirement, run)
-        return {**texts, "verdict": verdict.value, "sentence": run.secrets.sanitize(reason), **_NOTHING}
+        return {**texts, "verdict": verdict.value, "message": run.secrets.sanitize(reason), **_NOTHING}
     return {**texts, **_found(result, run.secrets)}
 
 
@@ -199,7 +199,7 @@ _NOTHING = {
     "seconds": 0.0,
     "exchanges": [],
     "exchanges_left_out": 0,
-    "pictures": {},
+    "images": {},
 }
 
 
@@ -213,13 +213,13 @@ def _found(result: Result, secrets: Secrets) -> dict[str, Any]:
     with_files = result.verdict is Verdict.FAIL
     return {
         "verdict": result.verdict.value,
-        "sentence": secrets.sanitize(result.message),
+        "message": secrets.sanitize(result.message),
         "expected": secrets.sanitize(result.expected),
         "actual": secrets.sanitize(result.actual),
         "seconds": round(result.seconds, 3),
         "exchanges": [exchange_row(exchange, secrets, files=with_files) for exchange in shown],
         "exchanges_left_out": len(result.exchanges) - len(shown),
-        "pictures": {
+        "images": {
             secrets.sanitize(name): f"data:image/png;base64,{base64.b64encode(content).decode()}"
             for name, content in result.images.items()
         },

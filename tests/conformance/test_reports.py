@@ -86,11 +86,11 @@ def test_results_match_schema_and_contain_findings() -> None:
     assert document["counts"]["fail"] == 1
     assert document["server"] == {"base_url": OPTIONS.base_url, "headers": {"Server": "one"}}
     assert document["options"]["token"] is True
-    assert document["profiles"]["claimed"] == ["core"]
+    assert document["profiles"]["selected"] == ["core"]
     assert [row["id"] for row in document["results"]] == [one.id for one in requirements()]
     failed = next(row for row in document["results"] if row["verdict"] == "fail")
     assert (len(failed["exchanges"]), failed["exchanges_left_out"]) == (30, 10)
-    assert failed["pictures"]["sent"].startswith("data:image/png;base64,")
+    assert failed["images"]["sent"].startswith("data:image/png;base64,")
 
 
 def test_digest_can_be_recomputed_from_the_file(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def _drop_required_field(document: dict[str, Any]) -> None:
         (_change_version, "It is for version 0.0.9 of the contract"),
         (_change_contract_digest, "It is for another text of version"),
         (_hide_partial_selection, "Its options contradict its profiles or its verdict."),
-        (_deselect_failure, "It claims profiles but leaves out"),
+        (_deselect_failure, "Its run selects profiles but leaves out"),
         (_drop_required_field, "It does not match the published schema: at $.run"),
     ],
 )
