@@ -85,7 +85,12 @@ def create_app(
     cors_origins: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
-    """Return the ASGI application of one process."""
+    """Return the ASGI application of one process; it starts ``threads`` threads for its operations.
+
+    ``body_timeout_seconds`` bounds the wait for each part of a body. ``check_responses`` validates every response
+    against the contract: a violation becomes a 500. Without ``cors_origins`` or ``trusted_proxies``, the layer for
+    them is left out.
+    """
     contract, pool = load_contract(), ThreadPool(threads)
     operations = OperationsApp(__name__, pool)
     flask_app = operations.app
@@ -158,6 +163,10 @@ async def _handle_error(request: ConnexionRequest, error: Exception) -> Connexio
 
 
 def _response_for(error: Exception) -> ErrorResponse:
+    """Return status, headers and envelope of the error; Connexion's and Starlette's errors keep their status only.
+
+    An error that is not the domain's becomes a 500 without its text.
+    """
     match error:
         case StarletteHTTPException():
             return response_for_error(TransportError(error.status_code, error.headers))

@@ -63,6 +63,17 @@ class Upscaling:
         for each in [*singles, image_id]:
             self._upscale(each)
 
+    def stop(self) -> None:
+        """Ask for the images in progress to be released at their next lease renewal, and start no other.
+
+        Return at once.
+        """
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Kill all engine children."""
+        self._engines.close()
+
     @property
     def _is_stopping(self) -> bool:
         return self._stopping.is_set() or self.fatal_error is not None
@@ -76,11 +87,11 @@ class Upscaling:
         engine = self._engines.acquire(image_id)
         try:
             if not self._is_stopping:
-                self._upscale_with(engine, image_id)
+                self._claim_and_attempt(engine, image_id)
         finally:
             self._engines.release(engine)
 
-    def _upscale_with(self, engine: EngineChild, image_id: int) -> None:
+    def _claim_and_attempt(self, engine: EngineChild, image_id: int) -> None:
         """Claim the image and run one attempt with the engine; no UprezError and no OSError leaves this method.
 
         An image that cannot be claimed is left as it is. An outage of the server's own parts costs the image no
@@ -112,34 +123,6 @@ class Upscaling:
         except UprezError:
             _log.exception("image_attempt_failed image_id=%d attempt=%d", image.id, image.job.attempt)
             self._requeue_lost(image)
-
-    def _drop_lost_engine(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
-        """Remove an engine that is lost for good and release the image; end the worker after the last engine.
-
-        A new start of the worker may find the device again.
-        """
-        if not self._remove_engine(engine):
-            self.fatal_error = reason
-            self._end_worker()
-        self._release(image)
-
-    def _remove_engine(self, engine: EngineChild) -> bool:
-        """Remove the engine; return False for the last one.
-
-        A device that fails sometimes is better than none.
-        """
-        is_removed = self._engines.remove(engine)
-        if is_removed:
-            _log.warning("engine_removed")
-        return is_removed
-
-    def stop(self) -> None:
-        """Release the images in progress, and start no other."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Kill all engine children."""
-        self._engines.close()
 
     def _attempt(self, engine: EngineChild, image: Image) -> None:
         """Run one attempt and record its result, its failure or its loss in the image's row.
@@ -179,7 +162,31 @@ class Upscaling:
                 self._services.queue.notify(image.id)
 
     def _requeue_lost(self, image: Image) -> None:
-        """Count a lost attempt and queue the image again: its message is not delivered a second time."""
+        """Count a lost attempt and send a new message: the queue does not deliver the old one a second time.
+
+        Do nothing if the attempt is no longer current. If the database is unavailable, nothing happens until the
+        lease expires; the attempt is counted then.
+        """
         with suppress(Unavailable):
             if jobs.record_lost_attempt(self._services, image):
                 self._services.queue.notify(image.id)
+
+    def _drop_lost_engine(self, engine: EngineChild, image: Image, reason: EngineUnusable) -> None:
+        """Remove an engine that is lost for good and release the image; end the worker after the last engine.
+
+        A new start of the worker may find the device again.
+        """
+        if not self._remove_engine(engine):
+            self.fatal_error = reason
+            self._end_worker()
+        self._release(image)
+
+    def _remove_engine(self, engine: EngineChild) -> bool:
+        """Remove the engine and log it; return False and keep it if it is the last one without a reserve.
+
+        A device that fails sometimes is better than none.
+        """
+        is_removed = self._engines.remove(engine)
+        if is_removed:
+            _log.warning("engine_removed")
+        return is_removed

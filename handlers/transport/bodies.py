@@ -34,13 +34,14 @@ _BODY_HEADERS = {b"content-length", b"content-type", b"transfer-encoding"}
 
 
 def _is_empty(part: UploadFile | str) -> bool:
-    """Return whether a browser sent this field because it was left empty; it counts as missing."""
+    """Return whether this is an empty text, or a file without name and content: a form field that was left empty."""
     if isinstance(part, UploadFile):
         return not part.filename and not part.size
     return not part
 
 
 def _without_body_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of the same request with an empty body: ``Content-Length: 0`` and no media type."""
     return [header for header in headers if header[0] not in _BODY_HEADERS] + [(b"content-length", b"0")]
 
 
@@ -54,6 +55,12 @@ class _CollectingBodyValidator:
     _schema: dict[str, Any]
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
+        """Read and parse the whole body, store it in the context as ``PARSED_BODY``, and return an empty request.
+
+        Raise TransportError 400 for a malformed body and for a client that disconnects. Problems of well-formed
+        bodies are stored and not raised.
+        """
+
         async def stream() -> AsyncGenerator[bytes, None]:
             more = True
             while more:
@@ -68,7 +75,7 @@ class _CollectingBodyValidator:
         return _receive_empty_body, {**scope, "headers": _without_body_headers(scope["headers"])}
 
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
-        """Return the body. Raise TransportError if it is malformed."""
+        """Return the body. Raise TransportError 400 if it is malformed."""
         raise NotImplementedError
 
     def _validate_members(
@@ -77,6 +84,11 @@ class _CollectingBodyValidator:
         files: Mapping[str, list[UploadFile]],
         problems_so_far: Iterable[FieldProblem],
     ) -> ParsedBody:
+        """Return the body with the schema's problems of ``members`` added to ``problems_so_far``.
+
+        A field with a problem is neither in ``fields`` nor in ``files``, except text of a wrong length. The
+        problems name array fields without ``[]``.
+        """
         problems = [*problems_so_far, *object_problems(validator_for(self._schema), members)]
         wrong = {problem.field for problem in problems if problem.rule not in _LENGTH_RULES}
         return ParsedBody(
@@ -89,6 +101,7 @@ class _CollectingBodyValidator:
         )
 
     def _without_array_suffix(self, problem: FieldProblem) -> FieldProblem:
+        """Return the problem of ``images[]`` as one of ``images``; a field that the schema lacks keeps its name."""
         known = problem.field in self._schema.get("properties", {})
         return replace(problem, field=problem.field.removesuffix(_ARRAY_SUFFIX)) if known else problem
 
@@ -97,6 +110,10 @@ class StrictJsonBody(_CollectingBodyValidator, JSONRequestBodyValidator):  # typ
     """Validator of ``application/json``."""
 
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:  # noqa: ARG002
+        """Return the body's members. Raise TransportError 400 for text that is not JSON.
+
+        JSON that is not an object is a problem of the whole body, not an error.
+        """
         try:
             body = strict_json.decode(b"".join([chunk async for chunk in stream]))
         except strict_json.MalformedJson as reason:
@@ -110,6 +127,11 @@ class StrictFormBody(_CollectingBodyValidator, MultiPartFormDataValidator):  # t
     """Validator of ``multipart/form-data``. It reads the stream once and writes each file to disk as it arrives."""
 
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
+        """Return the form's fields, converted to the types of the schema, and its files, which are open.
+
+        Fields that were left empty are dropped. A repeated field that is no array, and a file instead of text or
+        the reverse, are problems. Raise TransportError 400 for a form that is not well-formed or too complex.
+        """
         try:
             form = await StrictMultipartParser(headers, stream, max_files=MAX_FILES).parse()
         except MultiPartException as reason:
