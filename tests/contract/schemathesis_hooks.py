@@ -209,6 +209,6 @@ _CREATE = {"/images/{id}": _new_image, "/batches/{id}": _new_batch, "/user/token
 def _create(path: str, **body: Any) -> int:
     """Create a resource with the API and return its id."""
     headers = {"Authorization": f"Bearer {FACTS['token']}"}
-    response = requests.post(f"{FACTS['api']}{path}", headers=headers, timeout=10, **body)
+    response = requests.post(f"{FACTS['api']}{path}", headers=headers, timeout=60, **body)
     resource_id: int = response.json()["data"]["id"]
     return resource_id

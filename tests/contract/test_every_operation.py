@@ -78,19 +78,19 @@ def facts(service: Service) -> dict[str, Any]:
     verification = re.search(r"verify-email/\d+/(\S+)", text)
     assert verification is not None
     requests.get(
-        f"{service.api}/auth/verify-email/{account['id']}/{verification[1]}", timeout=10
+        f"{service.api}/auth/verify-email/{account['id']}/{verification[1]}", timeout=60
     ).raise_for_status()
     other = _new_account(service, "other@example.com")
     headers = {"Authorization": f"Bearer {account['token']}"}
     image = requests.post(
-        f"{service.api}/images/upscale", headers=headers, files={"image": ("a.png", _png())}, timeout=10
+        f"{service.api}/images/upscale", headers=headers, files={"image": ("a.png", _png())}, timeout=60
     ).json()["data"]
     url = f"{service.api}/images/{image['id']}"
-    while (image := requests.get(url, headers=headers, timeout=10).json()["data"])["status"] != "completed":
+    while (image := requests.get(url, headers=headers, timeout=60).json()["data"])["status"] != "completed":
         assert image["status"] != "failed"
         time.sleep(0.1)
     batch = requests.post(
-        f"{service.api}/batches", headers=headers, files={"images[]": ("b.png", _png())}, timeout=10
+        f"{service.api}/batches", headers=headers, files={"images[]": ("b.png", _png())}, timeout=60
     ).json()["data"]
     return {
         "api": service.api,

@@ -96,7 +96,7 @@ class Customer:
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
-        return requests.request(method, f"{self.api}{path}", headers=headers, timeout=30, **options)
+        return requests.request(method, f"{self.api}{path}", headers=headers, timeout=120, **options)
 
     def data(self, method: str, path: str, **options: Any) -> Any:
         """Send a request, expect success and return the ``data`` of the response."""
@@ -153,12 +153,12 @@ class Customers:
     def register_verified(self) -> Customer:
         """Register a customer and verify the address."""
         customer = self.register()
-        requests.get(self.link_in_mail_to(customer.email), timeout=30).raise_for_status()
+        requests.get(self.link_in_mail_to(customer.email), timeout=120).raise_for_status()
         return customer
 
     def mails_to(self, email: str, count: int = 1) -> list[str]:
         """Wait until the address has ``count`` mails, and return their texts, oldest first."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             mails = [
                 message_from_bytes(path.read_bytes(), policy=default)

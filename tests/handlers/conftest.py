@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 BODY_TIMEOUT_SECONDS = 1.5
 PASSWORD = "Correct-Horse-9"
-_START_SECONDS = 30
-_SOCKET_SECONDS = 15
+_START_SECONDS = 120
+_SOCKET_SECONDS = 60
 
 
 # --- responses and their checker

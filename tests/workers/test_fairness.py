@@ -23,7 +23,7 @@ from workers.engine.protocol import EngineResult
 from workers.engine_child import EngineJob
 from workers.process import run_worker
 
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 60
 
 
 class Gate:

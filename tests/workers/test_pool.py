@@ -33,7 +33,7 @@ def test_engine_is_acquired_by_one_thread_at_a_time(
         waiting = others.submit(pool.acquire, 3)
         assert not waiting.done()
         pool.release(first)
-        assert waiting.result(timeout=10) is first
+        assert waiting.result(timeout=60) is first
 
 
 def test_lost_image_waits_for_another_engine(
@@ -49,7 +49,7 @@ def test_lost_image_waits_for_another_engine(
         pool.release(first)
         assert not waiting.done()
         pool.release(second)
-        assert waiting.result(timeout=10) is second
+        assert waiting.result(timeout=60) is second
 
 
 def test_wait_for_another_engine_is_limited(
@@ -94,7 +94,7 @@ def test_image_does_not_wait_for_a_removed_engine(
     with ThreadPoolExecutor(1) as others:
         waiting = others.submit(pool.acquire, 7)
         assert pool.remove(second)
-        assert waiting.result(timeout=10) is first
+        assert waiting.result(timeout=60) is first
 
 
 def test_reserve_replaces_the_last_engine(first: EngineChild, second: EngineChild) -> None:

@@ -22,7 +22,7 @@ def register(server: Server) -> Response:
 def stop(server: Server) -> int:
     server.process.send_signal(signal.SIGTERM)
     # A loaded machine needs longer than the grace period; the log shows what happened to the mail.
-    return server.process.wait(timeout=30)
+    return server.process.wait(timeout=120)
 
 
 # The account exists by then, and its verification mail must be sent.

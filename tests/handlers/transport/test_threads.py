@@ -21,11 +21,11 @@ def test_background_work_blocks_neither_loop_nor_thread() -> None:
 
     def run_in_background() -> str:
         threads.run_in_background(work)
-        return done.get(timeout=5)
+        return done.get(timeout=60)
 
     async def on_the_loop() -> str:
         threads.run_in_background(work)
-        return await asyncio.to_thread(done.get, timeout=5)
+        return await asyncio.to_thread(done.get, timeout=60)
 
     assert asyncio.run(on_the_loop()).startswith("handler")
     assert run_in_background() == "MainThread"

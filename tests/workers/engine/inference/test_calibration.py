@@ -56,6 +56,6 @@ def test_small_tile_is_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tiles_are_measured_in_parallel() -> None:
     # Each tile waits for the others, so sequential calls would never end.
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=60)
 
     assert tile_seconds(lambda tile: tile[: together.wait() or None], 8, at_once=3) >= 0
