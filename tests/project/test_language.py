@@ -1,9 +1,10 @@
-"""Wording: plain technical English in docstrings, settings, documentation and requirements."""
+"""Wording: plain technical English in code, settings, documentation, templates and requirements."""
 
 from __future__ import annotations
 
 import ast
 import re
+import tokenize
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = ("domain", "handlers", "workers", "conformance", "uprez", "benchmarks")
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "pyproject.toml",
+    "tox.ini",
+)
+QUOTES_CONTRACT = "the contract's text"
+"""End of a comment on a line with a sentence of openapi.yaml, which has its own wording."""
 QUOTATIONS = {"sentence", "pointer"}  # fields of a requirement that quote openapi.yaml
 PRIVATE_WORDS = re.compile(
     r"\b(nobody|somebody|whoever|anybody|is told|who asks|is asked|answers with|(is|are) answered|answered with"
@@ -28,6 +39,11 @@ NO_IMPERATIVE = re.compile(
     re.IGNORECASE,
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+TEXT_TOKENS = {
+    kind
+    for kind in (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", None))
+    if kind is not None
+}
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
 
 
@@ -53,7 +69,25 @@ def page_texts() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 
+def comments_and_messages() -> Iterator[tuple[str, str]]:
+    """Yield the comments and the texts in quotation marks; a module's names are its own."""
+    for path in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))):
+        lines = path.read_text("utf-8").splitlines()
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                number = token.start[0]
+                if token.type in TEXT_TOKENS and QUOTES_CONTRACT not in lines[number - 1]:
+                    yield f"{path.relative_to(ROOT)}:{number}", token.string
+
+
+def template_texts() -> Iterator[tuple[str, str]]:
+    for path in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.j2"))):
+        yield str(path.relative_to(ROOT)), path.read_text("utf-8")
+
+
 TEXTS = {
+    "comments and messages": comments_and_messages,
+    "templates": template_texts,
     "docstrings": lambda: docstrings(DOCUMENTED),
     "settings": lambda: ((name, field.description or "") for name, field in Settings.model_fields.items()),
     "pages": page_texts,
