@@ -102,6 +102,9 @@ class BrokerQueue:
 
 
 def _rabbitmq(url: str, middleware: list[Any]) -> Broker:
+    """Return a broker that waits for the server's confirmation of each message.
+    Raise BrokerError without the package of the extra ``rabbitmq``.
+    """
     try:
         from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415  # an optional extra
     except ImportError:

@@ -85,8 +85,8 @@ class EngineChild:
     def __init__(self, options: EngineOptions, *, stall_seconds: float | None = None) -> None:
         """Store the options; ``start`` or the first job starts the process.
 
-        After ``stall_seconds`` without a message the child counts as hung. None: derive the limit from the time
-        that the device needed at its start.
+        After ``stall_seconds`` without a message the child counts as hung. None: derive the limit from the
+        time that the device needed at its start.
         """
         self._options = options
         self._stall_seconds = stall_seconds
@@ -135,13 +135,13 @@ class EngineChild:
         Call ``on_progress(done, total)`` after each tile or stage of a tile, and ``keep_going()`` about every
         ``beat_seconds`` whether or not the child sends messages; both in this thread.
 
-        Raise InvalidImage for an image that cannot be read or written, and its subclass ModelUnusable when the
-        job's model cannot be used; EngineCancelled after ``keep_going()`` returned False; EngineLost when the child
-        died, hung or failed; EngineUnusable when it cannot start. Unless this method returns, nothing new is at
-        ``job.target``.
+        Raise InvalidImage for an image that cannot be read or written, and its subclass ModelUnusable when
+        the job's model cannot be used; EngineCancelled after ``keep_going()`` returned False; EngineLost when
+        the child died, hung or failed; EngineUnusable when it cannot start. Unless this method returns,
+        nothing new is at ``job.target``.
 
-        When memory is too small for a tile, start over with tiles of half the side and keep that side for all jobs
-        that follow: the bytes of a result depend on it.
+        When memory is too small for a tile, start over with tiles of half the side and keep that side for all
+        jobs that follow: the bytes of a result depend on it.
         """
         if self._process is not None and self._process.has_ended:
             self.close()  # it ended between two jobs, so this job did not cause it
@@ -173,11 +173,13 @@ class EngineChild:
 
     @property
     def _silence_limit_seconds(self) -> float:
+        """Return how long the child may be silent now: longer while it starts or loads a model."""
         if self._hello is None or self._is_loading:
             return START_SECONDS
         return self._stall_seconds or stall_limit(self._slowest_seconds)
 
     def _ensure_started(self) -> EngineProcess:
+        """Return the process, and start it first if there is none; it ends at the latest with this object."""
         if self._process is None:
             self._process = EngineProcess(self._options)
             # Without a call of close() the child must not outlive the last reference to this object either.
@@ -219,6 +221,11 @@ class EngineChild:
         raise AssertionError("the messages end with an exception only")
 
     def _handle_exit(self, process: EngineProcess, *, within_tiles: bool) -> NoReturn:
+        """Raise the error for a child that has ended by itself.
+
+        EngineLost, or NoUsableDevice before its first ``hello``. If it was killed within a tile, halve the
+        tile side for the next child: memory may be too small.
+        """
         reason = f"the engine ended unexpectedly (exit status {process.exit_status()})"
         if within_tiles and process.exit_status() == _KILLED:
             # A system that is out of memory kills a process without a message.
@@ -264,6 +271,7 @@ class EngineChild:
                 self._fail_lost(f"the engine sent no message for {limit:.3g} s")
 
     def _fail_lost(self, reason: str) -> NoReturn:
+        """Kill the child and raise EngineLost, or NoUsableDevice if it never sent ``hello``."""
         was_started = self._hello is not None
         self.close()
         if not was_started:  # no image can be at fault before the start

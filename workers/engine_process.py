@@ -139,5 +139,6 @@ def _read_messages(stdout: IO[bytes], received: queue.SimpleQueue[Message]) -> N
 
 
 def _log_lines(stderr: IO[bytes], pid: int) -> None:
+    """Log each line of the child's stderr until its end; bytes that are not UTF-8 are replaced."""
     for line in stderr:
         _log.info("engine_stderr pid=%d line=%s", pid, line.decode(errors="replace").rstrip())

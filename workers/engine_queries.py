@@ -32,6 +32,11 @@ def chosen_devices(options: EngineOptions, *, timeout_seconds: float = START_SEC
 
 
 def _query(options: EngineOptions, argument: str, timeout_seconds: float) -> Message:
+    """Run the engine with this option and return its message.
+
+    Raise EngineUnusable, or the subclass that the message names, if the engine is unusable, fails or takes
+    longer.
+    """
     try:
         finished = run_query(options, argument, timeout_seconds)
         message = from_line(finished.stdout)

@@ -48,6 +48,9 @@ def make_reserve_engine(
 
 
 def _start_all(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
+    """Start an engine on each device in parallel, and return those that start, in the order of the devices.
+    A device that does not start is logged. After any other error, kill all of them and raise it.
+    """
     engines = [
         EngineChild(replace(options, device=device), stall_seconds=stall_seconds) for device in devices
     ]
@@ -63,6 +66,7 @@ def _start_all(devices: list[str], options: EngineOptions, stall_seconds: float 
 
 
 def _can_start(engine: EngineChild) -> bool:
+    """Start the engine; log NoUsableDevice and return False for it."""
     try:
         engine.start()
     except NoUsableDevice as reason:

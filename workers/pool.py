@@ -43,6 +43,7 @@ class EnginePool:
                 self._changed.wait(remaining if self._idle else None)
 
     def _is_suitable(self, engine: EngineChild, image_id: int) -> bool:
+        """Return whether this engine has not just lost the image, or all engines have."""
         alternatives = [each for each in self._engines if self._last_lost_image.get(each) != image_id]
         return engine in alternatives or not alternatives
 

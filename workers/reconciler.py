@@ -33,6 +33,7 @@ class Reconciler:
         self._thread.join()
 
     def _run(self) -> None:
+        """Requeue stale images every ``_INTERVAL_SECONDS`` until ``stop``; log every error and go on."""
         while not self._stop.wait(_INTERVAL_SECONDS):
             try:
                 requeued = jobs.requeue_stale_images(self._services)

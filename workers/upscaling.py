@@ -76,6 +76,7 @@ class Upscaling:
 
     @property
     def _is_stopping(self) -> bool:
+        """Return True after ``stop``, and after the last engine was lost for good."""
         return self._stopping.is_set() or self.fatal_error is not None
 
     def _upscale(self, image_id: int) -> None:
@@ -92,10 +93,12 @@ class Upscaling:
             self._engines.release(engine)
 
     def _claim_and_attempt(self, engine: EngineChild, image_id: int) -> None:
-        """Claim the image and run one attempt with the engine; no UprezError and no OSError leaves this method.
+        """Claim the image and run one attempt with the engine.
 
-        An image that cannot be claimed is left as it is. An outage of the server's own parts costs the image no
-        attempt; an unusable engine is removed from the pool; every other error costs one attempt.
+        No UprezError and no OSError leaves this method.
+
+        An image that cannot be claimed is left as it is. An outage of the server's own parts costs the image
+        no attempt; an unusable engine is removed from the pool; every other error costs one attempt.
         """
         try:
             image = jobs.claim(self._services, image_id)
@@ -164,8 +167,8 @@ class Upscaling:
     def _requeue_lost(self, image: Image) -> None:
         """Count a lost attempt and send a new message: the queue does not deliver the old one a second time.
 
-        Do nothing if the attempt is no longer current. If the database is unavailable, nothing happens until the
-        lease expires; the attempt is counted then.
+        Do nothing if the attempt is no longer current. If the database is unavailable, nothing happens until
+        the lease expires; the attempt is counted then.
         """
         with suppress(Unavailable):
             if jobs.record_lost_attempt(self._services, image):

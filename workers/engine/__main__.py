@@ -97,6 +97,10 @@ class _JobLoop:
             self._run_job(models, self._jobs.get(), options.metadata)
 
     def _send_hello(self, engine: Engine) -> None:
+        """Send ``hello``.
+
+        The device, the model, the versions, the limits and the excluded devices of the first engine.
+        """
         from workers.engine.start import versions  # noqa: PLC0415
 
         device = engine.model.device
@@ -112,6 +116,9 @@ class _JobLoop:
         )
 
     def _read_messages(self) -> None:
+        """Read stdin: queue each job, and let ``cancel`` stop the job in progress at its next tile.
+        A new job clears an earlier cancel. At the end of stdin, end the whole process with status 0.
+        """
         for line in sys.stdin.buffer:
             message = from_line(line)
             if message["type"] == "cancel":
@@ -124,6 +131,11 @@ class _JobLoop:
         os._exit(0)
 
     def _run_job(self, models: ModelCache, message: Message, metadata: MetadataPolicy) -> None:
+        """Run one job and send its messages, the last of which is its result or its error.
+
+        No exception leaves this method. A fault of the device is ``device_faulty`` for the model of the
+        start, and ``failed`` for any other model.
+        """
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 
         job = job_from_message(message)
@@ -168,6 +180,7 @@ class _JobLoop:
             )
 
     def _send(self, message_type: str, **fields: Any) -> None:
+        """Write one message as a line to the parent, and flush; several threads may call this."""
         # Heartbeats come from another thread, and each line must stay in one piece.
         with self._output_lock:
             self._output.write(to_line({"type": message_type, **fields}))
@@ -175,6 +188,7 @@ class _JobLoop:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the parsed options. Exit with status 2 for an unknown option or an invalid number."""
     parser = argparse.ArgumentParser(prog="python -m workers.engine", description=__doc__)
     parser.add_argument("--device", default=EngineOptions.device)
     parser.add_argument("--model", default=EngineOptions.model)
@@ -207,12 +221,14 @@ def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, 
 
 
 def _report(options: EngineOptions) -> Message:
+    """Return the ``report`` message: all devices and models, tested now. Raise EngineUnusable."""
     from workers.engine.report import describe  # noqa: PLC0415  # loads ncnn, so stdout must be redirected first
 
     return {"type": "report", **asdict(describe(options))}
 
 
 def _devices(options: EngineOptions) -> Message:
+    """Return the ``devices`` message: the ids of the devices to use, best first. Raise EngineUnusable."""
     from workers.engine.inference.device import choose_devices  # noqa: PLC0415  # loads ncnn as well
 
     return {"type": "devices", "ids": [device.id for device in choose_devices(options.device)]}

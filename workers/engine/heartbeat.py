@@ -27,6 +27,7 @@ def heartbeats(report: Callable[[], None], pixels: int) -> Iterator[None]:
     ended = threading.Event()
 
     def repeat() -> None:
+        """Call ``report`` every ``BEAT_SECONDS``, at most ``beats`` times, until the end."""
         for _ in range(beats):
             if ended.wait(BEAT_SECONDS):
                 return

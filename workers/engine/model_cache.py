@@ -56,6 +56,11 @@ class ModelCache:
         return name in {None, AUTO, self._default.name}
 
     def _load(self, model: Model) -> Engine:
+        """Load and test a model.
+
+        Raise ModelUnusable if its files are at fault, EngineUnusable if it is the start's model. With a
+        memory limit on the CPU or on software Vulkan, all other models are dropped first. Raise DeviceFault.
+        """
         if self._options.memory_mb is not None and not self._device.is_hardware_gpu:
             # The side of a tile, and so a result's bytes, must not depend on earlier jobs.
             self._loaded.clear()
@@ -69,6 +74,10 @@ class ModelCache:
             raise ModelUnusable(f"The model {model.name} cannot be used at present.") from error
 
     def _prepare(self, model: Model) -> Engine:
+        """Prepare a model; when the device fails, drop all other models and try once more.
+
+        Raise DeviceFault and EngineUnusable.
+        """
         try:
             return prepare(self._options, model, self._device, self._folder)
         except DeviceFault as fault:

@@ -73,6 +73,7 @@ def unfinished_path(target: Path) -> Path:
 
 
 def to_line(message: Message) -> bytes:
+    """Return the message as one line of JSON, with the line feed."""
     return json.dumps(message).encode() + b"\n"
 
 
@@ -97,6 +98,7 @@ def job_to_message(job: EngineJob) -> Message:
 
 
 def job_from_message(message: Message) -> EngineJob:
+    """Return the job in an ``upscale`` message. Raise KeyError or TypeError for a malformed one."""
     return EngineJob(
         Path(message["source"]),
         Path(message["target"]),
@@ -107,6 +109,7 @@ def job_from_message(message: Message) -> EngineJob:
 
 
 def hello_from_message(message: Message) -> EngineHello:
+    """Return the contents of a ``hello`` message. Raise KeyError for a malformed one."""
     return EngineHello(
         device=message["device"],
         device_name=message["device_name"],
@@ -119,6 +122,7 @@ def hello_from_message(message: Message) -> EngineHello:
 
 
 def result_from_message(message: Message) -> EngineResult:
+    """Return the contents of a ``done`` message. Raise KeyError, TypeError or ValueError for a malformed one."""
     return EngineResult(
         original=Size(*message["original"]),
         result=Size(*message["result"]),

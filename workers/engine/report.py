@@ -63,6 +63,10 @@ class _SelfTest:
 
 
 def _self_test(model: Model, device: Device, options: EngineOptions, folder: Path) -> _SelfTest:
+    """Test the model's network for factor 1 on the device, and return the result.
+
+    A fault is part of it, not an error. ``faulty`` is True only if the device is at fault, not the files.
+    """
     first = model.network_for(1)
     agreement = None
     try:
@@ -89,12 +93,17 @@ def _network_problem(network: Network) -> str | None:
 
 
 def _device_report(device: Device, test: _SelfTest, *, used: bool) -> DeviceReport:
+    """Return the report of one device from its self-test."""
     return DeviceReport(
         device.id, device.name, device.kind.value, used, test.model, test.agreement_db, test.problem
     )
 
 
 def _model_report(model: Model, folder: Path, options: EngineOptions, device: Device) -> ModelReport:
+    """Return the report of one model.
+
+    The checksums of its files, and whether its tiles fit into memory on this device.
+    """
     files = [
         FileReport(name, expected, check_file((network.folder or folder) / name, expected))
         for network in model.networks
@@ -110,6 +119,7 @@ def _model_report(model: Model, folder: Path, options: EngineOptions, device: De
 
 
 def _choice(options: EngineOptions, used: list[Device], model: str) -> str:
+    """Return one line that names the devices and the model in use and the reason for each."""
     first = used[0]
     devices = ", ".join(device.id for device in used)
     if options.device != AUTO:
@@ -123,5 +133,5 @@ def _choice(options: EngineOptions, used: list[Device], model: str) -> str:
     elif first.is_hardware_gpu:
         why_model = "a GPU can afford the best model"
     else:
-        why_model = "on a CPU it is about thirty times faster than realesrgan-x4plus"
+        why_model = "on a CPU it is about 17 times as fast as realesrgan-x4plus"
     return f"{devices} ({why_device}) with {model} ({why_model})"

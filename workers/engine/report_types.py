@@ -61,6 +61,7 @@ class EngineReport:
 
 
 def report_from_message(message: Message) -> EngineReport:
+    """Return the contents of a ``report`` message. Raise KeyError or TypeError for a malformed one."""
     return EngineReport(
         versions=message["versions"],
         devices=tuple(DeviceReport(**device) for device in message["devices"]),

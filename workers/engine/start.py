@@ -137,12 +137,16 @@ def tiles_for(options: EngineOptions, model: Model, device: Device) -> tuple[int
 
 
 def _tile_side(model: Model, device: Device) -> int:
+    """Return the model's side of a tile for this kind of device, at most ``SOFTWARE_TILE`` on software
+    Vulkan.
+    """
     if device.vulkan_index is None:
         return model.cpu_tile
     return model.gpu_tile if device.is_hardware_gpu else min(model.gpu_tile, SOFTWARE_TILE)
 
 
 def _tile_threads(options: EngineOptions, device: Device) -> int:
+    """Return the number of threads: the option's, at least 1, or the default of the kind of device."""
     if options.tile_threads is not None:
         return max(1, options.tile_threads)
     return default_threads() if device.vulkan_index is None else GPU_TILE_THREADS

@@ -110,6 +110,9 @@ def upscale_file(
 
 
 def _check_results(results: Sequence[Size], image_format: ImageFormat, caps: Caps) -> None:
+    """Raise InvalidImage if a result has too long a side, or all together have too many pixels.
+    The limits are the caps and those of the format.
+    """
     allowed = caps.for_format(image_format)
     if max(map(max, results)) > allowed.max_side:
         place = "in this format " if allowed != caps else ""
@@ -135,6 +138,7 @@ def _upscaled_images(
     progress = _Progress(sum(len(plan.tiles) for plan in plans), network.stages_per_tile, on_progress)
 
     def after_stage() -> None:
+        """Count a stage. Raise EngineCancelled if the job is cancelled."""
         if cancelled():
             raise EngineCancelled
         progress.stage_done()
@@ -171,10 +175,12 @@ class _Progress:
         self._lock = threading.Lock()
 
     def report(self) -> None:
+        """Call ``on_progress`` with the stages done and their total number."""
         with self._lock:
             self._on_progress(self._tile_stages + self._extra_stages, self._total)
 
     def stage_done(self) -> None:
+        """Count a stage of a tile in progress, at most all but its last, and report."""
         with self._lock:
             # The last stage is counted with the tile, and a tile with transparency runs through the network
             # twice.
@@ -182,6 +188,7 @@ class _Progress:
         self.report()
 
     def tile_done(self) -> None:
+        """Count all stages of a tile instead of those of the tiles in progress, and report."""
         with self._lock:
             self._tile_stages += self._stages_per_tile
             self._extra_stages = 0
@@ -232,6 +239,10 @@ def _tile_outputs(
 
 
 def _fill_transparent(original: DecodedImage) -> Pixels:
+    """Return the pixels with colours under transparent ones replaced by those of their neighbours.
+
+    Alpha stays. Without alpha, return the pixels themselves and no copy.
+    """
     if not original.has_alpha:
         return original.pixels
     colour, alpha = original.pixels[..., :-1], original.pixels[..., -1]
@@ -266,6 +277,10 @@ def _upscale_gray(gray: Floats, network: LoadedNetwork) -> Floats:
 
 
 def _upscale_alpha(alpha: Floats, network: LoadedNetwork) -> Floats:
+    """Upscale an alpha channel (height × width) and return it as 1 × height × width.
+
+    Flat areas stay exactly flat. A channel with one value only does not run through the network.
+    """
     scale = network.network.scale
     if alpha.min() == alpha.max():  # most tiles of most images: the network would find nothing there
         height, width = alpha.shape

@@ -327,12 +327,12 @@ MANY_PARTS = {
 @pytest.mark.parametrize("kind", MANY_PARTS)
 def test_image_with_too_many_parts_is_rejected(gradient: MakeGradient, kind: str) -> None:
     content = io.BytesIO(MANY_PARTS[kind](gradient))
-    began = time.perf_counter()
+    began = time.process_time()
 
     with pytest.raises(InvalidImage):
         probe(content)
 
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 3
 
 
 def test_largest_colour_profile_is_accepted(gradient: MakeGradient) -> None:

@@ -79,6 +79,7 @@ class DecodedImage:
 
     @property
     def has_alpha(self) -> bool:
+        """Return whether the last channel is alpha: gray with alpha has 2 channels, RGBA 4."""
         return self.pixels.shape[2] in {2, 4}
 
 
@@ -120,10 +121,16 @@ def decoding_limits(caps: Caps, frames: int = 1) -> Iterator[None]:
 
 
 def _too_many_pixels(caps: Caps) -> str:
+    """Return the error message for an image with more pixels than the caps allow."""
     return f"The image has more than {caps.max_pixels:,} pixels."
 
 
 def _decode(content: bytes, caps: Caps) -> DecodedImage:
+    """Decode the first frame.
+
+    Raise InvalidImage for too many pixels, and Pillow's errors for damaged content. The size is checked
+    before any pixel is decoded; the checksums of a PNG are verified.
+    """
     image = open_image(content)
     if Size(*image.size).pixels > caps.max_pixels:
         raise InvalidImage(_too_many_pixels(caps))
@@ -202,10 +209,12 @@ def _to_supported_mode(image: Image.Image, profile: bytes | None) -> tuple[Image
 
 
 def _is_gray(palette: list[int]) -> bool:
+    """Return whether all colours of the palette (R, G, B, R, G, B, …) are gray; True for an empty one."""
     return palette[0::3] == palette[1::3] == palette[2::3]
 
 
 def _allows_gray(profile: bytes | None) -> bool:
+    """Return whether a gray image can have this ICC profile: None, or a profile of the colour space GRAY."""
     # The header of a profile has its colour space at this position (ICC.1, 7.2.6).
     return profile is None or profile[16:20] == b"GRAY"
 

@@ -93,6 +93,9 @@ def pixels_16bit(image: ImageFile) -> Pixels16:
 
 
 def _gray_pixels(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
+    """Load the page and return its values as height × width × 1, upright, with 0 as black and 65,535 as
+    white. Values of 12 bits are extended to 16; inverted ones are reversed.
+    """
     load_pixels(image)
     # The conversion also covers files with big-endian values.
     gray: Pixels16 = np.asarray(apply_orientation(image)).astype(np.uint16)[..., None]
@@ -104,6 +107,10 @@ def _gray_pixels(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
 
 
 def _from_planes(image: ImageFile, tags: Mapping[int, Any]) -> Pixels16:
+    """Return the pixels of a TIFF that stores each channel as a plane of its own.
+
+    The channels are the last axis.
+    """
     content, channels = _content(image), len(image.getbands())
     planes = (_single_plane_tiff(content, tags, index) for index in range(channels))
     return np.concatenate([_gray_pixels(_open_image(plane, "TIFF"), {}) for plane in planes], axis=2)
@@ -133,16 +140,21 @@ def _single_plane_tiff(content: bytes, tags: Any, index: int) -> bytes:
 
 
 def _content(image: ImageFile) -> bytes:
+    """Return all bytes of the file from which the image was opened; it must be in memory."""
     file: Any = image.fp
     content: bytes = file.getvalue()
     return content
 
 
 def _open_image(content: bytes, image_format: str) -> ImageFile:
+    """Open the content in this format only. Raise UnidentifiedImageError if it has another."""
     return Image.open(io.BytesIO(content), formats=(image_format,))
 
 
 def _colour_pixels(image: ImageFile) -> Pixels16:
+    """Return the 16-bit values of a colour image, height × width × channels, upright.
+    Pillow loads 8 bits of each value, so the image is loaded twice: for the high bytes and for the low ones.
+    """
     second = _open_image(_content(image), image.format or "")
     second.seek(image.tell())
     kind = "RGBX" if _rawmode(image).startswith("RGBX") else image.mode
@@ -163,16 +175,24 @@ def _rawmode(image: ImageFile) -> str:
 
 
 def _load_bytes(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
+    """Load the image with this raw mode, which selects one byte of each value, and return the bytes upright.
+    Replace the mode in the image's ``tile`` list.
+    """
     image.tile = [tile._replace(args=_with_rawmode(tile.args, rawmode)) for tile in image.tile]
     load_pixels(image)
     return np.asarray(apply_orientation(image))
 
 
 def _with_rawmode(arguments: Any, rawmode: str) -> Any:
+    """Return the decoder's arguments with this raw mode, which is the only one or the first of a tuple."""
     return rawmode if isinstance(arguments, str) else (rawmode, *arguments[1:])
 
 
 def _byte_order(image: ImageFile) -> str:
+    """Return NumPy's data type for the two bytes of a value in this file.
+
+    Big-endian for PNG, and what a TIFF states. libtiff returns values in the machine's own order.
+    """
     if image.format != "TIFF":
         return ">u2"
     if image.tile[0].codec_name == "libtiff":

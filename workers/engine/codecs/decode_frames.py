@@ -106,6 +106,9 @@ def _directories(image: Image.Image) -> Iterator[bool]:
 
 
 def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> None:
+    """Raise InvalidImage if the frames at these positions have too many pixels together.
+    Seek a TIFF to each page to read its size; frames of other formats all have the canvas's.
+    """
     pixels = 0
     for position in positions:
         if image.format == "TIFF":  # frames of other formats share a canvas, and a seek would decode them
@@ -116,6 +119,7 @@ def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> N
 
 
 def _too_many(caps: Caps) -> str:
+    """Return the error message for frames with more pixels than the caps allow."""
     return f"The image has more than {caps.max_pixels:,} pixels in all its frames or pages."
 
 
@@ -159,6 +163,11 @@ def _exif_of_png(content: bytes) -> bytes | None:
 
 
 def _animation(content: bytes, encoding: Encoding, positions: Sequence[int], caps: Caps) -> Frames:
+    """Return the frames of an animation, all with the size of the first and the same channels.
+
+    The content is decoded here once for the layout and the durations, and again by each call of ``images``,
+    so that only one frame is in memory.
+    """
     channels, size, neutral = 1, None, True
     durations = []
     for decoded, milliseconds in _pages(content, encoding, positions, caps):

@@ -82,6 +82,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
 def _write_16bit(
     pixels: Pixels16, image_format: ImageFormat, metadata: Metadata, file: Path | io.BytesIO
 ) -> None:
+    """Write 16-bit pixels as PNG or TIFF to a path, which is replaced, or to an open buffer."""
     with nullcontext(file) if isinstance(file, io.BytesIO) else file.open("wb") as out:
         if image_format is ImageFormat.PNG:
             write_png(out, pixels, _png_options(metadata))
@@ -130,6 +131,7 @@ def _if_fits_jpeg(segment: bytes | None) -> bytes | None:
 
 
 def _png_options(metadata: Metadata) -> dict[str, object]:
+    """Return Pillow's options for a PNG with this metadata; absent metadata is left out."""
     return {
         "compress_level": PNG_COMPRESSION,
         "pnginfo": _png_text(metadata.xmp),
@@ -138,6 +140,7 @@ def _png_options(metadata: Metadata) -> dict[str, object]:
 
 
 def _png_text(xmp: bytes | None) -> PngImagePlugin.PngInfo | None:
+    """Return a text chunk with the XMP, where bytes that are not UTF-8 are replaced; None without XMP."""
     if xmp is None:
         return None
     info = PngImagePlugin.PngInfo()
@@ -146,6 +149,9 @@ def _png_text(xmp: bytes | None) -> PngImagePlugin.PngInfo | None:
 
 
 def _tiff_options(metadata: Metadata) -> dict[str, object]:
+    """Return Pillow's options for a TIFF with this metadata.
+    The file is compressed with Deflate, unless it has a camera's directories, such as GPS.
+    """
     tags = Image.Exif()
     if metadata.exif is not None:
         tags.load(metadata.exif)
@@ -175,6 +181,7 @@ def to_palette(image: Image.Image) -> Image.Image:
 
 
 def _quantized(image: Image.Image, colours: int) -> Image.Image:
+    """Return the image with a palette of at most this many colours, dithered (Floyd–Steinberg)."""
     palette = image.quantize(colours)
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 

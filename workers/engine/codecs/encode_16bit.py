@@ -110,6 +110,10 @@ def _tiff_notes(
     icc_profile: bytes | None = None,
     compression: str | None = None,  # noqa: ARG001  # 16-bit pages always use the same compression
 ) -> dict[int, Any]:
+    """Return the tags for the metadata, by number.
+
+    EXIF with its directories, resolution per inch, ICC profile.
+    """
     notes = {tag: exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag] for tag in exif}
     if dpi is not None:
         notes[TiffImagePlugin.RESOLUTION_UNIT] = _TIFF_INCHES
@@ -120,6 +124,7 @@ def _tiff_notes(
 
 
 def _tiff_strips(pixels: Pixels16) -> Iterator[bytes]:
+    """Yield the strips of a page, top first: differences to the pixel on the left, little-endian, Deflate."""
     for block in _blocks(pixels):
         differences = block.astype("<u2")
         differences[:, 1:] -= block[:, :-1]
@@ -127,12 +132,14 @@ def _tiff_strips(pixels: Pixels16) -> Iterator[bytes]:
 
 
 def _blocks(pixels: Pixels16) -> Iterator[Pixels16]:
+    """Yield blocks of rows as views, top first; all but the last have the same height."""
     rows = _rows_per_block(pixels)
     for top in range(0, len(pixels), rows):
         yield pixels[top : top + rows]
 
 
 def _rows_per_block(pixels: Pixels16) -> int:
+    """Return how many rows fit into ``BLOCK_BYTES``: at least one, at most all."""
     height, width, channels = pixels.shape
     rows: int = max(1, min(height, BLOCK_BYTES // (width * channels * 2)))
     return rows

@@ -67,6 +67,9 @@ def encode_frames(images: Images, encoding: Encoding, timing: Timing | None, tar
 
 
 def _write_tiff(images: Images, encoding: Encoding, file: Path) -> None:
+    """Write a TIFF with a page for each image, and replace ``file``; one page at a time is in memory.
+    Only the first page keeps a camera's directories.
+    """
     with TiffImagePlugin.AppendingTiffWriter(file, new=True) as out:
         for index, (image, metadata) in enumerate(images):
             page = io.BytesIO()
@@ -101,6 +104,10 @@ class _FrameSequence(Image.Image):
         self.seek(0)
 
     def seek(self, frame: int) -> None:
+        """Take the next image and its metadata if ``frame`` is after the current one.
+
+        Earlier frames stay as they are. The frames must be read in order, one by one.
+        """
         if frame > self._position:
             image, self.metadata = next(self._images)
             assert isinstance(image, Image.Image)
@@ -167,6 +174,7 @@ def _write_png(images: Images, encoding: Encoding, timing: Timing, out: BinaryIO
 
 
 def _full_box(image: Image.Image | Pixels16) -> tuple[int, int, int, int]:
+    """Return the box of the whole image: left, top, right, bottom."""
     if isinstance(image, np.ndarray):
         height, width, _ = image.shape
         return (0, 0, width, height)
@@ -174,6 +182,9 @@ def _full_box(image: Image.Image | Pixels16) -> tuple[int, int, int, int]:
 
 
 def _changed_box(previous: Image.Image | Pixels16, after: Image.Image | Pixels16) -> Box:
+    """Return the smallest box with all pixels that differ in any channel, as ``_bounding_box`` does without
+    any.
+    """
     changed = np.asarray(previous) != np.asarray(after)
     return _bounding_box(changed if changed.ndim == 2 else changed.any(axis=2))  # noqa: PLR2004  # 16-bit frames have channels
 
@@ -190,6 +201,7 @@ def _bounding_box(mask: NDArray[np.bool_]) -> Box:
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield type and data of each chunk of a well-formed PNG, in order; the checksums are not verified."""
     position = PNG_SIGNATURE_BYTES
     while position < len(png):
         length, kind = struct.unpack_from(">I4s", png, position)
@@ -198,6 +210,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _write_chunk(out: BinaryIO, kind: bytes, data: bytes) -> None:
+    """Write one PNG chunk: length, type, data, checksum."""
     checksum = zlib.crc32(data, zlib.crc32(kind))
     out.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
 
@@ -255,6 +268,7 @@ def _to_gif_frame(image: Image.Image, seen: Pixels, unchanged: NDArray[np.bool_]
 
 
 def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> None:
+    """Write the header with the canvas's size, without a global palette; ``loop`` None writes no loop block."""
     # The flags say 8 bits for each colour and no common palette.
     out.write(b"GIF89a" + struct.pack("<HHBBB", *image.size, 0x70, 0, 0))
     if loop is not None:
@@ -264,6 +278,9 @@ def _write_gif_header(out: BinaryIO, image: Image.Image, loop: int | None) -> No
 def _write_gif_frame(
     out: BinaryIO, pending: _GifFrame, canvas: tuple[int, int], milliseconds: float, disposal: int
 ) -> None:
+    """Write one frame with its own palette, at its place on the canvas.
+    A frame that clears the canvas afterwards is extended to the whole canvas with transparent pixels.
+    """
     image, (left, top, *_) = pending
     transparent = image.info.get("transparency")
     options = {} if transparent is None else {"transparency": transparent}

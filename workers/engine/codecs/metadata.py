@@ -114,6 +114,7 @@ def metadata_of(image: Image.Image) -> Metadata:
 
 
 def _orientation(block: bytes | None) -> int:
+    """Return the orientation in an EXIF block, 1 to 8; 1 (upright) without one or if it cannot be read."""
     exif = Image.Exif()
     try:
         exif.load(block or b"")
@@ -168,6 +169,7 @@ def _xmp_without_location(packet: bytes) -> bytes | None:
 
 
 def _exif_bytes(image: Image.Image) -> bytes | None:
+    """Return the image's EXIF block with all its directories; None if there is nothing readable in it."""
     return _exif_block(_readable_exif(image), EXIF_DIRECTORIES)
 
 

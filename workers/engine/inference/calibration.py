@@ -21,10 +21,12 @@ MIN_MEASURED_SECONDS = 0.01  # a command waits for this before its image; an ord
 
 
 def tile_seconds(network: Callable[[Floats], Floats], side: int, at_once: int) -> float:
-    """Return the time that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take, pad included.
+    """Return the seconds that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take.
 
-    On a slow device only a part of the tiles is measured, and the rest is extrapolated by pixels. Raise
-    DeviceFault.
+    Run them to measure it.
+
+    ``side`` includes the pad. On a slow device, smaller tiles are measured, and their time is extrapolated by
+    pixels. Raise what ``network`` raises, as DeviceFault.
     """
     measured_side = min(FIRST_MEASURED_SIDE, side)
     with ThreadPoolExecutor(at_once) as pool:

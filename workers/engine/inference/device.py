@@ -49,6 +49,7 @@ class Device:
 
 
 def cpu_device() -> Device:
+    """Return the CPU as a device, with its name; it is always there."""
     return Device(CPU, _cpu_name(), DeviceKind.CPU)
 
 
@@ -81,12 +82,14 @@ def choose_devices(setting: str) -> list[Device]:
 
 
 def _vulkan_device(index: int) -> Device:
+    """Return the Vulkan device at this index, as ncnn describes it."""
     info = ncnn.get_gpu_info(index)
     kind = tuple(DeviceKind)[info.type()]
     return Device(f"{VULKAN_PREFIX}{index}", info.device_name(), kind, index)
 
 
 def _cpu_name() -> str:
+    """Return the model name of the first CPU; where Linux does not give one, what ``platform`` knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

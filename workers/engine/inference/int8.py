@@ -250,6 +250,7 @@ def _int8_param(text: str, network: Network) -> str:
 
 
 def _is_intact(path: Path) -> bool:
+    """Return whether the file can be read and ends with the SHA-256 of the rest of it."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -258,4 +259,5 @@ def _is_intact(path: Path) -> bool:
 
 
 def _to_little_endian(numbers: NDArray[np.floating]) -> bytes:
+    """Return the numbers as 32-bit floats, little-endian, in row-major order."""
     return numbers.astype("<f4").tobytes()

@@ -56,12 +56,18 @@ class _Network(BaseModel):
     @field_validator("bin")
     @classmethod
     def _check_bin_name(cls, name: str, others: ValidationInfo) -> str:
+        """Return the name of the weights.
+
+        Raise PydanticCustomError unless it is that of ``param`` with the suffix .bin. An invalid ``param`` is
+        not compared: it has its own error.
+        """
         param = others.data.get("param")
         if param is not None and name != (expected := param.removesuffix(".param") + ".bin"):
             raise PydanticCustomError("bin_name", "must be {expected}, as its param", {"expected": expected})
         return name
 
     def network(self, folder: Path) -> Network:
+        """Return the network with its files in this folder, and checksums in lower case."""
         return Network(
             self.param.removesuffix(".param"),
             self.scale,
@@ -87,6 +93,7 @@ class _Manifest(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
+        """Return the name. Raise PydanticCustomError for ``auto`` and the names of the shipped models."""
         if name in {AUTO, *MODELS}:
             raise PydanticCustomError("name_taken", "{name} is a built-in name", {"name": name})
         return name
@@ -94,6 +101,7 @@ class _Manifest(BaseModel):
     @field_validator("feather")
     @classmethod
     def _check_feather(cls, feather: int, others: ValidationInfo) -> int:
+        """Return the feather. Raise PydanticCustomError if it is more than the pad."""
         if feather > others.data.get("pad", feather):
             raise PydanticCustomError("feather", "must not be more than pad")
         return feather
@@ -101,11 +109,13 @@ class _Manifest(BaseModel):
     @field_validator("networks")
     @classmethod
     def _check_scales(cls, networks: list[_Network]) -> list[_Network]:
+        """Return the networks. Raise PydanticCustomError if two have the same scale."""
         if len({network.scale for network in networks}) < len(networks):
             raise PydanticCustomError("scales", "two networks have the same scale")
         return networks
 
     def model(self, folder: Path) -> Model:
+        """Return the model with its files in this folder."""
         return Model(
             self.name,
             tuple(network.network(folder) for network in self.networks),
@@ -150,6 +160,10 @@ def read_manifest(path: Path) -> Model:
 
 
 def _manifests(folder: Path) -> Iterator[Path]:
+    """Yield the .toml files of this folder and of its subfolders, sorted.
+
+    Hidden files and folders are skipped.
+    """
     for path in sorted([*folder.glob("*.toml"), *folder.glob("*/*.toml")]):
         # In a folder that Kubernetes mounts, each file exists a second time in folders with such names.
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):

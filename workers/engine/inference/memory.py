@@ -44,6 +44,10 @@ _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
 
 def _need(model: Model, precision: Precision) -> MemoryNeed:
+    """Return the memory that the model needs.
+
+    For an operator's model, an estimate that grows with its networks.
+    """
     if model.name in MODELS:
         return _NEEDS.get((model.name, precision), _UNKNOWN)
     # This is the need of x4plus on whole tiles, for all networks of the model at once: a larger model is not

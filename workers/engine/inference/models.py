@@ -166,7 +166,7 @@ MODELS = {model.name: model for model in (ANIMEVIDEO, X4PLUS, X4PLUS_ANIME)}
 def choose_model(setting: str, device: Device, known: Mapping[str, Model] = MODELS) -> Model:
     """Return the model of this name; for ``auto`` the best shipped one that is fast enough on this device.
 
-    On a CPU the x4plus network takes about thirty times as long as animevideov3. Raise UnknownModel.
+    On a CPU the x4plus network takes about 17 times as long as animevideov3. Raise UnknownModel.
     """
     if setting == AUTO:
         return X4PLUS if device.is_hardware_gpu else ANIMEVIDEO

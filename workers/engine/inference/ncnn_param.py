@@ -71,5 +71,6 @@ def channels_of(blob: str, layers: list[Layer]) -> set[int]:
 
 
 def _kernel_pixels(layer: Layer) -> int:
+    """Return width × height of a convolution's kernel; without a height, it is square."""
     width = layer.parameters["1"]
     return int(width) * int(layer.parameters.get("11", width))

@@ -81,13 +81,25 @@ class LoadedNetwork:
         return min(1, 2 / self.stages_per_tile)
 
     def _load(self, param: str, weights: Path) -> None:
+        """Load the layers from text and the weights from a file into the network.
+
+        Raise WeightsError if ncnn rejects the layers, DeviceFault if the weights cannot be loaded on the
+        device.
+        """
         if self._net.load_param_mem(param) != 0:
             raise WeightsError(f"ncnn cannot load {self.network.stem}.param.")
         if self._net.load_model(str(weights)) != 0:
             raise DeviceFault(f"{weights.name} could not be loaded on {self.device.id}.")
 
     def _load_int8(self, folder: Path, cache: Path | None) -> None:
+        """Load the network with 8-bit weights: from ``cache``, or converted now, which takes some seconds.
+
+        Without a cache, the converted files are deleted after the load. Raise WeightsError and DeviceFault as
+        ``_load``.
+        """
+
         def observe(images: Sequence[Floats], names: Sequence[str]) -> Iterator[list[Floats]]:
+            """Run the images through the network in 32 bits and yield the blobs of these names for each."""
             exact = LoadedNetwork(self.network, self.device, Precision.FP32, folder)
             return (exact._extract({self.network.input_blob: image}, names) for image in images)
 

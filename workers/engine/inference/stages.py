@@ -89,12 +89,16 @@ def run_stages(
 def _run(
     stage: Stage, known: dict[str, Floats], extract: Extract, cell: int, pool: Executor
 ) -> dict[str, Floats]:
+    """Run one stage in cells of the side ``cell`` in parallel, and return its whole outputs by name.
+    ``known`` has the inputs. A stage that enlarges uses cells of half the side, for its larger outputs.
+    """
     _, height, width = known[stage.inputs[0]].shape
     # An enlarged cell needs memory for its larger size.
     side = cell if stage.scale == 1 else cell // 2
     plan = plan_tiles(width, height, tile=side, pad=stage.reach, feather=0)
 
     def compute(tile: Tile) -> list[Floats]:
+        """Return the outputs of one cell, without its pad."""
         rows, columns = tile.rows, tile.columns
         read = np.s_[:, rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
         found = extract({name: known[name][read] for name in stage.inputs}, stage.outputs)
@@ -112,6 +116,11 @@ def _run(
 
 
 def _stage(layers: list[Layer], following: list[Layer]) -> Stage:
+    """Return the stage of these layers.
+
+    Its inputs, the outputs that ``following`` needs, its reach and its scale. Without following layers, the
+    output is that of the last layer. ``reach`` is in pixels of the input, rounded up.
+    """
     made = [name for layer in layers for name in layer.outputs]
     needed_later = {name for layer in following for name in layer.inputs}
     needed_here = [name for layer in layers for name in layer.inputs]
@@ -128,8 +137,10 @@ def _stage(layers: list[Layer], following: list[Layer]) -> Stage:
 
 
 def _scale(layer: Layer) -> int:
+    """Return the factor by which the layer enlarges its input; 1 for all layers but Interp."""
     return round(float(layer.parameters["1"])) if layer.kind == "Interp" else 1
 
 
 def _radius(layer: Layer) -> int:
+    """Return how many pixels on each side a convolution reads beyond its output; 0 for other layers."""
     return int(layer.parameters["1"]) // 2 if layer.kind == "Convolution" else 0

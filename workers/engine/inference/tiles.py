@@ -101,6 +101,11 @@ def join_tiles(plan: Plan, outputs: Iterator[Floats], scale: int) -> Iterator[Fl
 
 
 def _spans(length: int, tile: int, pad: int, feather: int) -> tuple[Span, ...]:
+    """Split a length into the fewest parts of at most ``tile`` pixels, of nearly equal lengths.
+
+    Each part reads ``pad`` pixels more on each side, and keeps ``feather`` more for the overlap, at most a
+    quarter of a tile; both end at the image's edges.
+    """
     count = -(-length // tile)
     # A part is never shorter than half a tile, so a quarter of a tile keeps two overlaps apart.
     feather = min(feather, tile // 4)
@@ -119,10 +124,16 @@ def _spans(length: int, tile: int, pad: int, feather: int) -> tuple[Span, ...]:
 
 
 def _with_following(spans: tuple[Span, ...]) -> Iterator[tuple[Span, Span | None]]:
+    """Yield each span with the one that follows; the last one with None."""
     yield from zip(spans, (*spans[1:], None), strict=True)
 
 
 def _join_row(rows: Span, columns: tuple[Span, ...], outputs: Iterator[Floats], scale: int) -> Floats:
+    """Join the outputs of one row of tiles, from left to right, to a band; overlaps are blended.
+
+    Take one output for each column from the iterator. The band includes the row's own overlap with other
+    rows.
+    """
     band: Floats | None = None
     for column in columns:
         output = next(outputs)[:, rows.kept(scale), column.kept(scale)]
