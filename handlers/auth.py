@@ -87,9 +87,11 @@ def _valid_body() -> ParsedBody:
 
 
 def _device_name(body: ParsedBody) -> str:
+    """Return the name for a new token: the body's, else the User-Agent, else ``unknown device``."""
     return body.fields.get("device_name") or flask.request.user_agent.string or "unknown device"
 
 
 def _account_with_token(account: Account, token: str) -> dict[str, Any]:
+    """Return the ``data`` of a registration or a login: the user, the new token and its type."""
     plan = services().plans[account.plan]
     return {"user": shapes.user(origin(), account, plan), "token": token, "token_type": "Bearer"}

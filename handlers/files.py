@@ -19,7 +19,11 @@ _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII)
 
 
 def get_file(key: str) -> flask.Response:
-    """Respond with the file of a signed link, whole or in part."""
+    """Respond with the file of a signed link: 200, 206 for one range, 304 or 416.
+
+    ``If-Match``, several ranges and unknown units are ignored. Raise InvalidLink for a changed or expired link and
+    for any query parameter, NotFound if the file is deleted, and Unavailable if the store fails.
+    """
     if flask.request.query_string:
         raise InvalidLink
     # The contract has no If-Match; werkzeug would respond with 412 and the whole file.
@@ -40,6 +44,10 @@ def get_file(key: str) -> flask.Response:
 
 
 def _attachment(signed: SignedFile) -> flask.Response:
+    """Return a response with the file as a download.
+
+    Media type by its extension, conditional requests and ranges included.
+    """
     image_format = next(known for known in ImageFormat if known.extension == signed.path.suffix)
     return flask.send_file(
         signed.path,

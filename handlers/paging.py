@@ -19,12 +19,14 @@ def paged(
 ) -> Body:
     """Return the envelope of this page.
 
-    The links keep ``filters``, and ``per_page`` only if the client sent it, so that a default stays a default.
+    The links keep ``filters``, and ``per_page`` only if the client sent it, so that a default stays a
+    default.
     """
     last = max(1, -(-total // per_page))
     kept = {"per_page": str(per_page)} if "per_page" in flask.request.args else {}
 
     def link(number: int) -> str:
+        """Return the URL of this page of the same list, with the client's other parameters."""
         query = urlencode({**kept, **filters, "page": number})
         return f"{origin()}{flask.request.path}?{query}"
 

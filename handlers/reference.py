@@ -66,6 +66,10 @@ class _Document:
         self._etag = sha256(content).hexdigest()
 
     def __call__(self) -> flask.Response:
+        """Respond with the document, or with 304 if the client has this version.
+
+        The client must revalidate each time.
+        """
         if flask.request.if_none_match.contains_weak(self._etag):
             response = flask.Response(status=HTTPStatus.NOT_MODIFIED)
         else:

@@ -212,6 +212,7 @@ def absolute(origin: str, url: str) -> str:
 
 
 def _batch(batch: Batch, shown_images: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the contract's shape of a batch, with these images."""
     return {
         "id": batch.id,
         "name": batch.name,
@@ -236,8 +237,10 @@ def _batch_id(image: Image) -> dict[str, int]:
 
 
 def _limits(plan: Plan) -> list[dict[str, Any]]:
+    """Return the contract's list of the plan's limits, in the plan's order."""
     return [{"name": limit.name, "value": limit.value} for limit in plan.limits]
 
 
 def _dimensions(size: Size | None, separator: str) -> str | None:
+    """Return width and height in pixels with the separator between them; None for a size that is unknown."""
     return None if size is None else f"{size.width}{separator}{size.height}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class AllowedMethods:
     """404 for a path that is not in the contract, 405 with ``Allow`` for a method that its resource lacks.
 
-    Connexion's router would pass an unknown path on to Flask's, which accepts more spellings of a path. It also
-    matches only one method at a time, so its ``Allow`` is incomplete.
+    Connexion's router would pass an unknown path on to Flask's, which accepts more spellings of a path. It
+    also matches only one method at a time, so its ``Allow`` is incomplete.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract) -> None:
@@ -26,6 +26,9 @@ class AllowedMethods:
         self._contract = contract
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request for a path and method of the contract, and every path outside the API.
+        Raise TransportError 404 or 405.
+        """
         if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{BASE_PATH}/"):
             allowed = self._contract.allowed_methods(scope["path"].removeprefix(BASE_PATH))
             if not allowed:

@@ -34,7 +34,10 @@ _BODY_HEADERS = {b"content-length", b"content-type", b"transfer-encoding"}
 
 
 def _is_empty(part: UploadFile | str) -> bool:
-    """Return whether this is an empty text, or a file without name and content: a form field that was left empty."""
+    """Return whether this is an empty text, or a file without name and content.
+
+    A form field that was left empty.
+    """
     if isinstance(part, UploadFile):
         return not part.filename and not part.size
     return not part
@@ -46,6 +49,7 @@ def _without_body_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[
 
 
 async def _receive_empty_body() -> dict[str, Any]:
+    """Return the only message of an empty body, each time it is called."""
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -55,13 +59,15 @@ class _CollectingBodyValidator:
     _schema: dict[str, Any]
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
-        """Read and parse the whole body, store it in the context as ``PARSED_BODY``, and return an empty request.
+        """Read and parse the whole body, store it in the context as ``PARSED_BODY``, and return an empty
+        request.
 
-        Raise TransportError 400 for a malformed body and for a client that disconnects. Problems of well-formed
-        bodies are stored and not raised.
+        Raise TransportError 400 for a malformed body and for a client that disconnects. Problems of well-
+        formed bodies are stored and not raised.
         """
 
         async def stream() -> AsyncGenerator[bytes, None]:
+            """Yield the body's parts. Raise TransportError 400 if the client disconnects."""
             more = True
             while more:
                 message = await receive()
@@ -101,7 +107,10 @@ class _CollectingBodyValidator:
         )
 
     def _without_array_suffix(self, problem: FieldProblem) -> FieldProblem:
-        """Return the problem of ``images[]`` as one of ``images``; a field that the schema lacks keeps its name."""
+        """Return the problem of ``images[]`` as one of ``images``.
+
+        A field that the schema lacks keeps its name.
+        """
         known = problem.field in self._schema.get("properties", {})
         return replace(problem, field=problem.field.removesuffix(_ARRAY_SUFFIX)) if known else problem
 
@@ -124,13 +133,17 @@ class StrictJsonBody(_CollectingBodyValidator, JSONRequestBodyValidator):  # typ
 
 
 class StrictFormBody(_CollectingBodyValidator, MultiPartFormDataValidator):  # type: ignore[misc]
-    """Validator of ``multipart/form-data``. It reads the stream once and writes each file to disk as it arrives."""
+    """Validator of ``multipart/form-data``.
+
+    It reads the stream once and writes each file to disk as it arrives.
+    """
 
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
         """Return the form's fields, converted to the types of the schema, and its files, which are open.
 
-        Fields that were left empty are dropped. A repeated field that is no array, and a file instead of text or
-        the reverse, are problems. Raise TransportError 400 for a form that is not well-formed or too complex.
+        Fields that were left empty are dropped. A repeated field that is no array, and a file instead of text
+        or the reverse, are problems. Raise TransportError 400 for a form that is not well-formed or too
+        complex.
         """
         try:
             form = await StrictMultipartParser(headers, stream, max_files=MAX_FILES).parse()

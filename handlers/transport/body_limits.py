@@ -36,8 +36,8 @@ def _checked_headers(raw: list[tuple[bytes, bytes]], rules: BodyRules) -> list[t
 class BodyLimits:
     """413 and 415 from the headers alone; 413 or 408 while a body arrives.
 
-    An operation without a body in the contract has the time limit only. ``timeout_seconds`` bounds the wait for
-    each part of a body, not the whole body.
+    An operation without a body in the contract has the time limit only. ``timeout_seconds`` bounds the wait
+    for each part of a body, not the whole body.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract, timeout_seconds: float) -> None:
@@ -46,6 +46,10 @@ class BodyLimits:
         self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the headers of an operation with a body, and limit its ``receive``.
+
+        Pass on what is no operation. Raise TransportError 413 or 415.
+        """
         operation = operation_id(scope)
         if operation is None:
             await self._app(scope, receive, send)
@@ -61,6 +65,7 @@ class BodyLimits:
         complete = False
 
         async def limited() -> Message:
+            """Return the next message. After the body's end, wait for the disconnect without a limit."""
             nonlocal received, complete
             if complete:
                 return await receive()  # waits for the disconnect, without a time limit

@@ -70,7 +70,9 @@ class Contract:
         return operation_id in self._small_reads
 
     def is_lookup(self, operation_id: str) -> bool:
-        """Return whether the operation reads one row by its id, which takes the same time in a table of any size."""
+        """Return whether the operation reads one row by its id, which takes the same time in a table of any
+        size.
+        """
         return operation_id in self._lookups
 
     def has_quota_headers(self, operation_id: str) -> bool:
@@ -83,6 +85,7 @@ class Contract:
 
     @cached_property
     def _counted_public_operations(self) -> set[str]:
+        """Return the ids of operations without security requirement, except those with ``x-uprez-uncounted``."""
         return {
             operation["operationId"]
             for _, _, operation in self._operations
@@ -91,6 +94,7 @@ class Contract:
 
     @cached_property
     def _small_reads(self) -> set[str]:
+        """Return the ids of GET operations whose responses all are JSON or have no body."""
         return {
             operation["operationId"]
             for _, method, operation in self._operations
@@ -103,6 +107,7 @@ class Contract:
 
     @cached_property
     def _lookups(self) -> set[str]:
+        """Return the ids of small reads with an ``{id}`` in their path."""
         return {
             operation["operationId"]
             for path, _, operation in self._operations
@@ -111,6 +116,7 @@ class Contract:
 
     @cached_property
     def _operations(self) -> list[tuple[str, str, Mapping[str, Any]]]:
+        """Return path, method in lower case and operation object of each operation."""
         return [
             (path, method, operation)
             for path, operations in self.document["paths"].items()
@@ -138,6 +144,7 @@ class Contract:
 
     @cached_property
     def _body_rules(self) -> dict[str, BodyRules]:
+        """Return the rules by operation id; without a body, no media type and 0 bytes."""
         rules = {}
         for _, _, operation in self._operations:
             body = operation.get("requestBody")
@@ -149,6 +156,7 @@ class Contract:
 
     @cached_property
     def _quota_operations(self) -> set[str]:
+        """Return the ids of operations with ``X-RateLimit-Limit`` in one of their responses."""
         return {
             operation["operationId"]
             for _, _, operation in self._operations
@@ -159,10 +167,15 @@ class Contract:
         }
 
     def _parameters(self, path: str, operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the parameters of the path and of the operation, with references resolved."""
         shared = self.document["paths"][path].get("parameters", [])
         return [self._resolve(parameter) for parameter in [*shared, *operation.get("parameters", [])]]
 
     def _resolve(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the object itself, or the one that its ``$ref`` within the document leads to.
+
+        Raise KeyError for a dead one.
+        """
         reference = node.get("$ref")
         if reference is None:
             return node

@@ -36,7 +36,9 @@ _EXPOSED_HEADERS = (
 
 
 class CrossOrigin(CORSMiddleware):
-    """CORS headers on every response, crashes included, so that scripts can read them; preflights in the envelope.
+    """CORS headers on every response, crashes included, so that scripts can read them.
+
+    Preflights in the envelope.
 
     It never sends ``Access-Control-Allow-Credentials``: the script sends the token, not the browser.
     """
@@ -52,6 +54,10 @@ class CrossOrigin(CORSMiddleware):
         self._handle_preflight = Edge(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a preflight request.
+
+        Pass on every other request and add the CORS headers to its response.
+        """
         names = {name for name, _ in scope.get("headers", ())}
         preflight = (
             scope.get("method") == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names

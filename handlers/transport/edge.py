@@ -38,11 +38,13 @@ def _is_unroutable(path: str) -> bool:
 
 
 def _has_body(scope: Scope) -> bool:
+    """Return whether the headers announce a body; a length of 0 is none."""
     headers = Headers(scope=scope)
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 async def _send_error(error: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the response with its envelope as JSON."""
     response = Response(
         json_bytes(error.body), error.status, dict(error.headers), media_type="application/json"
     )
@@ -50,12 +52,15 @@ async def _send_error(error: ErrorResponse, scope: Scope, receive: Receive, send
 
 
 class Edge:
-    """Request id, safe headers, HEAD as GET, no redirects, crashes as 500 in the envelope, spooled files closed."""
+    """Request id, safe headers, HEAD as GET, no redirects, crashes as 500 in the envelope, spooled files
+    closed.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run an HTTP request as an ``_Exchange``; pass on lifespan messages."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -84,6 +89,11 @@ class _Exchange:
             self._scope["method"] = "GET"
 
     async def run(self, app: ASGIApp) -> None:
+        """Run the application, and close the uploaded files in every case.
+
+        Respond with 404 to a path that cannot be routed. An exception is logged and becomes a 500; if the
+        response has started, raise it.
+        """
         path = self._scope["path"]
         try:
             if _is_unroutable(path):
@@ -101,12 +111,16 @@ class _Exchange:
             await self._close_files()
 
     async def receive(self) -> Message:
+        """Return the next message, and remember when the body was read to its end."""
         message = await self._receive()
         if not message.get("more_body", False):
             self._body_unread = False
         return message
 
     async def send(self, message: Message) -> None:
+        """Send a message, with the common headers; without its body if the request is HEAD.
+        If the request's body is not read to its end, the response closes the connection.
+        """
         if message["type"] == "http.response.start":
             self._started = True
             headers = MutableHeaders(scope=message)
@@ -121,6 +135,7 @@ class _Exchange:
         await self._send(message)
 
     async def _close_files(self) -> None:
+        """Close every uploaded file of the request, valid or not; this deletes its temporary copy."""
         body = self._context.get(PARSED_BODY)
         if body is not None:
             for uploads in body.all_files.values():  # type: ignore[attr-defined]

@@ -69,6 +69,7 @@ def field_errors(problems: Iterable[FieldProblem]) -> dict[str, list[str]]:
 
 
 def _message(problem: FieldProblem) -> str:
+    """Return the error's text, with the field's name, where underscores become spaces, and its facts."""
     facts = {
         name: _message(fact) if isinstance(fact, FieldProblem) else fact
         for name, fact in problem.facts.items()

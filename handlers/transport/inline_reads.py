@@ -27,6 +27,7 @@ def _run_without_loop(app: ASGIApp, scope: Scope, receive: Receive) -> list[Mess
     sent: list[Message] = []
 
     async def collect(message: Message) -> None:
+        """Store the message instead of sending it."""
         sent.append(message)
 
     with inline():
@@ -38,12 +39,15 @@ def _run_without_loop(app: ASGIApp, scope: Scope, receive: Receive) -> list[Mess
 
 
 class InlineReads:
-    """Run operations that only read and send no file in one step: each switch to a thread and back costs as much
-    as a statement, and under load every switch waits for the interpreter's lock.
+    """Run operations that only read and send no file in one step.
 
-    Such an operation waits for no body and no lock, so that the inner middleware can run without the event loop.
-    It runs on one thread. With ``lookups_on_loop`` (the database is a file), a lookup of one id runs on the event
-    loop itself. There it waits for the counter only, which is not queried for a while after it failed to respond.
+    Each switch to a thread and back costs as much as a statement, and under load every switch waits for the
+    interpreter's lock.
+
+    Such an operation waits for no body and no lock, so that the inner middleware can run without the event
+    loop. It runs on one thread. With ``lookups_on_loop`` (the database is a file), a lookup of one id runs on
+    the event loop itself. There it waits for the counter only, which is not queried for a while after it
+    failed to respond.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract, *, lookups_on_loop: bool) -> None:
@@ -54,6 +58,10 @@ class InlineReads:
         self._left_in_round = _LOOKUPS_PER_ROUND
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a small read in one step, on its thread or on the event loop, then send its messages.
+
+        Pass on all others.
+        """
         operation = operation_id(scope)
         if operation is None or not self._contract.is_small_read(operation):
             await self._app(scope, receive, send)
@@ -75,4 +83,5 @@ class InlineReads:
         self._left_in_round -= 1
 
     def _begin_round(self) -> None:
+        """Make all slots free again; the event loop calls this once each round."""
         self._left_in_round = _LOOKUPS_PER_ROUND

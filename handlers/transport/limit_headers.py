@@ -40,8 +40,8 @@ def _rate_limit_headers(window: Window | None) -> dict[str, str]:
 
 
 class LimitHeaders:
-    """``RateLimit*`` on every response to a counted request, ``X-RateLimit-*`` (the monthly quota) on responses
-    of image operations, errors included, once the request is authenticated.
+    """``RateLimit*`` on every response to a counted request, ``X-RateLimit-*`` (the monthly quota) on
+    responses of image operations, errors included, once the request is authenticated.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract, services: Services, threads: ThreadPool) -> None:
@@ -51,7 +51,12 @@ class LimitHeaders:
         self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, and add the headers when its response starts.
+        If the quota cannot be read, log it and send the response without the quota's headers.
+        """
+
         async def send_with_limits(message: Message) -> None:
+            """Send the message; add the limit headers to the first one."""
             if message["type"] == "http.response.start":
                 context = scope["extensions"]["connexion_context"]
                 headers = MutableHeaders(scope=message)
@@ -71,8 +76,8 @@ class LimitHeaders:
     async def _quota_headers(self, principal: Principal, method: str) -> dict[str, str]:
         """Return the headers of the monthly quota, ``unlimited`` for a plan without one.
 
-        A GET uses no quota: its values are those of the authentication. All others are read from the database;
-        raise Unavailable if that fails.
+        A GET uses no quota: its values are those of the authentication. All others are read from the
+        database; raise Unavailable if that fails.
         """
         if method == "GET":  # a GET uses no quota
             usage = quota.usage_at_authentication(self._services, principal)

@@ -19,6 +19,7 @@ _MAX_TEXT_BYTES = 64 * 1024
 
 
 def _check_utf8(text: bytearray) -> None:
+    """Raise MultiPartException if the text is not UTF-8."""
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as reason:
@@ -37,6 +38,7 @@ class StrictMultipartParser(MultiPartParser):
 
     @property
     def _charset(self) -> str:
+        """Return ``utf-8``, whatever the client states."""
         # Not the client's choice (RFC 7578, 4.6): some of Python's codecs crash, or produce text that JSON
         # cannot hold.
         return "utf-8"
@@ -46,12 +48,17 @@ class StrictMultipartParser(MultiPartParser):
         pass
 
     def on_headers_finished(self) -> None:
+        """Begin a part; a file after the first ``_MAX_KEPT_FILES`` is counted and not stored."""
         super().on_headers_finished()
         file = self._current_part.file
         if file is not None and self._current_files > _MAX_KEPT_FILES:
             self._current_part.file = _DiscardedFile(file.file, size=0, filename=file.filename)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Store data of a part.
+
+        Raise MultiPartException for more than ``_MAX_TEXT_BYTES`` in all text fields together.
+        """
         if self._current_part.file is None:
             self._text_bytes += end - start
             if self._text_bytes > _MAX_TEXT_BYTES:
@@ -59,11 +66,13 @@ class StrictMultipartParser(MultiPartParser):
         super().on_part_data(data, start, end)
 
     def on_part_end(self) -> None:
+        """End a part. Raise MultiPartException for a text that is not UTF-8."""
         if self._current_part.file is None:
             _check_utf8(self._current_part.data)
         super().on_part_end()
 
     def on_end(self) -> None:
+        """Remember that the closing boundary has arrived."""
         self._ended = True
 
     async def parse(self) -> FormData:
@@ -79,4 +88,5 @@ class _DiscardedFile(UploadFile):
     """A file whose bytes are counted and not stored."""
 
     async def write(self, data: bytes) -> None:
+        """Count the bytes and drop them."""
         self.size = (self.size or 0) + len(data)

@@ -41,10 +41,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _pending_error: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Start the timer for the first header."""
         super().connection_made(transport)
         self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timers, drop requests that wait in the pipeline and disconnect the active one."""
         self._stop_header_timer()
         self._stop_write_timer()
         self.pipeline.clear()
@@ -52,6 +54,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse the data. Ignore it after an error or while the connection closes.
+
+        Reject an endless header with 431.
+        """
         if self._lingering or self._pending_error is not None:
             return
         if self._unfinished_bytes > MAX_HEADER_BYTES:
@@ -65,38 +71,51 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._start_header_timer()
 
     def pause_writing(self) -> None:
+        """Stop writing, and abort the connection if the client reads nothing for ``write_seconds``."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Stop the write timer and go on writing."""
         self._stop_write_timer()
         super().resume_writing()
 
     def on_message_begin(self) -> None:
+        """Begin a request: restart the count and the timer of its header."""
         self._header_bytes = 0
         self._header_started = True
         self._start_header_timer()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
+        """Count the bytes of the target. Raise ValueError if the header is too large."""
         self._count_header_bytes(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the bytes of the header field. Raise ValueError if the header is too large."""
         self._count_header_bytes(name + value)
         super().on_header(name, value)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # clients get no details
+        """Respond with the envelope of 400, or of 431 if the header is too large, and close the connection."""
         # The parser replaces the exception of a callback, so that the limit must be checked again here.
         self._reject(431 if self._header_bytes > MAX_HEADER_BYTES else 400)
 
     def _count_header_bytes(self, part: bytes) -> None:
+        """Add to the header's size.
+
+        Raise ValueError, which the parser reports as malformed, over ``MAX_HEADER_BYTES``.
+        """
         self._header_bytes += len(part)
         if self._header_bytes > MAX_HEADER_BYTES:
             raise ValueError("The header is too large.")
 
     def _reject(self, status: int) -> None:
-        """Respond to malformed input and close the connection, after the responses to complete earlier requests."""
+        """Respond to malformed input and close the connection, after the responses to complete earlier
+        requests. An active request without its whole body is disconnected. If its response has started,
+        close without an error response.
+        """
         if self.pipeline and self.pipeline[0][0].more_body:
             self.pipeline.popleft()  # the newest request, which is incomplete
         if self._is_responding() and not self._active_request_is_complete():
@@ -110,6 +129,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._write_error(status)
 
     def _write_error(self, status: int) -> None:
+        """Write a whole error response with the envelope and a new request id, then linger."""
         body = json_bytes(response_for_status(status).body)
         self.transport.write(
             b"".join(
@@ -128,23 +148,28 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.linger()
 
     def on_body(self, body: bytes) -> None:
+        """Pass on a part of the body; it does not count as an unfinished header."""
         self._unfinished_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """End the request; what follows counts as the next header."""
         self._unfinished_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Begin the next request of the pipeline, or write the error that waited for this response."""
         super().on_response_complete()
         if self._pending_error is not None and not self._is_responding() and not self.transport.is_closing():
             self._write_error(self._pending_error)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Start the application for a request, and remember it as the active one."""
         self._active_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_headers_complete(self) -> None:
+        """Stop the header timer, and let the request's connection linger when it is closed."""
         self._header_started = False
         self._stop_header_timer()
         self._unfinished_bytes = 0
@@ -158,16 +183,22 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._header_timer = self.loop.call_later(self.header_seconds, self._on_header_timeout)
 
     def _stop_write_timer(self) -> None:
+        """Stop the timer for a client that does not read, if it runs."""
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
 
     def _stop_header_timer(self) -> None:
+        """Stop the timer for the header, if it runs."""
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
     def _on_header_timeout(self) -> None:
+        """Respond with 408 to a header that has begun and is incomplete.
+
+        Close a connection that has sent nothing. While a response is sent, wait once more.
+        """
         self._header_timer = None
         if self._lingering or self.transport.is_closing():
             return
@@ -179,12 +210,15 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _is_responding(self) -> bool:
+        """Return whether an active request has no complete response yet."""
         return self._active_cycle is not None and not self._active_cycle.response_complete
 
     def _active_request_is_complete(self) -> bool:
+        """Return whether the active request's whole body has arrived; False without an active request."""
         return self._active_cycle is not None and not self._active_cycle.more_body
 
     def _disconnect_active(self) -> None:
+        """Let the application of an unfinished active request see a disconnect."""
         if self._active_cycle is not None and not self._active_cycle.response_complete:
             self._active_cycle.disconnected = True
             self._active_cycle.message_event.set()
@@ -192,7 +226,8 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def linger(self) -> None:
         """Close the sending side, and discard what the client sends for ``_LINGER_SECONDS``.
 
-        Closing both at once would reset the connection while the client writes, and the response could be lost.
+        Closing both at once would reset the connection while the client writes, and the response could be
+        lost.
         """
         self._lingering = True
         self._stop_header_timer()
@@ -210,13 +245,16 @@ class _LingeringTransport:
         self._cycle = protocol.cycle
 
     def __getattr__(self, name: str) -> Any:
+        """Return the attribute of the connection's own transport."""
         return getattr(self._protocol.transport, name)
 
     def write(self, data: bytes) -> None:
+        """Write the data; drop it if the connection is closing."""
         if not self._protocol.transport.is_closing():  # asyncio warns about writes to a closing transport
             self._protocol.transport.write(data)
 
     def close(self) -> None:
+        """Close the connection; if a part of the request's body is unread, linger first."""
         if self._cycle.more_body and not self._protocol.transport.is_closing():
             self._protocol.linger()
         else:

@@ -24,9 +24,10 @@ def _normalized_address(client: tuple[str, int]) -> tuple[str, int] | None:
 
 
 class TrustedProxies:
-    """Set the client to the right-most address in X-Forwarded-For that is not a trusted proxy: the client itself
-    may have written everything to the left of it. Set the scheme from X-Forwarded-Proto. Ignore X-Forwarded-Host:
-    proxies pass Host on unchanged, or ``public_url`` is set.
+    """Set the client to the right-most address in X-Forwarded-For that is not a trusted proxy.
+
+    The client itself may have written everything to the left of it. Set the scheme from X-Forwarded-Proto.
+    Ignore X-Forwarded-Host: proxies pass Host on unchanged, or ``public_url`` is set.
 
     ``trusted`` are addresses and networks.
     """
@@ -36,9 +37,14 @@ class TrustedProxies:
         self._proxy_headers: Any = ProxyHeadersMiddleware(self._normalize_client, list(trusted))  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on the request with the scheme and client address that trusted proxies forwarded."""
         await self._proxy_headers({**scope, _PEER: scope.get("client")}, receive, send)
 
     async def _normalize_client(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on the request with the forwarded address in its normal form.
+
+        The peer's own if it is not an IP address.
+        """
         peer, client = scope.pop(_PEER), scope["client"]
         if client is not None and client is not peer:
             scope["client"] = _normalized_address(client) or peer

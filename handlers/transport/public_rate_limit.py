@@ -42,6 +42,9 @@ class PublicRateLimit:
         self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count a request of a public operation on a thread, then pass it on; pass on others uncounted.
+        Raise TooManyRequests.
+        """
         operation = operation_id(scope)
         if operation is not None and self._contract.is_counted_public(operation):
             await self._threads.run(self._count, scope)

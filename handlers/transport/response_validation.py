@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 class _Operation(ResponseValidationOperation):  # type: ignore[misc]  # Connexion is untyped
     @staticmethod
     def validate_required_headers(headers: list[Any], response_definition: dict[str, Any]) -> None:
-        pass
+        """Accept every response: its headers are not checked here."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Validate the response's body; a response to HEAD has none and is passed on."""
         app = self.next_app if scope["extensions"][METHOD] == "HEAD" else super().__call__
         await app(scope, receive, send)
 
 
 class _Api(ResponseValidationAPI):  # type: ignore[misc]
     def make_operation(self, operation: AbstractOperation) -> ASGIApp:
+        """Return the application that validates the operation's responses.
+
+        The inner one if validation is off.
+        """
         if not self.validate_responses:
             return cast("ASGIApp", self.next_app)
         return _Operation(self.next_app, operation=operation, validator_map=self.validator_map)

@@ -51,6 +51,12 @@ def value_problems(validator: Validator, name: str, value: Any) -> list[FieldPro
 
 
 def _problems(error: ValidationError, required: Collection[str]) -> Iterator[FieldProblem]:
+    """Yield the field problems of one error of the validator.
+
+    A missing field, and null in a required one, is ``required``; an additional one is ``unknown``. An error
+    in a list's item is one of its field; an error of the body itself has the name ``WHOLE_BODY``. The same
+    problem may come more than once from several errors.
+    """
     if len(error.path) == 1 and error.path[0] in required and error.instance is None:
         yield FieldProblem(str(error.path[0]), "required")  # null in a required field counts as missing
     elif error.path:
@@ -70,6 +76,7 @@ def _problems(error: ValidationError, required: Collection[str]) -> Iterator[Fie
 
 
 def _problem(name: str, error: ValidationError) -> FieldProblem:
+    """Return the problem with the rule for the value, or for an item if the error is inside a list."""
     rule, facts = _rule_of_item(error) if len(error.path) > 1 else _rule(error)
     return FieldProblem(name, rule, facts)
 

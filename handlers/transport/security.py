@@ -42,6 +42,7 @@ def configure_bearer_auth(app: flask.Flask, services: Services, threads: ThreadP
 
     @auth.verify_token  # type: ignore[untyped-decorator]
     def _verify(plain: str) -> Principal | None:
+        """Return the principal of a token; None for one that is unknown, expired or revoked."""
         now = services.clock.now()
         try:
             return tokens.authenticate(services.database, plain, now, threads.run_in_background)
@@ -50,10 +51,12 @@ def configure_bearer_auth(app: flask.Flask, services: Services, threads: ThreadP
 
     @auth.get_user_roles  # type: ignore[untyped-decorator]
     def _roles(principal: Principal) -> list[str]:
+        """Return the scopes that the principal has."""
         return authorization.granted_scopes(services, principal)
 
     @app.before_request
     def _expose_principal() -> None:
+        """Give Flask the principal that was found before the body was read; none for a public operation."""
         principal = _context(flask.request.environ["asgi.scope"]).get(PRINCIPAL)
         if principal is not None:
             flask.g.flask_httpauth_user = principal
@@ -77,6 +80,11 @@ def bearer_handler(
     def authorize(
         header: str | None, required: Sequence[str], context: dict[str, Any], address: str
     ) -> Principal:
+        """Return the principal of a request with all required scopes.
+
+        Store it in the context and count the request. Raise TooManyRequests, Unauthenticated, or the denial
+        for the first missing scope, in this order.
+        """
         with app.app_context():
             principal = auth.authenticate(_parse_bearer(header), None)
             if principal is not None:
@@ -93,11 +101,12 @@ def bearer_handler(
         def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
             """Return a function that authenticates, counts and authorizes a request.
 
-            It stores the principal in the context. It raises TooManyRequests, Unauthenticated, or the denial for
-            the first missing scope, in this order.
+            It stores the principal in the context. It raises TooManyRequests, Unauthenticated, or the denial
+            for the first missing scope, in this order.
             """
 
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
+                """Authorize the request on a thread and return the token information that Connexion expects."""
                 header = request.headers.get("Authorization")
                 scope = request.scope
                 address = client_address(scope)
@@ -110,9 +119,11 @@ def bearer_handler(
 
 
 def _context(asgi_scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request's context, which all layers share."""
     return cast("dict[str, Any]", asgi_scope["extensions"]["connexion_context"])
 
 
 def _parse_bearer(header: str | None) -> Authorization | None:
+    """Return the token of an Authorization header; None without one or for another scheme."""
     kind, _, token = (header or "").partition(" ")
     return Authorization("bearer", token=token.strip()) if kind.lower() == "bearer" else None

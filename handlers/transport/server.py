@@ -47,6 +47,10 @@ class _Server(Server):
         self._close_timeout_seconds = grace_seconds - _EXIT_SECONDS
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shut down, then close the application on a thread within the rest of the time.
+
+        Not after a forced exit.
+        """
         deadline = time.monotonic() + self._close_timeout_seconds
         await super().shutdown(sockets)
         if not self.force_exit:
@@ -80,6 +84,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # untyped
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     async def callback_notify(self) -> None:
+        """Notify gunicorn; end the process with status 1 if gunicorn's master is gone."""
         await super().callback_notify()
         if os.getppid() != self.ppid:
             # gunicorn's master is gone, so that this process would never be stopped and would keep the port.
@@ -97,10 +102,14 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # untyped
         super().__init__()
 
     def load_config(self) -> None:
+        """Set gunicorn's options."""
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
     def load(self) -> ASGIApp:
+        """Create the application of this process and return it, and exclude its objects from garbage
+        collection.
+        """
         app, self.close = self._make_api()
         # These objects live as long as the process. A full collection of them would stop every request for a
         # tenth of a second each time.

@@ -32,6 +32,7 @@ def _check_text(text: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of an object. Raise MalformedJson for a repeated name."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise MalformedJson("An object contains a name twice.")
@@ -39,6 +40,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _reject_constant(name: str) -> NoReturn:
+    """Raise MalformedJson for NaN, Infinity or -Infinity."""
     raise MalformedJson(f"{name} is not valid JSON.")
 
 

@@ -34,6 +34,7 @@ def inline() -> Iterator[None]:
 
 
 def _resolve(future: asyncio.Future[Any], resolve: Callable[[], None]) -> None:
+    """Call ``resolve`` unless the future is done already."""
     if not future.done():  # the awaiting task may have been cancelled
         resolve()
 
@@ -58,6 +59,10 @@ class ThreadPool:
         context = copy_context()
 
         def call() -> None:
+            """Call the function and pass its result or its exception to the future.
+
+            Drop it if the loop has ended.
+            """
             try:
                 resolve = partial(future.set_result, context.run(function, *arguments, **named))
             except BaseException as error:  # noqa: BLE001  # raised where the future is awaited
@@ -76,5 +81,6 @@ class ThreadPool:
             self._queue.put(partial(run_now, work))
 
     def _work(self) -> None:
+        """Run calls from the queue without end."""
         while True:
             self._queue.get()()

@@ -31,17 +31,19 @@ class OperationsApp(FlaskASGIApp):  # type: ignore[misc]  # Connexion is untyped
         self.asgi_app = WsgiBridge(self.app.wsgi_app, threads)
 
     def add_api(self, specification: Specification, **options: Any) -> DirectApi:
+        """Register the specification's operations in Flask and return them."""
         api = DirectApi(specification, **options)
         self.app.register_blueprint(api.blueprint)
         return api
 
 
 class DirectApi(FlaskApi):  # type: ignore[misc]
-    """Connexion's FlaskApi decorates a function again for each request, parses forms where there are none, and
-    validates parameters a second time. This takes longer than all the rest of a small request.
+    """Connexion's FlaskApi decorates a function again for each request, parses forms where there are none,
+    and validates parameters a second time. This takes longer than all the rest of a small request.
     """
 
     def make_operation(self, operation: AbstractOperation) -> Callable[..., Any]:
+        """Return a Flask view that calls the operation function with path and query parameters."""
         function = operation.function
 
         def view(**path: Any) -> Any:
@@ -56,4 +58,5 @@ class CompactJsonProvider(JSONProvider):
     loads = staticmethod(json.loads)
 
     def dumps(self, obj: Any, **_options: Any) -> str:
+        """Return compact JSON; Flask's options are ignored."""
         return json_text(obj)

@@ -47,6 +47,11 @@ class WsgiBridge:
         self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the WSGI application on a thread with an empty body, and send its response.
+
+        Ignore anything but HTTP. A response of one part is sent at once; a longer one is streamed and closed
+        in every case.
+        """
         if scope["type"] != "http":
             return
         environ: Any = build_environ(scope, BytesIO())  # type: ignore[arg-type]
@@ -83,7 +88,10 @@ class WsgiBridge:
 
 
 class _WsgiResponse:
-    """The WSGI application's response. It is closed already if it has no second chunk, which is the common case."""
+    """The WSGI application's response.
+
+    It is closed already if it has no second chunk, which is the common case.
+    """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], environ: Any) -> None:
         self.status = 0
@@ -96,10 +104,12 @@ class _WsgiResponse:
             self.close()
 
     def close(self) -> None:
+        """Close the application's iterable if it has ``close``."""
         close = getattr(self._iterable, "close", None)
         if close is not None:
             close()
 
     def _start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+        """Store status and headers; names become lower case."""
         self.status = int(status.split(" ", 1)[0])
         self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
