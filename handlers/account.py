@@ -19,26 +19,31 @@ def get_user() -> Body:
 
 
 def list_tokens() -> Body:
-    """Respond with all tokens of the account."""
+    """Respond with all tokens of the account, without their plain text, and their number."""
     shown = [shapes.token(token) for token in tokens.list_for_account(services(), principal().account)]
     return success("API tokens retrieved successfully", {"tokens": shown, "count": len(shown)})
 
 
 def create_token() -> tuple[Body, int]:
-    """Create a token with some or all abilities of the current one."""
+    """Create a token with some or all abilities of the current one, and respond with 201 and its plain text.
+    Raise InvalidFields.
+    """
     body = parsed_body()
     issued = tokens.create(services(), principal(), body.fields, body.problems)
     return success("API token created successfully", shapes.created_token(issued)), HTTPStatus.CREATED
 
 
 def revoke_token(id: int) -> Body:  # noqa: A002  # the contract's name
-    """Revoke one token of the account."""
+    """Revoke one token of the account, which may be the current one.
+
+    Raise NotFound, also for another account's token.
+    """
     tokens.revoke(services(), principal().account, id)
     return success("Token revoked successfully")
 
 
 def get_usage() -> Body:
-    """Respond with this month's uploads and their limit."""
+    """Respond with this month's uploads and their limit, read from the database, and the plan's features."""
     account = principal().account
     used = quota.this_month(services(), account)
     return success(
@@ -47,7 +52,7 @@ def get_usage() -> Body:
 
 
 def get_subscription() -> Body:
-    """Respond with the subscription, None if there never was one, and the plan."""
+    """Respond with the subscription, null if there never was one, and the plan with the account's own limit."""
     account, now = principal().account, services().clock.now()
     plan = services().plans[account.plan]
     return success(

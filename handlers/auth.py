@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def register() -> tuple[Body, int]:
-    """Create an account and its first token, and send a verification mail."""
+    """Create an account and its first token, send a verification mail, and respond with 201.
+    Raise InvalidFields, also for an address that has an account.
+    """
     body = parsed_body()
     account, token = accounts.register(
         services(), body.fields, _device_name(body), client_address(), body.problems
@@ -32,7 +34,9 @@ def register() -> tuple[Body, int]:
 
 
 def login() -> Body:
-    """Create a token."""
+    """Create a token, named after the device or the User-Agent, and respond with it and the account.
+    Raise InvalidFields, and the errors of ``accounts.log_in``.
+    """
     body = _valid_body()
     email, password = body.fields["email"], body.fields["password"]
     account, token = accounts.log_in(services(), email, password, _device_name(body), client_address())
@@ -40,19 +44,21 @@ def login() -> Body:
 
 
 def logout() -> Body:
-    """Revoke the current token."""
+    """Revoke the token of this request; the account's other tokens stay valid."""
     accounts.log_out(services(), principal())
     return success("Logout successful")
 
 
 def revoke_all_tokens() -> Body:
-    """Revoke all tokens of the account."""
+    """Revoke all tokens of the account, the current one included."""
     accounts.revoke_all(services(), principal().account)
     return success("All tokens revoked successfully")
 
 
 def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
-    """Verify the e-mail address of a signed link. Respond with a page to browsers, with JSON to others."""
+    """Verify the e-mail address of a signed link. Respond with a page to browsers, with JSON to others.
+    Raise InvalidLink. A second use of the link succeeds, too.
+    """
     accounts.verify_email(services(), id, hash)
     if flask.request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return verified_page()
@@ -72,7 +78,9 @@ def forgot_password() -> Body:
 
 
 def reset_password() -> Body:
-    """Set a new password and revoke all tokens."""
+    """Set a new password, verify the address and revoke all tokens of the account.
+    Raise InvalidFields, also for an invalid reset token.
+    """
     body = parsed_body()
     password_reset.reset(services(), body.fields, body.problems)
     return success("Password reset successfully. All tokens are revoked.")

@@ -13,7 +13,9 @@ from handlers.transport.envelope import Body, success
 
 
 def create_batch() -> tuple[Body, int]:
-    """Create a batch of all uploaded images, or of none."""
+    """Create a batch of all uploaded images, or of none, queue them, and respond with 202.
+    Raise InvalidFields, QuotaExceeded and Unavailable, as ``batches.submit`` does.
+    """
     body = parsed_body()
     batch = batches.submit(
         services(),
@@ -29,7 +31,7 @@ def create_batch() -> tuple[Body, int]:
 
 
 def list_batches(page: int, per_page: int, status: str | None = None) -> Body:
-    """Respond with one page of the account's batches."""
+    """Respond with one page of the account's batches, the newest first; ``status`` None means all."""
     wanted = None if status is None else BatchStatus(status)
     listed = batches.list_page(services(), principal().account, wanted, page, per_page)
     shown = [shapes.batch(services(), origin(), batch) for batch in listed.batches]

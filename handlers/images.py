@@ -13,7 +13,9 @@ from handlers.transport.envelope import Body, success
 
 
 def upscale_image() -> tuple[Body, int]:
-    """Create an image and queue it."""
+    """Create a pending image from the uploaded file, queue it, and respond with 202.
+    Raise InvalidFields, QuotaExceeded and Unavailable, as ``images.submit`` does.
+    """
     upload = next(iter(uploads("image")), None)
     image = images.submit(services(), principal().account, upload, upscale_options(), parsed_body().problems)
     return success(
@@ -22,7 +24,7 @@ def upscale_image() -> tuple[Body, int]:
 
 
 def list_images(page: int, per_page: int, status: str | None = None) -> Body:
-    """Respond with one page of the account's images."""
+    """Respond with one page of the account's images, the newest first; ``status`` None means all."""
     wanted = None if status is None else Status(status)
     listed = images.list_page(services(), principal().account, wanted, page, per_page)
     shown = [shapes.full_image(services(), origin(), image) for image in listed.images]
@@ -31,19 +33,22 @@ def list_images(page: int, per_page: int, status: str | None = None) -> Body:
 
 
 def get_image(id: int) -> Body:  # noqa: A002  # the contract's name, as below
-    """Respond with one image."""
+    """Respond with one image. Raise NotFound, also if it belongs to another account."""
     image = images.get(services(), principal().account, id)
     return success("Image retrieved successfully", shapes.full_image(services(), origin(), image))
 
 
 def download_image(id: int) -> Body:  # noqa: A002
-    """Respond with a signed link to the result."""
+    """Respond with a signed link to the result and its file name.
+
+    Raise NotFound, and NotDownloadable without a result.
+    """
     url, filename = images.download(services(), principal().account, id)
     data = {"download_url": shapes.absolute(origin(), url), "filename": filename}
     return success("Download URL generated successfully", data)
 
 
 def delete_image(id: int) -> Body:  # noqa: A002
-    """Delete an image and its files."""
+    """Delete an image and its files. Raise NotFound, also if it belongs to another account."""
     images.delete(services(), principal().account, id)
     return success("Image deleted successfully")

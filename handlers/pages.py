@@ -30,14 +30,17 @@ _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def verified_page() -> flask.Response:
-    """Return the page that confirms an e-mail address."""
+    """Return the HTML page that confirms an e-mail address; it may load nothing."""
     response = flask.Response(_VERIFIED, mimetype="text/html")
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
 
 
 def initials_image(letters: str) -> flask.Response:
-    """Return the letters as SVG, on a colour that depends on them."""
+    """Return the letters, escaped, as an SVG image that may be cached for a day.
+
+    Its colour depends on the letters.
+    """
     hue = sum(map(ord, letters)) * 47 % 360
     svg = _INITIALS.format(hue=hue, letters=escape(letters))
     response = flask.Response(svg, mimetype="image/svg+xml")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def paged(
     message: str, data: list[Any], total: int, page: int, per_page: int, filters: Mapping[str, str]
 ) -> Body:
-    """Return the envelope of this page.
+    """Return the envelope of this page, with ``meta`` and ``links``; an empty list has one page.
 
-    The links keep ``filters``, and ``per_page`` only if the client sent it, so that a default stays a
-    default.
+    ``total`` counts the items of all pages. The links keep ``filters``, and ``per_page`` only if the client
+    sent it, so that a default stays a default. After the last page, ``prev`` is the last page.
     """
     last = max(1, -(-total // per_page))
     kept = {"per_page": str(per_page)} if "per_page" in flask.request.args else {}

@@ -41,7 +41,7 @@ def human_size(size: int) -> str:
 
 
 def accepted_image(image: Image) -> dict[str, Any]:
-    """Return an image right after its upload."""
+    """Return the shape of an image right after its upload; ``original_dimensions`` is None."""
     return {
         "id": image.id,
         **_batch_id(image),
@@ -60,7 +60,9 @@ def accepted_image(image: Image) -> dict[str, Any]:
 
 
 def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
-    """Return an image with all its fields; a field that has no value yet is None."""
+    """Return the shape of an image with all its fields, and a new signed link to its result.
+    A field that has no value yet is None; the original's dimensions are None while the image is pending.
+    """
     started = None if image.status is Status.PENDING else image.original_size
     result = image.result
     return {
@@ -104,7 +106,7 @@ def batch(services: Services, origin: str, whole: BatchWithImages) -> dict[str, 
 
 
 def user(origin: str, account: Account, plan: Plan) -> dict[str, Any]:
-    """Return an account with its plan."""
+    """Return the shape of an account with its plan and the absolute URL of its initials."""
     return {
         "id": account.id,
         "name": account.name,
@@ -142,7 +144,7 @@ def created_token(issued: IssuedToken) -> dict[str, Any]:
 
 
 def usage(used: Usage, plan: Plan) -> dict[str, Any]:
-    """Return the usage of this month."""
+    """Return the shape of this month's usage; without a limit, ``limit`` is None and ``unlimited`` True."""
     return {
         "plan": plan.slug,
         "image_uploads": {
@@ -158,7 +160,7 @@ def usage(used: Usage, plan: Plan) -> dict[str, Any]:
 
 
 def plan(plan: Plan) -> dict[str, Any]:
-    """Return a plan as it is offered."""
+    """Return the shape of a plan as it is offered, without an account's own limit."""
     return {
         "id": plan.id,
         "name": plan.name,
@@ -200,7 +202,9 @@ def subscribed_plan(account: Account, plan: Plan) -> dict[str, Any]:
 
 
 def initials(name: str) -> str:
-    """Return the initials, at most two letters; ``?`` for a name without letters."""
+    """Return the initials in capitals: of the first and the last word, or of the only one.
+    A word without letters and digits is skipped; the result is ``?`` if none is left.
+    """
     words = [[letter for letter in word if letter.isalnum()] for word in name.split()]
     firsts = [word[0].upper()[0] for word in words if word]
     return "".join([firsts[0], firsts[-1]] if len(firsts) > 1 else firsts) or "?"
