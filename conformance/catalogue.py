@@ -32,6 +32,7 @@ def check(requirement_id: str) -> Callable[[Check], Check]:
     """
 
     def register(function: Check) -> Check:
+        """Store the function as the requirement's check and return it. Raise ValueError for a second one."""
         if requirement_id in _checks:
             raise ValueError(f"{requirement_id} has two checks")
         _checks[requirement_id] = function

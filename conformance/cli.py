@@ -247,10 +247,12 @@ def _explained(one: Requirement) -> str:
 
 
 def _paragraph(head: str, text: str) -> str:
+    """Return the text wrapped at 100 columns, with the head in a column on the left."""
     return textwrap.fill(_on_one_line(text), 100, initial_indent=f"{head:<11}", subsequent_indent=" " * 11)
 
 
 def _on_one_line(text: str) -> str:
+    """Return the text with one space between its words, without line breaks."""
     return " ".join(text.split())
 
 
@@ -266,9 +268,14 @@ def _run_with_progress(options: Options) -> Run:
         task = progress.add_task("", total=total)
 
         def began(requirement: Requirement) -> None:
+            """Show the id of the requirement that is checked now."""
             progress.update(task, description=requirement.id)
 
         def ended(result: Result) -> None:
+            """Advance the progress bar.
+
+            Print the result if it is no pass, or if the output is not a terminal.
+            """
             progress.advance(task)
             if not console.is_terminal or result.verdict is not Verdict.PASS:
                 console.print(_line(result), style=_STYLES.get(result.verdict, "magenta"), markup=False)
@@ -277,6 +284,7 @@ def _run_with_progress(options: Options) -> Run:
 
 
 def _line(result: Result) -> str:
+    """Return the line of a result: verdict, id, title and message."""
     message = f": {result.message}" if result.message else ""
     return (
         f"{result.verdict.value.upper():<12} {result.requirement.id:<9} {result.requirement.title}{message}"
@@ -298,6 +306,7 @@ def _print_summary(outcome: Run) -> None:
 
 
 def _counted(counts: dict[str, int]) -> str:
+    """Return the counts as text, such as ``3 pass, 1 fail``; verdicts that do not occur are left out."""
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
@@ -311,4 +320,5 @@ def _write_report(outcome: Run, folder: Path) -> None:
 
 
 def _print_error(message: str) -> None:
+    """Print the message to stderr."""
     print(message, file=sys.stderr)  # noqa: T201  # the console is the output of a console script

@@ -33,6 +33,7 @@ class ResponseObject(dict[str, Any]):
     """A JSON object of a response; reading a missing field raises CheckFailed."""
 
     def __missing__(self, name: str) -> Any:
+        """Fail the check that reads a field which the response lacks."""
         raise CheckFailed(f"A response lacks the field `{name}`.", expected=name, actual=sorted(self))
 
 

@@ -23,6 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 @cache
 def contract_text() -> str:
+    """Return the text of the contract that the kit ships."""
     return (files("conformance") / "openapi.yaml").read_text("utf-8")
 
 
@@ -35,6 +36,7 @@ def contract() -> dict[str, Any]:
 
 @cache
 def contract_digest() -> str:
+    """Return the SHA-256 of the contract's text in hexadecimal."""
     return hashlib.sha256(contract_text().encode()).hexdigest()
 
 

@@ -78,4 +78,5 @@ def _parts(media_type: str, body: bytes) -> list[FormPart] | None:
 
 
 def _headers(lines: bytes) -> Message:
+    """Return the headers in these lines; bytes that are not UTF-8 are replaced."""
     return message_from_string(lines.decode("utf-8", "replace") + "\r\n\r\n")

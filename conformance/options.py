@@ -27,7 +27,10 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a run; times are in seconds. ``only`` has requirements or families; empty: whole profiles."""
+    """The options of a run; times are in seconds. ``only`` has requirements or families; empty.
+
+    Whole profiles.
+    """
 
     base_url: str
     token: str
@@ -121,15 +124,18 @@ def _validated(name: str, value: Any) -> Any:
 
 
 def _wrong(name: str, what: str) -> UsageError:
+    """Return the error for an option with a wrong value."""
     return UsageError(f"--{_option_name(name)} must be {what}.")
 
 
 def _option_name(name: str) -> str:
+    """Return the option's name on the command line: singular for one that may be repeated, with hyphens."""
     singular = {plural: one for one, plural in _PLURALS.items()}
     return singular.get(name, name).replace("_", "-")
 
 
 def _jsonable(value: Any) -> Any:
+    """Return a tuple as a list, and everything else as it is."""
     return list(value) if isinstance(value, tuple) else value
 
 

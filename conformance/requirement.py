@@ -12,9 +12,10 @@ PROFILES = ("core", "accounts", "batches", "limits", "security", "extensions", "
 class Requirement:
     """One requirement on a server. Its ``id`` never changes and is never reused.
 
-    ``pointer`` is the JSON pointer of the part of ``openapi.yaml`` that contains ``sentence``. ``covers`` lists the
-    documented responses that it checks (``GET /images 200``), ``mutants`` the faults that it must find, ``needs`` the
-    options it requires (token-b, credentials). ``writes`` is true if it creates or deletes something.
+    ``pointer`` is the JSON pointer of the part of ``openapi.yaml`` that contains ``sentence``. ``covers``
+    lists the documented responses that it checks (``GET /images 200``), ``mutants`` the faults that it must
+    find, ``needs`` the options it requires (token-b, credentials). ``writes`` is true if it creates or
+    deletes something.
     """
 
     id: str
@@ -34,4 +35,5 @@ class Requirement:
 
     @property
     def family(self) -> str:
+        """Return the letters of the id before the hyphen, such as ``ENV``."""
         return self.id.partition("-")[0]

@@ -24,7 +24,10 @@ _PAUSE_GROWTH = 1.1
 
 @dataclass(frozen=True)
 class ObservedBatch:
-    """A batch of three images from its 202 to its end. ``observations`` are its different states, the last one final."""
+    """A batch of three images from its 202 to its end.
+
+    ``observations`` are its different states, the last one final.
+    """
 
     samples: list[Sample]
     accepted: dict[str, Any]
@@ -36,6 +39,7 @@ class ObservedBatch:
 
     @property
     def end(self) -> dict[str, Any]:
+        """Return the batch as it was last seen."""
         return self.observations[-1]
 
 
@@ -43,8 +47,9 @@ class ObservedBatch:
 class CancelledBatch:
     """A batch of the largest size that was deleted while it was running.
 
-    ``before`` and ``after`` are its data just before and after the deletion; ``after`` is None if it was gone, perhaps
-    because it was finished and therefore deleted. ``seconds`` is the time from its 202 to the response to the deletion.
+    ``before`` and ``after`` are its data just before and after the deletion; ``after`` is None if it was
+    gone, perhaps because it was finished and therefore deleted. ``seconds`` is the time from its 202 to the
+    response to the deletion.
     """
 
     sample: Sample
@@ -72,6 +77,7 @@ def observed_batch(kit: Kit) -> ObservedBatch:
     """
 
     def observe() -> ObservedBatch:
+        """Create a batch of three images in different formats and poll it until its end."""
         samples = [
             make_sample("png", scene(24, 18), "first"),
             make_sample("jpeg", scene(20, 16), "second"),
@@ -90,6 +96,7 @@ def named_batches(kit: Kit) -> dict[str, dict[str, Any]]:
     """
 
     def send() -> dict[str, dict[str, Any]]:
+        """Create three batches: with a short name, without one, and with one of the greatest length."""
         names = {"short": kit.tag, "none": None, "longest": f"{kit.tag} ".ljust(MAX_NAME_LENGTH, "ü")}
         return {which: kit.batches.create([tiny_sample()], {"name": name}) for which, name in names.items()}
 
@@ -111,6 +118,7 @@ def finished_pair(kit: Kit) -> dict[str, Any]:
     """
 
     def finish() -> dict[str, Any]:
+        """Create a batch of two images and wait for its end."""
         accepted = kit.batches.create([tiny_sample(), tiny_sample()])
         return kit.batches.wait(accepted["id"])[0]
 
@@ -153,6 +161,7 @@ def _observations(kit: Kit, batch_id: int) -> list[dict[str, Any]]:
     observed: list[dict[str, Any]] = []
 
     def has_ended(data: dict[str, Any]) -> bool:
+        """Store the batch if it has changed; return whether its status is final."""
         if not observed or data != observed[-1]:
             observed.append(data)
         return data["status"] in BATCH_TERMINAL

@@ -160,4 +160,5 @@ def _fail(what: str, actual: object, expected: object, description: str = "") ->
 
 
 def _listed(values: Collection[object]) -> str:
+    """Return the values as text with commas between them."""
     return ", ".join(str(value) for value in values)

@@ -36,11 +36,13 @@ def run_now(task: Callable[[], None]) -> None:
 class BackgroundTasks:
     """A BackgroundRunner that runs tasks on its own threads, shortly after they are submitted.
 
-    The duration of a request must not reveal whether an address has an account. A request therefore does the same
-    work for every address and submits the rest. The delay is needed because finding the account, signing and writing
-    a mail on another thread would slow down the request itself by milliseconds that a client can measure.
+    The duration of a request must not reveal whether an address has an account. A request therefore does the
+    same work for every address and submits the rest. The delay is needed because finding the account, signing
+    and writing a mail on another thread would slow down the request itself by milliseconds that a client can
+    measure.
 
-    ``close`` waits for the submitted tasks. A task that is lost is not repeated: the user requests the mail again.
+    ``close`` waits for the submitted tasks. A task that is lost is not repeated: the user requests the mail
+    again.
     """
 
     def __init__(self) -> None:
@@ -87,6 +89,7 @@ class BackgroundTasks:
             self._forget(ticket)
 
     def _forget(self, ticket: object) -> None:
+        """Remove a task that has ended, and wake those that wait for it."""
         with self._changed:
             self._waiting.discard(ticket)
             self._changed.notify_all()

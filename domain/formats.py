@@ -29,6 +29,7 @@ class ImageFormat(StrEnum):
 
     @property
     def media_type(self) -> str:
+        """Return the media type, such as ``image/jpeg``."""
         return f"image/{self.value}"
 
     @property

@@ -29,7 +29,10 @@ class LinkSigner:
         return text
 
     def read(self, purpose: str, text: str, now: datetime) -> dict[str, Any]:
-        """Return the payload of a signed text. Raise InvalidLink if it was changed, has another purpose or expired."""
+        """Return the payload of a signed text.
+
+        Raise InvalidLink if it was changed, has another purpose or expired.
+        """
         serializer = self._serializer(purpose)
         try:
             payload = serializer.loads(text)
@@ -41,6 +44,7 @@ class LinkSigner:
         return dict(payload)
 
     def _serializer(self, purpose: str) -> URLSafeSerializer:
+        """Return a signer for this purpose: texts that it signs are invalid for every other purpose."""
         return URLSafeSerializer(
             self._secret_key, salt=f"uprez.{purpose}", signer_kwargs={"digest_method": hashlib.sha256}
         )

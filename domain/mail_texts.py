@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def verification_mail(account: Account, link: str, expires_at: datetime) -> Mail:
     """Return the mail with the link that verifies the account's address.
 
-    The address may belong to another person than the one who registered it, so the text repeats nothing that was
-    sent with the registration.
+    The address may belong to another person than the one who registered it, so the text repeats nothing that
+    was sent with the registration.
     """
     return Mail(
         to=account.email,
@@ -33,8 +33,8 @@ def verification_mail(account: Account, link: str, expires_at: datetime) -> Mail
 def password_reset_mail(account: Account, token: str, url: str, expires_at: datetime) -> Mail:
     """Return the mail with the token that sets a new password by a POST request to ``url``.
 
-    It contains the account's name only if the address is verified: an unverified address may belong to another
-    person, and the name could be a message to that person.
+    It contains the account's name only if the address is verified: an unverified address may belong to
+    another person, and the name could be a message to that person.
     """
     greeting = "Hello" if account.email_verified_at is None else f"Hello {account.name}"
     return Mail(
@@ -53,4 +53,5 @@ def password_reset_mail(account: Account, token: str, url: str, expires_at: date
 
 
 def _minute(moment: datetime) -> str:
+    """Return the time in UTC to the minute, as mails show it."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -40,9 +40,9 @@ def reset(
 ) -> None:
     """Set the password, revoke every token of the account and mark its address as verified.
 
-    The token was sent by mail, so its use proves that the user reads the mail of this address. ``fields`` are the
-    fields that the contract's schema accepted, ``schema_problems`` are the errors of the others.
-    Raise InvalidFields with all errors of all fields. The error is the same for a token that is wrong, used or
+    The token was sent by mail, so its use proves that the user reads the mail of this address. ``fields`` are
+    the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others. Raise
+    InvalidFields with all errors of all fields. The error is the same for a token that is wrong, used or
     expired and for an address without an account.
     """
     problems = list(schema_problems)
@@ -99,10 +99,12 @@ def _owner(services: Services, token: str, email: str) -> Account | None:
 
 
 def _claim(account: Account) -> dict[str, Any]:
+    """Return the contents of a reset token: the account, its address and a digest of its password hash."""
     # The claim contains a digest of the current password hash, so any change of the password ends the token.
     password = hashlib.sha256(account.password_hash.encode()).hexdigest()[:32]
     return {"id": account.id, "email": account.email, "password": password}
 
 
 def _unusable() -> FieldProblem:
+    """Return the problem of a token that is wrong, used or expired."""
     return FieldProblem("token", "unusable")

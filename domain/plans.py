@@ -68,9 +68,11 @@ class Plans:
         self._by_slug = {plan.slug: plan for plan in plans}
 
     def __iter__(self) -> Iterator[Plan]:
+        """Yield the plans in the order of the plans file."""
         return iter(self._by_slug.values())
 
     def __contains__(self, slug: object) -> bool:
+        """Return whether there is a plan with this slug."""
         return slug in self._by_slug
 
     def __getitem__(self, slug: str) -> Plan:

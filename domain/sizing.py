@@ -24,9 +24,11 @@ class Size(NamedTuple):
 
     @property
     def pixels(self) -> int:
+        """Return width × height."""
         return self.width * self.height
 
     def __str__(self) -> str:
+        """Return the size as ``WIDTHxHEIGHT``."""
         return f"{self.width}x{self.height}"
 
     @classmethod
@@ -139,7 +141,9 @@ class Sizing:
         return problems or self._problems_of_results(self.results([original, *other_sizes]), caps)
 
     def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
-        """Return at most one problem of the results: a side that is too long, or else too many pixels in total.
+        """Return at most one problem of the results.
+
+        A side that is too long, or else too many pixels in total.
 
         It is a problem of the requested field; of ``target_width`` if both targets are requested.
         """

@@ -104,10 +104,12 @@ def revoke(services: Services, account: Account, token_id: int) -> None:
 def authenticate(
     database: Database, plain: str, now: datetime, background: BackgroundRunner = run_now
 ) -> Principal:
-    """Return the principal of a plain token. Raise Unauthenticated, the same for a malformed and for a wrong token.
+    """Return the principal of a plain token.
 
-    The principal has the quota used in the current month. The time of use is stored at most once a minute, by a task
-    of ``background``; the default runs the task before this function returns.
+    Raise Unauthenticated, the same for a malformed and for a wrong token.
+
+    The principal has the quota used in the current month. The time of use is stored at most once a minute, by
+    a task of ``background``; the default runs the task before this function returns.
     """
     token_id, secret = _parse(plain)
     with database.reading() as work:
@@ -128,7 +130,10 @@ def _add(
     now: datetime,
     abilities: Sequence[str],
 ) -> IssuedToken:
-    """Add a token to the unit of work, without committing. A name that is too long is cut to ``MAX_NAME`` characters."""
+    """Add a token to the unit of work, without committing.
+
+    A name that is too long is cut to ``MAX_NAME`` characters.
+    """
     secret = random_source.token(_SECRET_CHARACTERS)
     token = work.tokens.add(
         account_id=account.id,
@@ -163,9 +168,11 @@ def _parse(plain: str) -> tuple[int, str]:
 
 
 def _digest(secret: str) -> str:
+    """Return the digest of a token's secret that is stored: SHA-256 in hexadecimal."""
     # 40 random characters cannot be guessed, so a slow password hash is not needed.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _checksum(secret: str) -> str:
+    """Return the checksum at a token's end: CRC-32 in eight hexadecimal digits."""
     return f"{zlib.crc32(secret.encode()):08x}"

@@ -52,6 +52,7 @@ def run_and_poll_parent(parent: int, command: list[str]) -> int:
     child = subprocess.Popen(command)  # noqa: S603  # as above
 
     def forward(number: int, _frame: FrameType | None) -> None:
+        """Send the signal to the child."""
         child.send_signal(number)
 
     signal.signal(signal.SIGTERM, forward)

@@ -217,22 +217,26 @@ class Settings(BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _read_empty_as_none(cls, path: object) -> object:
+        """Return None for an empty text: an empty variable is not set."""
         return path or None
 
     @field_validator("data", "plans_file", "models")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
+        """Return the path from the root, with ``~`` expanded; None stays None."""
         return None if path is None else path.expanduser().absolute()
 
     @field_validator("model_choices")
     @classmethod
     def _check_model_choices(cls, choices: str) -> str:
+        """Return the text. Raise ValueError if ``model_choices.parse`` rejects it."""
         model_choices.parse(choices)
         return choices
 
     @field_validator("device")
     @classmethod
     def _check_devices_are_distinct(cls, devices: str) -> str:
+        """Return the text. Raise ValueError for a device that is listed twice."""
         names = devices.split(",")
         for name in names:
             if names.count(name) > 1:
@@ -242,6 +246,7 @@ class Settings(BaseSettings):
     @field_validator("mail_url")
     @classmethod
     def _check_mail_url(cls, url: str | None) -> str | None:
+        """Return the URL. Raise ValueError if it is not the URL of an SMTP server."""
         if url is not None:
             SmtpServer.from_url(url)
         return url
@@ -249,12 +254,14 @@ class Settings(BaseSettings):
     @field_validator("mail_from")
     @classmethod
     def _check_sender(cls, sender: str) -> str:
+        """Return the sender. Raise ValueError if it has no valid e-mail address."""
         sender_domain(sender)
         return sender
 
     @field_validator("trusted_proxies")
     @classmethod
     def _check_networks(cls, proxies: str | None) -> str | None:
+        """Return the list. Raise ValueError for an item that is neither an IP address nor a network."""
         for proxy in _split_list(proxies):
             ip_network(proxy)  # raises ValueError with the reason
         return proxies
@@ -368,6 +375,7 @@ class Settings(BaseSettings):
 
 
 def _split_list(text: str | None) -> list[str]:
+    """Return the items between commas, without spaces around them and without empty ones; none for None."""
     return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 

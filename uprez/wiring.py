@@ -87,7 +87,8 @@ def prepare_embedded(settings: Settings) -> None:
 
 
 def require_usable_accounts(settings: Settings) -> None:
-    """Check that the database has this release's schema, and that the plans file has every plan that accounts have.
+    """Check that the database has this release's schema, and that the plans file has every plan that accounts
+    have.
 
     Raise SchemaError, PlansError (also for a missing or invalid plans file), or Unavailable.
     """
@@ -173,13 +174,16 @@ class _NoCounter:
     """A request counter without limits, for workers and commands, which receive no requests."""
 
     def hit(self, _key: str, _limit: int, _seconds: int) -> Window | None:
+        """Return None: nothing is counted, as if the counter did not respond."""
         return None
 
     peek = hit
 
     def hit_locally(self, _key: str, limit: int, seconds: int) -> Window:
+        """Return a window in which nothing is used."""
         return Window(limit, limit, seconds, exceeded=False)
 
 
 def _no_probe(_content: BinaryIO) -> ImageFacts:
+    """Raise AssertionError: only the API receives uploads."""
     raise AssertionError("Only the API can probe uploads.")

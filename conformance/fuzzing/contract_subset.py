@@ -103,9 +103,11 @@ def _remove_security(made: dict[str, Any], operations: Any) -> None:
 
 
 def _is_extension(schema: dict[str, Any]) -> bool:
+    """Return whether the schema, or the one that it refers to, is an addition of Uprez."""
     return bool(_resolved(schema).get("x-uprez-extension"))
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema that a ``$ref`` leads to, and any other schema itself."""
     found: dict[str, Any] = resolve(schema["$ref"].removeprefix("#")) if "$ref" in schema else schema
     return found

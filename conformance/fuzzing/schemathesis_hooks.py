@@ -54,6 +54,7 @@ def _image(image_format: str, mode: str, width: int, height: int, level: int) ->
 
 
 def _images(image_format: str) -> st.SearchStrategy[bytes]:
+    """Return a strategy for small images of this format, in all its modes and colours."""
     side = st.integers(2, _MAX_SIDE)
     modes = st.sampled_from(_MODES.get(image_format, ("RGB", "RGBA", "L")))
     return st.builds(_image, st.just(image_format), modes, side, side, st.integers(0, 255))

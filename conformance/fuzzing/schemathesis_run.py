@@ -88,6 +88,7 @@ phases.examples.enabled = false
 
 
 def _succeeded(_operation: str, status: int) -> bool:
+    """Return whether the status is below 300."""
     return status < HTTPStatus.MULTIPLE_CHOICES
 
 
@@ -103,7 +104,10 @@ class Finding:
 
 @dataclass
 class Generated:
-    """The outcome of the generated requests. ``responses`` counts them by operation (``GET /images``) and status."""
+    """The outcome of the generated requests.
+
+    ``responses`` counts them by operation (``GET /images``) and status.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     responses: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -385,6 +389,7 @@ def _exchange(interaction: dict[str, Any]) -> Exchange:
 
 
 def _headers(headers: dict[str, list[str]]) -> dict[str, str]:
+    """Return the headers with repeated ones joined by commas."""
     return {name: ", ".join(values) for name, values in headers.items()}
 
 

@@ -86,6 +86,7 @@ class Machine(RuleBasedStateMachine):
         """Prepare the first step. Raise Skipped if the options do not allow the machine."""
 
     def make(self, which: int) -> None:
+        """Create an item through the API and add it to the model; subclasses implement it."""
         raise NotImplementedError
 
     def _pick_alive(self, which: int) -> int | None:
@@ -125,6 +126,7 @@ class Machine(RuleBasedStateMachine):
             raise
 
     def _request(self, method: str, path: str) -> Response:
+        """Send a request with the run's token."""
         return self.model.kit.owner.request(method, path)
 
     def _expect_gone(self, *paths: str) -> None:
@@ -166,6 +168,7 @@ class Items(Machine):
 
     @property
     def collection(self) -> Collection:
+        """Return the kit's operations on images or on batches."""
         kit = self.model.kit
         return kit.images if self.path == "/images" else kit.batches
 
@@ -412,6 +415,7 @@ class Tokens(Machine):
                 self._request("DELETE", f"/user/tokens/{token_id}").expect(404, why="for the second time")
 
     def _caller(self, token_id: int) -> Client:
+        """Return a client with this token."""
         return self.model.kit.callers.with_token(self.model.alive[token_id])
 
     def _expect_ended(self, token_id: int, caller: Client, response: Response) -> None:

@@ -54,8 +54,10 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _xyz(values: tuple[float, float, float]) -> bytes:
+    """Return a tag of type XYZ with one triple (ICC.1, 10.31)."""
     return b"XYZ " + bytes(4) + _numbers(values)
 
 
 def _numbers(values: tuple[float, float, float]) -> bytes:
+    """Return the values as s15Fixed16Number: signed, big-endian, in units of 1/65536."""
     return struct.pack(">3i", *(round(value * 65536) for value in values))

@@ -37,6 +37,7 @@ class Sample:
 
     @property
     def media_type(self) -> str:
+        """Return the declared media type, which may be wrong on purpose, or that of the format."""
         return self.declared or MEDIA_TYPES[self.format]
 
     @property
@@ -79,6 +80,7 @@ def drawing(factor: int = 1) -> Image.Image:
 
 @cache
 def _oversampled_drawing() -> Image.Image:
+    """Return dark polygons with straight, slanted edges on a light ground, larger by ``_OVERSAMPLING``."""
     large = Image.new("RGB", (SIDE * _OVERSAMPLING, OTHER_SIDE * _OVERSAMPLING), (235, 235, 235))
     draw = ImageDraw.Draw(large)
     # Straight slanted edges without blur: networks change curves and sharpen soft edges.
@@ -278,9 +280,9 @@ def alpha_channel(image: Image.Image) -> Image.Image:
 def agreement_db(original: Image.Image, result: Image.Image) -> float:
     """Return the peak signal-to-noise ratio in RGB of the result, averaged down to the original's size.
 
-    Measured with ``scene`` in all six formats at factors 2, 3 and 4: Real-ESRGAN networks at least 28 dB; Lanczos,
-    bicubic and bilinear at least 36; repeated pixels at least 43; shifted by one pixel at most 21.0; shifted by four,
-    cropped, blank, gray, mirrored, rotated or recoloured at most 15.5.
+    Measured with ``scene`` in all six formats at factors 2, 3 and 4: Real-ESRGAN networks at least 28 dB;
+    Lanczos, bicubic and bilinear at least 36; repeated pixels at least 43; shifted by one pixel at most 21.0;
+    shifted by four, cropped, blank, gray, mirrored, rotated or recoloured at most 15.5.
     """
     return psnr(flatten(original), flatten(result).resize(original.size, Image.Resampling.BOX))
 

@@ -53,6 +53,7 @@ class Collection:
         seen: list[str] = []
 
         def has_ended(data: dict[str, Any]) -> bool:
+            """Store a status that differs from the last one; return whether it is final."""
             status = str(data.get("status"))
             if not seen or seen[-1] != status:
                 seen.append(status)
@@ -74,6 +75,7 @@ class Collection:
         return sample.filename if self._tag in sample.filename else f"{self._tag}-{sample.filename}"
 
     def _part(self, sample: Sample) -> tuple[str, bytes, str]:
+        """Return the sample as a file of a multipart form: name, content, media type."""
         return (self.filename(sample), sample.content, sample.media_type)
 
     def _accepted(

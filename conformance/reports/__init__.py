@@ -46,6 +46,7 @@ def write(run: Run, folder: Path) -> list[Path]:
 
 
 def _json(document: object) -> str:
+    """Return the document as indented JSON with a line feed at its end."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

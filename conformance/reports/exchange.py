@@ -78,6 +78,7 @@ def _form(form: list[FormPart], secrets: Secrets) -> str:
 
 
 def _is_kept(part: FormPart) -> bool:
+    """Return whether the part is a file, not empty and small enough for the report."""
     return part.filename is not None and 0 < len(part.content) <= _MAX_FILE_BYTES
 
 

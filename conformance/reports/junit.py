@@ -63,6 +63,7 @@ def _child(row: dict[str, Any]) -> str | None:
 
 
 def _message(row: dict[str, Any]) -> str:
+    """Return the verdict, for a failure with its level, and the row's message if it has one."""
     prefix = f"{row['verdict']} ({row['level']})" if row["verdict"] == "fail" else row["verdict"]
     return f"{prefix}: {row['message']}" if row["message"] else prefix
 

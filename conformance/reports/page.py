@@ -144,6 +144,7 @@ def _summary(document: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _of(count: int, noun: str) -> str:
+    """Return count and noun, in the plural unless the count is 1."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

@@ -83,7 +83,9 @@ def is_partial(options: Options) -> bool:
 
 
 def digest(document: dict[str, Any]) -> str:
-    """Return the SHA-256 of the document without ``sha256``, as JSON in UTF-8 with sorted names and no white space."""
+    """Return the SHA-256 of the document without ``sha256``, as JSON in UTF-8 with sorted names and no white
+    space.
+    """
     rest = {name: value for name, value in document.items() if name != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -91,6 +93,7 @@ def digest(document: dict[str, Any]) -> str:
 
 @cache
 def results_schema() -> dict[str, Any]:
+    """Return the JSON Schema of results.json, which the kit ships."""
     text = (files("conformance.reports") / "results.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

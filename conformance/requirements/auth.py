@@ -145,6 +145,7 @@ def _send_valid(kit: Kit, method: str, path: str, authorization: str | None) -> 
 
 
 def _invented_token() -> str:
+    """Return a token of the form ``ID|SECRET`` that no server has issued."""
     return f"{UNUSED_ID}|{secrets.token_urlsafe(30)}"
 
 

@@ -163,10 +163,12 @@ def check_long_password(kit: Kit) -> None:
 
 
 def _first_token(account: NewAccount) -> dict[str, Any]:
+    """Return the last token of the account's list: the one of its registration."""
     return list_tokens(account.client)[-1]
 
 
 def _expect_registered(user: dict[str, Any], account: NewAccount) -> None:
+    """Fail unless name and e-mail address are those that were sent; the case of the address does not matter."""
     expect_equal(user["name"], account.sent["name"], "The `name` of the registered account")
     email = account.sent["email"].lower()
     expect_equal(user["email"].lower(), email, "The `email` of the registered account")
@@ -179,6 +181,7 @@ def _expect_registration_rejected(kit: Kit, changes: dict[str, str], field: str,
 
 
 def _unverified_account(kit: Kit) -> NewAccount:
+    """Return the run's registered account. Raise Inconclusive if the server has verified its address already."""
     account = kit.accounts.shared
     if account.user.get("email_verified_at") is not None:
         raise Inconclusive("The server verifies addresses at registration. Make it require a verification.")

@@ -214,6 +214,7 @@ def check_last_used_at(kit: Kit) -> None:
 
 
 def _token_ids(client: Client) -> set[int]:
+    """Return the ids of all tokens of the client's account."""
     return {token["id"] for token in list_tokens(client)}
 
 
@@ -264,10 +265,14 @@ def _use(client: Client) -> None:
 
 
 def _wrong_password() -> str:
+    """Return a random password that satisfies the usual rules and is not the account's."""
     return f"Wrong-{secrets.token_urlsafe(9)}-1"
 
 
 def _expect_valid(kit: Kit, client: Client, why: str) -> None:
+    """Fail unless the client's token is valid for GET /user.
+    If the server has revoked the run's own token as well, log in again first, so that the run can go on.
+    """
     response = client.get("/user")
     denied = HTTPStatus.UNAUTHORIZED
     if response.status == denied and kit.options.email and kit.owner.get("/user").status == denied:

@@ -131,6 +131,10 @@ def check_upload_uses_own_quota(kit: Kit) -> None:
     """Check that an upload of the second account uses only its own quota."""
 
     def compare_used() -> None:
+        """Upload an image of the second account.
+
+        Fail if the first account's quota is used, or the second's is not.
+        """
         before = _used(kit.owner), _used(kit.callers.other)
         sample = make_sample("png").renamed(f"{kit.tag}-second.png")
         response = kit.images.try_upload(sample, client=kit.callers.other)
@@ -183,7 +187,9 @@ def _token_with(kit: Kit, ability: str) -> Client:
 
 
 def _expect_hidden(kit: Kit, method: str, path: str, item_id: int, name: str, suffix: str = "") -> None:
-    """Raise CheckFailed unless the second account gets equal 404 responses for the item and for a missing one."""
+    """Raise CheckFailed unless the second account gets equal 404 responses for the item and for a missing
+    one.
+    """
     missing = kit.callers.other.request(method, f"{path}/{UNUSED_ID}{suffix}").permitted()
     missing.expect(404, why="for an id that does not exist")
     response = kit.callers.other.request(method, f"{path}/{item_id}{suffix}")
@@ -220,5 +226,6 @@ def _create_batch(kit: Kit) -> dict[str, Any]:
 
 
 def _used(client: Client) -> int:
+    """Return the images used this month, from GET /usage."""
     used: int = client.get("/usage").expect(200).data["image_uploads"]["used"]
     return used

@@ -189,6 +189,7 @@ def check_image_fields(kit: Kit) -> None:
     batch_id = observed_batch(kit).id
 
     def compare() -> None:
+        """Compare each image of the batch and of the list of batches with the image itself."""
         single = kit.batches.get(batch_id)
         listed = next((batch for batch in fetch_all(kit, "/batches") if batch["id"] == batch_id), None)
         if listed is None:
@@ -201,11 +202,13 @@ def check_image_fields(kit: Kit) -> None:
 
 
 def _expect_counts(batch: dict[str, Any]) -> None:
+    """Fail unless all counters of the batch are integers of at least 0."""
     for counter in COUNTERS:
         expect_count(batch[counter], f"`{counter}`")
 
 
 def _image_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of a result. Fail if it cannot be decoded."""
     try:
         return decode(content).size
     except Exception as reason:

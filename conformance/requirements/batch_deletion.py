@@ -176,11 +176,14 @@ def _cancel_partly_completed(kit: Kit, sample: Sample) -> bool:
 
 
 def _completed_ids(batch: dict[str, Any]) -> list[int]:
+    """Return the ids of the batch's completed images."""
     return [image["id"] for image in batch_images(batch) if image["status"] == "completed"]
 
 
 def _expect_fast_server(kit: Kit, batch: CancelledBatch) -> None:
-    """Raise CheckFailed unless the server is so fast that the batch can have been finished before its deletion."""
+    """Raise CheckFailed unless the server is so fast that the batch can have been finished before its
+    deletion.
+    """
     again = kit.batches.create([batch.sample] * MAX_IMAGES)
     began = time.monotonic()
     kit.batches.wait(again["id"])

@@ -51,6 +51,10 @@ def check_one_invalid_file(kit: Kit) -> None:
     invalid = Sample(f"{name}-bad.png", "png", b"This is not an image.", valid.image)
 
     def send() -> None:
+        """Send a valid and an invalid file as a batch.
+
+        Fail unless the error names ``images.1`` only and no quota is used.
+        """
         used = _used(kit)
         response = kit.batches.try_create([valid, invalid], {"name": name})
         errors = response.expect_rejected("images.1", why="with an invalid file").errors
@@ -142,6 +146,11 @@ def _expect_options(kit: Kit, accepted: dict[str, Any], options: Mapping[str, in
 
 
 def _expect_sizes(kit: Kit, batch_id: int, sizes: ExpectedSizes, options: str) -> None:
+    """Wait for the batch; fail unless each result has its expected size.
+
+    Results of images with sides of at least ``_MIN_COMPARED_SIDE`` pixels are compared with their originals,
+    too.
+    """
     end, _ = kit.batches.wait(batch_id)
     expect_equal(len(batch_images(end)), len(sizes), "The number of images of a finished batch")
     for image, (sample, size) in zip(batch_images(end), sizes, strict=True):
@@ -166,4 +175,5 @@ def _expect_files_rejected(kit: Kit, samples: list[Sample], fields: set[str], wh
 
 
 def _used(kit: Kit) -> object:
+    """Return the images used this month, from GET /usage."""
     return kit.owner.get("/usage").expect(200).data["image_uploads"]["used"]

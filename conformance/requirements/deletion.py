@@ -117,6 +117,7 @@ def _deleted_while_processing(kit: Kit) -> tuple[int, int]:
     """Return the id of an image that was deleted during processing, and the id of the next upload."""
 
     def delete() -> tuple[int, int]:
+        """Delete an image once it is no longer pending, and upload another; return the ids of both."""
         deleted = kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"]
         kit.images.poll(deleted, lambda image: image["status"] != "pending")
         kit.images.delete(deleted).expect(200, why="of an image during processing")
@@ -126,4 +127,5 @@ def _deleted_while_processing(kit: Kit) -> tuple[int, int]:
 
 
 def _listed_ids(kit: Kit, **query: object) -> set[int]:
+    """Return the ids of all images that the list with this query has."""
     return {image["id"] for image in fetch_all(kit, "/images", **query)}

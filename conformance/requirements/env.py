@@ -118,6 +118,7 @@ def check_envelope_members(kit: Kit) -> None:
 
 
 def _completed_id(kit: Kit) -> int:
+    """Return the id of the run's completed PNG."""
     image_id: int = kit.images.completed_png().image["id"]
     return image_id
 

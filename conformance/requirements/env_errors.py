@@ -229,6 +229,7 @@ def check_body_without_length(kit: Kit) -> None:
 
 
 def _unknown_email(kit: Kit) -> str:
+    """Return an address that has no account on the server."""
     return f"{kit.tag}@example.com"
 
 
@@ -239,6 +240,7 @@ class _ChunkedBody:
         self._content = content
 
     def __iter__(self) -> Iterator[bytes]:
+        """Yield the content in two parts, so that it is sent without Content-Length."""
         middle = len(self._content) // 2
         yield from (self._content[:middle], self._content[middle:])
 
@@ -247,6 +249,7 @@ class _ChunkedBody:
 
 
 def _form_field(name: str, value: bytes, filename: str | None = None) -> bytes:
+    """Return one part of a multipart body, as PNG if it has a file name."""
     file = f'; filename="{filename}"\r\nContent-Type: image/png' if filename else ""
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
     return head.encode() + value + b"\r\n"

@@ -118,6 +118,7 @@ def _hostile_responses(kit: Kit) -> list[Response]:
 
 
 def _send_hostile_requests(kit: Kit) -> Iterator[Response]:
+    """Send malformed queries, paths, forms and JSON, and yield the responses, which may have any status."""
     sample = make_sample("png")
     for query in ({"page": "9" * 40}, {"per_page": "1e400"}, {"status": "'\0\"--"}, {"page[]": "1"}):
         yield kit.owner.get("/images", params=query)

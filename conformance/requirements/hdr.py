@@ -163,6 +163,9 @@ def _varied_responses(kit: Kit) -> list[Response]:
 
 
 def _send_varied_requests(kit: Kit) -> Iterator[Response]:
+    """Send valid, unknown, unprocessable and malformed requests, and yield the responses, which may have any
+    status.
+    """
     json_type = {"Content-Type": "application/json"}
     yield kit.owner.get("/user")
     yield kit.owner.get("/images")
@@ -188,10 +191,14 @@ def _all_responses(kit: Kit) -> Iterator[tuple[str, dict[str, str], bytes]]:
 
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with their names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 
 def _expect_envelope(what: str, content: bytes) -> None:
+    """Fail unless the content is a JSON object with a boolean ``success`` and a ``message`` that is not
+    empty.
+    """
     try:
         body = json.loads(content)
     except ValueError:
@@ -205,6 +212,9 @@ def _expect_envelope(what: str, content: bytes) -> None:
 
 
 def _expect_not_in_headers(response: Response, mark: str) -> None:
+    """Fail if a header contains the mark, or is the header that the file name tried to add.
+    Content-Disposition may contain the mark.
+    """
     for name, value in response.headers.items():
         expect(
             name.lower() != _ADDED.lower() and (name.lower() == "content-disposition" or mark not in value),

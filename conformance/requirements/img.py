@@ -318,6 +318,7 @@ def _similar_frames() -> list[Image.Image]:
 
 
 def _sample_16_bit(kind: str, image: Image.Image) -> Sample:
+    """Return the image as a sample that is a PNG of 16 bits."""
     return Sample(f"deep-{kind}.png", "png", png_16_bit(image), image)
 
 

@@ -192,7 +192,8 @@ def check_results_are_not_mixed_up(kit: Kit) -> None:
 class _ThreeUploads:
     """Three images that were uploaded together, so that the last one has to wait unless the server is fast.
 
-    ``before_download`` and ``after_download`` are the last one directly before and after the request for its download.
+    ``before_download`` and ``after_download`` are the last one directly before and after the request for its
+    download.
     """
 
     samples: list[Sample]
@@ -209,6 +210,11 @@ def _three_uploads(kit: Kit) -> _ThreeUploads:
 
 
 def _upload_three(kit: Kit) -> _ThreeUploads:
+    """Upload three images with one file name, request the last one's download at once, and wait for all.
+
+    Return the samples, what was seen before and after the download, the finished images and each image's
+    statuses.
+    """
     shapes = (scene(), ImageOps.mirror(scene()), ImageOps.flip(scene()))
     # All have one name, so a server that stores files by name loses all but the last.
     samples = [make_sample("png", shape, "one-of-three") for shape in shapes]

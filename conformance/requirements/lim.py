@@ -85,6 +85,7 @@ def check_cost_of_rejected_upload(kit: Kit) -> None:
     """Check that rejected uploads use no quota."""
 
     def send_invalid() -> None:
+        """Send an invalid option and a file that is no image; both must return 422."""
         kit.images.try_upload(tiny_sample(), {"scale_factor": 9}).expect(422, why="with scale_factor 9")
         file = ("kit.png", b"no image", "image/png")
         response = kit.owner.post("/images/upscale", files={"image": file})
@@ -155,6 +156,11 @@ def check_upload_over_quota(kit: Kit) -> None:
     """Check that an account without remaining quota cannot upload. Raise Skipped without such an account."""
 
     def send_over_quota() -> bool:
+        """Upload with each account that has no quota left.
+
+        A valid image must return 403, an invalid option 422. ``used`` must stay the same. Return False if
+        there is no such account.
+        """
         clients = _clients_with_at_most(kit, 0, "/images")
         for client in clients:
             used = _usage(client)["used"]
@@ -174,6 +180,10 @@ def check_batch_over_quota(kit: Kit) -> None:
     kit.owner.get("/batches", params={"per_page": 1}).permitted()
 
     def send_over_quota() -> bool:
+        """Send a batch of one image more than the quota has left, with each account that has too little for a
+        full batch. It must return 403, use no quota and not be in the list. Return False if there is no
+        such account.
+        """
         clients = _clients_with_at_most(kit, MAX_IMAGES - 1, "/batches")
         for client in clients:
             name = f"{kit.tag}-over-{kit.random.getrandbits(32):08x}"
@@ -204,6 +214,7 @@ def check_concurrent_uploads(kit: Kit) -> None:
         raise Inconclusive(f"Needs an account with {_CONCURRENT} images remaining in its monthly quota.")
 
     def upload() -> None:
+        """Upload images concurrently; fail unless all have different ids and each uses quota."""
         before = _number(_usage(kit.owner), "used")
         responses = [
             response.permitted() for response in upload_concurrently(kit, [tiny_sample()] * _CONCURRENT)
@@ -254,6 +265,7 @@ def _expect_cost(kit: Kit, cost: int, what: str, send: Callable[[], object]) -> 
     """Raise CheckFailed unless the requests of ``send`` use ``cost`` images of the quota."""
 
     def compare_used() -> None:
+        """Send the request between two reads of the usage; fail unless the difference is the cost."""
         before = _number(_usage(kit.owner), "used")
         send()
         expect_equal(_number(_usage(kit.owner), "used") - before, cost, f"The cost of {what}, in images,")
@@ -266,6 +278,10 @@ def _expect_quota_headers(kit: Kit, requests: dict[int, Callable[[], Response]])
     for status, send in requests.items():
 
         def compare_headers(status: int = status, send: Callable[[], Response] = send) -> None:
+            """Send the request.
+
+            Fail unless both headers are there and, with a limit, have the values of GET /usage.
+            """
             response = send().expect(status)
             usage = _usage(kit.owner)
             for header, name in (("X-RateLimit-Limit", "limit"), ("X-RateLimit-Remaining", "remaining")):

@@ -66,6 +66,9 @@ def check_page_sizes(kit: Kit) -> None:
     five_images(kit)
 
     def compare() -> None:
+        """Compare ``meta`` and the number of items of the default page and of one with the largest
+        ``per_page``.
+        """
         default = fetch_page(kit, IMAGES)
         expect_equal(default["meta"]["per_page"], _DEFAULT_PER_PAGE, "`meta.per_page` without `per_page`")
         expect_equal(default["meta"]["current_page"], 1, "`meta.current_page` without `page`")
@@ -149,6 +152,9 @@ def check_order_of_one_instant(kit: Kit) -> None:
     batch_id = observed_batch(kit).id
 
     def compare() -> None:
+        """Fail if of two images of the batch with the same ``created_at`` the smaller id comes first.
+        Times without microseconds are not compared.
+        """
         images = [image for image in fetch_all(kit, IMAGES) if image.get("batch_id") == batch_id]
         for newer, older in pairwise(images):
             # Times in seconds do not show the order of the server.
@@ -169,6 +175,7 @@ def check_no_image_is_missing(kit: Kit) -> None:
     five_images(kit)
 
     def compare() -> None:
+        """Fail if the list lacks an image that this run has uploaded and not deleted."""
         listed = {item["id"] for item in fetch_all(kit, IMAGES)}
         missing = sorted(kit.images.uploaded_ids - listed)
         expect_empty(missing, "The list lacks images that were created and not deleted.")
@@ -208,7 +215,9 @@ def _expect_each_once(kit: Kit, path: str, created: list[int]) -> None:
 
 
 def _expect_newest_first(kit: Kit, path: str, created: list[int]) -> None:
-    """Raise CheckFailed unless the list is newest first, and the created items in the order of their creation."""
+    """Raise CheckFailed unless the list is newest first, and the created items in the order of their
+    creation.
+    """
     items = fetch_all(kit, path)
     for newer, older in pairwise(items):
         expect(
@@ -229,6 +238,7 @@ def _expect_newest_first(kit: Kit, path: str, created: list[int]) -> None:
 
 
 def _created_at(item: dict[str, Any]) -> datetime:
+    """Return the item's ``created_at``. Fail if it is not an RFC 3339 time with a zone."""
     return parse_timestamp(item["created_at"], "`created_at`")
 
 
@@ -248,6 +258,9 @@ def _expect_repetition_rejected(kit: Kit, path: str) -> None:
 
 
 def _expect_empty_page_after_last(kit: Kit, path: str) -> None:
+    """Fail unless a page far after the last one has empty ``data``, its own number, no ``next``, and the last
+    page as ``prev``.
+    """
     last_page = fetch_page(kit, path, per_page=2)["meta"]["last_page"]
     number = last_page + 1000
     page = fetch_page(kit, path, page=number, per_page=2)
@@ -261,6 +274,11 @@ def _expect_empty_page_after_last(kit: Kit, path: str) -> None:
 
 
 def _expect_correct_links(kit: Kit, path: str) -> None:
+    """Follow the links of page 2 with one item a page.
+
+    Fail unless each leads to its page and keeps ``per_page``. ``prev`` of the first page and ``next`` of the
+    last must be null, and the links of a filtered list keep the filter.
+    """
     second = fetch_page(kit, path, page=2, per_page=1)
     last_page = second["meta"]["last_page"]
     for name, number in {"first": 1, "prev": 1, "next": 3, "last": last_page}.items():
@@ -281,6 +299,9 @@ def _expect_correct_links(kit: Kit, path: str) -> None:
 
 
 def _expect_consistent_numbers(kit: Kit, path: str) -> None:
+    """Fail unless page number, ``per_page``, ``last_page`` and the number of items of several pages fit the
+    total. Lists with a status filter, which are usually empty, are checked as well.
+    """
     total = fetch_page(kit, path)["meta"]["total"]
     # Only a last page that is not full shows whether the server rounds up or down.
     per_page = next((number for number in range(2, MAX_PER_PAGE) if total % number), 2)

@@ -77,6 +77,7 @@ def check_listed_fields(kit: Kit) -> None:
     image_id = kit.images.completed_png().image["id"]
 
     def compare() -> None:
+        """Compare the image in the list with the image itself."""
         listed = next((image for image in fetch_all(kit, IMAGES) if image["id"] == image_id), None)
         if listed is None:
             raise CheckFailed("An image is not in the list of images.", expected=image_id)
@@ -135,6 +136,7 @@ def check_cancelled_batch_is_found(kit: Kit) -> None:
         return  # it was finished before its cancellation
 
     def search() -> None:
+        """Fail unless the list of cancelled batches has the cancelled batch."""
         found = [one["id"] for one in fetch_all(kit, BATCHES, status="cancelled")]
         expect_contains(found, batch.id, "The list of cancelled batches")
 
@@ -145,6 +147,7 @@ def _expect_exact_filter(kit: Kit, path: str, status: str, item_id: int) -> None
     """Raise CheckFailed unless the filter is exact; the item must have this status, and it must be final."""
 
     def compare() -> None:
+        """Fail if a filtered list has an item with another status, or lacks the expected item."""
         for wanted in _STATUSES[path]:
             others = [item for item in fetch_all(kit, path, status=wanted) if item["status"] != wanted]
             expect(
@@ -223,7 +226,10 @@ def _compare_pages(kit: Kit, path: str, completed: list[int]) -> bool:
 
 
 def _follow(kit: Kit, path: str, page: dict[str, Any], name: str, per_page: int) -> dict[str, Any]:
-    """Return the page at the link ``next`` or ``prev``. Raise CheckFailed if it is wrong or lacks a parameter."""
+    """Return the page at the link ``next`` or ``prev``.
+
+    Raise CheckFailed if it is wrong or lacks a parameter.
+    """
     link = page["links"][name]
     query = parse_qs(urlsplit(str(link)).query)
     for field, value in (("status", "completed"), ("per_page", str(per_page))):

@@ -230,6 +230,7 @@ def _line(length: int, image_format: str = "png", *, vertical: bool = False) -> 
 
 
 def _describe(sample: Sample, options: Mapping[str, object]) -> str:
+    """Return the options and the sample's size as text for a message."""
     width, height = sample.image.size
     sent = ", ".join(f"{name}={value}" for name, value in options.items()) or "no option"
     return f"{sent} for {width}x{height} pixels"

@@ -137,6 +137,7 @@ def _timestamps(kit: Kit) -> Iterator[tuple[str, Any]]:
 
 
 def _parse(data: dict[str, Any], field: str) -> datetime:
+    """Return the time of the field. Fail if it is not an RFC 3339 time with a zone."""
     return parse_timestamp(data[field], f"`{field}`")
 
 

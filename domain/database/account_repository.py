@@ -73,8 +73,8 @@ class Accounts:
     def lock(self, account_id: int) -> None:
         """Lock the account's row until the end of the transaction.
 
-        Every transaction that creates or revokes tokens of the account locks it first. SQLite ignores the lock: it has
-        only one writer, which BEGIN IMMEDIATE selects.
+        Every transaction that creates or revokes tokens of the account locks it first. SQLite ignores the
+        lock: it has only one writer, which BEGIN IMMEDIATE selects.
         """
         self._connection.execute(
             select(tables.accounts.c.id).where(tables.accounts.c.id == account_id).with_for_update()
@@ -115,6 +115,7 @@ class Accounts:
         return {row[0]: row[1] for row in rows}
 
     def _set(self, account_id: int, **values: Any) -> None:
+        """Set these columns of the account; nothing changes if there is no such account."""
         self._connection.execute(
             update(tables.accounts).where(tables.accounts.c.id == account_id).values(values)
         )

@@ -31,8 +31,8 @@ class Images:
     def flush_counts(self) -> None:
         """Write the changes of the image counts; call it immediately before the commit.
 
-        Many transactions change the same few rows. Writing them last keeps their locks short, and writing them in a
-        fixed order prevents deadlocks.
+        Many transactions change the same few rows. Writing them last keeps their locks short, and writing
+        them in a fixed order prevents deadlocks.
         """
         changes = [
             {"account_id": account_id, "status": status, "images": images}
@@ -197,10 +197,11 @@ class Images:
         self._delete(tables.images.c.batch_id == batch_id)
 
     def stale_ids(self, *, now: datetime, notified_before: datetime, limit: int) -> list[int]:
-        """Return, of the ``limit`` oldest claimable images, the ids of those with no notification since a time.
+        """Return, of the ``limit`` oldest claimable images, the ids of those with no notification since a
+        time.
 
-        Only the oldest are read: the messages of the others are in the queue behind these, and repeating all of them
-        in every period would fill the queue.
+        Only the oldest are read: the messages of the others are in the queue behind these, and repeating all
+        of them in every period would fill the queue.
         """
         columns = tables.images.c
         oldest = (
@@ -259,5 +260,6 @@ class Images:
             self._count_changes[account_id, status] -= 1
 
     def _one(self, statement: Select[Any]) -> Image | None:
+        """Return the image of the only row; None without one. Raise MultipleResultsFound for several."""
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else image_from(row)

@@ -46,6 +46,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # the signature is SQLAlchemy's
+        """Return the time in UTC; a time without a zone, as SQLite stores it, is UTC already."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -131,6 +132,7 @@ UNFINISHED = "status IN ('pending', 'processing')"
 
 
 def _where(condition: str) -> dict[str, Any]:
+    """Return the options of a partial index with this condition, for both databases."""
     return {f"{dialect}_where": text(condition) for dialect in ("postgresql", "sqlite")}
 
 

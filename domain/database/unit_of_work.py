@@ -101,7 +101,10 @@ class UnitOfWork:
             raise CommitUncertain from reason
 
     def ping(self) -> None:
-        """Run a query without effect; the unit of work raises Unavailable on exit if the database does not respond."""
+        """Run a query without effect.
+
+        The unit of work raises Unavailable on exit if the database does not respond.
+        """
         self._connection.execute(text("SELECT 1"))
 
     def __exit__(
@@ -113,6 +116,7 @@ class UnitOfWork:
             raise Unavailable from error
 
     def _close(self) -> None:
+        """Close the connection if one was opened; this rolls back what is not committed."""
         connection = getattr(self, "_connection", None)
         if connection is not None:
             connection.close()  # rolls back an uncommitted transaction
@@ -170,6 +174,10 @@ class Database:
 
 
 def _server_options() -> dict[str, Any]:
+    """Return the engine's options for PostgreSQL.
+
+    Time limits to connect, to get a pooled connection and for a dead server.
+    """
     # By default, libpq waits without a limit, and TCP waits 15 minutes for an unreachable server.
     timeouts = {"connect_timeout": ceil(_BUSY_SECONDS), "tcp_user_timeout": int(_BUSY_SECONDS * 1000)}
     return {"pool_timeout": _BUSY_SECONDS, "pool_pre_ping": True, "connect_args": timeouts}
@@ -188,12 +196,13 @@ def _backend(url: str) -> str:
 def _configure_sqlite(engine: Engine) -> None:
     """Set WAL mode, foreign keys and timeouts, and begin write transactions with BEGIN IMMEDIATE.
 
-    The driver's own deferred BEGIN locks at the first write, where SQLite cannot wait for the lock: under load this
-    fails with "database is locked", whatever the timeout.
+    The driver's own deferred BEGIN locks at the first write, where SQLite cannot wait for the lock: under
+    load this fails with "database is locked", whatever the timeout.
     """
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
+        """Set up each new connection: busy time-out, WAL, foreign keys; transactions are begun by ``begin``."""
         connection.isolation_level = None  # the driver must not begin transactions itself
         for pragma in (
             f"busy_timeout = {_BUSY_SECONDS * 1000}",  # first, because the next pragma may have to wait
@@ -204,6 +213,9 @@ def _configure_sqlite(engine: Engine) -> None:
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: PoolProxiedConnection) -> None:
+        """Begin the transaction in the mode that the unit of work stored: writers lock the database now.
+        Without ``wait``, fail at once if another writer has the lock.
+        """
         writing, wait = connection.info.pop(_MODE_KEY, _DEFAULT_MODE)
         busy_timeout = _BUSY_SECONDS * 1000 if wait else 0
         # On the driver's connection: executing these through SQLAlchemy takes longer than the transaction itself.
@@ -219,18 +231,20 @@ def _configure_sqlite(engine: Engine) -> None:
 def _configure_postgresql_timeouts(engine: Engine) -> None:
     """Set the lock and statement timeouts, and a minimal lock timeout for transactions that must not wait.
 
-    They are set by statements on the connection: its startup options may be the operator's, and connection poolers
-    reject them.
+    They are set by statements on the connection: its startup options may be the operator's, and connection
+    poolers reject them.
     """
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
+        """Set the time limits for locks and statements of each new connection."""
         with connection.cursor() as cursor:
             for name in ("lock_timeout", "statement_timeout"):
                 cursor.execute(f"SET {name} = '{_BUSY_SECONDS * 1000}ms'")
         connection.commit()
 
     def begin(connection: PoolProxiedConnection) -> None:
+        """Let a transaction without ``wait`` fail after a millisecond if it meets a lock."""
         if not connection.info.pop(_MODE_KEY, _DEFAULT_MODE).wait:
             with connection.driver_connection.cursor() as cursor:  # type: ignore[union-attr]
                 cursor.execute("SET LOCAL lock_timeout = '1ms'")  # 0 would disable the timeout

@@ -60,10 +60,15 @@ class LocalFiles:
                 raise NotFound from None
 
     def delete(self, key: str) -> None:
+        """Delete the file, if it exists. Raise Unavailable if the disk fails."""
         with _unavailable_when_broken():
             self._path(key).unlink(missing_ok=True)
 
     def signed_url(self, key: str, filename: str, expires_at: datetime) -> str:
+        """Return a path on this server with a signed link that is valid until ``expires_at``.
+
+        The file need not exist.
+        """
         # The signature covers the method, so that a link to read a file permits nothing else.
         signed = self._links.sign(_PURPOSE, {"method": "GET", "key": key, "name": filename}, expires_at)
         return f"/api/files/{signed}"
@@ -77,6 +82,7 @@ class LocalFiles:
         return SignedFile(path, payload["name"])
 
     def _path(self, key: str) -> Path:
+        """Return the file's path. A malformed key is a programming error: raise AssertionError."""
         assert _KEY.fullmatch(key), key
         return self._folder / key
 

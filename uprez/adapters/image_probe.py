@@ -73,6 +73,10 @@ class _LimitedReader:
         self.tell = content.tell
 
     def read(self, size: int = -1) -> bytes:
+        """Read as the file does. Raise InvalidImage after too many calls.
+
+        A parser of many tiny parts needs seconds.
+        """
         self._left -= 1
         if self._left < 0:
             raise InvalidImage("This file has too many parts.")
@@ -102,7 +106,8 @@ def _facts(content: BinaryIO) -> ImageFacts:
 def _frames(image: Image.Image, image_format: ImageFormat, count: int) -> list[Size]:
     """Return the stored canvas size once per frame, at most one more often than the format's limit of frames.
 
-    The declared ``count`` can be any number; one frame more than the limit is enough for the caller to reject the file.
+    The declared ``count`` can be any number; one frame more than the limit is enough for the caller to reject
+    the file.
     """
     return [Size(*image.size)] * min(count, image_format.max_frames + 1)
 
@@ -196,10 +201,10 @@ def _webp_sizes(image: Image.Image, content: BinaryIO) -> list[Size]:
 def _gif_facts(content: BinaryIO) -> ImageFacts:
     """Return the size of the canvas, and for each further frame the extent of all frames.
 
-    The stream must be after the signature. Read up to the trailer, or up to one frame more than the limit (GIF89a,
-    sections 18 to 27); ignore data after the trailer. Pillow is not used because it allocates the area of the first
-    frame when it opens a file, which can be 4 GB. Raise InvalidImage for a file without pixels; InvalidImage,
-    struct.error or IndexError for a truncated one.
+    The stream must be after the signature. Read up to the trailer, or up to one frame more than the limit
+    (GIF89a, sections 18 to 27); ignore data after the trailer. Pillow is not used because it allocates the
+    area of the first frame when it opens a file, which can be 4 GB. Raise InvalidImage for a file without
+    pixels; InvalidImage, struct.error or IndexError for a truncated one.
     """
     width, height, flags = struct.unpack("<HHB", content.read(5))
     content.seek(2 + _colour_table_bytes(flags), os.SEEK_CUR)

@@ -32,8 +32,8 @@ _PAUSE_SECONDS = 5.0
 class LimitsCounter:
     """Fixed windows, each of which begins with its first hit; a failure pauses ``hit`` and ``peek``.
 
-    The strategy of ``limits`` for fixed windows needs three commands: is the limit reached, how many requests remain,
-    and when the window ends. Here the count gives the first two, and the end of a window is cached.
+    The strategy of ``limits`` for fixed windows needs three commands: is the limit reached, how many requests
+    remain, and when the window ends. Here the count gives the first two, and the end of a window is cached.
     """
 
     def __init__(self, url: str) -> None:
@@ -60,6 +60,7 @@ class LimitsCounter:
 
     @cached_property
     def _local(self) -> LimitsCounter:
+        """Return the counter of this process, used while the shared one does not respond."""
         return LimitsCounter("memory://")
 
     def _window(

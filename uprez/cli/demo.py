@@ -185,4 +185,5 @@ def _environment() -> dict[str, str]:
 
 
 def _photograph() -> Path:
+    """Return the path of a photograph that scikit-image ships."""
     return Path(str(files("skimage.data") / "coffee.png"))

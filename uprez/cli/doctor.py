@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def doctor(model: Model = None, device: Device = None) -> None:
-    """Check devices, models and the engine. Exit with 0 if images can be upscaled on this machine, otherwise 1."""
+    """Check devices, models and the engine.
+
+    Exit with 0 if images can be upscaled on this machine, otherwise 1.
+    """
     from workers.engine_child import engine_report  # noqa: PLC0415  # the engine is slow to load
 
     settings = load_settings(model=model, device=device)
@@ -67,4 +70,5 @@ def _choice_problems(settings: Settings, report: EngineReport) -> Iterator[str]:
 
 
 def _agreement(decibels: float | None) -> str:
+    """Return the agreement as text in whole decibels; ``no result`` for None."""
     return "no result" if decibels is None else f"{decibels:.0f} dB against the reference image"

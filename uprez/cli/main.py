@@ -44,6 +44,10 @@ class _LazyCommands(Mapping[str, Any]):
         return iter(_COMMANDS)
 
     def __getitem__(self, name: str) -> Any:
+        """Import and return the command of this name; only the command that is called is imported.
+
+        Raise KeyError.
+        """
         module, _, attribute = _COMMANDS[name].partition(":")
         found = getattr(import_module(f"uprez.cli.{module}"), attribute)
         if not isinstance(found, typer.Typer):
@@ -75,6 +79,7 @@ app = typer.Typer(
 
 
 def _show_version(requested: bool) -> None:
+    """Print the version and exit with status 0, if it was requested."""
     if requested:
         typer.echo(f"uprez {__version__}")
         raise typer.Exit

@@ -11,6 +11,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    """Create the tables of accounts, tokens, images and the monthly quota, with their indexes."""
     op.create_table(
         "accounts",
         sa.Column("id", _ID, nullable=False),

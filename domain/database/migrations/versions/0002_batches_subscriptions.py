@@ -11,6 +11,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    """Create the tables of batches and subscriptions, and add an account's own limit and an image's batch."""
     op.add_column("accounts", sa.Column("images_per_month", sa.Integer()))
     op.create_table(
         "subscriptions",

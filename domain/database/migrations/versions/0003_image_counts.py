@@ -14,6 +14,9 @@ _UNFINISHED = "status IN ('pending', 'processing')"
 
 
 def upgrade() -> None:
+    """Create ``image_counts`` from the images there are, and replace indexes of images by partial ones.
+    On PostgreSQL, no other transaction can write images meanwhile.
+    """
     if op.get_bind().dialect.name == "postgresql":
         # No transaction may write between the count and the end of this one; SQLite has only one writer.
         op.execute("LOCK TABLE images IN SHARE ROW EXCLUSIVE MODE")

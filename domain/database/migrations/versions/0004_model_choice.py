@@ -8,4 +8,5 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
+    """Add the model that was requested; it is NULL for existing images."""
     op.add_column("images", sa.Column("model_choice", sa.String(16)))
