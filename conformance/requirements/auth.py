@@ -33,7 +33,10 @@ _USER, _TOKEN = "/components/schemas/User", "/components/schemas/Token"
 
 @check("AUTH-001")
 def check_missing_token(kit: Kit) -> None:
-    """Check that requests without a token to two protected operations return 401."""
+    """Check that valid requests without a token to one or two protected operations, chosen by the seed,
+    return 401. At least one is sent; six of the anonymous requests that the server allows are left for the
+    next checks.
+    """
     count = max(1, min(2, kit.callers.anonymous_left - _RESERVED_REQUESTS))
     operations = kit.random.sample(protected_operations(), count)
     expect_unauthorized([_send_valid(kit, *operation, None) for operation in operations], "without a token")
@@ -41,7 +44,9 @@ def check_missing_token(kit: Kit) -> None:
 
 @check("AUTH-002")
 def check_unknown_token(kit: Kit) -> None:
-    """Check that an invented token and a changed token return 401."""
+    """Check that an invented token, at a random protected operation, and a changed token, at GET /user,
+    return 401.
+    """
     operation = kit.random.choice(protected_operations())
     responses = [
         _send_valid(kit, *operation, f"Bearer {_invented_token()}"),
@@ -52,7 +57,9 @@ def check_unknown_token(kit: Kit) -> None:
 
 @check("AUTH-003")
 def check_bearer_challenge(kit: Kit) -> None:
-    """Check that a 401 names the Bearer scheme."""
+    """Check that GET /user without a token returns 401 with a ``WWW-Authenticate`` that names the Bearer
+    scheme.
+    """
     response = kit.callers.request_anonymously("GET", "/user")
     expect_unauthorized([response], "without a token")
     expect_bearer_challenge(response)
@@ -60,7 +67,7 @@ def check_bearer_challenge(kit: Kit) -> None:
 
 @check("AUTH-004")
 def check_other_scheme(kit: Kit) -> None:
-    """Check that Basic credentials and a scheme without a token return 401."""
+    """Check that GET /user with Basic credentials, and with ``Bearer`` without a token, returns 401."""
     basic = base64.b64encode(b"unknown:nothing").decode()
     responses = [
         kit.callers.request_anonymously("GET", "/user", header) for header in (f"Basic {basic}", "Bearer")
@@ -70,7 +77,7 @@ def check_other_scheme(kit: Kit) -> None:
 
 @check("AUTH-005")
 def check_token_comes_first(kit: Kit) -> None:
-    """Check that an invalid request without a token returns 401."""
+    """Check that one of five invalid requests, chosen by the seed, returns 401 without a token."""
     invalid: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/images/upscale", {"json": {"no": "image"}}),
         ("POST", "/images/upscale", {"files": {"scale_facter": (None, "9")}}),
@@ -85,7 +92,9 @@ def check_token_comes_first(kit: Kit) -> None:
 
 @check("AUTH-006")
 def check_all_operations_are_protected(kit: Kit) -> None:
-    """Check that every protected operation rejects a missing and an invented token."""
+    """Check that every protected operation returns 401 for a missing and for an invented token.
+    Raise Inconclusive at the first 429: the other operations are then unchecked.
+    """
     for operation in protected_operations():
         for authorization, why in (
             (None, "without a token"),
@@ -116,7 +125,9 @@ def check_token_list(kit: Kit) -> None:
 
 @check("AUTH-009")
 def check_no_token_is_exposed(kit: Kit) -> None:
-    """Check that no response contains the token of the request."""
+    """Check that neither GET /user/tokens nor GET /user contains the secret part of the request's token.
+    Raise Inconclusive if it has fewer than ``_MIN_SECRET_LENGTH`` characters.
+    """
     secret = kit.options.token.partition("|")[2] or kit.options.token
     if len(secret) < _MIN_SECRET_LENGTH:
         raise Inconclusive("The token is so short that it may occur in a response by coincidence.")
@@ -127,14 +138,16 @@ def check_no_token_is_exposed(kit: Kit) -> None:
 
 @check("AUTH-028")
 def check_token_in_query(kit: Kit) -> None:
-    """Check that a token in the query string is ignored."""
+    """Check that GET /user with a valid token in the query string only, under three names, returns 401."""
     query = dict.fromkeys(("token", "access_token", "api_token"), kit.accounts.shared.client.token)
     response = kit.callers.request_anonymously("GET", "/user", params=query)
     expect_unauthorized([response], "with the token in the query string only")
 
 
 def _send_valid(kit: Kit, method: str, path: str, authorization: str | None) -> Response:
-    """Return the response to a request that is valid except for its authorization."""
+    """Send a request without the run's token and return the response; all but ``authorization`` is valid.
+    Uploads and batches contain a small PNG; other operations have no body.
+    """
     part = make_sample("png").part
     bodies: dict[str, dict[str, Any]] = {
         "POST /images/upscale": {"files": {"image": part}},

@@ -43,7 +43,9 @@ def check_first_token_works(kit: Kit) -> None:
 
 @check("AUTH-013")
 def check_missing_registration_fields(kit: Kit) -> None:
-    """Check that a registration names every missing field."""
+    """Check that a registration without any field, and without each field alone, returns 422 with an error
+    for it. A missing confirmation may be reported on ``password``.
+    """
     required = ("name", "email", "password", "password_confirmation")
     kit.accounts.register({}).expect_rejected(*required[:3], why="without any field")
     for omitted in required:
@@ -64,7 +66,9 @@ def check_invalid_address(kit: Kit) -> None:
 
 @check("AUTH-015")
 def check_password_rules(kit: Kit) -> None:
-    """Check that a password that violates one rule is rejected, and that one of eight characters is not."""
+    """Check that a password that violates one rule returns 422 on ``password``, and that one of eight
+    characters does not.
+    """
     for password, violation in (
         ("Short-9", "of seven characters"),
         ("no-capital-letter-9", "without an uppercase letter"),
@@ -92,7 +96,7 @@ def check_password_confirmation(kit: Kit) -> None:
 
 @check("AUTH-017")
 def check_duplicate_address(kit: Kit) -> None:
-    """Check that an address with an account is rejected, regardless of case."""
+    """Check that an address with an account, as it is and in capitals, returns 422 on ``email``."""
     registered = kit.accounts.shared.sent["email"]
     for address in (registered, registered.upper()):
         _expect_registration_rejected(kit, {"email": address}, "email", "with the address of an account")
@@ -100,7 +104,9 @@ def check_duplicate_address(kit: Kit) -> None:
 
 @check("AUTH-018")
 def check_unverified_account_is_restricted(kit: Kit) -> None:
-    """Check that an account that is not verified can be read, and that all other operations return 403."""
+    """Check that an account that is not verified can be read, and that all operations on images and batches
+    return 403. Raise Inconclusive if the server verifies addresses at registration.
+    """
     client = _unverified_account(kit).client
     why = "before the e-mail address is verified"
     for path in ("/user", "/user/tokens", "/usage", "/subscription"):
@@ -124,7 +130,9 @@ def check_unverified_login(kit: Kit) -> None:
 
 @check("AUTH-029")
 def check_invalid_name(kit: Kit) -> None:
-    """Check that a name with two lines, with a control character or with 256 characters is rejected."""
+    """Check that a name with two lines, with a control character or with 256 characters returns 422 on
+    ``name``.
+    """
     for name, why in (
         ("Two\nlines", "with a name of two lines"),
         ("\u0007", "with a control character as the name"),
@@ -135,7 +143,7 @@ def check_invalid_name(kit: Kit) -> None:
 
 @check("AUTH-030")
 def check_default_label(kit: Kit) -> None:
-    """Check that a token without a label has the User-Agent as its name."""
+    """Check that the token of a registration without a label has the run's User-Agent as its name."""
     account = kit.accounts.shared
     user_agent = account.registration.raw.request.headers["User-Agent"]
     expect_equal(_first_token(account)["name"], user_agent, "The name of a token without a label")
@@ -143,7 +151,9 @@ def check_default_label(kit: Kit) -> None:
 
 @check("AUTH-032")
 def check_long_password(kit: Kit) -> None:
-    """Check that the last character of a password of 80 characters is significant."""
+    """Check that a login fails with a password of 80 characters whose last character differs.
+    Pass if the server rejects passwords of this length. Raise Inconclusive if it rejects the address.
+    """
     correct = f"{kit.accounts.password}-{secrets.token_hex(_LONG_PASSWORD)}"[:_LONG_PASSWORD]
     wrong = correct[:-1] + ("0" if correct[-1] != "0" else "1")
     kit.secrets.add(correct)

@@ -38,7 +38,9 @@ def list_tokens(client: Client) -> list[dict[str, Any]]:
 
 @check("AUTH-010")
 def check_token_order(kit: Kit) -> None:
-    """Check that the tokens of two logins are listed, and that the list is newest first."""
+    """Check that the tokens of two logins are in the list, and that it is sorted by creation, the newest
+    first.
+    """
     before = _token_ids(kit.owner)
     _log_in(kit)
     tokens = list_tokens(_log_in(kit))
@@ -59,7 +61,9 @@ def check_token_order(kit: Kit) -> None:
 
 @check("AUTH-020")
 def check_login(kit: Kit) -> None:
-    """Check that two logins return different tokens that both work."""
+    """Check that two logins, one with the address in another case, return different tokens of the same
+    account. Both must match the schema and be valid for GET /user.
+    """
     email, password = kit.callers.credentials
     logins = [_expect_login(kit, email, password), kit.accounts.log_in(email.swapcase(), password)]
     logins[1].expect(200, why="with the address in another case")
@@ -75,7 +79,9 @@ def check_login(kit: Kit) -> None:
 
 @check("AUTH-021")
 def check_login_does_not_reveal_accounts(kit: Kit) -> None:
-    """Check that an unknown address and a wrong password get the same response."""
+    """Check that an unknown address, a wrong password and a malformed address get the same 401 with a Bearer
+    challenge.
+    """
     email, _ = kit.callers.credentials
     unknown = kit.accounts.log_in(kit.accounts.registration_form()["email"], _wrong_password())
     wrong = kit.accounts.log_in(email, _wrong_password())  # the only wrong one for this account in a run
@@ -97,7 +103,9 @@ def check_login_does_not_reveal_accounts(kit: Kit) -> None:
 
 @check("AUTH-022")
 def check_missing_login_fields(kit: Kit) -> None:
-    """Check that a login names every missing field."""
+    """Check that a login without address, without password and without both returns 422 with an error for
+    each missing field.
+    """
     for form, missing in (
         ({}, ("email", "password")),
         ({"email": kit.accounts.registration_form()["email"]}, ("password",)),
@@ -109,7 +117,7 @@ def check_missing_login_fields(kit: Kit) -> None:
 
 @check("AUTH-023")
 def check_logout(kit: Kit) -> None:
-    """Check that a logout revokes its token at once."""
+    """Check that a new account's token is rejected at once after its logout."""
     client = kit.accounts.create().client
     _use(client)
     client.post("/auth/logout").expect(200)
@@ -118,7 +126,7 @@ def check_logout(kit: Kit) -> None:
 
 @check("AUTH-024")
 def check_logout_keeps_other_tokens(kit: Kit) -> None:
-    """Check that a logout does not revoke another token of the account."""
+    """Check that after a logout the token of another login of the same account is still valid."""
     kept, ended = _log_in(kit), _log_in(kit)
     ended.post("/auth/logout").expect(200)
     _expect_valid(kit, kept, "with a token of another login")
@@ -126,7 +134,10 @@ def check_logout_keeps_other_tokens(kit: Kit) -> None:
 
 @check("AUTH-025")
 def check_revocation_by_id(kit: Kit) -> None:
-    """Check that a token that is revoked by its id is rejected, is not listed and cannot be revoked again."""
+    """Check that a token that is revoked by its id returns 401, is not listed and returns 404 when revoked
+    again. Another token of the account must stay valid. Raise Inconclusive if another client logs in
+    meanwhile.
+    """
     kept = _log_in(kit)
     before = _token_ids(kept)
     revoked = _log_in(kit)
@@ -161,7 +172,9 @@ def check_token_revokes_itself(kit: Kit) -> None:
 
 @check("AUTH-027")
 def check_revoke_all(kit: Kit) -> None:
-    """Check that revoking all tokens ends those of the account and no token of another account."""
+    """Check that after POST /auth/revoke-all all tokens of the account are rejected.
+    A token of another account must stay valid.
+    """
     bystander = kit.accounts.create().client
     account = kit.accounts.create()
     second = _second_token(kit, account)
@@ -175,7 +188,9 @@ def check_revoke_all(kit: Kit) -> None:
 
 @check("AUTH-031")
 def check_body_is_ignored(kit: Kit) -> None:
-    """Check that logout and revoke-all ignore a request body."""
+    """Check that logout and revoke-all return 200 with a malformed body and with one of another type, and
+    revoke the token.
+    """
     for path, body, media_type in (
         ("/auth/logout", b"{", "application/json"),
         ("/auth/revoke-all", b"no JSON", "text/plain"),
@@ -188,7 +203,7 @@ def check_body_is_ignored(kit: Kit) -> None:
 
 @check("AUTH-033")
 def check_default_abilities(kit: Kit) -> None:
-    """Check that the tokens of a registration and of a login have all abilities."""
+    """Check that the tokens of a registration and of a login have all four abilities."""
     _expect_all_abilities(list_tokens(kit.accounts.shared.client)[-1:], "registration")
     before = _token_ids(kit.owner)
     # Another client may create a token with fewer abilities meanwhile, so one complete token is enough.
@@ -198,7 +213,9 @@ def check_default_abilities(kit: Kit) -> None:
 
 @check("AUTH-034")
 def check_last_used_at(kit: Kit) -> None:
-    """Check that the use of a token is recorded within 65 seconds."""
+    """Check that ``last_used_at`` of a used token is set within 65 seconds or the run's time limit for work,
+    if shorter.
+    """
     client = kit.accounts.shared.client
     client.get("/user").expect(200)
     # A server may collect the uses before it records them.
@@ -240,7 +257,9 @@ def _expect_login(kit: Kit, email: str, password: str) -> Response:
 
 
 def _log_in(kit: Kit) -> Client:
-    """Return a client with a new token of the caller's account. Raise Skipped without credentials."""
+    """Return a client with a new token of the caller's account.
+    Raise Skipped without credentials, Inconclusive if the server rejects them.
+    """
     return kit.callers.with_token(_expect_login(kit, *kit.callers.credentials).data["token"])
 
 

@@ -49,7 +49,9 @@ def check_image_is_private(kit: Kit) -> None:
 
 @check("AUTHZ-003")
 def check_download_is_private(kit: Kit) -> None:
-    """Check that the second account cannot download a result of the first."""
+    """Check that the second account gets the same 404 for the download of a result of the first as for a
+    missing one.
+    """
     image = kit.images.completed_png().image
     _expect_foreign(kit, f"/images/{image['id']}", image["original_filename"])
     _expect_hidden(kit, "GET", "/images", image["id"], image["original_filename"], "/download")
@@ -57,7 +59,11 @@ def check_download_is_private(kit: Kit) -> None:
 
 @check("AUTHZ-004")
 def check_image_deletion_is_denied(kit: Kit) -> None:
-    """Check that the second account cannot delete an image of the first."""
+    """Check that a DELETE by the second account returns 404, equal to that of a missing id.
+
+    The image must then be completed and downloadable. Raise Inconclusive if the second account has the same
+    id.
+    """
     image = kit.images.get(kit.images.upload(make_sample("png"))["id"])
     image_id = image["id"]
     _expect_foreign(kit, f"/images/{image_id}", image["original_filename"])
@@ -70,7 +76,9 @@ def check_image_deletion_is_denied(kit: Kit) -> None:
 
 @check("AUTHZ-005")
 def check_image_list_is_private(kit: Kit) -> None:
-    """Check that the second account's list has no image of the first."""
+    """Check that the second account's lists have no image with the name of the first's, and as many items as
+    their total.
+    """
     name = kit.images.completed_png().image["original_filename"]
     for query in ({"per_page": 100}, {"per_page": 100, "status": "completed"}):
         response = kit.callers.other.get("/images", params=query).permitted().expect(200)
@@ -107,7 +115,9 @@ def check_batch_deletion_is_denied(kit: Kit) -> None:
 
 @check("AUTHZ-008")
 def check_token_revocation_is_denied(kit: Kit) -> None:
-    """Check that the second account cannot revoke a token of another account."""
+    """Check that the second account gets the same 404 for a token of another account as for a missing one.
+    The token must stay valid. Raise Inconclusive if the second account has a token with the same id.
+    """
     client = kit.accounts.create(device_name=f"{kit.tag}-kept").client
     token = client.get("/user/tokens").expect(200).data["tokens"][0]
     own = kit.callers.other.get("/user/tokens").expect(200).data["tokens"]
@@ -171,7 +181,9 @@ def check_abilities(kit: Kit) -> None:
 
 @check("AUTHZ-012")
 def check_abilities_cannot_be_extended(kit: Kit) -> None:
-    """Check that a token cannot create a token with an ability that it lacks."""
+    """Check that a token with ``user:read`` gets 422 on ``abilities`` when it creates a token with
+    ``images:delete``.
+    """
     form = {"name": kit.tag, "abilities": ["images:delete"]}
     response = kit.accounts.track_token(_token_with(kit, "user:read").post("/user/tokens", json=form))
     response.expect_rejected("abilities", why="for an ability that the token lacks")
@@ -219,7 +231,9 @@ def _expect_other_item(response: Response, path: str, name: str) -> None:
 
 
 def _create_batch(kit: Kit) -> dict[str, Any]:
-    """Return a new batch of two images, read by its id. Raise Inconclusive if creating it returns 403."""
+    """Return a new batch of two images, read by its id.
+    Raise Inconclusive if creating it returns 403, CheckFailed for any other status than 202.
+    """
     samples = [make_sample("png"), make_sample("png").renamed("second.png")]
     response = kit.batches.try_create(samples, {"name": f"{kit.tag}-first"}).permitted()
     return kit.batches.get(response.expect(202, why="with valid images").data["id"])

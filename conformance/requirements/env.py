@@ -72,7 +72,9 @@ def check_subscription_schema(kit: Kit) -> None:
 
 @check("ENV-009")
 def check_batch_schemas(kit: Kit) -> None:
-    """Check that the responses of all batch operations match their schemas."""
+    """Check that create, get, list and delete of a batch return 202, 200, 200 and 200 and match their
+    schemas.
+    """
     created = kit.batches.try_create([make_sample("png")], {"scale_factor": 2}).permitted()
     batch_id = expect_documented(created, "POST /batches", 202).data["id"]
     expect_documented(kit.owner.get(f"/batches/{batch_id}"), "GET /batches/{id}", 200)
@@ -82,14 +84,14 @@ def check_batch_schemas(kit: Kit) -> None:
 
 @check("ENV-010")
 def check_deletion_schema(kit: Kit) -> None:
-    """Check that the response to a deletion has no data."""
+    """Check that the response to the deletion of a new image matches its schema."""
     image_id = kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"]
     expect_documented(kit.images.delete(image_id), "DELETE /images/{id}", 200)
 
 
 @check("ENV-012")
 def check_only_422_has_errors(kit: Kit) -> None:
-    """Check that a 422 has field errors, and that no other response of the run has them."""
+    """Check that a 422 has field errors, and that no other response of the whole run so far has ``errors``."""
     expect_error(kit.owner.get("/images", params={"per_page": "0"}), 422)
     expect_error(kit.owner.get(f"/images/{_LARGEST_ID}/download"), 404)
     for request_line, exchange in contract_exchanges(kit.transport):
@@ -104,7 +106,7 @@ def check_only_422_has_errors(kit: Kit) -> None:
 
 @check("ENV-013")
 def check_envelope_members(kit: Kit) -> None:
-    """Check that no envelope of the run has an undocumented member."""
+    """Check that no envelope of the whole run so far has a member that the contract does not name."""
     for path in ("/user", "/images", f"/images/{_LARGEST_ID}"):
         kit.owner.get(path)
     for request_line, exchange in contract_exchanges(kit.transport):

@@ -30,7 +30,9 @@ _FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
 
 @check("ENV-011")
 def check_error_schema(kit: Kit) -> None:
-    """Check that a 404, a 405 and a 415 match the error schema."""
+    """Check that an unknown image, a wrong method and JSON for an upload return 404, 405 and 415 in the error
+    schema.
+    """
     expect_error(kit.owner.get(f"/images/{_LARGEST_ID}"), 404)
     expect_error(kit.owner.post("/usage", json={}), 405)
     expect_error(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON).permitted(), 415)
@@ -38,7 +40,10 @@ def check_error_schema(kit: Kit) -> None:
 
 @check("ENV-014")
 def check_unknown_route(kit: Kit) -> None:
-    """Check that an unknown route returns 404 in the envelope."""
+    """Check that unknown routes return 404 in the envelope.
+
+    Paths with encoded special characters may return 400.
+    """
     paths = [
         "no-such-route",
         "images/1/nothing",
@@ -60,7 +65,9 @@ def check_unknown_route(kit: Kit) -> None:
 
 @check("ENV-015")
 def check_wrong_method(kit: Kit) -> None:
-    """Check that a method that a route does not define returns 405 in the envelope."""
+    """Check that methods that a route does not define return 405 in the envelope.
+    PUT and PATCH may be additions of another server: a response that can be one passes.
+    """
     for path in ("/images", "/images/upscale", f"/images/{_LARGEST_ID}", "/user", "/usage", "/auth/logout"):
         for method in ("PUT", "PATCH"):
             response = kit.owner.request(method, path)
@@ -72,7 +79,7 @@ def check_wrong_method(kit: Kit) -> None:
 
 @check("ENV-016")
 def check_unsupported_content_type(kit: Kit) -> None:
-    """Check that a missing or unsupported content type returns 415."""
+    """Check that uploads, logins and registrations with a missing or unsupported content type return 415."""
     login = {"email": _unknown_email(kit), "password": "Wrong1Password"}
     expect_error(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON).permitted(), 415)
     expect_error(kit.owner.post("/images/upscale", data=b"x"), 415, why="without a Content-Type")
@@ -84,7 +91,9 @@ def check_unsupported_content_type(kit: Kit) -> None:
 
 @check("ENV-017")
 def check_malformed_json(kit: Kit) -> None:
-    """Check that a body that is not JSON returns 400."""
+    """Check that a login body that is truncated, not JSON, empty or not UTF-8 returns 400, and a truncated
+    registration.
+    """
     for body, description in (
         (b'{"email": "a@example.com", ', "truncated"),
         (b"email=a@example.com", "not JSON"),
@@ -99,7 +108,9 @@ def check_malformed_json(kit: Kit) -> None:
 
 @check("ENV-018")
 def check_ambiguous_json(kit: Kit) -> None:
-    """Check that JSON that parsers may interpret differently returns 400."""
+    """Check that a login with a duplicate name, NaN, a NUL character or an unpaired surrogate returns 400.
+    Ten thousand nested lists must return 400 or 422.
+    """
     for body, description in (
         (b'{"email": "a@example.com", "email": "b@example.com"}', "has a duplicate name"),
         (b'{"email": NaN}', "has NaN"),
@@ -116,7 +127,7 @@ def check_ambiguous_json(kit: Kit) -> None:
 
 @check("ENV-019")
 def check_malformed_multipart(kit: Kit) -> None:
-    """Check that malformed and truncated multipart bodies return 400."""
+    """Check that an upload with a body that is no form, or ends within a file, returns 400."""
     truncated = _form_field("image", make_sample("png").content, "kit.png")[:-20]
     for body, description in (
         (b"this is no form", "is not multipart"),
@@ -128,7 +139,7 @@ def check_malformed_multipart(kit: Kit) -> None:
 
 @check("ENV-020")
 def check_all_invalid_fields_are_named(kit: Kit) -> None:
-    """Check that a 422 names all invalid fields together."""
+    """Check that the 422 to an upload, a list, a login and a registration names all invalid fields together."""
     form = {"scale_factor": (None, "7")}
     expect_field_errors(kit.owner.post("/images/upscale", files=form), "image", "scale_factor")
     query = {"page": "0", "per_page": "101", "status": "no-such-status"}
@@ -139,7 +150,7 @@ def check_all_invalid_fields_are_named(kit: Kit) -> None:
 
 @check("ENV-021")
 def check_unknown_field_is_named(kit: Kit) -> None:
-    """Check that a 422 names an unknown field."""
+    """Check that an upload and a login with an unknown field return 422 with an error on that field."""
     expect_field_errors(kit.images.try_upload(make_sample("png"), {"scale_facter": 3}), "scale_facter")
     login = {"email": _unknown_email(kit), "password": "Wrong1Password", "passwort": "x"}
     expect_field_errors(kit.owner.post("/auth/login", json=login), "passwort")
@@ -147,21 +158,21 @@ def check_unknown_field_is_named(kit: Kit) -> None:
 
 @check("ENV-022")
 def check_two_images_are_rejected(kit: Kit) -> None:
-    """Check that an upload with two images is rejected."""
+    """Check that an upload with two images returns 422 with an error on ``image``."""
     image = make_sample("png").part
     expect_field_errors(kit.images.try_form([("image", image), ("image", image)]), "image")
 
 
 @check("ENV-023")
 def check_unknown_query_parameter(kit: Kit) -> None:
-    """Check that an unknown query parameter does not change the response."""
+    """Check that GET /user and GET /usage with an unknown query parameter return 200 and match their schemas."""
     for path in ("/user", "/usage"):
         expect_documented(kit.owner.get(path, params={"colour": "blue"}), f"GET {path}", 200)
 
 
 @check("ENV-024")
 def check_batch_errors(kit: Kit) -> None:
-    """Check that batch operations report errors in the same way as image operations."""
+    """Check the statuses 400, 404, 415 and 422 of batch operations, and the fields of each 422."""
     wrong_type = kit.owner.post("/batches", data=b"{}", headers=_JSON).permitted()
     expect_error(wrong_type, 415, why="with JSON")
     response = kit.owner.post("/batches", data=b"this is no form", headers=_FORM)
@@ -177,7 +188,9 @@ def check_batch_errors(kit: Kit) -> None:
 
 @check("ENV-025")
 def check_invalid_ids(kit: Kit) -> None:
-    """Check that a path segment that is not a valid id returns 404."""
+    """Check that ids with leading zeros, signs, letters or decimals, and very large ones, return 404.
+    GET, download and DELETE of images and DELETE of tokens are checked.
+    """
     image_id = kit.images.completed_png().image["id"]
     spellings = [f"0{image_id}", f"{image_id}.0", f"+{image_id}", f"{image_id}x", f"-{image_id}"]
     large = [str(_LARGEST_ID), str(2**63), str(2**64), "1" + "0" * 40]
@@ -192,7 +205,9 @@ def check_invalid_ids(kit: Kit) -> None:
 
 @check("ENV-028")
 def check_too_large_requests(kit: Kit) -> None:
-    """Check that a request that is too large is rejected in the envelope, or its connection closed."""
+    """Check that an upload of 12 MiB and bodies of 1 MiB for login and registration are rejected in the
+    envelope. The server may close the connection instead, and must respond to the next request.
+    """
     sample = make_sample("png")
     large = (sample.filename, sample.content.ljust(_TOO_LARGE_BYTES, b"\0"), sample.media_type)
     # It exceeds the limit of a file (422), and in most servers that of a body (413).
@@ -205,7 +220,9 @@ def check_too_large_requests(kit: Kit) -> None:
 
 @check("ENV-030")
 def check_content_type_parsing(kit: Kit) -> None:
-    """Check that the content type is parsed without regard to case and quotes."""
+    """Check that JSON and multipart are parsed when the content type has capitals, quotes and parameters.
+    The bodies have invalid fields: the 422 that names them shows that they were parsed.
+    """
     # The fields are invalid, so the response proves that the body was parsed, and no quota is used.
     headers = {"Content-Type": "Application/JSON; charset=UTF-8"}
     expect_field_errors(kit.owner.post("/auth/login", data=b"{}", headers=headers), "email", "password")
@@ -216,7 +233,9 @@ def check_content_type_parsing(kit: Kit) -> None:
 
 @check("ENV-031")
 def check_body_without_length(kit: Kit) -> None:
-    """Check that a body without Content-Length is parsed."""
+    """Check that a chunked upload without Content-Length is parsed: its 422 names both invalid fields.
+    Raise Inconclusive for a 411, which a proxy may send.
+    """
     response = kit.owner.post(
         "/images/upscale", data=_ChunkedBody(_invalid_form()), headers=_FORM
     ).permitted()

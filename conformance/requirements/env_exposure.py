@@ -40,7 +40,11 @@ _VERSION_HEADERS = {"server", "x-powered-by", "x-aspnet-version"}
 
 @check("ENV-026")
 def check_errors_expose_no_internals(kit: Kit) -> None:
-    """Check that no error response of the run contains a stack trace or a file path."""
+    """Send hostile requests.
+
+    Check that no error response of the whole run so far has a stack trace or a file path. The requested path
+    and links in the text are ignored.
+    """
     _hostile_responses(kit)
     for exchange in kit.transport.exchanges:
         if exchange.status is None or exchange.status < HTTPStatus.BAD_REQUEST:
@@ -60,7 +64,7 @@ def check_errors_expose_no_internals(kit: Kit) -> None:
 
 @check("ENV-027")
 def check_no_server_version(kit: Kit) -> None:
-    """Check that no response of the run exposes the version of the server."""
+    """Check that no ``Server`` or ``X-Powered-By`` header of the whole run so far has a version."""
     kit.owner.get("/user")
     kit.owner.get("no-such-route")
     for exchange in kit.transport.exchanges:
@@ -75,7 +79,7 @@ def check_no_server_version(kit: Kit) -> None:
 
 @check("ENV-029")
 def check_hostile_requests_cause_no_500(kit: Kit) -> None:
-    """Check that no hostile request causes a server error."""
+    """Check that the hostile requests, which are sent once in a run, all return a status below 500."""
     for response in _hostile_responses(kit):
         expect(
             response.status < HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -87,7 +91,9 @@ def check_hostile_requests_cause_no_500(kit: Kit) -> None:
 
 @check("ENV-032")
 def check_no_server_path(kit: Kit) -> None:
-    """Check that an image exposes no absolute path of the server."""
+    """Check that neither ``original_path`` nor ``upscaled_path`` of a completed image is an absolute path.
+    A leading slash alone passes, because it may be a part of a URL.
+    """
     image = kit.images.get(kit.images.completed_png().image["id"])
     for field in ("original_path", "upscaled_path"):
         expect(

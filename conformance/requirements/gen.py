@@ -55,21 +55,28 @@ def check_response_headers(kit: Kit) -> None:
 
 @check("GEN-006")
 def check_invalid_requests_are_rejected(kit: Kit) -> None:
-    """Check that requests that violate their schema are rejected."""
+    """Check that generated requests that violate their schema are rejected.
+    Raise Inconclusive if no response of the run was a 422.
+    """
     evidence = _status_is(HTTPStatus.UNPROCESSABLE_ENTITY)
     expect_no_findings(kit, "negative_data_rejection", evidence=evidence)
 
 
 @check("GEN-007")
 def check_valid_requests_are_accepted(kit: Kit) -> None:
-    """Check that requests that match their schema are accepted."""
+    """Check that generated requests that match their schema, and valid images, are accepted.
+    Raise Inconclusive if no upload of the run returned 202.
+    """
     checks = ("positive_data_acceptance", "valid_image_is_accepted")
     expect_no_findings(kit, *checks, evidence=_status_is(HTTPStatus.ACCEPTED, _UPLOADS))
 
 
 @check("GEN-008")
 def check_unreadable_files_are_rejected(kit: Kit) -> None:
-    """Check that uploaded files that cannot be decoded are rejected."""
+    """Check that generated files that cannot be decoded are rejected.
+
+    Raise Inconclusive if no upload returned 422.
+    """
     evidence = _status_is(HTTPStatus.UNPROCESSABLE_ENTITY, _UPLOADS)
     expect_no_findings(kit, "unreadable_image_is_rejected", evidence=evidence)
 
@@ -97,19 +104,23 @@ def check_created_and_deleted_images(kit: Kit) -> None:
 
 @check("GEN-101")
 def check_token_sequences(kit: Kit) -> None:
-    """Check tokens in random sequences of operations."""
+    """Create, list, use and revoke tokens in random sequences, and compare each response with a model."""
     run_machine(kit, Tokens)
 
 
 @check("GEN-102")
 def check_image_sequences(kit: Kit) -> None:
-    """Check images in random sequences of operations."""
+    """Upload, read, list and delete images in random sequences, and compare each response with a model.
+    Raise Inconclusive if the account may not list images (403).
+    """
     kit.owner.get("/images").permitted()
     run_machine(kit, Images)
 
 
 @check("GEN-103")
 def check_batch_sequences(kit: Kit) -> None:
-    """Check batches in random sequences of operations."""
+    """Create, read, list, cancel and delete batches in random sequences, and compare each response with a
+    model. Raise Inconclusive if the account may not list batches (403).
+    """
     kit.owner.get("/batches").permitted()
     run_machine(kit, Batches)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 @check("IMG-017")
 def check_other_files_are_rejected(kit: Kit) -> None:
-    """Check that files that are not images are rejected."""
+    """Check that a text, an SVG, an empty file, a PDF and random bytes, named as PNG, return 422 on
+    ``image``.
+    """
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><rect width="9" height="9"/></svg>'
     for what, content in (
         ("a text", b"This is not an image, whatever its name."),
@@ -40,7 +42,9 @@ def check_other_files_are_rejected(kit: Kit) -> None:
 
 @check("IMG-018")
 def check_damaged_files_are_rejected(kit: Kit) -> None:
-    """Check that truncated and damaged images are rejected."""
+    """Check that truncated files of each format, animations that end within a frame, and a damaged PNG return
+    422 on ``image``.
+    """
     for name in FORMATS:
         sample, kind = make_sample(name), name.upper()
         half = sample.content[: len(sample.content) // 2]
@@ -67,7 +71,7 @@ def check_file_over_limit(kit: Kit) -> None:
 
 @check("IMG-020")
 def check_file_at_limit(kit: Kit) -> None:
-    """Check that a file of exactly 10 MiB is accepted."""
+    """Check that a JPEG of exactly 10 MiB is accepted, has this ``original_size`` and is completed."""
     sample = make_sample("jpeg", stem="large")
     largest = sample.with_content(pad_jpeg(sample.content, MAX_FILE_BYTES))
     accepted = kit.images.upload(largest, {"scale_factor": 2})

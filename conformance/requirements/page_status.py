@@ -49,20 +49,24 @@ _ATTEMPTS = 4
 
 @check("PAGE-006")
 def check_image_status_filter(kit: Kit) -> None:
-    """Check that the status filter of the image list is exact."""
+    """Check that each status filter of the image list has only images with that status, and that a completed
+    one is found. A status that does not exist must return 422 on ``status``.
+    """
     _expect_exact_filter(kit, IMAGES, "completed", kit.images.completed_png().image["id"])
 
 
 @check("PAGE-013")
 def check_batch_status_filter(kit: Kit) -> None:
-    """Check that the status filter of the batch list is exact."""
+    """Check that each status filter of the batch list has only batches with that status, and that a finished
+    one is found. A status that does not exist must return 422 on ``status``.
+    """
     batch = observed_batch(kit)
     _expect_exact_filter(kit, BATCHES, str(batch.end["status"]), batch.id)
 
 
 @check("PAGE-016")
 def check_pending_images_are_not_processing(kit: Kit) -> None:
-    """Check that the list of processing images has no pending image."""
+    """Check that after four uploads the list of processing images has no pending image."""
     for _ in range(4):
         kit.images.upload(make_sample("png"), {"scale_factor": 4})
     items = page_items(fetch_page(kit, IMAGES, status="processing", per_page=100))
@@ -112,7 +116,9 @@ def check_pages_of_completed_batches(kit: Kit) -> None:
 
 @check("PAGE-021")
 def check_unfinished_images_are_found(kit: Kit) -> None:
-    """Check that pending and processing images are in the lists of their status."""
+    """Check that three new images are in the lists of pending and of processing images while they have that
+    status. A status that is not seen before all have ended, or before the time limit, is not checked.
+    """
     uploads = [kit.images.upload(make_sample("png"), {"scale_factor": 2})["id"] for _ in range(3)]
     deadline = time.monotonic() + kit.options.work_timeout
     pause = _FIRST_PAUSE_SECONDS
@@ -130,7 +136,10 @@ def check_unfinished_images_are_found(kit: Kit) -> None:
 
 @check("PAGE-022")
 def check_cancelled_batch_is_found(kit: Kit) -> None:
-    """Check that a cancelled batch is in the list of cancelled batches."""
+    """Check that a cancelled batch is in the list of cancelled batches.
+
+    Pass if it was finished before its cancellation.
+    """
     batch = cancelled_batch(kit)
     if batch.after is None or kit.batches.wait(batch.id)[0]["status"] != "cancelled":
         return  # it was finished before its cancellation
@@ -184,7 +193,9 @@ def _expect_found(kit: Kit, image_ids: list[int], status: str) -> bool:
 
 
 def _expect_complete_pages(kit: Kit, path: str, completed: list[int]) -> None:
-    """Raise CheckFailed unless the pages of completed items are correct; repeat it if the list changes."""
+    """Raise CheckFailed unless the pages of completed items are correct; repeat it if the list changes.
+    Raise Inconclusive if it changes in every one of ``_ATTEMPTS`` attempts.
+    """
     for attempt in range(_ATTEMPTS):
         if retry(lambda: _compare_pages(kit, path, completed)):
             return
@@ -195,7 +206,11 @@ def _expect_complete_pages(kit: Kit, path: str, completed: list[int]) -> None:
 
 
 def _compare_pages(kit: Kit, path: str, completed: list[int]) -> bool:
-    """Check the pages of completed items, which do not fit on one page. Return False if the list changed."""
+    """Check the pages of completed items, which do not fit on one page.
+
+    Return False if the list changed, else True. Raise CheckFailed for an item of another status, on two pages
+    or on none, and for a wrong ``prev`` of page 2.
+    """
     filtered = f"{path}?status=completed"
     total = fetch_page(kit, path, status="completed", per_page=1)["meta"]["total"]
     per_page = min(MAX_PER_PAGE, max(_PER_PAGE, math.ceil(total / PAGES_WANTED)))
