@@ -26,6 +26,7 @@ def list_tokens() -> Body:
 
 def create_token() -> tuple[Body, int]:
     """Create a token with some or all abilities of the current one, and respond with 201 and its plain text.
+
     Raise InvalidFields.
     """
     body = parsed_body()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def register() -> tuple[Body, int]:
     """Create an account and its first token, send a verification mail, and respond with 201.
+
     Raise InvalidFields, also for an address that has an account.
     """
     body = parsed_body()
@@ -35,6 +36,7 @@ def register() -> tuple[Body, int]:
 
 def login() -> Body:
     """Create a token, named after the device or the User-Agent, and respond with it and the account.
+
     Raise InvalidFields, and the errors of ``accounts.log_in``.
     """
     body = _valid_body()
@@ -57,6 +59,7 @@ def revoke_all_tokens() -> Body:
 
 def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
     """Verify the e-mail address of a signed link. Respond with a page to browsers, with JSON to others.
+
     Raise InvalidLink. A second use of the link succeeds, too.
     """
     accounts.verify_email(services(), id, hash)
@@ -79,6 +82,7 @@ def forgot_password() -> Body:
 
 def reset_password() -> Body:
     """Set a new password, verify the address and revoke all tokens of the account.
+
     Raise InvalidFields, also for an invalid reset token.
     """
     body = parsed_body()

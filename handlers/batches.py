@@ -14,6 +14,7 @@ from handlers.transport.envelope import Body, success
 
 def create_batch() -> tuple[Body, int]:
     """Create a batch of all uploaded images, or of none, queue them, and respond with 202.
+
     Raise InvalidFields, QuotaExceeded and Unavailable, as ``batches.submit`` does.
     """
     body = parsed_body()

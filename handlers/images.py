@@ -14,6 +14,7 @@ from handlers.transport.envelope import Body, success
 
 def upscale_image() -> tuple[Body, int]:
     """Create a pending image from the uploaded file, queue it, and respond with 202.
+
     Raise InvalidFields, QuotaExceeded and Unavailable, as ``images.submit`` does.
     """
     upload = next(iter(uploads("image")), None)

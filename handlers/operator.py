@@ -24,6 +24,7 @@ def live() -> Body:
 
 def ready() -> Body:
     """Respond with 200 if the database responds. Raise Unavailable if it does not.
+
     A broker that is down is no outage: uploads are accepted and stay queued.
     """
     with services().database.reading() as work:

@@ -61,6 +61,7 @@ def accepted_image(image: Image) -> dict[str, Any]:
 
 def full_image(services: Services, origin: str, image: Image) -> dict[str, Any]:
     """Return the shape of an image with all its fields, and a new signed link to its result.
+
     A field that has no value yet is None; the original's dimensions are None while the image is pending.
     """
     started = None if image.status is Status.PENDING else image.original_size
@@ -203,6 +204,7 @@ def subscribed_plan(account: Account, plan: Plan) -> dict[str, Any]:
 
 def initials(name: str) -> str:
     """Return the initials in capitals: of the first and the last word, or of the only one.
+
     A word without letters and digits is skipped; the result is ``?`` if none is left.
     """
     words = [[letter for letter in word if letter.isalnum()] for word in name.split()]

@@ -103,6 +103,7 @@ class BrokerQueue:
 
 def _rabbitmq(url: str, middleware: list[Any]) -> Broker:
     """Return a broker that waits for the server's confirmation of each message.
+
     Raise BrokerError without the package of the extra ``rabbitmq``.
     """
     try:

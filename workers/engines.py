@@ -49,6 +49,7 @@ def make_reserve_engine(
 
 def _start_all(devices: list[str], options: EngineOptions, stall_seconds: float | None) -> list[EngineChild]:
     """Start an engine on each device in parallel, and return those that start, in the order of the devices.
+
     A device that does not start is logged. After any other error, kill all of them and raise it.
     """
     engines = [

@@ -93,6 +93,7 @@ def check_token_comes_first(kit: Kit) -> None:
 @check("AUTH-006")
 def check_all_operations_are_protected(kit: Kit) -> None:
     """Check that every protected operation returns 401 for a missing and for an invented token.
+
     Raise Inconclusive at the first 429: the other operations are then unchecked.
     """
     for operation in protected_operations():
@@ -126,6 +127,7 @@ def check_token_list(kit: Kit) -> None:
 @check("AUTH-009")
 def check_no_token_is_exposed(kit: Kit) -> None:
     """Check that neither GET /user/tokens nor GET /user contains the secret part of the request's token.
+
     Raise Inconclusive if it has fewer than ``_MIN_SECRET_LENGTH`` characters.
     """
     secret = kit.options.token.partition("|")[2] or kit.options.token
@@ -146,6 +148,7 @@ def check_token_in_query(kit: Kit) -> None:
 
 def _send_valid(kit: Kit, method: str, path: str, authorization: str | None) -> Response:
     """Send a request without the run's token and return the response; all but ``authorization`` is valid.
+
     Uploads and batches contain a small PNG; other operations have no body.
     """
     part = make_sample("png").part

@@ -152,6 +152,7 @@ def check_default_label(kit: Kit) -> None:
 @check("AUTH-032")
 def check_long_password(kit: Kit) -> None:
     """Check that a login fails with a password of 80 characters whose last character differs.
+
     Pass if the server rejects passwords of this length. Raise Inconclusive if it rejects the address.
     """
     correct = f"{kit.accounts.password}-{secrets.token_hex(_LONG_PASSWORD)}"[:_LONG_PASSWORD]

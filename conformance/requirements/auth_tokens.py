@@ -173,6 +173,7 @@ def check_token_revokes_itself(kit: Kit) -> None:
 @check("AUTH-027")
 def check_revoke_all(kit: Kit) -> None:
     """Check that after POST /auth/revoke-all all tokens of the account are rejected.
+
     A token of another account must stay valid.
     """
     bystander = kit.accounts.create().client
@@ -258,6 +259,7 @@ def _expect_login(kit: Kit, email: str, password: str) -> Response:
 
 def _log_in(kit: Kit) -> Client:
     """Return a client with a new token of the caller's account.
+
     Raise Skipped without credentials, Inconclusive if the server rejects them.
     """
     return kit.callers.with_token(_expect_login(kit, *kit.callers.credentials).data["token"])
@@ -290,6 +292,7 @@ def _wrong_password() -> str:
 
 def _expect_valid(kit: Kit, client: Client, why: str) -> None:
     """Fail unless the client's token is valid for GET /user.
+
     If the server has revoked the run's own token as well, log in again first, so that the run can go on.
     """
     response = client.get("/user")

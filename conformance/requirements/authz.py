@@ -116,6 +116,7 @@ def check_batch_deletion_is_denied(kit: Kit) -> None:
 @check("AUTHZ-008")
 def check_token_revocation_is_denied(kit: Kit) -> None:
     """Check that the second account gets the same 404 for a token of another account as for a missing one.
+
     The token must stay valid. Raise Inconclusive if the second account has a token with the same id.
     """
     client = kit.accounts.create(device_name=f"{kit.tag}-kept").client
@@ -232,6 +233,7 @@ def _expect_other_item(response: Response, path: str, name: str) -> None:
 
 def _create_batch(kit: Kit) -> dict[str, Any]:
     """Return a new batch of two images, read by its id.
+
     Raise Inconclusive if creating it returns 403, CheckFailed for any other status than 202.
     """
     samples = [make_sample("png"), make_sample("png").renamed("second.png")]

@@ -66,6 +66,7 @@ def check_unknown_route(kit: Kit) -> None:
 @check("ENV-015")
 def check_wrong_method(kit: Kit) -> None:
     """Check that methods that a route does not define return 405 in the envelope.
+
     PUT and PATCH may be additions of another server: a response that can be one passes.
     """
     for path in ("/images", "/images/upscale", f"/images/{_LARGEST_ID}", "/user", "/usage", "/auth/logout"):
@@ -109,6 +110,7 @@ def check_malformed_json(kit: Kit) -> None:
 @check("ENV-018")
 def check_ambiguous_json(kit: Kit) -> None:
     """Check that a login with a duplicate name, NaN, a NUL character or an unpaired surrogate returns 400.
+
     Ten thousand nested lists must return 400 or 422.
     """
     for body, description in (
@@ -189,6 +191,7 @@ def check_batch_errors(kit: Kit) -> None:
 @check("ENV-025")
 def check_invalid_ids(kit: Kit) -> None:
     """Check that ids with leading zeros, signs, letters or decimals, and very large ones, return 404.
+
     GET, download and DELETE of images and DELETE of tokens are checked.
     """
     image_id = kit.images.completed_png().image["id"]
@@ -221,6 +224,7 @@ def check_too_large_requests(kit: Kit) -> None:
 @check("ENV-030")
 def check_content_type_parsing(kit: Kit) -> None:
     """Check that JSON and multipart are parsed when the content type has capitals, quotes and parameters.
+
     The bodies have invalid fields: the 422 that names them shows that they were parsed.
     """
     # The fields are invalid, so the response proves that the body was parsed, and no quota is used.
@@ -234,6 +238,7 @@ def check_content_type_parsing(kit: Kit) -> None:
 @check("ENV-031")
 def check_body_without_length(kit: Kit) -> None:
     """Check that a chunked upload without Content-Length is parsed: its 422 names both invalid fields.
+
     Raise Inconclusive for a 411, which a proxy may send.
     """
     response = kit.owner.post(

@@ -92,6 +92,7 @@ def check_hostile_requests_cause_no_500(kit: Kit) -> None:
 @check("ENV-032")
 def check_no_server_path(kit: Kit) -> None:
     """Check that neither ``original_path`` nor ``upscaled_path`` of a completed image is an absolute path.
+
     A leading slash alone passes, because it may be a part of a URL.
     """
     image = kit.images.get(kit.images.completed_png().image["id"])

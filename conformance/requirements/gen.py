@@ -56,6 +56,7 @@ def check_response_headers(kit: Kit) -> None:
 @check("GEN-006")
 def check_invalid_requests_are_rejected(kit: Kit) -> None:
     """Check that generated requests that violate their schema are rejected.
+
     Raise Inconclusive if no response of the run was a 422.
     """
     evidence = _status_is(HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -65,6 +66,7 @@ def check_invalid_requests_are_rejected(kit: Kit) -> None:
 @check("GEN-007")
 def check_valid_requests_are_accepted(kit: Kit) -> None:
     """Check that generated requests that match their schema, and valid images, are accepted.
+
     Raise Inconclusive if no upload of the run returned 202.
     """
     checks = ("positive_data_acceptance", "valid_image_is_accepted")
@@ -111,6 +113,7 @@ def check_token_sequences(kit: Kit) -> None:
 @check("GEN-102")
 def check_image_sequences(kit: Kit) -> None:
     """Upload, read, list and delete images in random sequences, and compare each response with a model.
+
     Raise Inconclusive if the account may not list images (403).
     """
     kit.owner.get("/images").permitted()

@@ -213,6 +213,7 @@ def _expect_envelope(what: str, content: bytes) -> None:
 
 def _expect_not_in_headers(response: Response, mark: str) -> None:
     """Fail if a header contains the mark, or is the header that the file name tried to add.
+
     Content-Disposition may contain the mark.
     """
     for name, value in response.headers.items():

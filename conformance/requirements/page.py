@@ -153,6 +153,7 @@ def check_order_of_one_instant(kit: Kit) -> None:
 
     def compare() -> None:
         """Fail if of two images of the batch with the same ``created_at`` the smaller id comes first.
+
         Times without microseconds are not compared.
         """
         images = [image for image in fetch_all(kit, IMAGES) if image.get("batch_id") == batch_id]

@@ -194,6 +194,7 @@ def _expect_found(kit: Kit, image_ids: list[int], status: str) -> bool:
 
 def _expect_complete_pages(kit: Kit, path: str, completed: list[int]) -> None:
     """Raise CheckFailed unless the pages of completed items are correct; repeat it if the list changes.
+
     Raise Inconclusive if it changes in every one of ``_ATTEMPTS`` attempts.
     """
     for attempt in range(_ATTEMPTS):

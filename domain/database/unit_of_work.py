@@ -214,6 +214,7 @@ def _configure_sqlite(engine: Engine) -> None:
 
     def begin(connection: PoolProxiedConnection) -> None:
         """Begin the transaction in the mode that the unit of work stored: writers lock the database now.
+
         Without ``wait``, fail at once if another writer has the lock.
         """
         writing, wait = connection.info.pop(_MODE_KEY, _DEFAULT_MODE)

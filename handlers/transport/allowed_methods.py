@@ -27,6 +27,7 @@ class AllowedMethods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request for a path and method of the contract, and every path outside the API.
+
         Raise TransportError 404 or 405.
         """
         if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{BASE_PATH}/"):

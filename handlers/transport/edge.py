@@ -119,6 +119,7 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a message, with the common headers; without its body if the request is HEAD.
+
         If the request's body is not read to its end, the response closes the connection.
         """
         if message["type"] == "http.response.start":

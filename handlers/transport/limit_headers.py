@@ -52,6 +52,7 @@ class LimitHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, and add the headers when its response starts.
+
         If the quota cannot be read, log it and send the response without the quota's headers.
         """
 

@@ -43,6 +43,7 @@ class PublicRateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request of a public operation on a thread, then pass it on; pass on others uncounted.
+
         Raise TooManyRequests.
         """
         operation = operation_id(scope)

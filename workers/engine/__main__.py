@@ -117,6 +117,7 @@ class _JobLoop:
 
     def _read_messages(self) -> None:
         """Read stdin: queue each job, and let ``cancel`` stop the job in progress at its next tile.
+
         A new job clears an earlier cancel. At the end of stdin, end the whole process with status 0.
         """
         for line in sys.stdin.buffer:

@@ -111,6 +111,7 @@ def upscale_file(
 
 def _check_results(results: Sequence[Size], image_format: ImageFormat, caps: Caps) -> None:
     """Raise InvalidImage if a result has too long a side, or all together have too many pixels.
+
     The limits are the caps and those of the format.
     """
     allowed = caps.for_format(image_format)

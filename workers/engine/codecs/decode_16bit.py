@@ -153,6 +153,7 @@ def _open_image(content: bytes, image_format: str) -> ImageFile:
 
 def _colour_pixels(image: ImageFile) -> Pixels16:
     """Return the 16-bit values of a colour image, height × width × channels, upright.
+
     Pillow loads 8 bits of each value, so the image is loaded twice: for the high bytes and for the low ones.
     """
     second = _open_image(_content(image), image.format or "")
@@ -176,6 +177,7 @@ def _rawmode(image: ImageFile) -> str:
 
 def _load_bytes(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
     """Load the image with this raw mode, which selects one byte of each value, and return the bytes upright.
+
     Replace the mode in the image's ``tile`` list.
     """
     image.tile = [tile._replace(args=_with_rawmode(tile.args, rawmode)) for tile in image.tile]

@@ -107,6 +107,7 @@ def _directories(image: Image.Image) -> Iterator[bool]:
 
 def _check_pixels(image: Image.Image, positions: Sequence[int], caps: Caps) -> None:
     """Raise InvalidImage if the frames at these positions have too many pixels together.
+
     Seek a TIFF to each page to read its size; frames of other formats all have the canvas's.
     """
     pixels = 0

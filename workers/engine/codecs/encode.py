@@ -150,6 +150,7 @@ def _png_text(xmp: bytes | None) -> PngImagePlugin.PngInfo | None:
 
 def _tiff_options(metadata: Metadata) -> dict[str, object]:
     """Return Pillow's options for a TIFF with this metadata.
+
     The file is compressed with Deflate, unless it has a camera's directories, such as GPS.
     """
     tags = Image.Exif()

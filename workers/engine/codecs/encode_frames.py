@@ -68,6 +68,7 @@ def encode_frames(images: Images, encoding: Encoding, timing: Timing | None, tar
 
 def _write_tiff(images: Images, encoding: Encoding, file: Path) -> None:
     """Write a TIFF with a page for each image, and replace ``file``; one page at a time is in memory.
+
     Only the first page keeps a camera's directories.
     """
     with TiffImagePlugin.AppendingTiffWriter(file, new=True) as out:
@@ -279,6 +280,7 @@ def _write_gif_frame(
     out: BinaryIO, pending: _GifFrame, canvas: tuple[int, int], milliseconds: float, disposal: int
 ) -> None:
     """Write one frame with its own palette, at its place on the canvas.
+
     A frame that clears the canvas afterwards is extended to the whole canvas with transparent pixels.
     """
     image, (left, top, *_) = pending

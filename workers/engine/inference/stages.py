@@ -90,6 +90,7 @@ def _run(
     stage: Stage, known: dict[str, Floats], extract: Extract, cell: int, pool: Executor
 ) -> dict[str, Floats]:
     """Run one stage in cells of the side ``cell`` in parallel, and return its whole outputs by name.
+
     ``known`` has the inputs. A stage that enlarges uses cells of half the side, for its larger outputs.
     """
     _, height, width = known[stage.inputs[0]].shape

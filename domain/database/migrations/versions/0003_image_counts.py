@@ -15,6 +15,7 @@ _UNFINISHED = "status IN ('pending', 'processing')"
 
 def upgrade() -> None:
     """Create ``image_counts`` from the images there are, and replace indexes of images by partial ones.
+
     On PostgreSQL, no other transaction can write images meanwhile.
     """
     if op.get_bind().dialect.name == "postgresql":
