@@ -106,7 +106,7 @@ def remove(services: Services, account: Account, batch_id: int) -> bool:
 
 
 def cancel(work: UnitOfWork, batch: Batch, images: Sequence[Image], now: datetime) -> None:
-    """Cancel an unfinished, locked batch: its unfinished images fail, and the quota of pending ones is released.
+    """Cancel an unfinished, locked batch: its unfinished images fail, and the quota of pending ones is refunded.
 
     The caller commits. A worker that processes one of the images stops when it next renews the lease.
     """

@@ -86,7 +86,7 @@ def download_url(services: Services, image: Image) -> str:
 
 
 def delete(services: Services, account: Account, image_id: int) -> None:
-    """Delete the image and its files; the quota of a pending image is released.
+    """Delete the image and its files; the quota of a pending image is refunded.
 
     The batch of an unfinished image counts it as failed. A file that cannot be deleted is logged. Raise
     NotFound, also if the image belongs to another account. A worker that processes the image stops when it

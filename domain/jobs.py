@@ -23,7 +23,7 @@ def claim(services: Services, image_id: int) -> Image:
 
     An expired lease counts as a lost attempt. The batch of the image, if any, becomes processing. Raise
     NotClaimable if the image is deleted, finished or claimed by another worker, and if this call has failed
-    it because too many attempts at it were lost; its quota is then released, and its batch counts it as
+    it because too many attempts at it were lost; its quota is then refunded, and its batch counts it as
     failed.
     """
     now = services.clock.now()
@@ -89,7 +89,7 @@ def release_claim(services: Services, image: Image) -> bool:
 def record_lost_attempt(services: Services, image: Image) -> bool:
     """Count an attempt without a result: the image is claimable again, or has failed after the last attempt.
 
-    A failed image gets ``LOST_MESSAGE``, its quota is released, and its batch counts it. Return False if the
+    A failed image gets ``LOST_MESSAGE``, its quota is refunded, and its batch counts it. Return False if the
     attempt is no longer current.
     """
     return _step(
@@ -124,7 +124,7 @@ def fail(services: Services, image: Image, message: str, *, refund: bool) -> boo
     """Fail the image with a message for its owner and count it in its batch.
 
     Return False, without a change, if the attempt is no longer current.
-    ``refund`` releases the quota: set it when the file did not cause the failure.
+    ``refund`` gives back the quota: set it when the file did not cause the failure.
     """
     return _step(
         services, image, lambda job: job_states.fail(job, image.job.attempt), error=message, refund=refund

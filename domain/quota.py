@@ -26,7 +26,10 @@ class Usage:
 
     @property
     def remaining(self) -> int | None:
-        """Return the images left, or None without a limit; 0 if a smaller plan leaves the usage above the limit."""
+        """Return the images left, or None without a limit.
+
+        0 if a smaller plan leaves the usage above the limit.
+        """
         return None if self.limit is None else max(0, self.limit - self.used)
 
     @property
@@ -54,7 +57,10 @@ def month_of(now: datetime) -> str:
 
 
 def limit_of(account: Account, plan: Plan) -> int | None:
-    """Return the images per month, or None for no limit: the account's own limit if it has one, or its plan's."""
+    """Return the images per month, or None for no limit.
+
+    The account's own limit if it has one, or its plan's.
+    """
     if account.images_per_month is None:
         return plan.images_per_month
     return None if account.images_per_month == UNLIMITED else account.images_per_month
@@ -95,5 +101,5 @@ def reserve(work: UnitOfWork, account: Account, plan: Plan, now: datetime, image
 
 
 def refund(work: UnitOfWork, image: Image) -> None:
-    """Release the quota of one image in the month in which it was reserved; the caller commits."""
+    """Give back the quota of one image in the month in which it was reserved; the caller commits."""
     work.quota.refund(image.account_id, image.quota_month, 1)

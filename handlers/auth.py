@@ -69,13 +69,21 @@ def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the con
 
 
 def resend_verification() -> Body:
-    """Request a verification mail. The response does not depend on the account."""
+    """Send a verification mail if the address has an unverified account.
+
+    The response does not depend on that.
+
+    Raise InvalidFields for a malformed body.
+    """
     accounts.request_verification(services(), _valid_body().fields["email"], client_address())
     return success("If the address waits to be verified, a mail with a new link is on its way.")
 
 
 def forgot_password() -> Body:
-    """Request a mail with a reset token. The response does not depend on the account."""
+    """Send a mail with a reset token if the address has an account; the response does not depend on that.
+
+    Raise InvalidFields for a malformed body.
+    """
     password_reset.request(services(), _valid_body().fields["email"], client_address())
     return success("If the address has an account, a mail with a reset token is on its way.")
 

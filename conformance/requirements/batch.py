@@ -162,7 +162,9 @@ def check_images_are_available(kit: Kit) -> None:
 
 @check("BATCH-007")
 def check_names(kit: Kit) -> None:
-    """Check that a batch keeps its name, and that a name of 256 characters is rejected."""
+    """Check that a batch keeps its name of up to 255 characters, or none, and that 256 characters return 422
+    on ``name``.
+    """
     names = {"short": kit.tag, "none": None, "longest": f"{kit.tag} ".ljust(MAX_NAME_LENGTH, "ü")}
     for which, accepted in named_batches(kit).items():
         for data in (accepted, kit.batches.get(accepted["id"])):
@@ -173,7 +175,9 @@ def check_names(kit: Kit) -> None:
 
 @check("BATCH-015")
 def check_listed_batch(kit: Kit) -> None:
-    """Check that the list has a batch once, with the same data and images as GET /batches/{id}."""
+    """Check that the list has a batch once, with the same status, name, counters and image ids as GET
+    /batches/{id}.
+    """
     batch = observed_batch(kit)
     found = [listed for listed in fetch_all(kit, "/batches") if listed["id"] == batch.id]
     expect_equal(len(found), 1, "The number of entries of one batch in the list")

@@ -32,7 +32,7 @@ _LARGE_FILES = 3  # together larger than the body limit of a single upload
 
 @check("BATCH-008")
 def check_number_of_images(kit: Kit) -> None:
-    """Check that a batch of 20 images is accepted, and that 21 images or none are rejected."""
+    """Check that a batch of 20 images is accepted, and that 21 images or none return 422 on ``images``."""
     largest = cancelled_batch(kit).accepted
     expect_equal(largest["total_images"], MAX_IMAGES, "`total_images` of a batch of twenty")
     expect_equal(len(batch_images(largest)), MAX_IMAGES, "The number of `images` of a batch of twenty")
@@ -44,7 +44,9 @@ def check_number_of_images(kit: Kit) -> None:
 
 @check("BATCH-009")
 def check_one_invalid_file(kit: Kit) -> None:
-    """Check that one invalid file rejects the batch, and that nothing is stored or used."""
+    """Check that one invalid file returns 422 on ``images.1`` only, and that no image, batch or quota comes
+    of it.
+    """
     named_batches(kit)  # inconclusive if the plan has no batches
     name = f"{kit.tag}-rejected"
     valid = tiny_sample().renamed(f"{name}.png")
@@ -83,7 +85,9 @@ def check_unsuitable_target(kit: Kit) -> None:
 
 @check("BATCH-016")
 def check_size_options(kit: Kit) -> None:
-    """Check that size options have the same meaning as for a single image."""
+    """Check that targets, the default factor and both options together have the same effect as for a single
+    image.
+    """
     # 51 × 96/64 = 76.5 is rounded up. 64 × 96/51 = 120.47 is rounded down.
     wide = make_sample("png", scene(64, 51), "wide")
     high = make_sample("png", scene(51, 64), "high")
@@ -98,7 +102,10 @@ def check_size_options(kit: Kit) -> None:
 
 @check("BATCH-019")
 def check_large_files(kit: Kit) -> None:
-    """Check that three files of 10 MiB are accepted, and that a larger file is rejected."""
+    """Check that three files of 10 MiB are accepted, and that one byte more returns 422 on this file only.
+
+    Raise Inconclusive for a 413, which a proxy may send.
+    """
     named_batches(kit)
     sample = make_sample("jpeg", scene(12, 9), "large")
     largest = sample.with_content(pad_jpeg(sample.content, MAX_FILE_BYTES))

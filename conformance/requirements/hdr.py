@@ -25,7 +25,7 @@ _ADDED = "X-Kit-Added"
 
 @check("HDR-001")
 def check_request_id(kit: Kit) -> None:
-    """Check that every response has a request id."""
+    """Check that every response of the whole run so far has an ``X-Request-Id``."""
     for what, headers, _ in _all_responses(kit):
         expect(
             headers.get("x-request-id"), f"{what} has no X-Request-Id.", expected="X-Request-Id", actual=None
@@ -34,7 +34,7 @@ def check_request_id(kit: Kit) -> None:
 
 @check("HDR-002")
 def check_unique_request_ids(kit: Kit) -> None:
-    """Check that no two responses have the same request id."""
+    """Check that no two responses of the whole run so far have the same request id; a missing one is ignored."""
     _varied_responses(kit)
     seen: dict[str, str] = {}
     for request_line, exchange in contract_exchanges(kit.transport):
@@ -50,7 +50,7 @@ def check_unique_request_ids(kit: Kit) -> None:
 
 @check("HDR-003")
 def check_nosniff(kit: Kit) -> None:
-    """Check that every response disables content sniffing."""
+    """Check that every response of the whole run so far has ``X-Content-Type-Options: nosniff``."""
     for what, headers, _ in _all_responses(kit):
         expect(
             is_nosniff(headers.get("x-content-type-options", "")),
@@ -62,7 +62,7 @@ def check_nosniff(kit: Kit) -> None:
 
 @check("HDR-004")
 def check_json(kit: Kit) -> None:
-    """Check that every response is declared as JSON and is an envelope."""
+    """Check that every response of the whole run so far is declared as JSON and is an envelope."""
     for what, headers, content in _all_responses(kit):
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         expect(
@@ -99,7 +99,10 @@ def check_allow(kit: Kit) -> None:
 
 @check("HDR-006")
 def check_no_store(kit: Kit) -> None:
-    """Check that responses with account data have Cache-Control: no-store."""
+    """Check that every successful response of the whole run so far that has ``data`` has ``Cache-Control.
+
+    No-store``.
+    """
     image_id = kit.images.completed_png().image["id"]
     account = ("/user", "/user/tokens", "/usage", "/subscription")
     for path in (*account, "/images", f"/images/{image_id}", f"/images/{image_id}/download"):

@@ -62,7 +62,9 @@ def different_frames() -> list[Image.Image]:
 
 @check("IMG-001")
 def check_factors(kit: Kit) -> None:
-    """Check that each factor multiplies both sides of the image."""
+    """Check that the factors 2, 3 and 4 multiply both sides of the result, and that ``upscaled_dimensions``
+    states this size.
+    """
     sample = make_sample("png")
     for factor in (2, 3, 4):
         done = kit.images.completed(sample, {"scale_factor": factor})
@@ -73,7 +75,7 @@ def check_factors(kit: Kit) -> None:
 
 @check("IMG-002")
 def check_formats(kit: Kit) -> None:
-    """Check that each of the six formats is kept."""
+    """Check that the result of each of the six formats has the same format and twice the size."""
     for name in FORMATS:
         done = _complete_in_format(kit, make_sample(name), f"a {name.upper()}")
         expect_equal(done.result.size, (128, 96), f"The size of the result of a {name.upper()}")
@@ -118,7 +120,7 @@ def check_sharpness(kit: Kit) -> None:
 
 @check("IMG-006")
 def check_transparency(kit: Kit) -> None:
-    """Check that the alpha and the content of transparent images are kept."""
+    """Check that alpha and content of transparent images, palettes and animations are kept, frame by frame."""
     for kind, sample in _transparent_samples():
         what = f"The result of a {kind} with transparency"
         for original, result in _frame_pairs(kit, sample, what):
@@ -128,7 +130,7 @@ def check_transparency(kit: Kit) -> None:
 
 @check("IMG-007")
 def check_opacity(kit: Kit) -> None:
-    """Check that opaque pixels stay opaque."""
+    """Check that results of opaque images have no alpha below 247 of 255."""
     opaque = scene().copy()
     opaque.putalpha(255)
     for sample in (make_sample("png"), make_sample("webp"), make_sample("png", opaque, "opaque")):
@@ -140,7 +142,9 @@ def check_opacity(kit: Kit) -> None:
 
 @check("IMG-008")
 def check_gray(kit: Kit) -> None:
-    """Check that gray images get no tint."""
+    """Check that the results of gray images have channels that differ by at most 16 of 255, and show the
+    original.
+    """
     gray = scene().convert("L")
     transparent = gray.copy()
     transparent.putalpha(alpha_mask())
@@ -165,14 +169,17 @@ def check_gray(kit: Kit) -> None:
 
 @check("IMG-009")
 def check_palette(kit: Kit) -> None:
-    """Check that a palette PNG is accepted and its colours kept."""
+    """Check that the result of a palette PNG is a PNG that shows the original."""
     sample = make_sample("png", scene().quantize(64), "palette")
     _expect_format_and_content(kit, sample, "a PNG with a palette")
 
 
 @check("IMG-010")
 def check_16_bit(kit: Kit) -> None:
-    """Check that 16-bit PNGs are accepted and their colours kept."""
+    """Check that the results of a gray and a colour 16-bit PNG are PNGs that show the original.
+
+    Their depth is not checked.
+    """
     for kind, image in (("gray", scene().convert("L")), ("colour", scene())):
         _expect_format_and_content(kit, _sample_16_bit(kind, image), f"a 16-bit {kind} PNG")
 
@@ -195,7 +202,9 @@ def check_cmyk(kit: Kit) -> None:
 
 @check("IMG-012")
 def check_orientation_of_jpeg(kit: Kit) -> None:
-    """Check that each EXIF orientation of a JPEG is applied."""
+    """Check that a JPEG of each EXIF orientation has an upright result, without orientation, in size and
+    content.
+    """
     # Quarter turns, mirrored quarter turns, the half turn and the mirrored orientations.
     for number in (6, 8, 5, 7, 3, 4, 2):
         _expect_upright(kit, oriented(number), f"a JPEG of EXIF orientation {number}")
@@ -203,7 +212,9 @@ def check_orientation_of_jpeg(kit: Kit) -> None:
 
 @check("IMG-013")
 def check_animations(kit: Kit) -> None:
-    """Check that GIF and WebP animations keep their frames."""
+    """Check that GIF and WebP animations of different and of similar frames keep the number and content of
+    their frames.
+    """
     for name in ("gif", "webp"):
         _expect_all_frames(kit, animated(name, different_frames()))
         _expect_all_frames(kit, animated(name, _similar_frames(), "still"))
@@ -211,14 +222,16 @@ def check_animations(kit: Kit) -> None:
 
 @check("IMG-014")
 def check_animated_png(kit: Kit) -> None:
-    """Check that an animated PNG keeps its frames."""
+    """Check that animated PNGs of different and of similar frames keep the number and content of their
+    frames.
+    """
     _expect_all_frames(kit, animated("png", different_frames()))
     _expect_all_frames(kit, animated("png", _similar_frames(), "still"))
 
 
 @check("IMG-015")
 def check_tiff_pages(kit: Kit) -> None:
-    """Check that a TIFF keeps its pages, each scaled by the same factor."""
+    """Check that a TIFF keeps the number and content of its pages, each scaled by the same factor."""
     first, second, third = different_frames()
     smaller = second.resize((40, 30), Image.Resampling.LANCZOS)
     _expect_all_frames(kit, animated("tiff", [first, smaller, third], "pages"))
@@ -254,7 +267,9 @@ def check_odd_sizes(kit: Kit) -> None:
 
 @check("IMG-022")
 def check_1_bit(kit: Kit) -> None:
-    """Check that 1-bit PNGs and TIFFs are accepted and not inverted."""
+    """Check that the results of a 1-bit PNG and a 1-bit TIFF have their format and show the original, not its
+    negative.
+    """
     fax = make_sample("tiff", bilevel(), "one-bit", tiffinfo={_PHOTOMETRIC: 0})  # 0 is white
     for sample in (make_sample("png", bilevel(), "one-bit"), fax):
         _expect_format_and_content(kit, sample, f"a 1-bit {sample.format.upper()}")
@@ -269,7 +284,10 @@ def check_orientation_of_png_and_webp(kit: Kit) -> None:
 
 @check("IMG-025")
 def check_colour_profile(kit: Kit) -> None:
-    """Check that the colours of an ICC profile are kept, with or without the profile."""
+    """Check that PNG and JPEG with an ICC profile that swaps channels look the same after the upscaling.
+
+    Original and result are converted to sRGB first, so a result may have the profile or converted colours.
+    """
     red, green, blue = scene().split()
     swapped = Image.merge("RGB", (blue, green, red))
     for name in ("png", "jpeg"):
@@ -284,7 +302,10 @@ def check_colour_profile(kit: Kit) -> None:
 
 
 def _complete_in_format(kit: Kit, sample: Sample, what: str) -> CompletedImage:
-    """Return the sample completed at factor 2. Raise CheckFailed if its format is not kept."""
+    """Upload the sample at factor 2, wait, and return it completed.
+
+    Raise CheckFailed if its format is not kept.
+    """
     done = kit.images.completed(sample, {"scale_factor": 2})
     expect_equal(detect_format(done.content), sample.format, f"The format of the result of {what}")
     return done
@@ -342,7 +363,10 @@ def _transparent_samples() -> Iterator[tuple[str, Sample]]:
 
 
 def _frame_pairs(kit: Kit, sample: Sample, what: str) -> list[tuple[Image.Image, Image.Image]]:
-    """Return each frame of the sample with that of its result. Raise CheckFailed if their numbers differ."""
+    """Upload the sample, wait, and return each frame of it with that of its result.
+
+    Raise CheckFailed if their numbers differ.
+    """
     done = kit.images.completed(sample, {"scale_factor": 2})
     before, after = all_frames(decode(sample.content)), readable_frames(done.content)
     expect_equal(len(after), len(before), f"{what}: the number of its frames")

@@ -41,7 +41,7 @@ def check_upload_fields(kit: Kit) -> None:
 
 @check("JOB-002")
 def check_initial_status(kit: Kit) -> None:
-    """Check that a new image is pending or processing."""
+    """Check that the response to an upload has the status pending or processing."""
     status = kit.images.completed_png().accepted["status"]
     expect_in(status, {"pending", "processing"}, "The status of a new image")
 

@@ -34,28 +34,36 @@ _DEFAULT_PER_PAGE = 15
 
 @check("PAGE-001")
 def check_image_pages(kit: Kit) -> None:
-    """Check that the pages of the image list are disjoint and complete."""
+    """Check that the pages of the image list have each image once, five created ones among them, and the same
+    total.
+    """
     created = five_images(kit)
     retry(lambda: _expect_each_once(kit, IMAGES, created))
 
 
 @check("PAGE-002")
 def check_image_order(kit: Kit) -> None:
-    """Check that the image list is newest first."""
+    """Check that the image list is sorted by ``created_at``, the newest first, and five created images by
+    their creation.
+    """
     created = five_images(kit)
     retry(lambda: _expect_newest_first(kit, IMAGES, created))
 
 
 @check("PAGE-003")
 def check_invalid_image_pages(kit: Kit) -> None:
-    """Check that invalid pages of the image list are rejected."""
+    """Check that invalid values of ``page`` and ``per_page`` of the image list return 422 with an error on
+    the parameter.
+    """
     values = {"page": ("0", "-1", "abc", "1.5"), "per_page": ("0", "101", "-1", "abc")}
     _expect_values_rejected(kit, IMAGES, values)
 
 
 @check("PAGE-023")
 def check_page_notation(kit: Kit) -> None:
-    """Check that a page number with anything but decimal digits is rejected."""
+    """Check that ``page`` and ``per_page`` with anything but decimal digits return 422 with an error on the
+    parameter.
+    """
     values = ("+1", "1_0", "1 ", "1.0", "1e1", "\uff11")  # the last one is a fullwidth digit
     _expect_values_rejected(kit, IMAGES, {"page": values, "per_page": values})
 
@@ -86,27 +94,31 @@ def check_page_sizes(kit: Kit) -> None:
 
 @check("PAGE-005")
 def check_page_after_last(kit: Kit) -> None:
-    """Check that a page after the last one is empty."""
+    """Check that a page of the image list after the last one is empty, has its own number and links back to
+    the last.
+    """
     five_images(kit)
     retry(lambda: _expect_empty_page_after_last(kit, IMAGES))
 
 
 @check("PAGE-007")
 def check_links(kit: Kit) -> None:
-    """Check that the links of the image list lead to the right pages."""
+    """Check that each link of the image list leads to its page with the same parameters, or is null without
+    such a page.
+    """
     five_images(kit)
     retry(lambda: _expect_correct_links(kit, IMAGES))
 
 
 @check("PAGE-008")
 def check_repeated_parameters(kit: Kit) -> None:
-    """Check that a repeated parameter of the image list is rejected."""
+    """Check that ``page``, ``per_page`` and ``status`` of the image list return 422 if they are sent twice."""
     _expect_repetition_rejected(kit, IMAGES)
 
 
 @check("PAGE-009")
 def check_unknown_parameter(kit: Kit) -> None:
-    """Check that the image list ignores an unknown parameter."""
+    """Check that the image list with an unknown parameter returns the requested page."""
     five_images(kit)
     page = fetch_page(kit, IMAGES, per_page=2, uprez_conformance="unknown")
     expect_equal(page["meta"]["per_page"], 2, "`meta.per_page` with an unknown parameter")
@@ -115,7 +127,9 @@ def check_unknown_parameter(kit: Kit) -> None:
 
 @check("PAGE-010")
 def check_numbers(kit: Kit) -> None:
-    """Check that the numbers of the image list are consistent."""
+    """Check that page number, page size, last page and number of images of several pages fit the total of the
+    image list.
+    """
     five_images(kit)
     retry(lambda: _expect_consistent_numbers(kit, IMAGES))
 
@@ -130,7 +144,10 @@ def check_batch_pages(kit: Kit) -> None:
 
 @check("PAGE-012")
 def check_invalid_batch_pages(kit: Kit) -> None:
-    """Check that invalid and repeated parameters of the batch list are rejected."""
+    """Check that invalid and repeated parameters of the batch list return 422 with an error on the parameter.
+
+    Raise Inconclusive if the plan has no batches.
+    """
     named_batches(kit)  # inconclusive if the plan has no batches
     values = {"page": ("0", "abc"), "per_page": ("0", "101", "abc"), "status": ("uploaded",)}
     _expect_values_rejected(kit, BATCHES, values)
@@ -139,7 +156,9 @@ def check_invalid_batch_pages(kit: Kit) -> None:
 
 @check("PAGE-014")
 def check_batch_links_and_numbers(kit: Kit) -> None:
-    """Check that the links and numbers of the batch list are correct."""
+    """Check that the links and numbers of the batch list are correct, and that a page after the last one is
+    empty.
+    """
     named_batches(kit)
     retry(lambda: _expect_correct_links(kit, BATCHES))
     retry(lambda: _expect_consistent_numbers(kit, BATCHES))
@@ -244,7 +263,7 @@ def _created_at(item: dict[str, Any]) -> datetime:
 
 
 def _expect_values_rejected(kit: Kit, path: str, values: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise CheckFailed unless each value of each parameter is rejected."""
+    """Raise CheckFailed unless each value of each parameter alone returns 422 with an error on the parameter."""
     for name, invalid in values.items():
         for value in invalid:
             response = kit.owner.get(path, params={name: value})

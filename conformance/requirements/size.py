@@ -28,7 +28,7 @@ _INVALID_INTEGERS = ("2.0", "+2", "2 ", "abc", "1_0", "1e1", "\uff12", "0x2")  #
 
 @check("SIZE-001")
 def check_default_factor(kit: Kit) -> None:
-    """Check that an upload without options has factor 2."""
+    """Check that an upload without options has factor 2 in the response, and a result of twice the size."""
     done = kit.images.completed(make_sample("png", stem="default"))
     expect_equal(done.accepted["scale_factor"], 2, "`scale_factor` of an image without size options")
     expect_equal(done.result.size, (128, 96), "The size of the result without size options")
@@ -36,14 +36,14 @@ def check_default_factor(kit: Kit) -> None:
 
 @check("SIZE-002")
 def check_factor_range(kit: Kit) -> None:
-    """Check that a factor other than 2, 3 and 4 is rejected."""
+    """Check that a factor other than 2, 3 and 4 returns 422 on ``scale_factor``."""
     for factor in (0, 1, 5, -2, 1000):
         _expect_options_rejected(kit, {"scale_factor": factor}, "scale_factor")
 
 
 @check("SIZE-003")
 def check_factor_notation(kit: Kit) -> None:
-    """Check that a factor with anything but decimal digits is rejected."""
+    """Check that a factor with anything but decimal digits returns 422 on ``scale_factor``."""
     for factor in _INVALID_INTEGERS:
         _expect_options_rejected(kit, {"scale_factor": factor}, "scale_factor")
 
@@ -81,14 +81,14 @@ def check_two_targets(kit: Kit) -> None:
 
 @check("SIZE-008")
 def check_computed_side_of_one(kit: Kit) -> None:
-    """Check that the computed side may equal that of the original."""
+    """Check that a line of 40 × 1 pixels with ``target_width`` 41 has a result of 41 × 1."""
     sample = make_sample("png", scene(40, 1), "line")
     _expect_size(kit, sample, {"target_width": 41}, (41, 1))
 
 
 @check("SIZE-009")
 def check_small_targets(kit: Kit) -> None:
-    """Check that a target that is not larger than the original is rejected."""
+    """Check that a target that is not larger than the original's side returns 422 on this target."""
     for options, field in (
         ({"target_width": 64}, "target_width"),
         ({"target_width": 20}, "target_width"),
@@ -102,7 +102,12 @@ def check_small_targets(kit: Kit) -> None:
 
 @check("SIZE-010")
 def check_target_beyond_plan(kit: Kit) -> None:
-    """Check that a target beyond the largest factor of the plan is rejected."""
+    """Check that a target beyond the largest factor of the plan returns 422 on this target.
+
+    Pass if the plan has no limit.
+
+    If the server does not publish the factor, use one beyond any plan.
+    """
     largest = max_factor(kit.owner)
     if largest == inf:
         return
@@ -114,7 +119,7 @@ def check_target_beyond_plan(kit: Kit) -> None:
 
 @check("SIZE-011")
 def check_target_notation(kit: Kit) -> None:
-    """Check that a target that is not a whole number from 1 is rejected."""
+    """Check that a target that is not a whole number from 1 in decimal digits returns 422 on this target."""
     for field in ("target_width", "target_height"):
         for value in ("0", "-100", "100.0", "abc", "1_00", "100 "):
             _expect_options_rejected(kit, {field: value}, field)
@@ -136,13 +141,13 @@ def check_max_side(kit: Kit) -> None:
 
 @check("SIZE-013")
 def check_side_at_maximum(kit: Kit) -> None:
-    """Check that a result with a side of exactly 16,384 is accepted."""
+    """Check that a result with a side of exactly 16,384 is accepted and has this size."""
     _expect_size(kit, _line(_MAX_SIDE // 2), {"target_width": _MAX_SIDE}, (_MAX_SIDE, 2))
 
 
 @check("SIZE-014")
 def check_max_side_of_webp(kit: Kit) -> None:
-    """Check that a WebP result with a side over 16,383 is rejected."""
+    """Check that a WebP with a result side over 16,383 returns 422 on the option that caused it."""
     wide = _line(_MAX_SIDE // 2, "webp")
     _expect_options_rejected(kit, {"scale_factor": 2}, "scale_factor", wide)
     _expect_options_rejected(kit, {"target_width": _MAX_SIDE_WEBP + 1}, "target_width", wide)
@@ -152,7 +157,7 @@ def check_max_side_of_webp(kit: Kit) -> None:
 
 @check("SIZE-015")
 def check_empty_options(kit: Kit) -> None:
-    """Check that an empty option counts as not sent."""
+    """Check that empty size options count as not sent: alone, and beside a target, which is then met."""
     sample = make_sample("png", stem="empty")
     accepted = kit.images.upload(sample, {"scale_factor": "", "target_width": "", "target_height": ""})
     expect_equal(accepted["scale_factor"], 2, "`scale_factor` of an image with empty size options")
@@ -171,7 +176,9 @@ def check_repeated_options(kit: Kit) -> None:
 
 @check("SIZE-017")
 def check_option_sent_twice(kit: Kit) -> None:
-    """Check that an option that is sent twice is rejected."""
+    """Check that ``scale_factor`` and ``target_width`` return 422 with an error on the option if they are
+    sent twice.
+    """
     sample = make_sample("png")
     part = (kit.images.filename(sample), sample.content, sample.media_type)
     for name, values in (("scale_factor", ("2", "3")), ("target_width", ("100", "100"))):
@@ -181,7 +188,7 @@ def check_option_sent_twice(kit: Kit) -> None:
 
 @check("SIZE-018")
 def check_all_invalid_fields_are_named(kit: Kit) -> None:
-    """Check that three invalid fields are reported together."""
+    """Check that an invalid file, factor and target return one 422 with an error on each of the three."""
     sample = make_sample("png").with_content(b"no image")
     response = kit.images.try_upload(sample, {"scale_factor": 9, "target_width": "wide"})
     response.expect_rejected("image", "scale_factor", "target_width", why="with three invalid fields")
@@ -198,7 +205,11 @@ def check_displayed_size(kit: Kit) -> None:
 
 @check("SIZE-020")
 def check_target_at_maximum(kit: Kit) -> None:
-    """Check that targets of exactly the largest factor of the plan are met."""
+    """Check that targets of exactly the largest factor of the plan are met.
+
+    Factor 2 is used if the server does not publish the largest one, or if it is over
+    ``_MAX_REQUESTED_FACTOR``.
+    """
     largest = max_factor(kit.owner)
     default = 2  # every plan allows it
     factor = int(largest) if largest and default <= largest <= _MAX_REQUESTED_FACTOR else default
@@ -210,7 +221,9 @@ def check_target_at_maximum(kit: Kit) -> None:
 
 @check("SIZE-021")
 def check_pixels_of_all_frames(kit: Kit) -> None:
-    """Check that the pixels of all frames count towards the limit."""
+    """Check that two frames whose results have too many pixels together return 422 on ``scale_factor`` or
+    ``image``.
+    """
     # The result would have 288 megapixels, but each of its two frames is within the limit.
     sample = animated("gif", [Image.new("L", (3000, 3000), level) for level in (40, 200)], "vast")
     response = kit.images.try_upload(sample, {"scale_factor": 4}).permitted()
@@ -239,7 +252,10 @@ def _describe(sample: Sample, options: Mapping[str, object]) -> str:
 def _expect_size(
     kit: Kit, sample: Sample, options: Mapping[str, object], size: tuple[int, int]
 ) -> Image.Image:
-    """Return the result. Raise CheckFailed if it has another size."""
+    """Upload the sample with these options, wait for its end and return the result.
+
+    Raise CheckFailed if it is not completed or has another size.
+    """
     result = kit.images.completed(sample, options).result
     expect_equal(result.size, size, f"The size of the result with {_describe(sample, options)}")
     return result
@@ -248,7 +264,7 @@ def _expect_size(
 def _expect_target_met(
     kit: Kit, sample: Sample, targets: Mapping[str, object], size: tuple[int, int]
 ) -> None:
-    """Raise CheckFailed unless the result has the size and shows the sample."""
+    """Upload the sample and wait; raise CheckFailed unless the result has the size and shows the sample."""
     result = _expect_size(kit, sample, targets, size)
     expect_same_image(sample.image, result, f"The result with {_describe(sample, targets)}")
 

@@ -29,14 +29,14 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 @check("TIME-001")
 def check_rfc_3339(kit: Kit) -> None:
-    """Check that all timestamps of the run are RFC 3339 with a time zone."""
+    """Check that all timestamps of the whole run so far are RFC 3339 with a time zone."""
     for where, text in _timestamps(kit):
         parse_timestamp(text, where)
 
 
 @check("TIME-002")
 def check_uprez_form(kit: Kit) -> None:
-    """Check that all timestamps of the run are UTC with six decimals and Z."""
+    """Check that all timestamps of the whole run so far are UTC with six decimals and Z."""
     for where, text in _timestamps(kit):
         expect(
             isinstance(text, str) and _UPREZ_FORM.fullmatch(text),
@@ -48,7 +48,9 @@ def check_uprez_form(kit: Kit) -> None:
 
 @check("TIME-003")
 def check_updated_after_created(kit: Kit) -> None:
-    """Check that `updated_at` is never before `created_at`."""
+    """Check that ``updated_at`` of a completed image, of the listed images and of the account is not before
+    ``created_at``.
+    """
     done = kit.images.completed_png()
     listed = kit.owner.get("/images").expect(200).data
     for data in (done.accepted, done.image, *listed, kit.owner.get("/user").expect(200).data):
@@ -81,7 +83,11 @@ def check_processing_time(kit: Kit) -> None:
 
 @check("TIME-005")
 def check_server_clock(kit: Kit) -> None:
-    """Check that `created_at` of an upload matches the Date headers before and after it."""
+    """Check that ``created_at`` of an upload is between the Date headers before and after it, with a
+    tolerance of 5 minutes.
+
+    Raise Inconclusive without a Date header.
+    """
     before = _date(kit.owner.get("/user").expect(200))
     upload = kit.images.try_upload(make_sample("png"), {"scale_factor": 2}).permitted().expect(202)
     after = _date(upload)

@@ -49,7 +49,7 @@ def check_download_link(kit: Kit) -> None:
 
 @check("URL-002")
 def check_media_type(kit: Kit) -> None:
-    """Check that a file has the media type of its content."""
+    """Check that the files of a PNG and a JPEG have the media type of their content."""
     for sample in (make_sample("png"), make_sample("jpeg")):
         file = kit.images.completed(sample, {"scale_factor": 2}).download
         found = _expect_format(file)
@@ -92,7 +92,9 @@ def check_changed_links(kit: Kit) -> None:
 
 @check("URL-005")
 def check_file_name(kit: Kit) -> None:
-    """Check that the download has the name of the uploaded file."""
+    """Check that ``filename`` of the download, and the name in Content-Disposition if it has one, are the
+    uploaded file's.
+    """
     done = kit.images.completed_png()
     name = kit.images.filename(done.sample)
     expect_equal(_download(kit, done.image["id"])["filename"], name, "`filename` of the download")
@@ -132,7 +134,7 @@ def check_hostile_names(kit: Kit) -> None:
 
 @check("URL-007")
 def check_extension(kit: Kit) -> None:
-    """Check that the extension of the file name matches the content."""
+    """Check that ``filename`` of a BMP that was uploaded as photo.png ends in .bmp."""
     sample = make_sample("bmp", scene(12, 9)).renamed("photo.png")
     data = _download(kit, kit.images.completed(sample).image["id"])
     name = kit.images.filename(sample).removesuffix(".png") + ".bmp"
@@ -141,7 +143,12 @@ def check_extension(kit: Kit) -> None:
 
 @check("URL-008")
 def check_early_download(kit: Kit) -> None:
-    """Check that there is no download link before the image is completed."""
+    """Check that a download before the image is completed returns 400.
+
+    Pass if three images in turn are completed at once.
+
+    Delete these images.
+    """
     # A fast server may have completed the image by then, so several images are tried.
     for factor in (4, 3, 4):
         image_id = kit.images.upload(make_sample("png"), {"scale_factor": factor})["id"]
@@ -198,7 +205,9 @@ def _upload_non_ascii(kit: Kit) -> tuple[str, Response]:
 
 
 def _upload_with_name(kit: Kit, parameter: bytes) -> Response:
-    """Return the response to an upload whose form has this parameter, which libraries would escape."""
+    """Upload a small PNG in a form with this raw parameter, which libraries would escape, and return the
+    response.
+    """
     body = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; '.encode()
         + parameter
@@ -252,7 +261,7 @@ def _disposition_parameters(file: Response) -> dict[str, str]:
 
 
 def _decode(name: str, value: str) -> str:
-    """Return the text of a parameter of Content-Disposition."""
+    """Return the text of a parameter of Content-Disposition. Raise CheckFailed for an unknown charset."""
     if name == "filename*":
         charset, _, text = value.partition("'")
         try:
@@ -290,7 +299,10 @@ def _expect_name_of(returned: object, sent: str, what: str) -> None:
 
 
 def _changed_links(link: str) -> list[tuple[str, str]]:
-    """Return links with one change each and the name of the changed part. None of them decodes to the original."""
+    """Return links with one change each and the name of the changed part.
+
+    None of them decodes to the original.
+    """
     parts = urlsplit(link)
     folder, slash, last = parts.path.rpartition("/")
     found = [
@@ -326,8 +338,8 @@ def _change_value(query: str, name: str, position: float) -> str:
 def _change_character(text: str, position: float) -> str:
     """Return the text with one letter or digit changed, or the text itself if it has none.
 
-    The change is not only one of case, which hexadecimal digits ignore, and not at the end, where Base64 has unused
-    bits. ``position`` is relative to the length of the text.
+    The change is not only one of case, which hexadecimal digits ignore, and not at the end, where Base64 has
+    unused bits. ``position`` is relative to the length of the text.
     """
     escaped = {index for match in re.finditer("%..", text) for index in range(*match.span())}
     end = len(text) - 4 if len(text) > 8 else len(text)  # noqa: PLR2004

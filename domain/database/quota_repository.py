@@ -48,7 +48,7 @@ class QuotaUsage:
         return reserved.one_or_none() is not None
 
     def refund(self, account_id: int, month: str, images: int) -> None:
-        """Release ``images`` reserved images of the month; nothing changes if fewer are reserved."""
+        """Give back ``images`` reserved images of the month; nothing changes if fewer are reserved."""
         columns = tables.quota_usage.c
         self._connection.execute(
             update(tables.quota_usage)

@@ -146,7 +146,7 @@ def batch_columns(state: BatchState) -> dict[str, Any]:
 
 
 def job_columns(job: Job) -> dict[str, Any]:
-    """Return the values of the columns that store a job."""
+    """Return the values of the image's columns that store a job: status, attempt, lost attempts and lease."""
     return {
         "status": job.status.value,
         "attempt": job.attempt,

@@ -185,7 +185,10 @@ class _FieldKind:
 
     @classmethod
     def of(cls, schema: Mapping[str, Any] | None) -> _FieldKind:
-        """Return the kind of a field with this schema; None is an unknown field."""
+        """Return the kind of a field with this schema.
+
+        None is an unknown field, which may be of any kind and repeated.
+        """
         if schema is None:
             return cls({}, known=False, file=False, many=True)
         many = schema.get("type") == "array"

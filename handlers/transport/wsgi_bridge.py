@@ -73,7 +73,7 @@ class WsgiBridge:
                 await self._threads.run(response.close)
 
     async def _stream(self, response: _WsgiResponse, receive: Receive, send: Send) -> None:
-        """Send the chunks until the client disconnects; the server silently drops what is sent after that."""
+        """Send the chunks, each fetched on a thread, and stop when the client disconnects."""
         disconnected = asyncio.create_task(_has_disconnected(receive))
         try:
             chunk, following = response.first, response.second

@@ -213,7 +213,11 @@ def _tile_outputs(
     *,
     neutral: bool,
 ) -> Iterator[Floats]:
-    """Yield the enlarged tiles in the plan's order, with ``at_once`` in progress and one more waiting."""
+    """Yield the enlarged tiles in the plan's order, with ``at_once`` in progress and one more waiting.
+
+    Report the progress. Raise EngineCancelled before the next tile if the job is cancelled; tiles that have
+    not started are then dropped.
+    """
     tiles = plan.tiles
     with heartbeats(progress.report, original.size.pixels):
         upscale_tile = partial(

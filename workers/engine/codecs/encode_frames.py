@@ -98,6 +98,7 @@ class _FrameSequence(Image.Image):
     """
 
     def __init__(self, images: Images, count: int) -> None:
+        """Fetch the first image; ``count`` is the number of all."""
         super().__init__()
         self.n_frames = count
         self._images = images
