@@ -84,7 +84,11 @@ class BrokerQueue:
         self._paused_until = 0.0
 
     def notify(self, image_id: int) -> bool:
-        """Send the image's id to a worker; return False if the broker does not accept it or is paused."""
+        """Send the image's id to a worker; return False if the broker does not accept it or is paused.
+
+        After a failure, which is logged, pause for ``_PAUSE_SECONDS``: requests do not wait for a broker that
+        is down.
+        """
         if time.monotonic() < self._paused_until:
             return False
         message: dramatiq.Message[None] = dramatiq.Message(

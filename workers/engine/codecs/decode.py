@@ -140,7 +140,11 @@ def _decode(content: bytes, caps: Caps) -> DecodedImage:
 
 
 def decode_frame(image: ImageFile, encoding: Encoding) -> DecodedImage:
-    """Decode the frame or page that ``image`` is currently at."""
+    """Decode the frame or page that ``image`` is currently at, upright, with its metadata.
+
+    CMYK and LAB become sRGB, bilevel and gray palettes gray, other modes RGB. Raise InvalidImage for 32 bits
+    in each channel, and Pillow's errors for damaged content.
+    """
     if is_16bit(image):
         return DecodedImage(pixels_16bit(image), encoding, metadata_of(image))
     load_pixels(image)
@@ -186,7 +190,10 @@ def _is_lossless_webp(content: bytes) -> bool:
 
 
 def _to_supported_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """Return the image as 8-bit gray or RGB, with or without alpha, and the profile that then applies."""
+    """Return the image as 8-bit gray or RGB, with or without alpha, and the profile that then applies.
+
+    Raise InvalidImage for 32 bits in each channel.
+    """
     if image.mode in {"CMYK", "LAB"}:
         return _to_srgb(image, profile), None
     if image.mode in {"I", "F"}:

@@ -191,9 +191,9 @@ def _with_rawmode(arguments: Any, rawmode: str) -> Any:
 
 
 def _byte_order(image: ImageFile) -> str:
-    """Return NumPy's data type for the two bytes of a value in this file.
+    """Return NumPy's data type for the two bytes of a value: big-endian for PNG, and what a TIFF states.
 
-    Big-endian for PNG, and what a TIFF states. libtiff returns values in the machine's own order.
+    libtiff returns values in the machine's own order.
     """
     if image.format != "TIFF":
         return ">u2"
@@ -204,7 +204,7 @@ def _byte_order(image: ImageFile) -> str:
 
 
 def _unpremultiply(pixels: Pixels16) -> Pixels16:
-    """Divide the colours by alpha."""
+    """Divide the colours of RGBA by alpha, at most to white; fully transparent pixels do not fail."""
     alpha = pixels[..., 3:]
     result = pixels.copy()
     colour = pixels[..., :3] * np.float32(MAX_16BIT) / np.maximum(alpha, 1)

@@ -254,7 +254,11 @@ def _visible_pixels(image: Image.Image) -> Pixels:
 
 
 def _to_gif_frame(image: Image.Image, seen: Pixels, unchanged: NDArray[np.bool_]) -> _GifFrame:
-    """Return the pixels that changed, with a palette of exactly 256 entries."""
+    """Return the box with the pixels that changed, the others transparent, with a palette of exactly 256
+    entries.
+
+    An opaque image without unchanged pixels is returned whole.
+    """
     box = (0, 0, *image.size)
     if image.mode in {"LA", "RGBA"} or unchanged.any():
         mask = (seen[..., 3] > 0) & ~unchanged

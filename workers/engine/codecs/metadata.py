@@ -100,7 +100,7 @@ def load_pixels(image: Image.Image) -> None:
 
 
 def metadata_of(image: Image.Image) -> Metadata:
-    """Return the metadata of a loaded image, without malformed parts."""
+    """Return the metadata of a loaded image, without malformed parts and without an orientation in XMP."""
     info: Mapping[Any, Any] = image.info
     xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
     if isinstance(xmp, str):

@@ -21,9 +21,7 @@ MIN_MEASURED_SECONDS = 0.01  # a command waits for this before its image; an ord
 
 
 def tile_seconds(network: Callable[[Floats], Floats], side: int, at_once: int) -> float:
-    """Return the seconds that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take.
-
-    Run them to measure it.
+    """Return the seconds that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take, by running them.
 
     ``side`` includes the pad. On a slow device, smaller tiles are measured, and their time is extrapolated by
     pixels. Raise what ``network`` raises, as DeviceFault.

@@ -106,7 +106,10 @@ def calibration_images() -> list[Floats]:
 
 
 def _convert(network: Network, folder: Path, observe: Observe) -> bytes:
-    """Return the content of the ``.bin`` file in 8 bits."""
+    """Return the content of the ``.bin`` file in 8 bits, after a calibration with ``observe``.
+
+    Raise WeightsError.
+    """
     convolutions = _read(network, folder)
     quantized = [convolution for convolution in convolutions if convolution.is_quantized]
     ranges = _ranges(quantized, observe)

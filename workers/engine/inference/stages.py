@@ -117,10 +117,9 @@ def _run(
 
 
 def _stage(layers: list[Layer], following: list[Layer]) -> Stage:
-    """Return the stage of these layers.
+    """Return the stage of these layers, with the outputs that ``following`` needs, or the last one.
 
-    Its inputs, the outputs that ``following`` needs, its reach and its scale. Without following layers, the
-    output is that of the last layer. ``reach`` is in pixels of the input, rounded up.
+    ``reach`` is in pixels of the input, rounded up.
     """
     made = [name for layer in layers for name in layer.outputs]
     needed_later = {name for layer in following for name in layer.inputs}

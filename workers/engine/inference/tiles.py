@@ -151,7 +151,10 @@ def _join_row(rows: Span, columns: tuple[Span, ...], outputs: Iterator[Floats], 
 
 
 def _blend(second: Floats, first: Floats, axis: int) -> None:
-    """Mix ``first`` into the beginning of ``second`` along ``axis``, in place, with a weight from 1 to 0."""
+    """Mix ``first`` into the beginning of ``second`` along ``axis`` (1 or 2), in place.
+
+    The weight of ``first`` falls from 1 to 0.
+    """
     length = first.shape[axis]
     weight = ((np.arange(length, dtype=np.float32) + 0.5) / length).reshape(-1, *[1] * (2 - axis))
     beginning = second[:, :length] if axis == 1 else second[:, :, :length]
