@@ -19,10 +19,10 @@ _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII)
 
 
 def get_file(key: str) -> flask.Response:
-    """Respond with the file of a signed link: 200, 206 for one range, 304 or 416.
+    """Respond with the file of a signed link: 200, 206 for one range, 304 or 416; caches must not store it.
 
-    ``If-Match``, several ranges and unknown units are ignored. Raise InvalidLink for a changed or expired link and
-    for any query parameter, NotFound if the file is deleted, and Unavailable if the store fails.
+    ``If-Match``, several ranges and unknown units are ignored. Raise InvalidLink for a changed or expired
+    link and for any query parameter, NotFound if the file is deleted, and Unavailable if the store fails.
     """
     if flask.request.query_string:
         raise InvalidLink

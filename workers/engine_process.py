@@ -30,6 +30,9 @@ class EngineProcess:
     """An engine child with its pipes, a thread that reads its messages, and a thread that logs its stderr."""
 
     def __init__(self, options: EngineOptions) -> None:
+        """Start the engine's process with these options, and the threads that read its messages and log its
+        stderr.
+        """
         self._process = subprocess.Popen(  # noqa: S603
             engine_command(options),
             cwd=_PACKAGE_FOLDER,

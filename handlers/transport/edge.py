@@ -71,6 +71,7 @@ class _Exchange:
     """One request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give the request an id and a context; HEAD becomes GET for the application."""
         self._request_id = secrets.token_hex(16)
         self._head = scope["method"] == "HEAD"
         self._receive = receive

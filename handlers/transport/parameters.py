@@ -36,7 +36,7 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
     """Parameter validator that finds every problem of the query and stores its values in the context."""
 
     def validate(self, scope: Scope) -> None:
-        """Validate path and query.
+        """Validate path and query, and store the query's values in the context as ``QUERY``.
 
         Raise NotFound for a path that no resource can have, InvalidFields for a wrong query.
         """

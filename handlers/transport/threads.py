@@ -46,6 +46,7 @@ class ThreadPool:
     """
 
     def __init__(self, count: int) -> None:
+        """Start ``count`` daemon threads, which live as long as the process."""
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
         for number in range(count):
             threading.Thread(target=self._work, name=f"handler-{number}", daemon=True).start()

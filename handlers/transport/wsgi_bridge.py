@@ -94,6 +94,10 @@ class _WsgiResponse:
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], environ: Any) -> None:
+        """Run the application and fetch the first two parts of its response.
+
+        Close a response of one part at once.
+        """
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self._iterable = app(environ, self._start)
