@@ -176,7 +176,7 @@ def verify_command(path: Annotated[Path, typer.Argument(metavar="RESULTS.JSON")]
         raise _Ended(1)
     verdict = f"{document['verdict']}{' in the selected requirements' if document['partial'] else ''}"
     typer.echo(
-        f"{path} is valid: {document['server']['base_url']} was {verdict} on {document['run']['began']} "
+        f"{path} is valid: {document['server']['base_url']} was {verdict} on {document['run']['started']} "
         f"({_counted(document['counts'])})."
     )
 
