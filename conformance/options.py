@@ -27,9 +27,9 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a run; times are in seconds. ``only`` has requirements or families; empty.
+    """The options of a run; times are in seconds.
 
-    Whole profiles.
+    ``only`` has requirements or families; if it is empty, whole profiles are checked.
     """
 
     base_url: str

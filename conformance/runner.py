@@ -48,7 +48,7 @@ class Run:
     options: Options
     tag: str
     secrets: Secrets
-    began: datetime
+    started: datetime
     selected: Sequence[Requirement] = ()
     first_exchange: Exchange | None = None
     results: list[Result] = field(default_factory=list)
@@ -134,7 +134,7 @@ def run(
     selected = select_requirements(options)
     kit = Kit(options)
     outcome = Run(options, kit.tag, kit.secrets, datetime.now(UTC), selected)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         outcome.stopped = preflight(kit, selected)
         outcome.first_exchange = next(iter(kit.transport.exchanges), None)
@@ -156,7 +156,7 @@ def run(
             outcome.left_behind = [
                 f"Interrupted during clean-up: images and batches named {kit.tag} may remain."
             ]
-        outcome.seconds = time.monotonic() - began
+        outcome.seconds = time.monotonic() - started
     return outcome
 
 
@@ -205,7 +205,9 @@ def _check_address(response: Response) -> str:
 
 
 def _check_access(response: Response) -> str:
-    """Return why a response to ``GET /images`` shows an account without access; an empty string if it does not."""
+    """Return why a response to ``GET /images`` shows an account without access; an empty string if it does
+    not.
+    """
     if response.status != HTTPStatus.FORBIDDEN:
         return ""
     return (
@@ -246,7 +248,7 @@ def _check(kit: Kit, requirement: Requirement) -> Result:
     """
     first = len(kit.transport.exchanges)
     kit.once.recalled.clear()
-    began = time.monotonic()
+    started = time.monotonic()
     kit.reseed(requirement.id)
 
     def result(verdict: Verdict, reason: BaseException | str = "") -> Result:
@@ -261,7 +263,7 @@ def _check(kit: Kit, requirement: Requirement) -> Result:
             _text(failure.actual, hide) if failure else "",
             (*kit.once.recalled, *kit.transport.exchanges[first:]),
             failure.images if failure else {},
-            time.monotonic() - began,
+            time.monotonic() - started,
         )
 
     try:

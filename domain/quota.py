@@ -28,7 +28,7 @@ class Usage:
     def remaining(self) -> int | None:
         """Return the images left, or None without a limit.
 
-        0 if a smaller plan leaves the usage above the limit.
+        It is 0 if a smaller plan leaves the usage above the limit.
         """
         return None if self.limit is None else max(0, self.limit - self.used)
 
@@ -59,7 +59,7 @@ def month_of(now: datetime) -> str:
 def limit_of(account: Account, plan: Plan) -> int | None:
     """Return the images per month, or None for no limit.
 
-    The account's own limit if it has one, or its plan's.
+    The account's own limit, if it has one, goes before its plan's.
     """
     if account.images_per_month is None:
         return plan.images_per_month

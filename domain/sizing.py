@@ -143,9 +143,8 @@ class Sizing:
     def _problems_of_results(self, results: Sequence[Size], caps: Caps) -> list[FieldProblem]:
         """Return at most one problem of the results.
 
-        A side that is too long, or else too many pixels in total.
-
-        It is a problem of the requested field; of ``target_width`` if both targets are requested.
+        It is a side that is too long, or else too many pixels in total. It is reported for the requested
+        field; for ``target_width`` if both targets are requested.
         """
         # The targets themselves were checked before, so a side that is too long follows from the ratio, from
         # the factor, or from another frame or page.

@@ -87,9 +87,9 @@ def create_app(
 ) -> ASGIApp:
     """Return the ASGI application of one process; it starts ``threads`` threads for its operations.
 
-    ``body_timeout_seconds`` bounds the wait for each part of a body. ``check_responses`` validates every response
-    against the contract: a violation becomes a 500. Without ``cors_origins`` or ``trusted_proxies``, the layer for
-    them is left out.
+    ``body_timeout_seconds`` bounds the wait for each part of a body. ``check_responses`` validates the bodies
+    of the operations' own responses against the contract; a violation becomes a 500. Without ``cors_origins``
+    or ``trusted_proxies``, the layer for them is left out.
     """
     contract, pool = load_contract(), ThreadPool(threads)
     operations = OperationsApp(__name__, pool)
@@ -163,9 +163,10 @@ async def _handle_error(request: ConnexionRequest, error: Exception) -> Connexio
 
 
 def _response_for(error: Exception) -> ErrorResponse:
-    """Return status, headers and envelope of the error; Connexion's and Starlette's errors keep their status only.
+    """Return status, headers and envelope of the error.
 
-    An error that is not the domain's becomes a 500 without its text.
+    Starlette's errors keep status and headers, Connexion's their status only. An error that is not the
+    domain's becomes a 500 without its text.
     """
     match error:
         case StarletteHTTPException():

@@ -69,9 +69,7 @@ def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the con
 
 
 def resend_verification() -> Body:
-    """Send a verification mail if the address has an unverified account.
-
-    The response does not depend on that.
+    """Send a verification mail if the address has an unverified account; the response does not depend on it.
 
     Raise InvalidFields for a malformed body.
     """
@@ -80,7 +78,7 @@ def resend_verification() -> Body:
 
 
 def forgot_password() -> Body:
-    """Send a mail with a reset token if the address has an account; the response does not depend on that.
+    """Send a mail with a reset token if the address has an account; the response does not depend on it.
 
     Raise InvalidFields for a malformed body.
     """

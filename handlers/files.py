@@ -46,7 +46,7 @@ def get_file(key: str) -> flask.Response:
 def _attachment(signed: SignedFile) -> flask.Response:
     """Return a response with the file as a download.
 
-    Media type by its extension, conditional requests and ranges included.
+    The media type follows from the extension. Conditional requests and ranges are handled.
     """
     image_format = next(known for known in ImageFormat if known.extension == signed.path.suffix)
     return flask.send_file(

@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     )
     check_responses: bool = Field(
         False,
-        description="Validate every response against the contract. Use it for tests and staging.",
+        description="Validate the body of each operation's response against the contract. Use it for tests and staging.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level of the log lines that are written."

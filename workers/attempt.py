@@ -36,8 +36,8 @@ def run_attempt(
 
     While the engine works, renew the lease and store the progress in the row. Raise EngineCancelled if
     ``stopping`` is set or the claim is lost, all other errors of ``EngineChild.upscale``, NotFound without an
-    original, Unavailable if the store fails and OSError if the disk does. The temporary files are in
-    ``work_folder`` and are always deleted.
+    original, Unavailable if the store fails and OSError if the disk does. The temporary files in
+    ``work_folder`` are deleted in every case; an error of the deletion is ignored.
     """
     extension, policy = image.image_format.extension, services.policy
     # A model choice that is no longer offered becomes auto: the owner still gets a result.
@@ -71,8 +71,8 @@ def run_attempt(
 def _renew_lease(services: Services, image: Image, progress: _Progress) -> bool:
     """Renew the lease and store the progress in one short transaction; return False if the claim is lost.
 
-    Return True if the database is unavailable: the lease may outlast a short outage, and ``completion`` detects
-    a lost one.
+    Return True if the database is unavailable: the lease may outlast a short outage, and ``completion``
+    detects a lost one.
     """
     try:
         return jobs.renew(services, image, progress.percent)

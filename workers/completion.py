@@ -22,7 +22,7 @@ def record_result(services: Services, image: Image, result: Result, stopping: Ev
     """Complete the row, and delete the result's file unless the row refers to it or may refer to it.
 
     The file of an attempt that is no longer current is deleted without an error. Raise Unavailable if the
-    database does not respond.
+    database does not respond, unless the row already refers to the result.
     """
     completed = _complete(services, image, result, stopping)
     if not completed:

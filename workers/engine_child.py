@@ -138,7 +138,7 @@ class EngineChild:
         Raise InvalidImage for an image that cannot be read or written, and its subclass ModelUnusable when
         the job's model cannot be used; EngineCancelled after ``keep_going()`` returned False; EngineLost when
         the child died, hung or failed; EngineUnusable when it cannot start. Unless this method returns,
-        nothing new is at ``job.target``.
+        ``job.target`` normally has no new file; a child that dies just after it has written one leaves it.
 
         When memory is too small for a tile, start over with tiles of half the side and keep that side for all
         jobs that follow: the bytes of a result depend on it.
@@ -221,10 +221,10 @@ class EngineChild:
         raise AssertionError("the messages end with an exception only")
 
     def _handle_exit(self, process: EngineProcess, *, within_tiles: bool) -> NoReturn:
-        """Raise the error for a child that has ended by itself.
+        """Raise EngineLost for a child that has ended by itself, or NoUsableDevice before its first
+        ``hello``.
 
-        EngineLost, or NoUsableDevice before its first ``hello``. If it was killed within a tile, halve the
-        tile side for the next child: memory may be too small.
+        If it was killed within a tile, halve the tile side for the next child: memory may be too small.
         """
         reason = f"the engine ended unexpectedly (exit status {process.exit_status()})"
         if within_tiles and process.exit_status() == _KILLED:

@@ -131,7 +131,7 @@ class Upscaling:
         """Run one attempt and record its result, its failure or its loss in the image's row.
 
         Raise EngineUnusable if the engine cannot start, and Unavailable, OSError or another UprezError if the
-        row, the store or the disk failed: the row then still has the claim.
+        row, the store or the disk failed: the row may then still have the claim.
         """
         try:
             result = run_attempt(self._services, engine, image, self._work_folder, self._stopping)

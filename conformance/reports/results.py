@@ -59,7 +59,7 @@ def results(run: Run) -> dict[str, Any]:
             },
             "run": {
                 "tag": run.tag,
-                "started": run.began.isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "started": run.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "seconds": round(run.seconds, 1),
                 "stopped": run.stopped,
                 "left_behind": run.left_behind,

@@ -76,8 +76,9 @@ def check_image_deletion_is_denied(kit: Kit) -> None:
 
 @check("AUTHZ-005")
 def check_image_list_is_private(kit: Kit) -> None:
-    """Check that the second account's lists have no image with the name of the first's, and as many items as
-    their total.
+    """Check that the second account's lists have no image with the name of the first's.
+
+    They must have as many items as their total, at most 100.
     """
     name = kit.images.completed_png().image["original_filename"]
     for query in ({"per_page": 100}, {"per_page": 100, "status": "completed"}):

@@ -44,8 +44,9 @@ def check_number_of_images(kit: Kit) -> None:
 
 @check("BATCH-009")
 def check_one_invalid_file(kit: Kit) -> None:
-    """Check that one invalid file returns 422 on ``images.1`` only, and that no image, batch or quota comes
-    of it.
+    """Check that one invalid file returns 422 on ``images.1`` and not on ``images.0``.
+
+    No image, batch or quota may come of it.
     """
     named_batches(kit)  # inconclusive if the plan has no batches
     name = f"{kit.tag}-rejected"
@@ -55,7 +56,7 @@ def check_one_invalid_file(kit: Kit) -> None:
     def send() -> None:
         """Send a valid and an invalid file as a batch.
 
-        Fail unless the error names ``images.1`` only and no quota is used.
+        Fail unless the error names ``images.1`` and not ``images.0``, and no quota is used.
         """
         used = _used(kit)
         response = kit.batches.try_create([valid, invalid], {"name": name})

@@ -80,7 +80,11 @@ def check_wrong_method(kit: Kit) -> None:
 
 @check("ENV-016")
 def check_unsupported_content_type(kit: Kit) -> None:
-    """Check that uploads, logins and registrations with a missing or unsupported content type return 415."""
+    """Check the 415 of an unsupported content type.
+
+    An upload with JSON or without a content type, a login and a registration with plain text, and a login
+    with a form must return it.
+    """
     login = {"email": _unknown_email(kit), "password": "Wrong1Password"}
     expect_error(kit.owner.post("/images/upscale", data=b"{}", headers=_JSON).permitted(), 415)
     expect_error(kit.owner.post("/images/upscale", data=b"x"), 415, why="without a Content-Type")
@@ -192,7 +196,8 @@ def check_batch_errors(kit: Kit) -> None:
 def check_invalid_ids(kit: Kit) -> None:
     """Check that ids with leading zeros, signs, letters or decimals, and very large ones, return 404.
 
-    GET, download and DELETE of images and DELETE of tokens are checked.
+    GET of an image gets all of them; download and DELETE of images and DELETE of tokens get four, none with
+    leading zeros.
     """
     image_id = kit.images.completed_png().image["id"]
     spellings = [f"0{image_id}", f"{image_id}.0", f"+{image_id}", f"{image_id}x", f"-{image_id}"]

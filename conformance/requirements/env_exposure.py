@@ -40,10 +40,10 @@ _VERSION_HEADERS = {"server", "x-powered-by", "x-aspnet-version"}
 
 @check("ENV-026")
 def check_errors_expose_no_internals(kit: Kit) -> None:
-    """Send hostile requests.
+    """Check that no error response of the run so far, hostile requests included, has a stack trace or a file
+    path.
 
-    Check that no error response of the whole run so far has a stack trace or a file path. The requested path
-    and links in the text are ignored.
+    The requested path and links in the text are ignored.
     """
     _hostile_responses(kit)
     for exchange in kit.transport.exchanges:

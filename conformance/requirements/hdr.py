@@ -99,10 +99,7 @@ def check_allow(kit: Kit) -> None:
 
 @check("HDR-006")
 def check_no_store(kit: Kit) -> None:
-    """Check that every successful response of the whole run so far that has ``data`` has ``Cache-Control.
-
-    No-store``.
-    """
+    """Check that every successful response of the run so far with ``data`` has ``Cache-Control: no-store``."""
     image_id = kit.images.completed_png().image["id"]
     account = ("/user", "/user/tokens", "/usage", "/subscription")
     for path in (*account, "/images", f"/images/{image_id}", f"/images/{image_id}/download"):

@@ -104,9 +104,7 @@ def check_small_targets(kit: Kit) -> None:
 def check_target_beyond_plan(kit: Kit) -> None:
     """Check that a target beyond the largest factor of the plan returns 422 on this target.
 
-    Pass if the plan has no limit.
-
-    If the server does not publish the factor, use one beyond any plan.
+    A factor beyond any plan is used if the server does not publish one. Pass if the plan has no limit.
     """
     largest = max_factor(kit.owner)
     if largest == inf:

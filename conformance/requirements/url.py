@@ -145,9 +145,7 @@ def check_extension(kit: Kit) -> None:
 def check_early_download(kit: Kit) -> None:
     """Check that a download before the image is completed returns 400.
 
-    Pass if three images in turn are completed at once.
-
-    Delete these images.
+    Up to three images are tried and deleted again; pass if all three were completed at once.
     """
     # A fast server may have completed the image by then, so several images are tried.
     for factor in (4, 3, 4):
@@ -338,8 +336,9 @@ def _change_value(query: str, name: str, position: float) -> str:
 def _change_character(text: str, position: float) -> str:
     """Return the text with one letter or digit changed, or the text itself if it has none.
 
-    The change is not only one of case, which hexadecimal digits ignore, and not at the end, where Base64 has
-    unused bits. ``position`` is relative to the length of the text.
+    The change is not only one of case, which hexadecimal digits ignore. In a text of more than eight
+    characters it is not at the end, where Base64 has unused bits. ``position`` is relative to the length of
+    the text.
     """
     escaped = {index for match in re.finditer("%..", text) for index in range(*match.span())}
     end = len(text) - 4 if len(text) > 8 else len(text)  # noqa: PLR2004

@@ -176,7 +176,7 @@ class Database:
 def _server_options() -> dict[str, Any]:
     """Return the engine's options for PostgreSQL.
 
-    Time limits to connect, to get a pooled connection and for a dead server.
+    They limit the time to connect, to get a pooled connection and to notice a dead server.
     """
     # By default, libpq waits without a limit, and TCP waits 15 minutes for an unreachable server.
     timeouts = {"connect_timeout": ceil(_BUSY_SECONDS), "tcp_user_timeout": int(_BUSY_SECONDS * 1000)}
@@ -202,7 +202,7 @@ def _configure_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
-        """Set up each new connection: busy time-out, WAL, foreign keys; transactions are begun by ``begin``."""
+        """Set up each new connection: busy timeout, WAL, foreign keys; transactions are begun by ``begin``."""
         connection.isolation_level = None  # the driver must not begin transactions itself
         for pragma in (
             f"busy_timeout = {_BUSY_SECONDS * 1000}",  # first, because the next pragma may have to wait

@@ -34,10 +34,7 @@ _BODY_HEADERS = {b"content-length", b"content-type", b"transfer-encoding"}
 
 
 def _is_empty(part: UploadFile | str) -> bool:
-    """Return whether this is an empty text, or a file without name and content.
-
-    A form field that was left empty.
-    """
+    """Return whether the form field was left empty: an empty text, or a file without name and content."""
     if isinstance(part, UploadFile):
         return not part.filename and not part.size
     return not part
@@ -142,8 +139,8 @@ class StrictFormBody(_CollectingBodyValidator, MultiPartFormDataValidator):  # t
         """Return the form's fields, converted to the types of the schema, and its files, which are open.
 
         Fields that were left empty are dropped. A repeated field that is no array, and a file instead of text
-        or the reverse, are problems. Raise TransportError 400 for a form that is not well-formed or too
-        complex.
+        or the reverse in a known field, are problems. Raise TransportError 400 for a form that is not well-
+        formed or too complex.
         """
         try:
             form = await StrictMultipartParser(headers, stream, max_files=MAX_FILES).parse()

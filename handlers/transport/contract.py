@@ -70,8 +70,9 @@ class Contract:
         return operation_id in self._small_reads
 
     def is_lookup(self, operation_id: str) -> bool:
-        """Return whether the operation reads one row by its id, which takes the same time in a table of any
-        size.
+        """Return whether the operation reads a bounded number of rows by an id.
+
+        It takes the same time in a table of any size.
         """
         return operation_id in self._lookups
 

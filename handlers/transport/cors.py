@@ -38,9 +38,8 @@ _EXPOSED_HEADERS = (
 class CrossOrigin(CORSMiddleware):
     """CORS headers on every response, crashes included, so that scripts can read them.
 
-    Preflights in the envelope.
-
-    It never sends ``Access-Control-Allow-Credentials``: the script sends the token, not the browser.
+    Responses to preflights are in the envelope. It never sends ``Access-Control-Allow-Credentials``: the
+    script sends the token, not the browser.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:

@@ -112,7 +112,7 @@ class _Exchange:
             await self._close_files()
 
     async def receive(self) -> Message:
-        """Return the next message, and remember when the body was read to its end."""
+        """Return the next message, and remember when the body has ended or the client has disconnected."""
         message = await self._receive()
         if not message.get("more_body", False):
             self._body_unread = False

@@ -42,12 +42,10 @@ class InlineReads:
     """Run operations that only read and send no file in one step.
 
     Each switch to a thread and back costs as much as a statement, and under load every switch waits for the
-    interpreter's lock.
-
-    Such an operation waits for no body and no lock, so that the inner middleware can run without the event
-    loop. It runs on one thread. With ``lookups_on_loop`` (the database is a file), a lookup of one id runs on
-    the event loop itself. There it waits for the counter only, which is not queried for a while after it
-    failed to respond.
+    interpreter's lock. Such an operation waits for no body and no lock, so that the inner middleware can run
+    without the event loop. It runs on one thread. With ``lookups_on_loop`` (the database is a file), a lookup
+    of one id runs on the event loop itself. There it waits for the counter only, which is not queried for a
+    while after it failed to respond.
     """
 
     def __init__(self, app: ASGIApp, contract: Contract, *, lookups_on_loop: bool) -> None:

@@ -71,7 +71,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._start_header_timer()
 
     def pause_writing(self) -> None:
-        """Stop writing, and abort the connection if the client reads nothing for ``write_seconds``."""
+        """Stop writing, and abort the connection unless its buffer drains within ``write_seconds``."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
 
@@ -195,9 +195,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._header_timer = None
 
     def _on_header_timeout(self) -> None:
-        """Respond with 408 to a header that has begun and is incomplete.
+        """Respond with 408 to a header that has begun and is incomplete; close a connection on which no
+        header has begun.
 
-        Close a connection that has sent nothing. While a response is sent, wait once more.
+        While a response is sent, wait once more.
         """
         self._header_timer = None
         if self._lingering or self.transport.is_closing():

@@ -27,9 +27,8 @@ class TrustedProxies:
     """Set the client to the right-most address in X-Forwarded-For that is not a trusted proxy.
 
     The client itself may have written everything to the left of it. Set the scheme from X-Forwarded-Proto.
-    Ignore X-Forwarded-Host: proxies pass Host on unchanged, or ``public_url`` is set.
-
-    ``trusted`` are addresses and networks.
+    Ignore X-Forwarded-Host: proxies pass Host on unchanged, or ``public_url`` is set. ``trusted`` are
+    addresses and networks.
     """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
@@ -43,7 +42,7 @@ class TrustedProxies:
     async def _normalize_client(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on the request with the forwarded address in its normal form.
 
-        The peer's own if it is not an IP address.
+        If it is not an IP address, the peer's own address is used.
         """
         peer, client = scope.pop(_PEER), scope["client"]
         if client is not None and client is not peer:

@@ -1,6 +1,7 @@
 """Hourly rate limit: counts a request, by account if its token is valid, otherwise by address.
 
-Each request is counted once: ``security`` counts the operations that need a token, ``public_rate_limit`` the others.
+A request is counted at most once: ``security`` counts the operations that need a token, ``public_rate_limit`` the
+others. Operations that the contract exempts are not counted.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def count_request(
 ) -> None:
     """Count the request and store its window in the context as ``WINDOW``.
 
-    The count is the account's, or the address's if ``principal`` is None. Raise TooManyRequests if the limit is
-    exceeded; the window is stored then, too.
+    The count is the account's, or the address's if ``principal`` is None. Raise TooManyRequests if the limit
+    is exceeded; the window is stored then, too.
     """
     window = hourly_limit.count(services, hourly_limit.allowance(services, principal, address))
     context[WINDOW] = window

@@ -34,9 +34,9 @@ class _Operation(ResponseValidationOperation):  # type: ignore[misc]  # Connexio
 
 class _Api(ResponseValidationAPI):  # type: ignore[misc]
     def make_operation(self, operation: AbstractOperation) -> ASGIApp:
-        """Return the application that validates the operation's responses.
+        """Return the application that validates the bodies of the operation's responses.
 
-        The inner one if validation is off.
+        Return the inner application if validation is off.
         """
         if not self.validate_responses:
             return cast("ASGIApp", self.next_app)

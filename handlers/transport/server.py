@@ -49,7 +49,7 @@ class _Server(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down, then close the application on a thread within the rest of the time.
 
-        Not after a forced exit.
+        After a forced exit, the application is not closed.
         """
         deadline = time.monotonic() + self._close_timeout_seconds
         await super().shutdown(sockets)

@@ -570,7 +570,7 @@ def test_download_error_contains_the_status(
 # --- delete
 
 
-def test_deleting_a_pending_image_releases_its_quota(
+def test_deleting_a_pending_image_refunds_its_quota(
     services: Services,
     account: Account,
     submit_image: Any,
@@ -589,7 +589,7 @@ def test_deleting_a_pending_image_releases_its_quota(
 
 # Otherwise clients could get results for free by deleting each image in time.
 @pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED, Status.FAILED])
-def test_deleting_a_claimed_image_releases_no_quota(
+def test_deleting_a_claimed_image_refunds_no_quota(
     services: Services,
     account: Account,
     submit_image: Any,
@@ -611,7 +611,7 @@ def test_deleting_a_claimed_image_releases_no_quota(
 
 
 # A released image is claimable like a pending one, but its processing has started.
-def test_deleting_a_released_image_releases_no_quota(
+def test_deleting_a_released_image_refunds_no_quota(
     services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
     claimed = jobs.claim(services, submit_image().id)
@@ -620,7 +620,7 @@ def test_deleting_a_released_image_releases_no_quota(
     assert used(account) == 1
 
 
-def test_deleting_a_refunded_image_releases_no_quota(
+def test_deleting_a_refunded_image_refunds_no_quota(
     services: Services, account: Account, submit_image: Any, used: Callable[[Account], int]
 ) -> None:
     claimed = jobs.claim(services, submit_image().id)

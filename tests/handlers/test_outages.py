@@ -372,7 +372,7 @@ def test_upload_is_accepted_while_the_broker_is_down(client: Client, jane: User,
     response = client.upload(jane.token, png)
 
     assert response.status == 202
-    assert response.seconds < 30  # it does not wait for the broker
+    assert response.seconds < 10  # one attempt to connect, no retries
 
 
 def test_full_queue_returns_503_with_retry_after(

@@ -29,7 +29,7 @@ def test_notified_image_reaches_a_worker(valkey: str) -> None:
     try:
         api_side = make_broker(valkey)
         assert BrokerQueue(api_side).notify(42) is True
-        assert arrived.wait(10)
+        assert arrived.wait(60)
     finally:
         worker.stop()
         broker.close()
@@ -42,7 +42,7 @@ def test_unreachable_broker_returns_false(tmp_path: Path) -> None:
     begun = time.monotonic()
 
     assert BrokerQueue(make_broker(f"unix://{tmp_path / 'missing.sock'}")).notify(1) is False
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 10
 
 
 # One image waits for the time-out, not every image of a batch.

@@ -75,7 +75,7 @@ class _LimitedReader:
     def read(self, size: int = -1) -> bytes:
         """Read as the file does. Raise InvalidImage after too many calls.
 
-        A parser of many tiny parts needs seconds.
+        A file of many tiny parts would keep the parser busy for seconds.
         """
         self._left -= 1
         if self._left < 0:

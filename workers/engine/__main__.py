@@ -97,10 +97,7 @@ class _JobLoop:
             self._run_job(models, self._jobs.get(), options.metadata)
 
     def _send_hello(self, engine: Engine) -> None:
-        """Send ``hello``.
-
-        The device, the model, the versions, the limits and the excluded devices of the first engine.
-        """
+        """Send ``hello`` with the device, model, versions, limits and excluded devices of the first engine."""
         from workers.engine.start import versions  # noqa: PLC0415
 
         device = engine.model.device
@@ -116,7 +113,8 @@ class _JobLoop:
         )
 
     def _read_messages(self) -> None:
-        """Read stdin: queue each job, and let ``cancel`` stop the job in progress at its next tile.
+        """Read stdin: queue each job, and let ``cancel`` stop the job in progress at its next tile or stage
+        of a tile.
 
         A new job clears an earlier cancel. At the end of stdin, end the whole process with status 0.
         """
@@ -134,8 +132,8 @@ class _JobLoop:
     def _run_job(self, models: ModelCache, message: Message, metadata: MetadataPolicy) -> None:
         """Run one job and send its messages, the last of which is its result or its error.
 
-        No exception leaves this method. A fault of the device is ``device_faulty`` for the model of the
-        start, and ``failed`` for any other model.
+        No exception of the job itself leaves this method. A fault of the device is ``device_faulty`` for the
+        model of the start, and ``failed`` for any other model.
         """
         from workers.engine.upscale import upscale_file  # noqa: PLC0415
 

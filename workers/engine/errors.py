@@ -22,7 +22,10 @@ from domain.errors import InvalidImage, UprezError
 
 
 def unusable_error(code: str, message: str) -> EngineUnusable:
-    """Return the subclass of EngineUnusable that has this code; EngineUnusable itself if none has it."""
+    """Return an error with this message, of the subclass of EngineUnusable that has this code.
+
+    It is of EngineUnusable itself if none has it.
+    """
     classes = (WeightsError, ManifestError, UnknownModel, UnknownDevice, NoUsableDevice)
     return next((error for error in classes if error.code == code), EngineUnusable)(message)
 

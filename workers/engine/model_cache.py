@@ -58,8 +58,9 @@ class ModelCache:
     def _load(self, model: Model) -> Engine:
         """Load and test a model.
 
-        Raise ModelUnusable if its files are at fault, EngineUnusable if it is the start's model. With a
-        memory limit on the CPU or on software Vulkan, all other models are dropped first. Raise DeviceFault.
+        With a memory limit on the CPU or on software Vulkan, all other models are dropped first. Raise
+        ModelUnusable if it cannot be used because of its files or too little memory, that EngineUnusable
+        itself for the model of the start, and DeviceFault when the device fails.
         """
         if self._options.memory_mb is not None and not self._device.is_hardware_gpu:
             # The side of a tile, and so a result's bytes, must not depend on earlier jobs.

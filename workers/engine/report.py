@@ -102,7 +102,7 @@ def _device_report(device: Device, test: _SelfTest, *, used: bool) -> DeviceRepo
 def _model_report(model: Model, folder: Path, options: EngineOptions, device: Device) -> ModelReport:
     """Return the report of one model.
 
-    The checksums of its files, and whether its tiles fit into memory on this device.
+    It has the checksums of its files, and says whether its tiles fit into memory on this device.
     """
     files = [
         FileReport(name, expected, check_file((network.folder or folder) / name, expected))

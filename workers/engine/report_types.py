@@ -39,7 +39,10 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """One model; ``problem`` says why it cannot be used with these settings, None if it can."""
+    """One model; ``problem`` says why its tiles do not fit into memory with these settings, None if they do.
+
+    Faults of its files are in ``files``.
+    """
 
     name: str
     scales: tuple[int, ...]

@@ -10,7 +10,7 @@ from domain.database.image_repository import Images
 from domain.database.unit_of_work import Database
 
 
-# PostgreSQL has concurrent writers: two requests that delete one pending image would both release its quota if
+# PostgreSQL has concurrent writers: two requests that delete one pending image would both refund its quota if
 # neither of them locked the row.
 def test_locked_image_is_selected_for_update_on_postgresql(recording_connection: Any) -> None:
     assert Images(recording_connection).locked(1) is None

@@ -142,8 +142,9 @@ def _decode(content: bytes, caps: Caps) -> DecodedImage:
 def decode_frame(image: ImageFile, encoding: Encoding) -> DecodedImage:
     """Decode the frame or page that ``image`` is currently at, upright, with its metadata.
 
-    CMYK and LAB become sRGB, bilevel and gray palettes gray, other modes RGB. Raise InvalidImage for 32 bits
-    in each channel, and Pillow's errors for damaged content.
+    CMYK and LAB become sRGB. Gray, bilevel and (without a colour profile) gray palettes become gray, all
+    others RGB. Transparency becomes an alpha channel. Raise InvalidImage for 32 bits in each channel, and
+    Pillow's errors for damaged content.
     """
     if is_16bit(image):
         return DecodedImage(pixels_16bit(image), encoding, metadata_of(image))

@@ -110,9 +110,9 @@ def _tiff_notes(
     icc_profile: bytes | None = None,
     compression: str | None = None,  # noqa: ARG001  # 16-bit pages always use the same compression
 ) -> dict[int, Any]:
-    """Return the tags for the metadata, by number.
+    """Return the tags for the metadata by number.
 
-    EXIF with its directories, resolution per inch, ICC profile.
+    They are EXIF with its directories, the resolution in pixels per inch and the ICC profile.
     """
     notes = {tag: exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag] for tag in exif}
     if dpi is not None:

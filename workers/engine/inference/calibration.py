@@ -24,7 +24,7 @@ def tile_seconds(network: Callable[[Floats], Floats], side: int, at_once: int) -
     """Return the seconds that ``at_once`` parallel tiles of ``side`` × ``side`` pixels take, by running them.
 
     ``side`` includes the pad. On a slow device, smaller tiles are measured, and their time is extrapolated by
-    pixels. Raise what ``network`` raises, as DeviceFault.
+    pixels. Raise what ``network`` raises, such as DeviceFault.
     """
     measured_side = min(FIRST_MEASURED_SIDE, side)
     with ThreadPoolExecutor(at_once) as pool:

@@ -46,7 +46,7 @@ _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 def _need(model: Model, precision: Precision) -> MemoryNeed:
     """Return the memory that the model needs.
 
-    For an operator's model, an estimate that grows with its networks.
+    For an operator's model it is an estimate that grows with the number of its networks.
     """
     if model.name in MODELS:
         return _NEEDS.get((model.name, precision), _UNKNOWN)

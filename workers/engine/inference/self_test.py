@@ -100,8 +100,11 @@ def expected_samples(network: Network) -> Samples:
 @cache
 def _cpu_samples(network: Network, folder: Path) -> Samples:
     """Return the samples of an operator's network on the CPU in 32 bits, which all other devices are compared
-    with. Raise ManifestError if the network does not match its manifest, accepts other channels than
-    three, fails on odd sides or returns one colour for the reference image.
+    with.
+
+    Raise WeightsError if ncnn rejects its layers. Raise ManifestError if the network does not match its
+    manifest, accepts other channels than three, fails on odd sides or returns one colour for the reference
+    image.
     """
     try:
         loaded = LoadedNetwork(network, cpu_device(), Precision.FP32, folder)
