@@ -1,4 +1,6 @@
-"""The domain's errors, each with a stable code; ``handlers/transport/envelope.py`` maps them to HTTP responses.
+"""The errors that reach clients, each with a stable code; ``handlers/transport/envelope.py`` maps them to responses.
+
+Errors of a part of the domain, such as PlansError, NotClaimable and DatabaseUnusable, are in the module of that part.
 
 UprezError
 ├── InvalidFields               one or more fields are wrong; carries a FieldProblem for each
@@ -19,7 +21,7 @@ UprezError
 ├── NotDownloadable             the image exists and has no result (yet)
 ├── Unavailable                 a service that Uprez needs cannot be reached at the moment
 │   └── CommitUncertain         the connection was lost during COMMIT, so its outcome is unknown
-└── InvalidImage                the worker cannot read or write this image
+└── InvalidImage                the probe of the API or the engine cannot read this image, or not write its result
 """
 
 from __future__ import annotations

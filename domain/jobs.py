@@ -175,7 +175,7 @@ def _step(
     """
     now = services.clock.now()
     with services.database.writing() as work:
-        # Lock order: batch, image, quota. The batch is needed only if its counters can change.
+        # Lock order: batch, image, quota, counts. The batch is needed only if its counters can change.
         batch = work.batches.locked(image.batch_id) if can_finish else None
         current = work.images.get(image.id)
         if current is None:

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """The source of the current time."""
+    """The source of the current time: ``uprez/adapters/system.py``."""
 
     def now(self) -> datetime:
         """Return the current time in UTC, with its time zone."""
 
 
 class RandomSource(Protocol):
-    """The source of unguessable tokens."""
+    """The source of unguessable tokens: ``uprez/adapters/system.py``."""
 
     def token(self, count: int) -> str:
         """Return ``count`` random ASCII letters and digits."""
 
 
 class Queue(Protocol):
-    """The queue between the API and the workers."""
+    """The queue between the API and the workers: ``workers/broker.py``."""
 
     def notify(self, image_id: int) -> bool:
         """Send a worker the message to process the image, and return whether it was sent. Never raise.
@@ -45,7 +45,7 @@ class SignedFile(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """The store of originals and results. Every method raises Unavailable if it cannot be reached or is full."""
+    """The store of originals and results: ``domain/stores``. Every method raises Unavailable if it cannot be reached or is full."""
 
     def put(self, key: str, content: BinaryIO) -> int:
         """Store the stream completely or not at all, and return its size in bytes."""
@@ -80,7 +80,7 @@ class Window(NamedTuple):
 
 
 class RequestCounter(Protocol):
-    """Counters that all processes share, in windows of ``seconds`` that begin with their first hit. Never raises."""
+    """Counters that all processes share (``uprez/adapters/request_counter.py``), in windows of ``seconds`` that begin with their first hit. Never raises."""
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
         """Count one hit and return the window, or None if the counters are unavailable."""
@@ -101,14 +101,14 @@ class Mail(NamedTuple):
 
 
 class Mailer(Protocol):
-    """The transport of outgoing mail."""
+    """The transport of outgoing mail: ``uprez/adapters/mail_smtp.py`` and ``mail_folder.py``."""
 
     def send(self, mail: Mail) -> None:
         """Send the mail. Raise Unavailable if it cannot be sent."""
 
 
 class BackgroundRunner(Protocol):
-    """Runs tasks that no response waits for."""
+    """Runs tasks that no response waits for: ``domain/background.py``."""
 
     def __call__(self, task: Callable[[], None], /) -> None:
         """Run the task, possibly after the response, or drop it with a log line. Never raise."""
@@ -124,7 +124,7 @@ class ImageFacts(NamedTuple):
 
 
 class Probe(Protocol):
-    """Reads the header of an image file."""
+    """Reads the header of an image file: ``uprez/adapters/image_probe.py``."""
 
     def __call__(self, content: BinaryIO, /) -> ImageFacts:
         """Return the format and the displayed sizes; the stream is at its start before and after.

@@ -114,6 +114,7 @@ def create_app(
     if cors_origins:
         options[CrossOrigin] = {"origins": cors_origins}
     app = ConnexionMiddleware(operations, import_name=__name__, middlewares=_with_options(options))
+    # ExceptionMiddleware calls the handler for what any layer inside it raises, operation functions included.
     for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
         app.add_error_handler(kind, _handle_error)
     app.add_api(

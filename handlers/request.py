@@ -9,6 +9,7 @@ from connexion.context import context
 
 from domain.model_choices import AUTO
 from domain.uploads import Upload, UpscaleOptions
+from handlers.transport import rate_limit
 from handlers.transport.parsed_body import PARSED_BODY
 from handlers.transport.security import current_principal
 
@@ -41,8 +42,8 @@ def principal() -> Principal:
 
 
 def client_address() -> str:
-    """Return the address of the connection's peer, or the one that a trusted proxy forwarded."""
-    return flask.request.remote_addr or "unknown"
+    """Return the address of the client, which the rate limit uses as well."""
+    return rate_limit.client_address(flask.request.environ["asgi.scope"])
 
 
 def parsed_body() -> ParsedBody:

@@ -151,13 +151,13 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     Unavailable when it cannot be reached, and EngineUnusable when no engine can start or the last one is
     lost.
     """
-    from workers.engines import make_reserve_engine, start_engines  # noqa: PLC0415  # the engine's libraries are not installed on every API host
+    from workers.engines import make_reserve_engine, start_engine_children  # noqa: PLC0415  # the engine's libraries are not installed on every API host
     from workers.process import run_worker as run  # noqa: PLC0415
 
     services = make_services(settings)
     schema.require_current(services.database)
     options = settings.engine_options()
-    engines = start_engines(options, stall_seconds=settings.stall_seconds)
+    engines = start_engine_children(options, stall_seconds=settings.stall_seconds)
     worker_ready_file(settings).touch()
     run(
         services,

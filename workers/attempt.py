@@ -11,7 +11,7 @@ from domain import jobs
 from domain.errors import Unavailable
 from domain.records import Result
 from workers.engine.protocol import EngineJob
-from workers.engine_child import BEAT_SECONDS
+from workers.engine_child import KEEP_GOING_SECONDS
 
 if TYPE_CHECKING:
     from threading import Event
@@ -53,7 +53,7 @@ def run_attempt(
             EngineJob(source, target, image.sizing, policy.result_caps, model),
             on_progress=progress.update,
             keep_going=lambda: not stopping.is_set() and _renew_lease(services, image, progress),
-            beat_seconds=BEAT_SECONDS,
+            keep_going_seconds=KEEP_GOING_SECONDS,
         )
         key = f"upscaled/{services.random_source.token(32)}-{image.job.attempt}{extension}"
         with target.open("rb") as file:

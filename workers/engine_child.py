@@ -59,7 +59,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 1.0  # most tiles end within this time; a longer wait is not worth it
-BEAT_SECONDS = 1.0
+KEEP_GOING_SECONDS = 1.0  # between two calls of ``keep_going``, which renews the lease of a worker's job
 
 # Silence counts as a hang when it lasts this many times longer than the device needed at its start: the child has
 # the lowest priority on a machine that may have become busy, and a tile with transparency runs twice.
@@ -115,7 +115,7 @@ class EngineChild:
         """
         if self._hello is None:
             try:
-                self._follow(lambda _done, _total: None, lambda: True, BEAT_SECONDS, until="hello")
+                self._follow(lambda _done, _total: None, lambda: True, KEEP_GOING_SECONDS, until="hello")
             except BaseException:
                 self.close()
                 raise
@@ -128,12 +128,12 @@ class EngineChild:
         *,
         on_progress: Callable[[int, int], None],
         keep_going: Callable[[], bool],
-        beat_seconds: float = BEAT_SECONDS,
+        keep_going_seconds: float = KEEP_GOING_SECONDS,
     ) -> EngineResult:
         """Do one job, wait for its end and return what was written to ``job.target``.
 
         Call ``on_progress(done, total)`` after each tile or stage of a tile, and ``keep_going()`` about every
-        ``beat_seconds`` whether or not the child sends messages; both in this thread.
+        ``keep_going_seconds`` whether or not the child sends messages; both in this thread.
 
         Raise InvalidImage for an image that cannot be read or written, and its subclass ModelUnusable when
         the job's model cannot be used; EngineCancelled after ``keep_going()`` returned False; EngineLost when
@@ -150,7 +150,7 @@ class EngineChild:
                 self._ensure_started().send(job_to_message(job))
                 try:
                     return result_from_message(
-                        self._follow(on_progress, keep_going, beat_seconds, until="done")
+                        self._follow(on_progress, keep_going, keep_going_seconds, until="done")
                     )
                 except TileTooLarge as fault:
                     # A new child is needed: the old one may have lost the device that failed, and its memory.
@@ -190,13 +190,13 @@ class EngineChild:
         self,
         on_progress: Callable[[int, int], None],
         keep_going: Callable[[], bool],
-        beat_seconds: float,
+        keep_going_seconds: float,
         until: str,
     ) -> Message:
         """Handle the child's messages up to the first one of type ``until``, and return that one."""
         process = self._ensure_started()
-        within_tiles = self._is_loading = False
-        for message in self._messages(process, keep_going, beat_seconds):
+        within_tiles = self._is_loading = False  # a heartbeat changes neither
+        for message in self._messages(process, keep_going, keep_going_seconds):
             self._is_loading = message["type"] == "loading"
             match message["type"]:
                 case "hello":
@@ -250,20 +250,20 @@ class EngineChild:
         return True
 
     def _messages(
-        self, process: EngineProcess, keep_going: Callable[[], bool], beat_seconds: float
+        self, process: EngineProcess, keep_going: Callable[[], bool], keep_going_seconds: float
     ) -> Iterator[Message]:
         """Yield the child's messages without end.
 
         Raise EngineLost when the child hangs, EngineCancelled after ``keep_going()`` returned False.
         """
-        last_message = next_beat = time.monotonic()
+        last_message = next_call = time.monotonic()
         while True:
             now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + beat_seconds
+            if now >= next_call:
+                next_call = now + keep_going_seconds
                 if not keep_going():
                     self._cancel(process)
-            message = process.receive(next_beat - now)
+            message = process.receive(next_call - now)
             if message is not None:
                 last_message = time.monotonic()
                 yield message

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def start_engines(options: EngineOptions, *, stall_seconds: float | None = None) -> list[EngineChild]:
+def start_engine_children(options: EngineOptions, *, stall_seconds: float | None = None) -> list[EngineChild]:
     """Start an engine on each device to use and return those that work.
 
     A device that fails its self-test, or whose driver crashes, is excluded. If ``auto`` is left without a

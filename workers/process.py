@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dramatiq.worker import Worker
 
 from workers.actors import declare_actors
-from workers.engine_child import BEAT_SECONDS, CANCEL_SECONDS
+from workers.engine_child import CANCEL_SECONDS, KEEP_GOING_SECONDS
 from workers.reconciler import Reconciler
 from workers.upscaling import Upscaling
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from workers.engine_child import EngineChild
 
 _log = logging.getLogger(__name__)
-_RELEASE_SECONDS = BEAT_SECONDS + CANCEL_SECONDS + 1.0
-"""The time until the next heartbeat of the job, until the engine has stopped or is killed, and a margin."""
+_RELEASE_SECONDS = KEEP_GOING_SECONDS + CANCEL_SECONDS + 1.0
+"""The time until the job's next ``keep_going``, until the engine has stopped or is killed, and a margin."""
 
 
 def run_worker(

@@ -146,7 +146,7 @@ images = Table(
     Column("original_size", BigInteger, nullable=False),
     Column("original_width", Integer, nullable=False),
     Column("original_height", Integer, nullable=False),
-    Column("picture_format", String(8), key="image_format", nullable=False),
+    Column("picture_format", String(8), key="image_format", nullable=False),  # the column's first name
     Column("scale_factor", Integer),
     Column("target_width", Integer),
     Column("target_height", Integer),
@@ -155,7 +155,7 @@ images = Table(
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),
     Column("lease_until", UtcDateTime),
-    Column("woken_at", UtcDateTime, key="notified_at", nullable=False),
+    Column("woken_at", UtcDateTime, key="notified_at", nullable=False),  # the column's first name
     Column("result_key", String(255)),
     Column("result_size", BigInteger),
     Column("result_width", Integer),

@@ -20,6 +20,7 @@ from handlers.transport.envelope import TransportError
 from handlers.transport.multipart import MAX_FILES, StrictMultipartParser
 from handlers.transport.parameters import value_from_text
 from handlers.transport.parsed_body import PARSED_BODY, ParsedBody
+from handlers.transport.request_context import request_context
 from handlers.transport.schema_problems import WHOLE_BODY, object_problems, validator_for
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class _CollectingBodyValidator:
                 more = message.get("more_body", False)
                 yield message.get("body", b"")
 
-        context = scope["extensions"].setdefault("connexion_context", {})
-        context[PARSED_BODY] = await self.parse(stream(), Headers(scope=scope))
+        request_context(scope)[PARSED_BODY] = await self.parse(stream(), Headers(scope=scope))
         return _receive_empty_body, {**scope, "headers": _without_body_headers(scope["headers"])}
 
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
@@ -132,7 +132,8 @@ class StrictJsonBody(_CollectingBodyValidator, JSONRequestBodyValidator):  # typ
 class StrictFormBody(_CollectingBodyValidator, MultiPartFormDataValidator):  # type: ignore[misc]
     """Validator of ``multipart/form-data``.
 
-    It reads the stream once and writes each file to disk as it arrives.
+    It reads the stream once; files over 64 KiB go to disk as they
+    arrive.
     """
 
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:

@@ -14,6 +14,7 @@ from handlers.transport.contract import METHOD
 from handlers.transport.envelope import ErrorResponse, response_for_status
 from handlers.transport.json_encoding import json_bytes
 from handlers.transport.parsed_body import PARSED_BODY
+from handlers.transport.request_context import CONTEXT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,7 +84,7 @@ class _Exchange:
             **scope.get("extensions", {}),
             REQUEST_ID: self._request_id,
             METHOD: scope["method"],
-            "connexion_context": self._context,
+            CONTEXT: self._context,
         }
         self._scope: Scope = {**scope, "extensions": extensions}
         if self._head:

@@ -12,6 +12,7 @@ from domain.errors import Unavailable
 from handlers.transport.contract import operation_id
 from handlers.transport.edge import REQUEST_ID
 from handlers.transport.rate_limit import WINDOW
+from handlers.transport.request_context import request_context
 from handlers.transport.security import PRINCIPAL
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class LimitHeaders:
         async def send_with_limits(message: Message) -> None:
             """Send the message; add the limit headers to the first one."""
             if message["type"] == "http.response.start":
-                context = scope["extensions"]["connexion_context"]
+                context = request_context(scope)
                 headers = MutableHeaders(scope=message)
                 headers.update(_rate_limit_headers(context.get(WINDOW)))
                 principal, operation = context.get(PRINCIPAL), operation_id(scope)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from connexion.validators import ParameterValidator
 
 from domain.errors import FieldProblem, InvalidFields, NotFound
+from handlers.transport.request_context import request_context
 from handlers.transport.schema_problems import validator_for, value_problems
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
             name = parameter["name"]
             if value_problems(validator_for(parameter["schema"]), name, values[name]):
                 raise NotFound
-        scope["extensions"]["connexion_context"][QUERY] = self._parse_query(scope["query_string"])
+        request_context(scope)[QUERY] = self._parse_query(scope["query_string"])
 
     def _parse_query(self, query_string: bytes) -> dict[str, Any]:
         """Return the values of the contract's query parameters, with defaults for missing ones.

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 
 from handlers.transport.contract import operation_id
 from handlers.transport.rate_limit import client_address, count_request
+from handlers.transport.request_context import request_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,5 +55,5 @@ class PublicRateLimit:
     def _count(self, scope: Scope) -> None:
         """Count the request by its token's account or its address; store the window in the request's context."""
         principal = self._authenticate(Headers(scope=scope).get("Authorization"))
-        context = scope["extensions"]["connexion_context"]
+        context = request_context(scope)
         count_request(self._services, context, principal, client_address(scope))

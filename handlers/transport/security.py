@@ -16,9 +16,10 @@ from werkzeug.datastructures import Authorization
 from domain import authorization, tokens
 from domain.errors import Unauthenticated
 from handlers.transport.rate_limit import client_address, count_request
+from handlers.transport.request_context import request_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from connexion.lifecycle import ConnexionRequest
 
@@ -57,7 +58,7 @@ def configure_bearer_auth(app: flask.Flask, services: Services, threads: ThreadP
     @app.before_request
     def _expose_principal() -> None:
         """Give Flask the principal that was found before the body was read; none for a public operation."""
-        principal = _context(flask.request.environ["asgi.scope"]).get(PRINCIPAL)
+        principal = request_context(flask.request.environ["asgi.scope"]).get(PRINCIPAL)
         if principal is not None:
             flask.g.flask_httpauth_user = principal
 
@@ -110,17 +111,12 @@ def bearer_handler(
                 header = request.headers.get("Authorization")
                 scope = request.scope
                 address = client_address(scope)
-                principal = await threads.run(authorize, header, required, _context(scope), address)
+                principal = await threads.run(authorize, header, required, request_context(scope), address)
                 return {"sub": principal.account.id}
 
             return verify
 
     return BearerToken
-
-
-def _context(asgi_scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request's context, which all layers share."""
-    return cast("dict[str, Any]", asgi_scope["extensions"]["connexion_context"])
 
 
 def _parse_bearer(header: str | None) -> Authorization | None:

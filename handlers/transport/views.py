@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 class OperationsApp(FlaskASGIApp):  # type: ignore[misc]  # Connexion is untyped
-    """Connexion's wrapper of a Flask application, ``app``, with one thread per request and compact JSON."""
+    """Connexion's wrapper of a Flask application, ``app``, with one thread per request and compact JSON.
+
+    Connexion makes Flask propagate exceptions: what an operation function raises passes ``WsgiBridge`` and reaches
+    Connexion's ExceptionMiddleware, which calls the error handlers of ``handlers.app``.
+    """
 
     def __init__(self, import_name: str, threads: ThreadPool) -> None:
         super().__init__(import_name, {"static_folder": None})

@@ -66,7 +66,7 @@ def upscale(
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> EngineResult:
-    return child.upscale(job, on_progress=on_progress, keep_going=keep_going, beat_seconds=0.05)
+    return child.upscale(job, on_progress=on_progress, keep_going=keep_going, keep_going_seconds=0.05)
 
 
 def has_ended(pid: int) -> bool:
@@ -174,6 +174,32 @@ def test_child_killed_within_tiles_halves_the_tile_side(job: EngineJob, long_job
 
         assert child.start().tile_side == 40
         assert upscale(child, job).result == (96, 80)
+
+
+# A program that behaves like a child that decodes a large image: it sends heartbeats, and is then killed.
+DECODING_PROGRAM = """
+import os, signal, time
+print('{"type": "hello", "device": "cpu", "device_name": "", "model": "one", "versions": {}, '
+    '"tile_side": 200, "slowest_seconds": 0.001, "excluded_devices": []}', flush=True)
+input()
+print('{"type": "ready", "tile_side": 200, "slowest_seconds": 0.001}', flush=True)
+print('{"type": "heartbeat"}', flush=True)
+time.sleep(0.2)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_child_killed_while_it_decodes_keeps_the_tile_side(
+    job: EngineJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        engine_process, "engine_command", lambda _options: [sys.executable, "-c", DECODING_PROGRAM]
+    )
+
+    with EngineChild(OPTIONS) as child, pytest.raises(EngineLost, match="exit status -9"):
+        upscale(child, job)
+
+    assert "tile_side_reduced" not in caplog.text
 
 
 def test_child_death_between_jobs_costs_no_attempt(job: EngineJob) -> None:

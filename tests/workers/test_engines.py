@@ -13,7 +13,7 @@ from workers.engine.errors import NoUsableDevice, UnknownDevice, WeightsError
 from workers.engine.options import EngineOptions
 from workers.engine_child import EngineJob
 from workers.engine_queries import chosen_devices, engine_report
-from workers.engines import make_reserve_engine, start_engines
+from workers.engines import make_reserve_engine, start_engine_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def devices(options: EngineOptions, **others: Any) -> list[str]:
-    engines = start_engines(options, **others)
+    engines = start_engine_children(options, **others)
     try:
         return [engine.start().device for engine in engines]
     finally:
@@ -80,7 +80,7 @@ def test_silent_device_is_excluded(
     monkeypatch.setattr(engine_child, "START_SECONDS", 0.5)
 
     with pytest.raises(NoUsableDevice):
-        start_engines(EngineOptions("vulkan:0,vulkan:1"))
+        start_engine_children(EngineOptions("vulkan:0,vulkan:1"))
     assert "vulkan:0 cannot be started: the engine sent no message for 0.5 s" in caplog.text
 
 
@@ -94,7 +94,7 @@ def test_no_engine_when_every_named_device_fails(machine: Any) -> None:
     machine(card0=FAILING_PROGRAM, card1=CRASHING_PROGRAM)
 
     with pytest.raises(NoUsableDevice, match="vulkan:0, vulkan:1"):
-        start_engines(EngineOptions("vulkan:0,vulkan:1"))
+        start_engine_children(EngineOptions("vulkan:0,vulkan:1"))
 
 
 # A program that behaves like a child that is ready and then waits.
@@ -107,7 +107,7 @@ def test_cpu_is_the_reserve_only_for_auto(machine: Any) -> None:
 
     for setting, expected in (("auto", True), ("vulkan:0,cpu", False)):
         options = EngineOptions(setting)
-        engines = start_engines(options)
+        engines = start_engine_children(options)
         reserve = make_reserve_engine(options, engines)
         try:
             assert (reserve is not None) is expected
@@ -123,14 +123,14 @@ def test_damaged_files_raise_weights_error_and_stop_all(machine: Any) -> None:
     before = set(psutil.Process().children())
 
     with pytest.raises(WeightsError, match="damaged"):
-        start_engines(EngineOptions("cpu,vulkan:0"))
+        start_engine_children(EngineOptions("cpu,vulkan:0"))
 
     assert set(psutil.Process().children()) <= before
 
 
 def test_unknown_device_fails_start() -> None:
     with pytest.raises(UnknownDevice, match="'vulkan:77'"):
-        start_engines(EngineOptions("cpu,vulkan:77"))
+        start_engine_children(EngineOptions("cpu,vulkan:77"))
 
 
 @pytest.mark.vulkan
@@ -147,7 +147,7 @@ def test_each_device_has_its_own_child(image_file: Path, tmp_path: Path) -> None
     software = _software_devices()
     if not software:
         pytest.skip("no software Vulkan device on this machine (Debian: mesa-vulkan-drivers)")
-    engines = start_engines(EngineOptions(f"cpu,{software[0]}", FAST))
+    engines = start_engine_children(EngineOptions(f"cpu,{software[0]}", FAST))
     results = []
     try:
         for number, engine in enumerate(engines):

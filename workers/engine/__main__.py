@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.engine.model_cache import ModelCache
-    from workers.engine.start import Engine
+    from workers.engine.start import PreparedModel
 
 _log = logging.getLogger(__name__)
 
@@ -92,24 +92,24 @@ class _JobLoop:
         except EngineUnusable as error:
             self._send("unusable", code=error.code, message=str(error))
             return EXIT_UNUSABLE
-        self._send_hello(models.engine_for(None, lambda: None))
+        self._send_hello(models.prepared(None, lambda: None))
         while True:
             self._run_job(models, self._jobs.get(), options.metadata)
 
-    def _send_hello(self, engine: Engine) -> None:
-        """Send ``hello`` with the device, model, versions, limits and excluded devices of the first engine."""
+    def _send_hello(self, prepared: PreparedModel) -> None:
+        """Send ``hello`` with the device, model, versions, limits and excluded devices of the start."""
         from workers.engine.start import versions  # noqa: PLC0415
 
-        device = engine.model.device
+        device = prepared.loaded.device
         self._send(
             "hello",
             device=device.id,
             device_name=device.name,
-            model=engine.model.model.name,
+            model=prepared.loaded.model.name,
             versions=versions(),
-            tile_side=engine.tile_side,
-            slowest_seconds=engine.slowest_seconds,
-            excluded_devices=engine.excluded_devices,
+            tile_side=prepared.tile_side,
+            slowest_seconds=prepared.slowest_seconds,
+            excluded_devices=prepared.excluded_devices,
         )
 
     def _read_messages(self) -> None:
@@ -139,18 +139,19 @@ class _JobLoop:
 
         job = job_from_message(message)
         try:
-            engine = models.engine_for(job.model, lambda: self._send("loading"))
-            self._send("ready", tile_side=engine.tile_side, slowest_seconds=engine.slowest_seconds)
+            prepared = models.prepared(job.model, lambda: self._send("loading"))
+            self._send("ready", tile_side=prepared.tile_side, slowest_seconds=prepared.slowest_seconds)
             started = time.monotonic()
             upscaled = upscale_file(
                 job.source,
                 job.target,
                 job.sizing,
                 caps=job.caps,
-                model=engine.model,
-                tile_side=engine.tile_side,
-                threads=engine.tile_threads,
+                model=prepared.loaded,
+                tile_side=prepared.tile_side,
+                threads=prepared.tile_threads,
                 on_progress=lambda done, total: self._send("progress", done=done, total=total),
+                on_heartbeat=lambda: self._send("heartbeat"),
                 cancelled=self._cancelled.is_set,
                 metadata=metadata,
             )
@@ -173,8 +174,8 @@ class _JobLoop:
             self._send(
                 "done",
                 **asdict(upscaled),
-                model=engine.model.model.name,
-                device=engine.model.device.id,
+                model=prepared.loaded.model.name,
+                device=prepared.loaded.device.id,
                 seconds=time.monotonic() - started,
             )
 

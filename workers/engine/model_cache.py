@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workers.engine.inference.models import Model
     from workers.engine.options import EngineOptions
-    from workers.engine.start import Engine
+    from workers.engine.start import PreparedModel
 
 _log = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ class ModelCache:
         self._folder = folder
         self._known = known_models(options)
         first = start_engine(options, folder, self._known)
-        self._device = first.model.device
-        self._default = first.model.model
+        self._device = first.loaded.device
+        self._default = first.loaded.model
         self._loaded = {self._default.name: first}
 
-    def engine_for(self, name: str | None, on_loading: Callable[[], None]) -> Engine:
-        """Return the engine with the model of this name; None: the model of the start.
+    def prepared(self, name: str | None, on_loading: Callable[[], None]) -> PreparedModel:
+        """Return the prepared model of this name; None: the model of the start.
 
         Call ``on_loading`` if the model must be loaded first. Raise ModelUnusable for a model that is missing
         or invalid, DeviceFault when the device fails, and EngineUnusable when the files of the start's model
@@ -55,7 +55,7 @@ class ModelCache:
         """Return True if a job with this model name gets the model of the start."""
         return name in {None, AUTO, self._default.name}
 
-    def _load(self, model: Model) -> Engine:
+    def _load(self, model: Model) -> PreparedModel:
         """Load and test a model.
 
         With a memory limit on the CPU or on software Vulkan, all other models are dropped first. Raise
@@ -74,7 +74,7 @@ class ModelCache:
             _log.warning("model_unusable model=%s reason=%s", model.name, error)
             raise ModelUnusable(f"The model {model.name} cannot be used at present.") from error
 
-    def _prepare(self, model: Model) -> Engine:
+    def _prepare(self, model: Model) -> PreparedModel:
         """Prepare a model; when the device fails, drop all other models and try once more.
 
         Raise DeviceFault and EngineUnusable.

@@ -1,8 +1,8 @@
 """The messages between the engine child and its parent: one JSON object on each line.
 
 The child's first line is ``hello`` or ``unusable``. For each ``upscale`` that it receives it sends
-``loading`` if the job's model must be loaded first, ``ready`` with the limits of that model, ``progress`` any
-number of times, and then exactly one of ``done``, ``invalid_image`` (the image is at fault),
+``loading`` if the job's model must be loaded first, ``ready`` with the limits of that model, ``progress`` and ``heartbeat`` (in long
+steps without progress) any number of times, and then exactly one of ``done``, ``invalid_image`` (the image is at fault),
 ``model_unusable`` (the job's model is), ``failed`` (the engine is), ``device_faulty`` (its device is),
 ``tile_too_large`` (memory is too small for its tiles) and ``cancelled``. Both sides import this module, so it
 uses only the standard library: the parent must not load ncnn.

@@ -33,14 +33,14 @@ GPU_TILE_THREADS = 2  # one tile is computed while the next is cut and the last 
 
 
 @dataclass(frozen=True)
-class Engine:
+class PreparedModel:
     """A loaded and tested model with its limits; ``excluded_devices`` has a reason for each failed device.
 
     ``slowest_seconds`` is the time this device needed for a tile or a stage of it, or for loading the model,
     whichever is longer.
     """
 
-    model: LoadedModel
+    loaded: LoadedModel
     tile_side: int
     tile_threads: int
     slowest_seconds: float
@@ -49,9 +49,10 @@ class Engine:
 
 def start_engine(
     options: EngineOptions, folder: Path | None = None, known: Mapping[str, Model] | None = None
-) -> Engine:
-    """Return the best device that passes its self-test, with its model loaded.
+) -> PreparedModel:
+    """Return the model on the best device that passes its self-test.
 
+    A worker gives each child one device; ``auto`` comes from ``uprez upscale``, which starts one child.
     ``known`` are the models to choose from; None: all. If every device of ``auto`` fails, use the CPU. Raise
     EngineUnusable: its subclass WeightsError for a file with a wrong checksum, ManifestError for an invalid
     operator's model, NoUsableDevice when every device fails.
@@ -63,12 +64,12 @@ def start_engine(
     excluded_devices: list[str] = []
     for device in devices:
         try:
-            engine = prepare(options, choose_model(options.model, device, known), device, folder)
+            prepared = prepare(options, choose_model(options.model, device, known), device, folder)
         except DeviceFault as fault:
             _log.warning("device_excluded reason=%s", fault)
             excluded_devices.append(str(fault))
             continue
-        return replace(engine, excluded_devices=tuple(excluded_devices))
+        return replace(prepared, excluded_devices=tuple(excluded_devices))
     raise NoUsableDevice(f"No device can be used. {' '.join(excluded_devices)}")
 
 
@@ -82,7 +83,9 @@ def known_models(options: EngineOptions) -> Mapping[str, Model]:
     return MODELS | read_models(options.models)
 
 
-def prepare(options: EngineOptions, model: Model, device: Device, folder: Path | None = None) -> Engine:
+def prepare(
+    options: EngineOptions, model: Model, device: Device, folder: Path | None = None
+) -> PreparedModel:
     """Load a model on a device, test it and measure its speed.
 
     Raise DeviceFault when the device fails, EngineUnusable when the model is at fault.
@@ -102,7 +105,7 @@ def prepare(options: EngineOptions, model: Model, device: Device, folder: Path |
     loading = time.monotonic() - began
     side = tile_side + 2 * model.pad
     tile = max(tile_seconds(network, side, tile_threads) * network.longest_silence for network in networks)
-    return Engine(loaded, tile_side, tile_threads, max(loading, tile))
+    return PreparedModel(loaded, tile_side, tile_threads, max(loading, tile))
 
 
 def precision_for(options: EngineOptions, model: Model) -> Precision:

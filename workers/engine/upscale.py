@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[int, int], None]
     Cancelled = Callable[[], bool]
+    Heartbeat = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def upscale_file(
     threads: int,
     on_progress: OnProgress,
     cancelled: Cancelled,
+    on_heartbeat: Heartbeat = lambda: None,
     metadata: MetadataPolicy = MetadataPolicy.KEEP,
 ) -> Upscaled:
     """Write the enlarged image to ``target``, in the format of ``source`` and in exactly the requested size.
@@ -76,11 +78,11 @@ def upscale_file(
     and the tile side, never on ``threads``.
 
     ``on_progress(done, total)``, in tiles or stages of tiles, is called before the first and after each.
-    During a long step before or after them it is called again with the same numbers, from another thread.
+    ``on_heartbeat()`` is called during long steps before and after them, from another thread.
     Raise InvalidImage for an image that cannot be read or written, EngineCancelled once ``cancelled()``
     returns True, DeviceFault, OSError.
     """
-    with heartbeats(partial(on_progress, 0, 1), caps.max_pixels):  # the number of tiles is not known yet
+    with heartbeats(on_heartbeat, caps.max_pixels):  # the size is not known yet
         frames = read_frames(source, caps)
     image_format = frames.encoding.image_format
     originals = frames.sizes
@@ -98,7 +100,9 @@ def upscale_file(
     with (
         ThreadPoolExecutor(at_once, thread_name_prefix="tile") as pool,
         closing(
-            _upscaled_images(frames, plans, results, network, pool, at_once, on_progress, cancelled, metadata)
+            _upscaled_images(
+                frames, plans, results, network, pool, at_once, on_progress, on_heartbeat, cancelled, metadata
+            )
         ) as images,
     ):
         if len(plans) == 1:
@@ -131,6 +135,7 @@ def _upscaled_images(
     pool: ThreadPoolExecutor,
     at_once: int,
     on_progress: OnProgress,
+    on_heartbeat: Heartbeat,
     cancelled: Cancelled,
     metadata: MetadataPolicy,
 ) -> Generator[tuple[Image.Image | Pixels16, Metadata]]:
@@ -153,6 +158,7 @@ def _upscaled_images(
             pool,
             at_once,
             progress,
+            on_heartbeat,
             cancelled,
             neutral=original.is_neutral if frames.neutral is None else frames.neutral,
         )
@@ -160,7 +166,7 @@ def _upscaled_images(
         image = _assemble(resample(join_tiles(plan, outputs, scale), larger, result), result, original)
         if cancelled():
             raise EngineCancelled
-        with heartbeats(progress.report, result.pixels):
+        with heartbeats(on_heartbeat, result.pixels):
             yield image, apply_policy(original.metadata, metadata)
 
 
@@ -209,6 +215,7 @@ def _tile_outputs(
     pool: ThreadPoolExecutor,
     at_once: int,
     progress: _Progress,
+    on_heartbeat: Heartbeat,
     cancelled: Cancelled,
     *,
     neutral: bool,
@@ -219,7 +226,7 @@ def _tile_outputs(
     not started are then dropped.
     """
     tiles = plan.tiles
-    with heartbeats(progress.report, original.size.pixels):
+    with heartbeats(on_heartbeat, original.size.pixels):
         upscale_tile = partial(
             _upscale_tile,
             _fill_transparent(original),

@@ -269,10 +269,10 @@ def test_disconnect_during_an_upload_leaves_no_file(client: Client, server: Serv
                 b'\r\n\r\n--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
                 + bytes(3 * MIB)
             )
-            seen = time.monotonic() + 60
-            while not spooled_files(server) and time.monotonic() < seen:
-                client.get("/health/live")
-            assert spooled_files(server)  # otherwise this test would not detect a leak
+            deadline = time.monotonic() + 60
+            while not (found := spooled_files(server)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert found  # otherwise this test would not detect a leak
     deadline = time.monotonic() + 60
     while spooled_files(server) and time.monotonic() < deadline:
         client.get("/health/live")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from workers.engine.start import Engine
+    from workers.engine.start import PreparedModel
 
 ANIME = X4PLUS_ANIME.name
 
@@ -32,19 +32,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def engine_for(models: ModelCache, name: str | None) -> tuple[Engine, bool]:
+def engine_for(models: ModelCache, name: str | None) -> tuple[PreparedModel, bool]:
     """Return the engine for the model, and whether the model was loaded for this call."""
     calls: list[str] = []
-    return models.engine_for(name, lambda: calls.append("loading")), bool(calls)
+    return models.prepared(name, lambda: calls.append("loading")), bool(calls)
 
 
 def test_model_is_loaded_once_at_first_use(folder: Path) -> None:
     models = ModelCache(EngineOptions("cpu", models=folder))
 
     first, loaded_now = engine_for(models, None)
-    assert (first.model.model, loaded_now) == (ANIMEVIDEO, False)
+    assert (first.loaded.model, loaded_now) == (ANIMEVIDEO, False)
     mine, loaded_now = engine_for(models, "mine")
-    assert (mine.model.model.name, loaded_now) == ("mine", True)
+    assert (mine.loaded.model.name, loaded_now) == ("mine", True)
     assert engine_for(models, "mine") == (mine, False)
     assert engine_for(models, ANIMEVIDEO.name) == engine_for(models, "auto") == (first, False)
 
@@ -72,7 +72,7 @@ def test_unknown_model_does_not_affect_others(folder: Path) -> None:
     with pytest.raises(ModelUnusable, match="There is no model 'waifu2x'"):
         engine_for(models, "waifu2x")
 
-    assert engine_for(models, "mine")[0].model.network_for(2)
+    assert engine_for(models, "mine")[0].loaded.network_for(2)
 
 
 def change_last_byte(path: Path) -> None:
@@ -92,7 +92,7 @@ def test_damaged_model_does_not_affect_others(
     assert (
         "mine-x2.bin" in caplog.text
     )  # the log is for the operator, the error message for the image's owner
-    assert engine_for(models, None)[0].model.network_for(2)
+    assert engine_for(models, None)[0].loaded.network_for(2)
 
 
 def test_damaged_shipped_model_is_unusable(tmp_path: Path) -> None:
@@ -119,13 +119,13 @@ def test_model_too_large_for_memory_is_unusable(folder: Path) -> None:
 
     with pytest.raises(ModelUnusable, match="mine cannot be used"):
         engine_for(models, "mine")
-    assert engine_for(models, None)[0].model.model is ANIMEVIDEO
+    assert engine_for(models, None)[0].loaded.model is ANIMEVIDEO
 
 
-def failing(times: int, fault: DeviceFault) -> Callable[..., Engine]:
+def failing(times: int, fault: DeviceFault) -> Callable[..., PreparedModel]:
     left = [fault] * times
 
-    def prepare(*rest: object) -> Engine:
+    def prepare(*rest: object) -> PreparedModel:
         if left:
             raise left.pop()
         return start.prepare(*rest)
@@ -151,7 +151,7 @@ def test_failed_load_can_be_retried(name: str, folder: Path, monkeypatch: pytest
         engine_for(models, name)
 
     assert type(caught.value) is DeviceFault
-    assert engine_for(models, name)[0].model.network_for(2)
+    assert engine_for(models, name)[0].loaded.network_for(2)
 
 
 def test_is_default_is_true_for_the_start_model(folder: Path) -> None:

@@ -38,8 +38,8 @@ def broken_card(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_failing_device_is_replaced_by_the_cpu(broken_card: None) -> None:
     engine = start_engine(EngineOptions())
 
-    assert engine.model.device == cpu_device()
-    assert engine.model.model is ANIMEVIDEO
+    assert engine.loaded.device == cpu_device()
+    assert engine.loaded.model is ANIMEVIDEO
     assert engine.excluded_devices == ("vulkan:0 (Broken card) fails its self-test",)
 
 
@@ -66,7 +66,7 @@ def test_unknown_model_fails_start() -> None:
 
 
 def test_bf16_passes_the_self_test() -> None:
-    assert start_engine(EngineOptions("cpu", precision="bf16")).model.network_for(2)
+    assert start_engine(EngineOptions("cpu", precision="bf16")).loaded.network_for(2)
     assert Precision("bf16") is Precision.BF16
 
 

@@ -64,7 +64,7 @@ def read_stages(param: Path) -> list[Stage]:
 
 
 def run_stages(
-    steps: Sequence[Stage],
+    stages: Sequence[Stage],
     known: dict[str, Floats],
     extract: Extract,
     cell: int,
@@ -76,9 +76,9 @@ def run_stages(
     ``extract(inputs, names)`` lets the network compute these blobs; it runs in ``pool`` for ``cell`` ×
     ``cell`` pixels at a time. The numbers do not depend on the number of threads.
     """
-    for index, stage in enumerate(steps):
+    for index, stage in enumerate(stages):
         known |= _run(stage, known, extract, cell, pool)
-        wanted = {name for other in steps[index + 1 :] for name in other.inputs} | set(steps[-1].outputs)
+        wanted = {name for other in stages[index + 1 :] for name in other.inputs} | set(stages[-1].outputs)
         for name in known.keys() - wanted:
             del known[name]
         after_stage()

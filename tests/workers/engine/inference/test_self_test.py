@@ -145,7 +145,7 @@ def test_own_model_on_gpu_must_agree_with_cpu(tmp_path: Path, monkeypatch: pytes
 
     write_own_model(tmp_path)
 
-    assert start_engine(EngineOptions(found[0], "mine", models=tmp_path)).model.device.id == found[0]
+    assert start_engine(EngineOptions(found[0], "mine", models=tmp_path)).loaded.device.id == found[0]
 
     monkeypatch.setattr(self_test, "MIN_AGREEMENT_DB", self_test.IDENTICAL_DB + 1)
     with pytest.raises(NoUsableDevice, match=f"{found[0]} .* fails its self-test with mine-x2"):
