@@ -1,4 +1,6 @@
-"""The errors that reach clients, each with a stable code; ``handlers/transport/envelope.py`` maps them to responses.
+"""The errors of the domain, each with a stable code; ``handlers/transport/envelope.py`` maps them to responses.
+
+EmailTaken and InvalidImage become a FieldProblem, or the error of an image, before that.
 
 Errors of a part of the domain, such as PlansError, NotClaimable and DatabaseUnusable, are in the module of that part.
 

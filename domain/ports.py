@@ -45,7 +45,10 @@ class SignedFile(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """The store of originals and results: ``domain/stores``. Every method raises Unavailable if it cannot be reached or is full."""
+    """The store of originals and results: ``domain/stores``.
+
+    Every method raises Unavailable if it cannot be reached or is full.
+    """
 
     def put(self, key: str, content: BinaryIO) -> int:
         """Store the stream completely or not at all, and return its size in bytes."""
@@ -65,8 +68,8 @@ class ObjectStore(Protocol):
     def open_signed(self, signed: str, now: datetime) -> SignedFile:
         """Return the file of a signed URL of the API; ``signed`` is the last part of the URL.
 
-        Raise InvalidLink if the link was changed or has expired, and always if this store's URLs lead to another
-        server. Raise NotFound if the file does not exist.
+        Raise InvalidLink if the link was changed or has expired, and always if this store's URLs lead to
+        another server. Raise NotFound if the file does not exist.
         """
 
 
@@ -80,7 +83,9 @@ class Window(NamedTuple):
 
 
 class RequestCounter(Protocol):
-    """Counters that all processes share (``uprez/adapters/request_counter.py``), in windows of ``seconds`` that begin with their first hit. Never raises."""
+    """Counters that all processes share (``uprez/adapters/request_counter.py``), in windows of ``seconds``
+    that begin with their first hit. Never raises.
+    """
 
     def hit(self, key: str, limit: int, seconds: int) -> Window | None:
         """Count one hit and return the window, or None if the counters are unavailable."""
@@ -108,7 +113,7 @@ class Mailer(Protocol):
 
 
 class BackgroundRunner(Protocol):
-    """Runs tasks that no response waits for: ``domain/background.py``."""
+    """Runs tasks that no response waits for: ``domain/background.py``, and ``ThreadPool.run_in_background``."""
 
     def __call__(self, task: Callable[[], None], /) -> None:
         """Run the task, possibly after the response, or drop it with a log line. Never raise."""

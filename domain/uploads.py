@@ -44,7 +44,9 @@ class Upload:
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """The well-formed options of a request; ``model`` is a value of ``domain/model_choices.py``, None means auto."""
+    """The well-formed options of a request; ``model`` is a value of ``domain/model_choices.py``, None means
+    auto.
+    """
 
     scale_factor: int | None = None
     target_width: int | None = None
@@ -78,8 +80,9 @@ def validate(
     """Return the sizing and the files of a valid request.
 
     ``uploads`` maps the field under which a file's errors are reported to the file. Raise InvalidFields with
-    ``schema_problems`` and all other errors. A missing file must be among ``schema_problems``. The sizing is
-    checked for the valid files only, and not at all if all sizing options of the request were malformed.
+    ``schema_problems`` and all other errors. A missing file is one of ``schema_problems``: ``required`` in
+    the contract's schema, which ``handlers.transport.bodies`` checks. The sizing is checked for the valid
+    files only, and not at all if all sizing options of the request were malformed.
     """
     originals: dict[str, Original] = {}
     problems = [*schema_problems]

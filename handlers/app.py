@@ -57,14 +57,14 @@ MIDDLEWARE: tuple[type, ...] = (
     CrossOrigin,  # only with UPREZ_CORS_ORIGINS
     Edge,
     LimitHeaders,
-    ExceptionMiddleware,
+    ExceptionMiddleware,  # calls _handle_error
     AllowedMethods,
     RoutingMiddleware,
     PublicRateLimit,
     InlineReads,
-    SecurityMiddleware,
+    SecurityMiddleware,  # calls security.bearer_handler, unless the operation is public
     BodyLimits,
-    RequestValidationMiddleware,
+    RequestValidationMiddleware,  # calls StrictParameters, then one of BODY_VALIDATORS if there is a body
     ResponseBodyValidation,
     LifespanMiddleware,
     ContextMiddleware,

@@ -1,4 +1,7 @@
-"""Middleware that adds the rate limit and the monthly quota to the response headers."""
+"""Middleware that adds the rate limit and the monthly quota to the response headers.
+
+Inner layers store what it needs in the request context: ``rate_limit`` the window, ``security`` the principal.
+"""
 
 from __future__ import annotations
 

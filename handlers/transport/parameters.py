@@ -1,4 +1,4 @@
-"""Validation of path and query parameters."""
+"""Validation of path and query parameters, for every operation and before its body."""
 
 from __future__ import annotations
 

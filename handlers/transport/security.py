@@ -100,11 +100,7 @@ def bearer_handler(
 
     class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion is untyped
         def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
-            """Return a function that authenticates, counts and authorizes a request.
-
-            It stores the principal in the context. It raises TooManyRequests, Unauthenticated, or the denial
-            for the first missing scope, in this order.
-            """
+            """Return a function that runs ``authorize`` for a request, on a thread."""
 
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 """Authorize the request on a thread and return the token information that Connexion expects."""

@@ -75,7 +75,11 @@ class ThreadPool:
         return await future
 
     def run_in_background(self, work: Callable[[], None]) -> None:
-        """Run work that the response does not need: directly on a thread, queued on the event loop."""
+        """Run work that the response does not need, and log its errors.
+
+        On a thread without an event loop it runs at once, and the caller waits for it; on the event loop it
+        is queued for a thread of this pool.
+        """
         if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public function raises, which is slow
             run_now(work)
         else:

@@ -171,7 +171,11 @@ def _upscaled_images(
 
 
 class _Progress:
-    """Counts the finished stages of all tiles from any thread; the count never decreases."""
+    """Counts the finished stages of all tiles from any thread; the count never decreases.
+
+    A network that works in stages has one tile in progress at a time; with any other network only
+    ``tile_done`` is called.
+    """
 
     def __init__(self, tiles: int, stages_per_tile: int, on_progress: OnProgress) -> None:
         self._total = tiles * stages_per_tile

@@ -1,6 +1,6 @@
-"""Decode a file that holds several images: the frames of an animation or the pages of a TIFF.
+"""Decode an image file of any format, with all frames of an animation and all pages of a TIFF.
 
-Everything is decoded twice: first to check that all frames can be read and what they have in common, then
+A file of one image goes to ``decode``. Of several, everything is decoded twice: first to check that all frames can be read and what they have in common, then
 frame by frame for the upscaling. So only one frame is in memory at a time, and a fault in the last frame
 costs no work.
 """
