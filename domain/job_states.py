@@ -1,12 +1,13 @@
 """The states of one image's job, as pure functions from one state to the next.
 
     pending ──claim──▶ processing ──complete──▶ completed
-       ▲ never again       │  ▲
+                           │  ▲
                            │  └─claim again: the lease has expired, or the job was released
                            └──fail, or too many lost attempts──▶ failed
-       └───────────┴──cancel──▶ failed
 
-The attempt number is a fencing token: a worker that lost its claim has an old number, and its steps are rejected. The
+    pending, processing ──cancel──▶ failed
+
+A job is never pending again. The attempt number is a fencing token: a worker that lost its claim has an old number, and its steps are rejected. The
 database applies a step only if the row is still in the state that the step started from.
 """
 

@@ -64,7 +64,7 @@ MIDDLEWARE: tuple[type, ...] = (
     InlineReads,
     SecurityMiddleware,  # calls security.bearer_handler, unless the operation is public
     BodyLimits,
-    RequestValidationMiddleware,  # calls StrictParameters, then one of BODY_VALIDATORS if there is a body
+    RequestValidationMiddleware,  # calls StrictParameters, then one of BODY_VALIDATORS if the operation has a body
     ResponseBodyValidation,
     LifespanMiddleware,
     ContextMiddleware,

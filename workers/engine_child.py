@@ -195,7 +195,7 @@ class EngineChild:
     ) -> Message:
         """Handle the child's messages up to the first one of type ``until``, and return that one."""
         process = self._ensure_started()
-        within_tiles = self._is_loading = False  # a heartbeat changes neither
+        within_tiles = self._is_loading = False  # a heartbeat is no tile; none is sent while a model loads
         for message in self._messages(process, keep_going, keep_going_seconds):
             self._is_loading = message["type"] == "loading"
             match message["type"]:

@@ -1,4 +1,7 @@
-"""The worker process: Dramatiq's threads around the engines, until a stop signal."""
+"""The worker process: Dramatiq's threads around the engines, until a stop signal.
+
+``uprez/wiring.py`` starts the engines with ``workers/engines.py`` and passes them.
+"""
 
 from __future__ import annotations
 

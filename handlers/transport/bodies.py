@@ -54,7 +54,7 @@ async def _receive_empty_body() -> dict[str, Any]:
 class _CollectingBodyValidator:
     """Store the parsed body in the request's context, and pass an empty body on to the application."""
 
-    _schema: dict[str, Any]
+    _schema: dict[str, Any]  # set by Connexion's validator
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Read and parse the whole body, store it in the context as ``PARSED_BODY``, and return an empty

@@ -31,7 +31,11 @@ _PATHS = (_PACKAGE / "openapi.yaml", _PACKAGE.parent / "openapi.yaml")
 
 
 def operation_id(scope: Mapping[str, Any]) -> str | None:
-    """Return the operation that Connexion routed this request to; None outside the contract."""
+    """Return the operation that Connexion routed this request to; None outside the contract.
+
+    Routing writes it into the ``extensions`` dict that ``Edge`` creates, so a layer outside of routing sees it once the
+    response starts.
+    """
     found = scope.get("extensions", {}).get("connexion_routing", {}).get("operation_id")
     # Connexion has the qualified name of the function; the contract has the module in a separate key.
     return None if found is None else str(found).rpartition(".")[2]

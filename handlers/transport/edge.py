@@ -80,6 +80,7 @@ class _Exchange:
         self._started = False
         self._body_unread = _has_body(scope)
         self._context: dict[str, object] = {}
+        # The inner layers share this dict and write to it; the outer ones read it when the response starts.
         extensions = {
             **scope.get("extensions", {}),
             REQUEST_ID: self._request_id,

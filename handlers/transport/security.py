@@ -33,7 +33,7 @@ PRINCIPAL = "uprez_principal"
 
 
 def current_principal() -> Principal:
-    """Return the principal that Flask-HTTPAuth's ``current_user`` reads."""
+    """Return the principal, where Flask-HTTPAuth keeps it; ``_expose_principal`` sets it from the request context."""
     return cast("Principal", flask.g.flask_httpauth_user)
 
 
