@@ -148,7 +148,7 @@ def _run_children(
 
     Call ``on_ready`` once, when both are ready. At the end, stop the API and the worker but not Valkey, which
     they need to stop; kill them after ``stop_seconds``. Raise ServeError when they are not ready after 60 s,
-    or when a child fails twice before that.
+    or when the API or the worker fails twice before that.
     """
     environment = child_environment(settings)
     children = [

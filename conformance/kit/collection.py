@@ -47,7 +47,7 @@ class Collection:
     def wait(self, item_id: int) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the item in its final status and the statuses seen, in order, the final one included.
 
-        Repeated statuses appear once. Raise Inconclusive on timeout, and CheckFailed if a request does not
+        Consecutive repetitions appear once. Raise Inconclusive on timeout, and CheckFailed if a request does not
         return 200.
         """
         seen: list[str] = []

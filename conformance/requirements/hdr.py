@@ -34,7 +34,10 @@ def check_request_id(kit: Kit) -> None:
 
 @check("HDR-002")
 def check_unique_request_ids(kit: Kit) -> None:
-    """Check that no two responses of the whole run so far have the same request id; a missing one is ignored."""
+    """Check that no two responses of the contract's operations in the run so far have the same request id.
+
+    A missing one is ignored. Send the varied requests first, unless the run has sent them.
+    """
     _varied_responses(kit)
     seen: dict[str, str] = {}
     for request_line, exchange in contract_exchanges(kit.transport):

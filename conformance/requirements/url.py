@@ -92,8 +92,9 @@ def check_changed_links(kit: Kit) -> None:
 
 @check("URL-005")
 def check_file_name(kit: Kit) -> None:
-    """Check that ``filename`` of the download, and the name in Content-Disposition if it has one, are the
-    uploaded file's.
+    """Check that ``filename`` of the download is the uploaded file's, and one of the names in Content-Disposition, if any.
+
+    A missing or invalid Content-Disposition fails.
     """
     done = kit.images.completed_png()
     name = kit.images.filename(done.sample)

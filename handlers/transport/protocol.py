@@ -56,7 +56,8 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse the data. Ignore it after an error or while the connection closes.
 
-        Reject an endless header with 431.
+        Reject an endless header or trailer with 431. Unless a response is being sent, start the header timer if it does not
+        run.
         """
         if self._lingering or self._pending_error is not None:
             return

@@ -56,6 +56,14 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def huge_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a JPEG whose upscaling takes minutes on a CPU."""
+    path = tmp_path_factory.mktemp("photo") / "huge.jpg"
+    Image.fromarray(data.coffee()).resize((5000, 3335)).save(path, quality=80)
+    return path
+
+
+@pytest.fixture(scope="session")
 def large_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a PNG with many tiles, whose upscaling takes long enough to be interrupted."""
     path = tmp_path_factory.mktemp("photo") / "large.png"

@@ -32,7 +32,7 @@ def authorized(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def submit(api: str, token: str, photo: Path, **options: int | str) -> dict[str, Any]:
+def submit(api: str, token: str, photo: Path, **options: int) -> dict[str, Any]:
     with photo.open("rb") as file:
         response = requests.post(
             f"{api}/images/upscale",
@@ -181,8 +181,10 @@ def test_client_registers_verifies_and_logs_in(service: Service) -> None:
     assert requests.get(f"{service.api}/user", headers=authorized(token), timeout=120).status_code == 401
 
 
-def test_deleting_an_image_stops_its_processing(service: Service, token: str, large_photo: Path) -> None:
-    image = submit(service.api, token, large_photo, scale_factor=4, model="photo")  # needs minutes on a CPU
+def test_deleting_an_image_stops_its_processing(
+    service: Service, token: str, huge_photo: Path, large_photo: Path
+) -> None:
+    image = submit(service.api, token, huge_photo, scale_factor=3)
     wait(service.api, token, image["id"], until={"processing"})
 
     url = f"{service.api}/images/{image['id']}"
@@ -232,11 +234,11 @@ def test_image_is_completed_after_a_killed_service_restarts(
 
 
 def test_stopped_service_releases_work_and_leaves_no_process(
-    new_service: Callable[..., Service], large_photo: Path
+    new_service: Callable[..., Service], huge_photo: Path
 ) -> None:
     service = new_service(UPREZ_STOP_SECONDS="4").start()
     token = service.new_token()
-    image = submit(service.api, token, large_photo, scale_factor=4, model="photo")  # needs minutes on a CPU
+    image = submit(service.api, token, huge_photo, scale_factor=3)
     wait(service.api, token, image["id"], until={"processing"})
 
     started = time.monotonic()

@@ -47,8 +47,12 @@ class MessageWriter:
 def sender_domain(sender: str) -> str:
     """Return the domain of a sender's address. Raise ValueError for anything but one address."""
     message = EmailMessage()
-    message["From"] = sender
-    domains = [address.domain for address in message["From"].addresses]
-    if len(domains) != 1 or not domains[0]:
+    try:
+        message["From"] = sender
+        header = message["From"]
+        domains = [address.domain for address in header.addresses]
+    except (AttributeError, IndexError):  # the parser fails on some malformed texts
+        domains = []
+    if len(domains) != 1 or not domains[0] or header.defects:
         raise ValueError("It must be exactly one address, such as Uprez <uprez@example.com>.")
     return str(domains[0])

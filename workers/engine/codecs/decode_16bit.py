@@ -154,7 +154,8 @@ def _open_image(content: bytes, image_format: str) -> ImageFile:
 def _colour_pixels(image: ImageFile) -> Pixels16:
     """Return the 16-bit values of a colour image, height × width × channels, upright.
 
-    Pillow loads 8 bits of each value, so the image is loaded twice: for the high bytes and for the low ones.
+    Pillow loads 8 bits of each value, so the file, which must be in memory, is loaded twice. ``image`` must not be loaded
+    yet; afterwards it has the high bytes.
     """
     second = _open_image(_content(image), image.format or "")
     second.seek(image.tell())

@@ -174,7 +174,10 @@ def _exif_bytes(image: Image.Image) -> bytes | None:
 
 
 def _exif_block(exif: Image.Exif, directories: Iterable[int]) -> bytes | None:
-    """Return the EXIF tags to keep, with these directories; None if nothing is left."""
+    """Return the EXIF tags to keep, with these directories without the image's size.
+
+    Return None if nothing is left, or if a value cannot be written.
+    """
     kept = Image.Exif()
     kept.update({tag: exif[tag] for tag in _KEPT_TAGS & exif.keys()})
     anything = len(kept) > 0
