@@ -223,8 +223,11 @@ class Settings(BaseSettings):
     @field_validator("data", "plans_file", "models")
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
-        """Return the path from the root, with ``~`` expanded; None stays None."""
-        return None if path is None else path.expanduser().absolute()
+        """Return the path from the root, with ``~`` expanded; None stays None. Raise ValueError for an unknown user."""
+        try:
+            return None if path is None else path.expanduser().absolute()
+        except RuntimeError as reason:
+            raise ValueError(str(reason)) from None
 
     @field_validator("model_choices")
     @classmethod
@@ -400,7 +403,7 @@ def load_secret_key(settings: Settings) -> str:
     """Return the configured key, or the key in the data folder; create folder and key if they are missing.
 
     Processes that start at the same time get the same key. Raise SettingsError when the key in the file is
-    shorter than 32 characters.
+    shorter than 32 characters or not ASCII.
     """
     if settings.secret_key is not None:
         return settings.secret_key
@@ -408,7 +411,8 @@ def load_secret_key(settings: Settings) -> str:
     make_data_folder(settings)
     if not path.exists():
         _write_new_file(path, secrets.token_hex(32))
-    key = path.read_text("ascii").strip()
+    content = path.read_bytes()
+    key = content.decode("ascii").strip() if content.isascii() else ""
     if len(key) < _MIN_KEY_CHARACTERS:
         raise SettingsError(
             f"{path} does not contain a valid key. Remove the file; the next start creates a new key and "

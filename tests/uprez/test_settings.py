@@ -112,6 +112,7 @@ def test_description_states_the_unit(suffix: str, unit: str) -> None:
         ("UPREZ_MAIL_FROM", "no-address"),
         ("UPREZ_MAIL_FROM", "one@example.com, two@example.com"),
         ("UPREZ_MAIL_FROM", "a@"),
+        ("UPREZ_DATA", "~no-such-user/data"),
         ("UPREZ_MAIL_FROM", "x <"),
         ("UPREZ_MAIL_FROM", "a@exa mple.com"),
         ("UPREZ_RESET_LINK_SECONDS", "59"),
@@ -145,9 +146,9 @@ def test_error_hides_a_secret_value(variable: str, monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "short"])
+@pytest.mark.parametrize("content", ["", "short", "ä" * 40])
 def test_key_file_without_a_key_is_rejected(tmp_path: Path, content: str) -> None:
-    (tmp_path / "secret.key").write_text(content)
+    (tmp_path / "secret.key").write_text(content, "utf-8")
 
     with pytest.raises(SettingsError, match="does not contain a valid key"):
         load_secret_key(load_settings(data=tmp_path))
