@@ -32,10 +32,11 @@ _DENIALS: Mapping[str, type[Denied]] = {
 
 
 def granted_scopes(services: Services, principal: Principal) -> list[str]:
-    """Return the scopes of the contract's security requirements that the principal has.
+    """Return the scopes of the contract's security requirements that the principal has, in no fixed order.
 
-    These are the token's abilities, ``account:verified``, ``subscription:current`` and ``plan:<feature>`` for each
-    feature of the plan.
+    These are the token's abilities; ``account:verified`` if the address is verified; ``subscription:current`` unless
+    a paid plan has a subscription that is not active now; and ``plan:<feature>`` for each feature of the plan. Raise
+    KeyError if the account's plan is not among the configured plans.
     """
     account = principal.account
     plan, subscription = services.plans[account.plan], account.subscription

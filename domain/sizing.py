@@ -97,10 +97,10 @@ class Sizing:
         return Size(_scaled(original.width, self.target_height, original.height), self.target_height)
 
     def results(self, originals: Sequence[Size]) -> list[Size]:
-        """Return the size of each frame or page.
+        """Return the size of the result of each frame or page, in the order of ``originals``.
 
-        The first gets the requested size, the others the same ratio. Each side of the others is rounded half
-        up, at least 1. ``originals`` must not be empty.
+        The first gets the requested size. The sides of the others are multiplied by the ratios of the first, width and
+        height apart, rounded half up, and at least 1. ``originals`` must not be empty. No limit is checked.
         """
         first = originals[0]
         result = self.result(first)

@@ -422,9 +422,10 @@ def load_secret_key(settings: Settings) -> str:
 
 
 def make_data_folder(settings: Settings) -> None:
-    """Create the data folder, readable by its owner only.
+    """Create the data folder, with its parents if they are missing, readable by its owner only.
 
-    It contains password hashes, mail and images.
+    A folder that exists keeps its permissions. It contains password hashes, mail and images. Raise OSError if it
+    cannot be created.
     """
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
 

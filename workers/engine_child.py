@@ -132,16 +132,18 @@ class EngineChild:
     ) -> EngineResult:
         """Do one job, wait for its end and return what was written to ``job.target``.
 
-        Call ``on_progress(done, total)`` after each tile or stage of a tile, and ``keep_going()`` about every
-        ``keep_going_seconds`` whether or not the child sends messages; both in this thread.
+        Start a child process if none runs. Call ``on_progress(done, total)`` after each tile or stage of a tile, and
+        ``keep_going()`` about every ``keep_going_seconds`` whether or not the child sends messages; both in this thread.
+        What they raise is raised here.
 
-        Raise InvalidImage for an image that cannot be read or written, and its subclass ModelUnusable when
-        the job's model cannot be used; EngineCancelled after ``keep_going()`` returned False; EngineLost when
-        the child died, hung or failed; EngineUnusable when it cannot start. Unless this method returns,
+        Raise InvalidImage for an image that cannot be read or written, and its subclass ModelUnusable when the job's
+        model cannot be used; EngineCancelled after ``keep_going()`` returned False; EngineLost when the child died, hung
+        or failed, or when the smallest tile is still too large; EngineUnusable when it cannot start. After InvalidImage
+        and EngineCancelled the child is kept, after every other error it is ended. Unless this method returns,
         ``job.target`` normally has no new file; a child that dies just after it has written one leaves it.
 
-        When memory is too small for a tile, start over with tiles of half the side and keep that side for all
-        jobs that follow: the bytes of a result depend on it.
+        When memory is too small for a tile, start over in a new child with tiles of half the side, and keep that side for
+        all jobs that follow: the bytes of a result depend on it.
         """
         if self._process is not None and self._process.has_ended:
             self.close()  # it ended between two jobs, so this job did not cause it

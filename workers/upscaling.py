@@ -95,10 +95,11 @@ class Upscaling:
     def _claim_and_attempt(self, engine: EngineChild, image_id: int) -> None:
         """Claim the image and run one attempt with the engine.
 
-        No UprezError and no OSError leaves this method.
-
-        An image that cannot be claimed is left as it is. An outage of the server's own parts costs the image
-        no attempt; an unusable engine is removed from the pool; every other error costs one attempt.
+        Leave the image as it is if it cannot be claimed: another worker has it, it is finished or deleted, or the
+        database is not available. An outage of the database, store or disk during the attempt costs the image no attempt.
+        An unusable engine is removed from the pool, except the last one, and the image is released. Any other UprezError
+        that the attempt has not handled itself puts the image back into the queue. No UprezError and no OSError leaves
+        this method.
         """
         try:
             image = jobs.claim(self._services, image_id)

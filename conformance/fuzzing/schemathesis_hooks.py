@@ -190,9 +190,11 @@ def valid_image_is_accepted(_context: Any, response: Any, case: Any) -> None:
 
 @schemathesis.check
 def deleted_image_stays_deleted(_context: Any, response: Any, case: Any) -> None:
-    """Check that no 200 to a GET shows an image that any request of this process has deleted.
+    """Check that no 200 to a GET of ``/images…`` shows an image that this process has deleted.
 
-    The check of Schemathesis knows only one sequence. A list that is not readable passes.
+    The list must not hold the id of a deleted image; every other path below ``/images/`` must not have it as its id.
+    Raise AssertionError otherwise. Other paths, such as batches, are not checked, and a list that cannot be read
+    passes. The check of Schemathesis itself knows only one sequence of requests.
     """
     if (
         case.method.upper() != "GET"

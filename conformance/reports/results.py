@@ -43,7 +43,8 @@ _MAX_SHOWN_PROBLEMS = 5
 def results(run: Run) -> dict[str, Any]:
     """Return the document that ``results.schema.json`` describes, with a row for each known requirement.
 
-    Texts contain no secrets. Its digest does not prove who wrote it.
+    Secrets of the run are replaced in all texts. ``sha256`` is the digest of the rest of the document; it shows a
+    change by mistake, but does not prove who wrote the document.
     """
     rows = [_row(requirement, run) for requirement in requirements()]
     document: dict[str, Any] = _sanitized(
@@ -141,9 +142,11 @@ def _of_another_contract(document: dict[str, Any]) -> list[str]:
 
 
 def _miscounted(document: dict[str, Any]) -> list[str]:
-    """Return messages for counts, verdict, profiles and options that contradict the results.
+    """Return a message for each contradiction within the document; an empty list if there is none.
 
-    Otherwise none.
+    Checked are: one result for each id; the counts and the verdict, against the results; selected profiles and
+    ``partial``, against the options; requirements of selected profiles that were left out of a complete run; and
+    requirements that were not reached although the run was not stopped.
     """
     rows, found = document["results"], []
     if len({row["id"] for row in rows}) < len(rows):

@@ -234,7 +234,11 @@ def _upload_three(kit: Kit) -> _ThreeUploads:
 def _expect_fields(
     data: dict[str, Any], schema_name: str, what: str, optional: frozenset[str] | set[str] = frozenset()
 ) -> None:
-    """Raise CheckFailed unless the data has all required fields of the schema except extensions of Uprez."""
+    """Expect all fields that the schema of this name in the contract requires.
+
+    Extensions of Uprez and the fields in ``optional`` may be missing; more fields and all values are accepted.
+    ``what`` names the object in the error message. Raise CheckFailed with the missing names.
+    """
     schema = resolve(f"/components/schemas/{schema_name}")
     extensions = {name for name, field in schema["properties"].items() if field.get("x-uprez-extension")}
     missing = set(schema["required"]) - extensions - optional - set(data)

@@ -250,9 +250,10 @@ def _describe(sample: Sample, options: Mapping[str, object]) -> str:
 def _expect_size(
     kit: Kit, sample: Sample, options: Mapping[str, object], size: tuple[int, int]
 ) -> Image.Image:
-    """Upload the sample with these options, wait for its end and return the result.
+    """Upload the sample with these options, wait for its end and return the downloaded result.
 
-    Raise CheckFailed if it is not completed or has another size.
+    ``size`` is the expected width and height in pixels. Raise CheckFailed if the upload is rejected, the image is not
+    completed, or the result has another size.
     """
     result = kit.images.completed(sample, options).result
     expect_equal(result.size, size, f"The size of the result with {_describe(sample, options)}")

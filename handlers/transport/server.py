@@ -107,7 +107,9 @@ class ApiServer(BaseApplication):  # type: ignore[misc]  # untyped
             self.cfg.set(name, value)
 
     def load(self) -> ASGIApp:
-        """Create the application of this process and return it, and exclude its objects from garbage
+        """Create the application of this process and return it.
+
+        Keep its ``close`` function for the end of the process, and exclude all objects that exist now from garbage
         collection.
         """
         app, self.close = self._make_api()

@@ -42,9 +42,10 @@ def _parse_time(text: str) -> datetime:
 
 
 def _parse_images_per_month(text: str) -> int | None:
-    """Parse a monthly quota: up to nine digits, ``unlimited``, or ``plan``, which gives None.
+    """Parse a monthly quota: up to nine digits, ``unlimited`` or ``plan``.
 
-    Raise BadParameter for other text.
+    Return the number of images, UNLIMITED, or None for ``plan``: the quota of the account's plan. Raise BadParameter
+    for other text.
     """
     words = {"unlimited": UNLIMITED, "plan": None}
     if text in words:

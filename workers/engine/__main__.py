@@ -212,7 +212,11 @@ def _claim_stdout() -> BinaryIO:
 
 
 def _respond(query: Callable[[EngineOptions], Message], options: EngineOptions, output: BinaryIO) -> None:
-    """Write the result of the query, or an ``unusable`` message, to ``output``."""
+    """Write the result of the query to ``output`` as one line of JSON, and flush it.
+
+    If the query raises EngineUnusable, write an ``unusable`` message with its code and text instead. Other errors
+    are raised.
+    """
     try:
         output.write(to_line(query(options)))
     except EngineUnusable as error:

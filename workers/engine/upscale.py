@@ -226,8 +226,10 @@ def _tile_outputs(
 ) -> Iterator[Floats]:
     """Yield the enlarged tiles in the plan's order, with ``at_once`` in progress and one more waiting.
 
-    Report the progress. Raise EngineCancelled before the next tile if the job is cancelled; tiles that have
-    not started are then dropped.
+    Fill transparent pixels first, with heartbeats. Report the progress once before the first tile and after each tile.
+    Before each tile, raise EngineCancelled if the job is cancelled. When the iteration ends early, for this or another
+    reason, tiles that have not started are dropped; those in progress still run to their end. An error of a tile is
+    raised when its turn comes.
     """
     tiles = plan.tiles
     with heartbeats(on_heartbeat, original.size.pixels):
