@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from hashlib import sha256
 from http import HTTPStatus
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import flask
 
+from handlers.code_samples import DEFAULT_ADDRESS, apply_overlay, load_samples
+from handlers.request import origin
 from handlers.transport.contract import BASE_PATH, JSON_PATH, YAML_PATH
 from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
     from handlers.transport.contract import Contract
 
+# The address is written into code samples in four languages, so it must not have characters to escape.
+_PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9._~:/\[\]-]+")
 # Redoc sends telemetry to its vendor by default, and hides samples whose label is not in the list.
 _SCRIPT = """
 import { init } from "./docs/redoc.js";
@@ -58,32 +63,52 @@ _CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class _Document:
-    """View of constant content, with an ETag for revalidation."""
+    """View of a document, with an ETag for revalidation."""
 
     def __init__(self, media_type: str, content: bytes) -> None:
         self.media_type = media_type
-        self.content = content
-        self._etag = sha256(content).hexdigest()
+        self._content = content
+
+    def content(self) -> bytes:
+        """Return the document for the current request."""
+        return self._content
 
     def __call__(self) -> flask.Response:
         """Respond with the document, or with 304 if the client has this version.
 
         The client must revalidate each time.
         """
-        if flask.request.if_none_match.contains_weak(self._etag):
+        content = self.content()
+        etag = sha256(content).hexdigest()
+        if flask.request.if_none_match.contains_weak(etag):
             response = flask.Response(status=HTTPStatus.NOT_MODIFIED)
         else:
-            response = flask.Response(self.content, content_type=self.media_type)
-        response.set_etag(self._etag)
+            response = flask.Response(content, content_type=self.media_type)
+        response.set_etag(etag)
         response.headers["Cache-Control"] = "no-cache"
         response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
         return response
 
 
+class _ContractWithSamples(_Document):
+    """View of the contract with code samples; its URLs have the address of this server."""
+
+    def __init__(self, contract: Contract) -> None:
+        document = apply_overlay(contract.document, load_samples())
+        super().__init__("application/json", json_bytes(document))
+
+    def content(self) -> bytes:
+        """Return the document with the address that the client used; the default one if it is not plain."""
+        address = origin()
+        if not _PLAIN_ADDRESS.fullmatch(address):
+            return self._content
+        return self._content.replace(DEFAULT_ADDRESS.encode(), address.encode())
+
+
 def add_reference(app: flask.Flask, contract: Contract) -> None:
-    """Add the routes of the contract, in JSON and YAML, and of the reference page."""
+    """Add the routes of the contract, in JSON with code samples and in YAML as it is, and of the reference page."""
     documents = {
-        f"{BASE_PATH}{JSON_PATH}": _Document("application/json", json_bytes(contract.document)),
+        f"{BASE_PATH}{JSON_PATH}": _ContractWithSamples(contract),
         f"{BASE_PATH}{YAML_PATH}": _Document("application/yaml", contract.text.encode()),
         "/docs": _Document("text/html; charset=utf-8", _PAGE.encode()),
         "/docs/redoc.js": _Document("text/javascript; charset=utf-8", _redoc()),

@@ -14,6 +14,7 @@ import requests
 import yaml
 from PIL import Image
 
+from handlers.code_samples import apply_overlay, load_samples
 from project_root import ROOT
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "Correct1Horse"
 ADDRESS = "http://127.0.0.1:8000"
-DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+DOCUMENT = apply_overlay(yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8")), load_samples())
 METHODS = {"get", "post", "put", "patch", "delete"}
 OPERATIONS = {
     f"{method.upper()} {path}": operation

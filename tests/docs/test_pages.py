@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-import yaml
 from websockets.sync.client import ClientConnection, connect
 
+from handlers.code_samples import DEFAULT_ADDRESS, load_samples
 from project_root import ROOT
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     from tests.docs.conftest import Customers, Tool
 
-UPLOAD = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))["paths"]["/images/upscale"]["post"]
+TARGET = "$.paths['/images/upscale'].post"
+(UPLOAD,) = (action["update"] for action in load_samples()["actions"] if action["target"] == TARGET)
 SAMPLES = {sample["label"]: sample["source"].rstrip("\n") for sample in UPLOAD["x-codeSamples"]}
 OPERATION = "#/images/upscale_image"
 EMBLEM = "https://cdn.redoc.ly/redoc/logo-mini-full.svg"
@@ -126,8 +129,14 @@ def built(tool: Tool, tmp_path: Path) -> str:
     """Return the address of the page, built with the command of ``tox.ini``."""
     tox = (ROOT / "tox.ini").read_text("utf-8").replace("\\\n", " ")
     (arguments,) = re.findall(r"node docs/reference/node_modules/(.* build-docs .*)", tox)
+    document = subprocess.run(
+        [sys.executable, "docs/reference/with_samples.py", str(tmp_path / "openapi.json")],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert document.returncode == 0
     page = tmp_path / "index.html"
-    done = tool(*arguments.replace("build/reference/index.html", str(page)).split())
+    arguments = arguments.replace("build/reference", str(tmp_path))
+    done = tool(*arguments.split())
     assert done.returncode == 0, done.stderr
     return page.as_uri()
 
@@ -135,7 +144,9 @@ def built(tool: Tool, tmp_path: Path) -> str:
 def test_served_page_shows_samples_in_every_language(browser: Browser, customers: Customers) -> None:
     browser.open(f"{customers.origin}/docs{OPERATION}")
 
-    assert browser.samples() == SAMPLES
+    assert browser.samples() == {
+        label: source.replace(DEFAULT_ADDRESS, customers.origin) for label, source in SAMPLES.items()
+    }
     same_host = (f"{customers.origin}/", "data:")
     assert {url for url in browser.requested if not url.startswith(same_host)} == {EMBLEM}
     (blocked,) = browser.log_entries

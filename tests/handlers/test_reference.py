@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from handlers.code_samples import DEFAULT_ADDRESS, apply_overlay, load_samples
 from project_root import ROOT
 
 if TYPE_CHECKING:
@@ -26,7 +27,17 @@ every_document = pytest.mark.parametrize("path", MEDIA_TYPES)
 
 def test_contract_is_served_unchanged(client: Client) -> None:
     assert client.get("/api/openapi.yaml").body == CONTRACT
-    assert json.loads(client.get("/api/openapi.json").body) == yaml.safe_load(CONTRACT)
+
+
+def test_json_contract_has_samples_with_the_address_of_the_server(client: Client) -> None:
+    text = client.get("/api/openapi.json", headers={"Host": "images.example.com:8443"}).body.decode()
+    document = json.loads(text)
+
+    assert DEFAULT_ADDRESS not in text
+    expected = json.dumps(apply_overlay(yaml.safe_load(CONTRACT), load_samples()))
+    assert document == json.loads(expected.replace(DEFAULT_ADDRESS, "http://images.example.com:8443"))
+    (curl, *_) = document["paths"]["/images/upscale"]["post"]["x-codeSamples"]
+    assert "http://images.example.com:8443/api/images/upscale" in curl["source"]
 
 
 @every_document

@@ -10,12 +10,13 @@ import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from openapi_spec_validator import validate
 
+from handlers.code_samples import apply_overlay, load_samples
 from project_root import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+DOCUMENT = apply_overlay(yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8")), load_samples())
 LANGUAGES = [
     ("Shell", "curl"),
     ("Python", "Python (requests)"),

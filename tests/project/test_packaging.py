@@ -46,6 +46,7 @@ def test_wheel_has_every_data_file(wheel: zipfile.ZipFile) -> None:
 
     for name in (
         "handlers/openapi.yaml",
+        "handlers/samples.yaml",
         "domain/plans.toml",
         "domain/database/migrations/env.py",
         "domain/py.typed",
