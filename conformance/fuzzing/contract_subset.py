@@ -30,6 +30,7 @@ def contract_for(profiles: set[str]) -> dict[str, Any]:
                 _adapt(item[method], contract()["paths"][path][method])
     for operation in kept.values():
         _prune_links(operation, kept.keys())
+        _add_common_headers(operation)
     made["paths"] = {
         path: item for path, item in made["paths"].items() if any(name in item for name in METHODS)
     }
@@ -92,6 +93,14 @@ def _prune_links(operation: dict[str, Any], kept: Any) -> None:
         if "links" in response:
             links = response["links"].items()
             response["links"] = {name: link for name, link in links if link["operationId"] in kept}
+
+
+def _add_common_headers(operation: dict[str, Any]) -> None:
+    """Add the headers of every response, which the contract lists once, to each response; change it in place."""
+    for status, response in operation["responses"].items():
+        described = copy.deepcopy(_resolved(response))
+        described["headers"] = {**contract()["x-uprez-common-headers"], **described.get("headers", {})}
+        operation["responses"][status] = described
 
 
 def _remove_security(made: dict[str, Any], operations: Any) -> None:

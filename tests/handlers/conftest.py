@@ -94,6 +94,7 @@ class Checker:
 
     def __init__(self) -> None:
         self._document = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+        self._common_headers = self._resolved(self._document["x-uprez-common-headers"])
         self._validators: dict[tuple[str, str, int], OAS30Validator] = {}
         self._responses: dict[tuple[str, str, int], Any] = {}
         self._request_ids: set[str] = set()
@@ -109,6 +110,7 @@ class Checker:
         operation = operations.get("get" if method == "HEAD" else method.lower(), {})
         documented = self._documented(method, path, operation, response.status)
         self._check_every(method, response)
+        self._check_headers(self._common_headers, response)
         if target in self._REFERENCE and response.status in {200, 304}:
             return response
         if documented is None:

@@ -89,8 +89,9 @@ def test_every_status_has_a_body_with_examples(operation: dict[str, Any]) -> Non
 @every_operation
 def test_every_parameter_and_header_has_a_valid_example(operation: dict[str, Any]) -> None:
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
+    parameters |= resolved(DOCUMENT["x-uprez-common-headers"])
     for response in operation["responses"].values():
-        parameters |= response["headers"]
+        parameters |= response.get("headers", {})
     for name, parameter in parameters.items():
         assert problems(parameter["schema"], parameter["example"]) == [], name
 
