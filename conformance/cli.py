@@ -70,7 +70,7 @@ def run_command(
         str | None, typer.Option(envvar="UPREZ_KIT_TOKEN_B", help="Token of another account.")
     ] = None,
     email: Annotated[
-        str | None, typer.Option(envvar="UPREZ_KIT_EMAIL", help="E-mail address of the first account.")
+        str | None, typer.Option(envvar="UPREZ_KIT_EMAIL", help="Email address of the first account.")
     ] = None,
     password: Annotated[
         str | None, typer.Option(envvar="UPREZ_KIT_PASSWORD", help="Password of the first account.")

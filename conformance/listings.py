@@ -103,7 +103,7 @@ def expect_same_fields(kit: Kit, shown: dict[str, Any], where: str) -> None:
     """
     image = kit.images.get(shown["id"])
     expect_equal(image["status"], "completed", "The final status of a valid image")
-    for name in documented_fields("/components/schemas/Image"):
+    for name in documented_fields("/components/schemas/ImageDetails"):
         there, here = shown.get(name), image.get(name)
         if name in _NOT_COMPARED or there == here:
             continue

@@ -212,7 +212,7 @@ def _check_access(response: Response) -> str:
         return ""
     return (
         "The account has no access to the API (403 for GET /images). Use a token with all abilities, of an account whose "
-        "e-mail address is verified and whose subscription has API access."
+        "email address is verified and whose subscription has API access."
     )
 
 

@@ -1,4 +1,4 @@
-"""Accounts: registration, e-mail verification, login and logout."""
+"""Accounts: registration, email verification, login and logout."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from domain.services import Services
     from domain.uploads import Upload, UpscaleOptions
 
-_CANCELLED_MESSAGE = "The batch was cancelled before this picture was finished."  # the contract's text
+_CANCELLED_MESSAGE = "The batch was cancelled before this image was finished."
 
 
 class Page(NamedTuple):

@@ -1,4 +1,4 @@
-"""E-mail addresses in the form in which they are stored and compared."""
+"""Email addresses in the form in which they are stored and compared."""
 
 from __future__ import annotations
 

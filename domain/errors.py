@@ -7,7 +7,7 @@ Errors of a part of the domain, such as PlansError, NotClaimable and DatabaseUnu
 UprezError
 ├── InvalidFields               one or more fields are wrong; carries a FieldProblem for each
 ├── Unauthenticated             no token, or one that is unknown, revoked or expired
-├── WrongCredentials            the e-mail address or the password is wrong; the error does not say which
+├── WrongCredentials            the email address or the password is wrong; the error does not say which
 ├── EmailTaken                  another account has the address
 ├── Denied                      the client is authenticated and lacks a permission
 │   ├── AbilityMissing

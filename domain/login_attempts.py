@@ -1,4 +1,4 @@
-"""Rate limits on failed logins: for a client's address with an e-mail address, and for a client's address alone.
+"""Rate limits on failed logins: for a client's address with an email address, and for a client's address alone.
 
 Verifying a password is slow, so that many concurrent attempts can all pass the first check of the limit. The limit is
 therefore checked before and after the password is verified.

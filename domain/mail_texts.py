@@ -20,10 +20,10 @@ def verification_mail(account: Account, link: str, expires_at: datetime) -> Mail
     """
     return Mail(
         to=account.email,
-        subject="Please verify your e-mail address",
+        subject="Please verify your email address",
         text=(
             "Hello,\n\n"
-            f"open this link to verify your e-mail address for Uprez:\n\n{link}\n\n"
+            f"open this link to verify your email address for Uprez:\n\n{link}\n\n"
             f"The link is valid until {_minute(expires_at)}. "
             "If you did not register an account, ignore this mail.\n"
         ),

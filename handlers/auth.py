@@ -1,4 +1,4 @@
-"""Operations of /auth: registration, login, e-mail verification, password reset, token revocation."""
+"""Operations of /auth: registration, login, email verification, password reset, token revocation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def revoke_all_tokens() -> Body:
 
 
 def verify_email(id: int, hash: str) -> flask.Response:  # noqa: A002  # the contract's names
-    """Verify the e-mail address of a signed link. Respond with a page to browsers, with JSON to others.
+    """Verify the email address of a signed link. Respond with a page to browsers, with JSON to others.
 
     Raise InvalidLink. A second use of the link succeeds, too.
     """

@@ -14,7 +14,7 @@ _VERIFIED = """<!doctype html>
   body { font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; margin: 18vh auto; padding: 0 1.5rem }
   h1 { font-size: 1.6rem }
 </style>
-<h1>Your e-mail address is verified</h1>
+<h1>Your email address is verified</h1>
 <p>You can close this page and log in.</p>
 </html>
 """
@@ -30,7 +30,7 @@ _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def verified_page() -> flask.Response:
-    """Return the HTML page that confirms an e-mail address; it may load nothing."""
+    """Return the HTML page that confirms an email address; it may load nothing."""
     response = flask.Response(_VERIFIED, mimetype="text/html")
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response

@@ -257,7 +257,7 @@ class Settings(BaseSettings):
     @field_validator("mail_from")
     @classmethod
     def _check_sender(cls, sender: str) -> str:
-        """Return the sender. Raise ValueError if it has no valid e-mail address."""
+        """Return the sender. Raise ValueError if it has no valid email address."""
         sender_domain(sender)
         return sender
 

@@ -58,7 +58,7 @@ def _adapt(operation: dict[str, Any], original: dict[str, Any]) -> None:
     """
     if "requestBody" in original:
         operation["requestBody"] = _request(original["requestBody"])
-    schema = {"$ref": "#/components/schemas/Error"}
+    schema = {"$ref": "#/components/schemas/ErrorResponse"}
     for status in _ANY_TIME:
         described = {
             "description": "Any request can get this response.",

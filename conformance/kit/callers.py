@@ -36,7 +36,7 @@ class Callers:
 
     @property
     def credentials(self) -> tuple[str, str]:
-        """Return e-mail address and password of the first account. Raise Skipped without them."""
+        """Return email address and password of the first account. Raise Skipped without them."""
         if self._options.email is None or self._options.password is None:
             raise Skipped("Needs an account's --email and --password.")
         return self._options.email, self._options.password

@@ -59,7 +59,7 @@ def check_missing_registration_fields(kit: Kit) -> None:
 
 @check("AUTH-014")
 def check_invalid_address(kit: Kit) -> None:
-    """Check that an invalid e-mail address is rejected."""
+    """Check that an invalid email address is rejected."""
     for address in ("unknown.example.com", "@example.com", "unknown@"):
         _expect_registration_rejected(kit, {"email": address}, "email", f"with the address {address!r}")
 
@@ -108,7 +108,7 @@ def check_unverified_account_is_restricted(kit: Kit) -> None:
     return 403. Raise Inconclusive if the server verifies addresses at registration.
     """
     client = _unverified_account(kit).client
-    why = "before the e-mail address is verified"
+    why = "before the email address is verified"
     for path in ("/user", "/user/tokens", "/usage", "/subscription"):
         client.get(path).expect(200, why=why)
     kit.images.try_upload(make_sample("png"), client=client).expect(403, why=why)
@@ -179,7 +179,7 @@ def _first_token(account: NewAccount) -> dict[str, Any]:
 
 
 def _expect_registered(user: dict[str, Any], account: NewAccount) -> None:
-    """Fail unless name and e-mail address are those that were sent; the case of the address does not matter."""
+    """Fail unless name and email address are those that were sent; the case of the address does not matter."""
     expect_equal(user["name"], account.sent["name"], "The `name` of the registered account")
     email = account.sent["email"].lower()
     expect_equal(user["email"].lower(), email, "The `email` of the registered account")

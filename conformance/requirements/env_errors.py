@@ -125,7 +125,7 @@ def check_ambiguous_json(kit: Kit) -> None:
     ):
         response = kit.owner.post("/auth/login", data=body, headers=_JSON)
         expect_error(response, 400, why=f"with a body that {description}")
-    # Each server has its own limit for nesting; without one, the value is an invalid e-mail address.
+    # Each server has its own limit for nesting; without one, the value is an invalid email address.
     nested = b'{"email": ' + b"[" * _NESTED_LISTS + b"]" * _NESTED_LISTS + b"}"
     response = kit.owner.post("/auth/login", data=nested, headers=_JSON)
     expect_error(response, 400, 422, why="with a body of ten thousand nested lists")

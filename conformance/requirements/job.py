@@ -83,7 +83,7 @@ def check_completed_fields(kit: Kit) -> None:
     The fields of the result, and the path and dimensions of the original, must be neither null nor empty.
     """
     done = kit.images.completed_png()
-    _expect_fields(done.image, "Image", "A completed image")
+    _expect_fields(done.image, "ImageDetails", "A completed image")
     _expect_values(kit, done, done.image, "of a completed image")
     for field in (*_RESULT_FIELDS, "original_path", "original_dimensions", "original_dimensions_formatted"):
         value = done.image[field]

@@ -31,7 +31,7 @@ _TRANSPORT_MESSAGES: Mapping[int, str] = {
 
 _ERROR_RESPONSES: tuple[tuple[type[errors.UprezError], HTTPStatus, str], ...] = (
     (errors.Unauthenticated, HTTPStatus.UNAUTHORIZED, "Unauthenticated."),
-    (errors.WrongCredentials, HTTPStatus.UNAUTHORIZED, "The e-mail address or the password is wrong."),
+    (errors.WrongCredentials, HTTPStatus.UNAUTHORIZED, "The email address or the password is wrong."),
     (
         errors.AbilityMissing,
         HTTPStatus.FORBIDDEN,

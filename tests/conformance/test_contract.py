@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from conformance.contract import resolve, schema_problems
 
-IMAGE, ACCEPTED = "/components/schemas/Image", "/components/schemas/UploadedImage"
+IMAGE, ACCEPTED = "/components/schemas/ImageDetails", "/components/schemas/UploadedImage"
 SUBSCRIPTION = "/components/schemas/Subscription"
 
 
@@ -48,7 +48,9 @@ def test_additional_fields_are_allowed_in_data() -> None:
 
 
 def test_additional_members_of_envelope_are_rejected() -> None:
-    assert schema_problems("/components/schemas/Error", {"success": False, "message": "No.", "status": 404})
+    assert schema_problems(
+        "/components/schemas/ErrorResponse", {"success": False, "message": "No.", "status": 404}
+    )
 
 
 def test_subscription_status_may_be_any_text() -> None:

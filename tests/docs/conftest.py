@@ -183,6 +183,12 @@ def customers(service: Service) -> Customers:
 
 
 @pytest.fixture(scope="session")
+def customers_of() -> Callable[[Service], Customers]:
+    """Return a function that returns the customers of another service."""
+    return Customers
+
+
+@pytest.fixture(scope="session")
 def customer(customers: Customers) -> Customer:
     """Provide a verified customer for all tests; no test revokes this token."""
     return customers.register_verified()

@@ -284,7 +284,7 @@ def test_unverified_address_is_reported_to_correct_password_only(
         accounts.log_in(services, account.email, password + "x", "tests", "192.0.2.1")
 
 
-# --- e-mail verification
+# --- email verification
 
 
 def test_verification_mail_links_to_the_configured_origin(

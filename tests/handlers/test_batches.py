@@ -370,7 +370,7 @@ def test_cancel_keeps_completed_and_refunds_pending_images(
     assert data["completed_at"] is not None
     assert [image["status"] for image in data["images"]] == ["completed", "failed", "failed", "failed"]
     assert {image["error"] for image in data["images"][1:]} == {
-        "The batch was cancelled before this picture was finished."
+        "The batch was cancelled before this image was finished."
     }
 
 

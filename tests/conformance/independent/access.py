@@ -72,12 +72,12 @@ class Access(Envelope):
     def check_permission(self, route: Route, caller: Caller) -> None:
         """Raise ``ApiError`` with 403 if the account is not verified or its plan does not include the operation."""
         if route.access in {"images", "batches"} and not self.is_verified(caller.account):
-            raise ApiError(403, "Your e-mail address is not verified.")
+            raise ApiError(403, "Your email address is not verified.")
         if route.access == "batches" and "batches" not in FEATURES[caller.account.plan]:
             raise ApiError(403, "Your plan has no batches.")
 
     def is_verified(self, account: Account) -> bool:
-        """Return True if the e-mail address of the account is verified."""
+        """Return True if the email address of the account is verified."""
         return account.verified_at is not None
 
     def find_owned(self, records: dict[int, Any], number: int, account: Account) -> Any:

@@ -35,7 +35,7 @@ class Accounts(Lists):
         )
 
     def add_account_errors(self, fields: dict[str, Any], errors: Errors) -> None:
-        """Validate name, e-mail and password, and add to ``errors``."""
+        """Validate name, email and password, and add to ``errors``."""
         if "name" not in errors and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in fields["name"]):
             errors["name"] = ["The name must be one line."]
         if "email" not in errors:
@@ -51,7 +51,7 @@ class Accounts(Lists):
                 errors["password"] = found
 
     def is_email(self, email: str) -> bool:
-        """Return True if the text has the form of an e-mail address."""
+        """Return True if the text has the form of an email address."""
         return re.fullmatch(r"[^@\s.,;<>\"]+(\.[^@\s.,;<>\"]+)*@([\w-]+\.)+\w{2,}", email) is not None
 
     def password_errors(self, password: str) -> list[str]:
@@ -72,7 +72,7 @@ class Accounts(Lists):
         if account is None or not self.is_password_correct(account, fields["password"]):
             raise self.unauthenticated(self.login_failure(account))
         if not self.is_verified(account):
-            raise ApiError(403, "Your e-mail address is not verified.")
+            raise ApiError(403, "Your email address is not verified.")
         return Success("Login successful", self.login_data(request, account, fields))
 
     def login_failure(self, account: Account | None) -> str:

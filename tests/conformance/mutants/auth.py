@@ -230,7 +230,7 @@ class VerificationCheckedBeforePassword(Server):
     def login(self, request: Any, fields: dict[str, Any]) -> Success:
         account = self.find_account(str(fields.get("email")))
         if account and not self.is_verified(account) and fields.get("password"):
-            raise ApiError(403, "Your e-mail address is not verified.")
+            raise ApiError(403, "Your email address is not verified.")
         return super().login(request, fields)
 
 
@@ -377,7 +377,7 @@ class RevokeAllAffectsOtherAccounts(Server):
 
 
 class AutoVerifiesEmail(Server):
-    """A server without a fault that treats every registered e-mail address as verified."""
+    """A server without a fault that treats every registered email address as verified."""
 
     def register(self, request: Any, fields: dict[str, Any]) -> Success:
         success = super().register(request, fields)
