@@ -23,7 +23,7 @@ def protected_operations() -> list[tuple[str, str]]:
     return [
         (method, path.replace("{id}", str(UNUSED_ID)))
         for method, path, operation in operations()
-        if operation.get("security")
+        if operation.get("security") != []
     ]
 
 

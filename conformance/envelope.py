@@ -36,10 +36,12 @@ def expect_documented(response: Response, operation: str, status: int) -> Respon
 def expect_error(response: Response, *statuses: int, why: str = "") -> Response:
     """Return the response. Raise CheckFailed unless it has one of the statuses and the form of an error.
 
-    The schema is ValidationError for a 422 and Error for any other status; ``why`` describes the request.
+    The schema is ValidationErrorResponse for a 422 and ErrorResponse for any other status; ``why`` describes the request.
     """
     response.expect(*statuses, why=why)
-    name = "ValidationError" if response.status == HTTPStatus.UNPROCESSABLE_ENTITY else "Error"
+    name = (
+        "ValidationErrorResponse" if response.status == HTTPStatus.UNPROCESSABLE_ENTITY else "ErrorResponse"
+    )
     return _expect_matches(f"/components/schemas/{name}", response)
 
 

@@ -122,7 +122,7 @@ def create_app(
         base_path=BASE_PATH,
         validate_responses=check_responses,
         validator_map={"parameter": StrictParameters, "body": MediaTypeDict(BODY_VALIDATORS)},
-        security_map={"bearer": bearer_handler(flask_app, auth, services, pool)},
+        security_map={"bearer": bearer_handler(flask_app, auth, services, pool, contract)},
     )
     add_health(flask_app)
     add_reference(flask_app, contract)

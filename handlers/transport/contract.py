@@ -14,7 +14,7 @@ from starlette.routing import compile_path
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # The C loader is six times as fast; wheels of PyYAML have it, some builds from source do not.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -88,13 +88,29 @@ class Contract:
         """Return whether requests are counted although the operation needs no authentication."""
         return operation_id in self._counted_public_operations
 
+    def required_scopes(self, operation_id: str) -> Sequence[str]:
+        """Return the scopes that a token and its account need for this operation, in the order of the checks.
+
+        These are its ``x-uprez-requires``; empty if any valid token may call it, or none is needed.
+        """
+        return self._required_scopes[operation_id]
+
+    @cached_property
+    def _required_scopes(self) -> dict[str, tuple[str, ...]]:
+        """Return the required scopes of each operation by its id."""
+        return {
+            operation["operationId"]: tuple(operation.get("x-uprez-requires", ()))
+            for _, _, operation in self._operations
+        }
+
     @cached_property
     def _counted_public_operations(self) -> set[str]:
-        """Return the ids of operations without security requirement, except those with ``x-uprez-uncounted``."""
+        """Return the ids of operations that need no token, except those with ``x-uprez-uncounted``."""
         return {
             operation["operationId"]
             for _, _, operation in self._operations
-            if not operation["security"] and not operation.get("x-uprez-uncounted", False)
+            # An operation without this key has the requirement of the document.
+            if operation.get("security") == [] and not operation.get("x-uprez-uncounted", False)
         }
 
     @cached_property

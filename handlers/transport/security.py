@@ -1,7 +1,7 @@
 """Bearer authentication, and authorization with the scopes of the contract.
 
 Flask-HTTPAuth decides; Connexion calls it before the body is read. ``openapi.yaml`` lists an operation's scopes in
-its bearer requirement; the first missing scope decides the error. The request is also counted here, for the rate limit.
+``x-uprez-requires``; the first missing scope decides the error. The request is also counted here, for the rate limit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from werkzeug.datastructures import Authorization
 
 from domain import authorization, tokens
 from domain.errors import Unauthenticated
+from handlers.transport.contract import operation_id
 from handlers.transport.rate_limit import client_address, count_request
 from handlers.transport.request_context import request_context
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from domain.records import Principal
     from domain.services import Services
+    from handlers.transport.contract import Contract
     from handlers.transport.threads import ThreadPool
 
 SCHEME = "Bearer"
@@ -74,7 +76,7 @@ def authenticate(app: flask.Flask, auth: HTTPTokenAuth, header: str | None) -> P
 
 
 def bearer_handler(
-    app: flask.Flask, auth: HTTPTokenAuth, services: Services, threads: ThreadPool
+    app: flask.Flask, auth: HTTPTokenAuth, services: Services, threads: ThreadPool, contract: Contract
 ) -> type[AbstractSecurityHandler]:
     """Return the class that Connexion instantiates for every operation with a bearer requirement."""
 
@@ -99,13 +101,17 @@ def bearer_handler(
             return cast("Principal", principal)
 
     class BearerToken(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion is untyped
-        def get_fn(self, _scheme: dict[str, Any], required: Sequence[str]) -> Callable[..., Any]:
-            """Return a function that runs ``authorize`` for a request, on a thread."""
+        def get_fn(self, _scheme: dict[str, Any], _scopes: Sequence[str]) -> Callable[..., Any]:
+            """Return a function that runs ``authorize`` for a request, on a thread.
+
+            OpenAPI 3.0 has no scopes for this scheme, so the contract lists them in another key.
+            """
 
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
                 """Authorize the request on a thread and return the token information that Connexion expects."""
                 header = request.headers.get("Authorization")
                 scope = request.scope
+                required = contract.required_scopes(operation_id(scope) or "")
                 address = client_address(scope)
                 principal = await threads.run(authorize, header, required, request_context(scope), address)
                 return {"sub": principal.account.id}

@@ -59,11 +59,11 @@ class Operation:
     @property
     def needs(self) -> list[str]:
         """Return the scopes that the operation requires; empty for a public operation."""
-        return [need for sent_requests in self.document["security"] for need in sent_requests["bearerToken"]]
+        return list(self.document.get("x-uprez-requires", ()))
 
     @property
     def public(self) -> bool:
-        return not self.document["security"]
+        return self.document.get("security") == []
 
     @property
     def media_type(self) -> str:

@@ -118,6 +118,16 @@ def test_every_operation_has_samples_in_four_languages(operation: dict[str, Any]
     assert all(sample["source"].strip() for sample in samples)
 
 
+# The key is for programs, the sentence for readers.
+@every_operation
+def test_description_names_what_the_operation_requires(operation: dict[str, Any]) -> None:
+    required = operation.get("x-uprez-requires", [])
+    sentences = re.findall(r"(?m)^Requires (.*)\.$", operation["description"])
+
+    assert [re.findall(r"`(.*?)`", sentence) for sentence in sentences] == ([required] if required else [])
+    assert not required or "security" not in operation
+
+
 # The first steps must list every variable that a reader has to set to run the samples.
 def test_every_variable_of_the_samples_is_documented() -> None:
     used = {
