@@ -77,7 +77,7 @@ def comparable_body(response: Response, *ids: int) -> str:
 def expect_schema(schema: str, instance: Any, where: str) -> None:
     """Raise CheckFailed unless the instance matches the schema at this pointer of the contract.
 
-    It is relaxed as in ``schema_problems``; ``where`` names the response in the message.
+    ``where`` names the response in the message.
     """
     found = schema_problems(schema, instance)
     expect(not found, f"The response to {where} does not match its schema: {'; '.join(found)}.", actual=found)

@@ -15,9 +15,6 @@ from referencing.jsonschema import DRAFT4
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The rounding of a readable size is specific to Uprez; JOB-008 checks the value.
-_ANY_HUMAN_SIZE = r"^[0-9]+(\.[0-9]+)? (B|KB|MB|GB|TB)$"
-_UNFINISHED = frozenset({"pending", "processing", "failed", "partially_failed", "cancelled"})
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -75,24 +72,30 @@ def time_fields() -> frozenset[str]:
 
 
 def schema_problems(schema_pointer: str, instance: Any) -> list[str]:
-    """Return the violations of this schema of the contract, as far as it applies to other servers.
+    """Return the violations of this schema of the contract; an empty list if there are none.
 
-    None if valid. Extensions of Uprez may be missing, objects in `data` may have more fields, and times may
-    have any zone and precision. A nullable field may be missing from an image or batch that is not completed.
+    The keys `x-uprez-exact`, which hold for Uprez only, are ignored. Formats are checked.
     """
-    found = []
-    for error in _validator(schema_pointer).iter_errors(instance):
-        if error.validator == "required" and _may_still_be_missing(error):
-            continue
-        where = "/".join(map(str, error.absolute_path)) or "the body"
-        found.append(f"{where}: {error.message}")
-    return found
+    return [
+        f"{'/'.join(map(str, error.absolute_path)) or 'the body'}: {error.message}"
+        for error in _validator(schema_pointer).iter_errors(instance)
+    ]
 
 
 def documented_fields(schema_pointer: str) -> tuple[str, ...]:
     """Return the fields of an object except Uprez's extensions."""
     properties = resolve(f"{schema_pointer}/properties")
     return tuple(name for name, schema in properties.items() if not _is_extension(schema))
+
+
+def fields_of_completed(schema_pointer: str) -> frozenset[str]:
+    """Return the fields that an object has once it is completed, except Uprez's extensions.
+
+    These are the required fields, and those that an unfinished object may omit because they are null.
+    """
+    schema = resolve(schema_pointer)
+    required = {*schema["required"], *schema["x-uprez-exact"].get("required", ())}
+    return frozenset(required.intersection(documented_fields(schema_pointer)))
 
 
 def response_schema(method: str, path: str, status: int) -> str | None:
@@ -112,45 +115,6 @@ def response_schema(method: str, path: str, status: int) -> str | None:
     if "application/json" not in response.get("content", {}):
         return None
     return f"{pointer}/content/application~1json/schema"
-
-
-@cache
-def open_contract() -> dict[str, Any]:
-    """Return the contract as it applies to other servers: extensions are optional, more fields are allowed.
-
-    All callers share the result: it must not be changed.
-    """
-    relaxed: dict[str, Any] = _relaxed(contract())
-    return relaxed
-
-
-def _relaxed(node: Any) -> Any:
-    """Return a copy of this part of the contract without the rules that are specific to Uprez.
-
-    Left out are the six decimals of times, the values of a subscription's status and, except in an envelope
-    (an object with `success`), required extensions and `additionalProperties`. A readable size may have any
-    rounding.
-    """
-    if isinstance(node, list):
-        return [_relaxed(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    made = {name: _relaxed(value) for name, value in node.items()}
-    if node.get("format") == "date-time":
-        made.pop("pattern", None)  # the six decimals
-    if node.get("pattern") == resolve("/components/schemas/HumanBytes/pattern"):
-        made["pattern"] = _ANY_HUMAN_SIZE
-    if node == resolve("/components/schemas/Subscription/properties/status"):
-        made.pop("enum", None)  # the four values of Uprez
-    properties = node.get("properties")
-    if isinstance(properties, dict) and "success" not in properties:
-        made.pop("additionalProperties", None)
-        extensions = {name for name, schema in properties.items() if _is_extension(schema)}
-        required = [name for name in node.get("required", []) if name not in extensions]
-        made.pop("required", None)
-        if required:
-            made["required"] = required
-    return made
 
 
 def _time_field_names(node: Any) -> Iterator[str]:
@@ -175,30 +139,10 @@ def _is_extension(schema: Any) -> bool:
     return isinstance(schema, dict) and bool(schema.get("x-uprez-extension"))
 
 
-def _may_still_be_missing(error: Any) -> bool:
-    """Return whether the missing field is nullable and the object is an unfinished image or batch.
-
-    ``error`` is a violation of `required`. Unfinished: pending, processing, failed, partially_failed,
-    cancelled.
-    """
-    if error.instance.get("status") not in _UNFINISHED:
-        return False
-    # There is one error for each missing name, and only its message contains the name.
-    missing = [name for name in error.validator_value if error.message.startswith(repr(name))]
-    return all(_is_nullable(error.schema["properties"][name]) for name in missing)
-
-
-def _is_nullable(schema: dict[str, Any]) -> bool:
-    """Return whether the schema, or the target of its `$ref`, allows null."""
-    if "$ref" in schema:
-        schema = resolve(schema["$ref"].removeprefix("#"))
-    return bool(schema.get("nullable"))
-
-
 @cache
 def _validator(pointer: str) -> Any:
-    """Return a validator of the relaxed schema at this pointer; it also checks formats."""
-    resource = Resource.from_contents(open_contract(), default_specification=DRAFT4)
+    """Return a validator of the schema at this pointer; it also checks formats."""
+    resource = Resource.from_contents(contract(), default_specification=DRAFT4)
     registry: Any = Registry().with_resource("urn:contract", resource)
     return OAS30Validator(
         {"$ref": f"urn:contract#{pointer}"}, registry=registry, format_checker=OAS30Validator.FORMAT_CHECKER

@@ -118,7 +118,7 @@ def create_app(
     for kind in (UprezError, StarletteHTTPException, ProblemException, Exception):
         app.add_error_handler(kind, _handle_error)
     app.add_api(
-        contract.document,
+        contract.exact,
         base_path=BASE_PATH,
         validate_responses=check_responses,
         validator_map={"parameter": StrictParameters, "body": MediaTypeDict(BODY_VALIDATORS)},

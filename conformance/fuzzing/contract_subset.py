@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from conformance.contract import METHODS, contract, open_contract, resolve
+from conformance.contract import METHODS, contract, resolve
 
 # The former revoke the user's tokens; the latter count as anonymous requests, which are limited.
 _ENDS_TOKENS = {("post", "/auth/logout"), ("post", "/auth/revoke-all"), ("delete", "/user/tokens/{id}")}
@@ -19,7 +19,7 @@ def contract_for(profiles: set[str]) -> dict[str, Any]:
     Batches and accounts need their profiles; extensions and operations that end tokens are left out. Without
     the profile security, no operation needs a token: the hooks add it.
     """
-    made = copy.deepcopy(open_contract())
+    made = copy.deepcopy(contract())
     kept = {}
     for path, item in made["paths"].items():
         for method in [name for name in item if name in METHODS]:
@@ -27,7 +27,7 @@ def contract_for(profiles: set[str]) -> dict[str, Any]:
                 del item[method]
             else:
                 kept[item[method]["operationId"]] = item[method]
-                _adapt(item[method], contract()["paths"][path][method])
+                _adapt(item[method])
     for operation in kept.values():
         _prune_links(operation, kept.keys())
         _add_common_headers(operation)
@@ -51,13 +51,13 @@ def _is_left_out(method: str, path: str, operation: dict[str, Any], profiles: se
     return path.startswith("/batches") and "batches" not in profiles
 
 
-def _adapt(operation: dict[str, Any], original: dict[str, Any]) -> None:
-    """Change an operation in place: the original request body, without extensions, and more error responses.
+def _adapt(operation: dict[str, Any]) -> None:
+    """Change an operation in place: a request body without extensions, and more error responses.
 
     400, 405, 408 and 431 are added where they are missing.
     """
-    if "requestBody" in original:
-        operation["requestBody"] = _request(original["requestBody"])
+    if "requestBody" in operation:
+        operation["requestBody"] = _request(operation["requestBody"])
     schema = {"$ref": "#/components/schemas/ErrorResponse"}
     for status in _ANY_TIME:
         described = {

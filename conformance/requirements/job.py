@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import ImageOps
 
 from conformance.catalogue import check
-from conformance.contract import resolve
+from conformance.contract import fields_of_completed
 from conformance.images.samples import make_sample, scene
 from conformance.images.similarity import expect_same_image, readable_frames
 from conformance.timestamps import parse_timestamp
@@ -234,14 +234,12 @@ def _upload_three(kit: Kit) -> _ThreeUploads:
 def _expect_fields(
     data: dict[str, Any], schema_name: str, what: str, optional: frozenset[str] | set[str] = frozenset()
 ) -> None:
-    """Expect all fields that the schema of this name in the contract requires.
+    """Expect all fields that the schema of this name in the contract requires of a completed object.
 
     Extensions of Uprez and the fields in ``optional`` may be missing; more fields and all values are accepted.
     ``what`` names the object in the error message. Raise CheckFailed with the missing names.
     """
-    schema = resolve(f"/components/schemas/{schema_name}")
-    extensions = {name for name, field in schema["properties"].items() if field.get("x-uprez-extension")}
-    missing = set(schema["required"]) - extensions - optional - set(data)
+    missing = fields_of_completed(f"/components/schemas/{schema_name}") - optional - set(data)
     expect(not missing, f"{what} lacks fields.", expected=", ".join(sorted(missing)), actual=sorted(data))
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 BASE_PATH = "/api"
+EXACT = "x-uprez-exact"
+"""Key in a schema: the rules that only Uprez follows."""
 METHOD = "uprez_method"
 """Key in the scope's extensions: the method that the client sent. All layers route HEAD as GET."""
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -50,11 +52,15 @@ class BodyRules:
 
 
 class Contract:
-    """The parsed contract, with indexes that the middleware looks up for each request."""
+    """The parsed contract, with indexes that the middleware looks up for each request.
+
+    ``exact`` is the document with the stricter rules of Uprez, see ``exact_document``.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.document: dict[str, Any] = yaml.load(text, Loader=_LOADER)  # noqa: S506  # both are safe
+        self.exact: dict[str, Any] = exact_document(self.document)
 
     def allowed_methods(self, path: str) -> list[str]:
         """Return the methods of the resource at this path (below /api); empty if there is no such resource."""
@@ -204,6 +210,22 @@ class Contract:
         for name in reference.removeprefix("#/").split("/"):
             target = target[name]
         return self._resolve(target)
+
+
+def exact_document(node: Any) -> Any:
+    """Return a copy of the document in which ``x-uprez-exact`` of each schema is applied to the schema.
+
+    Its ``required`` names are added to those of the schema; its other keywords replace those of the schema.
+    """
+    if isinstance(node, list):
+        return [exact_document(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    exact = node.get(EXACT, {})
+    made = {name: exact_document(value) for name, value in node.items() if name != EXACT} | exact
+    if "required" in exact and isinstance(node.get("required"), list):
+        made["required"] = [*node["required"], *exact["required"]]
+    return made
 
 
 def load_contract() -> Contract:

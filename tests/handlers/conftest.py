@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psutil
 import pytest
 import requests
-import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 
 from domain import accounts, jobs, tokens
@@ -31,6 +30,7 @@ from domain.records import Result
 from domain.sizing import Size
 from gradients import gradient
 from handlers.app import create_app
+from handlers.transport.contract import load_contract
 from project_root import ROOT
 from uprez import wiring
 from uprez.settings import Settings
@@ -93,7 +93,7 @@ class Checker:
     _SOFTWARE = re.compile("uvicorn|gunicorn|connexion|starlette|flask|werkzeug|python", re.IGNORECASE)
 
     def __init__(self) -> None:
-        self._document = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+        self._document = load_contract().exact
         self._common_headers = self._resolved(self._document["x-uprez-common-headers"])
         self._validators: dict[tuple[str, str, int], OAS30Validator] = {}
         self._responses: dict[tuple[str, str, int], Any] = {}

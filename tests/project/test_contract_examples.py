@@ -11,6 +11,7 @@ from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from openapi_spec_validator import validate
 
 from handlers.code_samples import apply_overlay, load_samples
+from handlers.transport.contract import exact_document
 from project_root import ROOT
 
 if TYPE_CHECKING:
@@ -140,11 +141,19 @@ def test_every_variable_of_the_samples_is_documented() -> None:
     assert {variable for variable in used if f"`{variable}`" not in first_steps} == set()
 
 
+# Another server may send more fields in an object; the examples and Uprez have exactly the documented ones.
+@every_operation
+def test_examples_have_the_exact_form_of_uprez(operation: dict[str, Any]) -> None:
+    for where, body in bodies(operation):
+        for name, example in body["examples"].items():
+            assert problems(exact_document(body["schema"]), example["value"]) == [], (where, name)
+
+
 # Without `additionalProperties: false`, a misspelt field or a leaked secret would be valid.
-def test_every_object_forbids_additional_properties() -> None:
+def test_every_exact_object_forbids_additional_properties() -> None:
     open_objects = [
         name
-        for name, schema in DOCUMENT["components"]["schemas"].items()
+        for name, schema in exact_document(DOCUMENT["components"]["schemas"]).items()
         if schema.get("type") == "object" and schema.get("additionalProperties") is not False
     ]
     assert open_objects == []
