@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,20 @@ def problems(schema: dict[str, Any], value: Any) -> list[str]:
 
 def test_contract_is_valid_openapi() -> None:
     validate(DOCUMENT)
+
+
+# PyYAML keeps the last of two equal keys and reports nothing.
+@pytest.mark.parametrize("path", ["openapi.yaml", "docs/reference/samples.yaml"])
+def test_no_key_is_repeated(path: str) -> None:
+    def repeated(node: yaml.Node) -> Iterator[str]:
+        if isinstance(node, yaml.MappingNode):
+            names = Counter(key.value for key, _ in node.value)
+            yield from (f"{name} at {node.start_mark}" for name, count in names.items() if count > 1)
+        for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+            for part in child if isinstance(child, tuple) else (child,):
+                yield from repeated(part)
+
+    assert list(repeated(yaml.compose((ROOT / path).read_text("utf-8"), yaml.SafeLoader))) == []
 
 
 @every_operation
