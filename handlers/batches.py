@@ -7,7 +7,7 @@ from http import HTTPStatus
 from domain import batches
 from domain.batch_states import BatchStatus
 from handlers import shapes
-from handlers.paging import paged
+from handlers.paging import ALL, paged
 from handlers.request import origin, parsed_body, principal, services, uploads, upscale_options
 from handlers.transport.envelope import Body, success
 
@@ -31,13 +31,12 @@ def create_batch() -> tuple[Body, int]:
     ), HTTPStatus.ACCEPTED
 
 
-def list_batches(page: int, per_page: int, status: str | None = None) -> Body:
-    """Respond with one page of the account's batches, the newest first; ``status`` None means all."""
-    wanted = None if status is None else BatchStatus(status)
+def list_batches(page: int, per_page: int, status: str) -> Body:
+    """Respond with one page of the account's batches, the newest first; ``status`` can be ``all``."""
+    wanted = None if status == ALL else BatchStatus(status)
     listed = batches.list_page(services(), principal().account, wanted, page, per_page)
     shown = [shapes.batch(services(), origin(), batch) for batch in listed.batches]
-    filters = {} if status is None else {"status": status}
-    return paged("Batches retrieved successfully", shown, listed.total, page, per_page, filters)
+    return paged("Batches retrieved successfully", shown, listed.total, page, per_page)
 
 
 def get_batch(id: int) -> Body:  # noqa: A002  # the contract's name, as below

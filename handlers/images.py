@@ -7,7 +7,7 @@ from http import HTTPStatus
 from domain import images
 from domain.job_states import Status
 from handlers import shapes
-from handlers.paging import paged
+from handlers.paging import ALL, paged
 from handlers.request import origin, parsed_body, principal, services, uploads, upscale_options
 from handlers.transport.envelope import Body, success
 
@@ -24,13 +24,12 @@ def upscale_image() -> tuple[Body, int]:
     ), HTTPStatus.ACCEPTED
 
 
-def list_images(page: int, per_page: int, status: str | None = None) -> Body:
-    """Respond with one page of the account's images, the newest first; ``status`` None means all."""
-    wanted = None if status is None else Status(status)
+def list_images(page: int, per_page: int, status: str) -> Body:
+    """Respond with one page of the account's images, the newest first; ``status`` can be ``all``."""
+    wanted = None if status == ALL else Status(status)
     listed = images.list_page(services(), principal().account, wanted, page, per_page)
     shown = [shapes.full_image(services(), origin(), image) for image in listed.images]
-    filters = {} if status is None else {"status": status}
-    return paged("Images retrieved successfully", shown, listed.total, page, per_page, filters)
+    return paged("Images retrieved successfully", shown, listed.total, page, per_page)
 
 
 def get_image(id: int) -> Body:  # noqa: A002  # the contract's name, as below

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import flask
@@ -10,24 +10,22 @@ import flask
 from handlers.request import origin
 from handlers.transport.envelope import Body, success
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+ALL = "all"
+"""Value of the parameter ``status`` without a filter."""
 
 
-def paged(
-    message: str, data: list[Any], total: int, page: int, per_page: int, filters: Mapping[str, str]
-) -> Body:
+def paged(message: str, data: list[Any], total: int, page: int, per_page: int) -> Body:
     """Return the envelope of this page, with ``meta`` and ``links``; an empty list has one page.
 
-    ``total`` counts the items of all pages. The links keep ``filters``, and ``per_page`` only if the client
-    sent it, so that a default stays a default. After the last page, ``prev`` is the last page.
+    ``total`` counts the items of all pages. The links keep ``per_page`` and ``status`` if the client sent them, so
+    that a default stays a default. After the last page, ``prev`` is the last page.
     """
     last = max(1, -(-total // per_page))
-    kept = {"per_page": str(per_page)} if "per_page" in flask.request.args else {}
+    kept = {name: value for name in ("per_page", "status") if (value := flask.request.args.get(name))}
 
     def link(number: int) -> str:
         """Return the URL of this page of the same list, with the client's other parameters."""
-        query = urlencode({**kept, **filters, "page": number})
+        query = urlencode({**kept, "page": number})
         return f"{origin()}{flask.request.path}?{query}"
 
     body = success(message, data)

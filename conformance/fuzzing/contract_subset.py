@@ -10,6 +10,7 @@ from conformance.contract import METHODS, contract, resolve
 # The former revoke the user's tokens; the latter count as anonymous requests, which are limited.
 _ENDS_TOKENS = {("post", "/auth/logout"), ("post", "/auth/revoke-all"), ("delete", "/user/tokens/{id}")}
 _ACCOUNTS = {("post", "/auth/register"), ("post", "/auth/login")}
+_ENCODING_OF_A_FILE = "/paths/~1images~1upscale/post/requestBody/content/multipart~1form-data/encoding/image"
 _ANY_TIME = ("400", "405", "408", "431")  # the contract allows these for any request
 
 
@@ -79,6 +80,10 @@ def _request(body: dict[str, Any]) -> dict[str, Any]:
         for name in extensions:
             del schema["properties"][name]
         media["schema"] = schema
+        for name, value in schema.get("properties", {}).items():
+            if value.get("items", {}).get("format") == "binary":
+                # Without it, Schemathesis sends text in place of files. Generators of clients read it as JSON.
+                media.setdefault("encoding", {})[name] = resolve(_ENCODING_OF_A_FILE)
         media["examples"] = {
             name: example
             for name, example in media.get("examples", {}).items()

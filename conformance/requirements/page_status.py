@@ -152,6 +152,22 @@ def check_cancelled_batch_is_found(kit: Kit) -> None:
     retry(search)
 
 
+@check("PAGE-024")
+def check_no_image_filter(kit: Kit) -> None:
+    """Check that the image list has an image of the kit with status=all, as it has it without a status."""
+    image_id = kit.images.completed_png().image["id"]
+    found = [image["id"] for image in fetch_all(kit, IMAGES, status="all")]
+    expect_contains(found, image_id, f"{IMAGES}?status=all")
+
+
+@check("PAGE-025")
+def check_no_batch_filter(kit: Kit) -> None:
+    """Check that the batch list has a batch of the kit with status=all, as it has it without a status."""
+    batch_id = observed_batch(kit).id
+    found = [batch["id"] for batch in fetch_all(kit, BATCHES, status="all")]
+    expect_contains(found, batch_id, f"{BATCHES}?status=all")
+
+
 def _expect_exact_filter(kit: Kit, path: str, status: str, item_id: int) -> None:
     """Raise CheckFailed unless the filter is exact; the item must have this status, and it must be final."""
 

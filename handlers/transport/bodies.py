@@ -6,6 +6,7 @@ the domain adds its own and the client gets all of them in one 422.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _LENGTH_RULES = {"min_characters", "max_characters"}
 _ARRAY_SUFFIX = "[]"
 """End of the name of a form field that accepts several values. Its problems are reported without it."""
+_INDEX = re.compile(r"\[[0-9]*\]")
+"""What clients write after the name of a field with several values; some of them write nothing."""
 _BODY_HEADERS = {b"content-length", b"content-type", b"transfer-encoding"}
 
 
@@ -139,35 +142,57 @@ class StrictFormBody(_CollectingBodyValidator, MultiPartFormDataValidator):  # t
     async def parse(self, stream: AsyncGenerator[bytes, None], headers: Headers) -> ParsedBody:
         """Return the form's fields, converted to the types of the schema, and its files, which are open.
 
-        Fields that were left empty are dropped. A repeated field that is no array, and a file instead of text
-        or the reverse in a known field, are problems. Raise TransportError 400 for a form that is not well-
-        formed or too complex.
+        Fields that were left empty are dropped. A repeated field that is no array, and a file instead of text in
+        a known field, are problems. Raise TransportError 400 for a form that is not well-formed or too complex.
         """
+        parser = StrictMultipartParser(headers, stream, max_files=MAX_FILES, is_file=self._is_file)
         try:
-            form = await StrictMultipartParser(headers, stream, max_files=MAX_FILES).parse()
+            form = await parser.parse()
         except MultiPartException as reason:
             raise TransportError(HTTPStatus.BAD_REQUEST) from reason
         values: dict[str, Any] = {}
         files: dict[str, list[UploadFile]] = {}
         problems: list[FieldProblem] = []
-        for name in form:
+        fields: dict[str, list[UploadFile | str]] = {}
+        for sent_name, part in form.multi_items():
+            if not _is_empty(part):
+                fields.setdefault(self._field_name(sent_name), []).append(part)
+        for name, parts in fields.items():
             kind = _FieldKind.of(self._schema.get("properties", {}).get(name))
-            parts = [part for part in form.getlist(name) if not _is_empty(part)]
-            if not parts:
-                continue
             if len(parts) > 1 and not kind.many:
                 problems.append(FieldProblem(name, "repeated"))
             elif any(isinstance(part, UploadFile) is not kind.file for part in parts) and kind.known:
-                problems.append(FieldProblem(name, "file" if kind.file else "text"))
+                problems.append(FieldProblem(name, "text"))
             uploads = [part for part in parts if isinstance(part, UploadFile)]
             if uploads:
                 files[name] = uploads
-            if kind.file:
+            if not kind.known and (array := self._array_meant(name)):
+                problems.append(FieldProblem(name, "unknown_index", {"name": array}))
+            elif kind.file:
                 # The domain validates the content of files; the schema only counts them.
                 values[name] = [""] * len(parts) if kind.many else ""
             else:
                 values[name] = value_from_text(parts[0], kind.schema) if isinstance(parts[0], str) else ""
         return self._validate_members(values, files, problems)
+
+    def _field_name(self, sent: str) -> str:
+        """Return the field that a client means: ``images``, ``images[]`` and ``images[0]`` are ``images[]``."""
+        array = self._array_meant(sent)
+        return (
+            array
+            if array and _INDEX.fullmatch(sent.removeprefix(array.removesuffix(_ARRAY_SUFFIX)) or "[]")
+            else sent
+        )
+
+    def _array_meant(self, sent: str) -> str | None:
+        """Return the array field whose name begins like ``sent``; None if the name is that of another field."""
+        properties = self._schema.get("properties", {})
+        array = sent.partition("[")[0] + _ARRAY_SUFFIX
+        return array if array in properties and sent not in properties.keys() - {array} else None
+
+    def _is_file(self, name: str) -> bool:
+        """Return whether the parts of the field with this name are files."""
+        return _FieldKind.of(self._schema.get("properties", {}).get(self._field_name(name))).file
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ _MESSAGES = {
     # constraints of the contract's schemas
     "required": "The {label} field is required.",
     "unknown": "The {label} field is not known.",
+    "unknown_index": "The {label} field is not known. Send each value as {name}.",
     "repeated": "The {label} field must be sent only once.",
-    "file": "The {label} must be a file.",
     "text": "The {label} must be text, not a file.",
     "integer": "The {label} must be an integer.",
     "number": "The {label} must be a number.",

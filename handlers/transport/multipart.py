@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from werkzeug.http import parse_options_header
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.datastructures import FormData
 
 MAX_FILES = 1000
@@ -27,7 +30,10 @@ def _check_utf8(text: bytearray) -> None:
 
 
 class StrictMultipartParser(MultiPartParser):
-    """Starlette's parser, but text must be UTF-8, and a form without its end is cut off and rejected."""
+    """Starlette's parser, but text must be UTF-8, and a form without its end is cut off and rejected.
+
+    ``is_file`` says of a field's name whether its parts are files; of other fields, those with a file name are files.
+    """
 
     # A file part stays in memory up to this size while its request arrives. With Starlette's megabyte and
     # its thousand parts, a few slow clients would hold gigabytes.
@@ -35,6 +41,10 @@ class StrictMultipartParser(MultiPartParser):
 
     _text_bytes = 0
     _ended = False
+
+    def __init__(self, *args: Any, is_file: Callable[[str], bool], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._is_file = is_file
 
     @property
     def _charset(self) -> str:
@@ -48,9 +58,21 @@ class StrictMultipartParser(MultiPartParser):
         pass
 
     def on_headers_finished(self) -> None:
-        """Begin a part; a file after the first ``_MAX_KEPT_FILES`` is counted and not stored."""
+        """Begin a part; a file after the first ``_MAX_KEPT_FILES`` is counted and not stored.
+
+        The name of a file can be in ``filename*`` or missing; a missing name is empty.
+        """
+        disposition = self._current_part.content_disposition or b""
+        _, options = parse_options_header(disposition.decode("utf-8", "replace"))
+        # RFC 7578, 4.2, only recommends a file name: form-data for Node.js, httpx and Bun send files without one.
+        # Starlette takes a part without it for text, which must be UTF-8 and small.
+        renamed = b"filename=" not in disposition and self._is_file(options.get("name", ""))
+        if renamed:
+            self._current_part.content_disposition = disposition + b'; filename=""'
         super().on_headers_finished()
         file = self._current_part.file
+        if file is not None and renamed:
+            file.filename = options.get("filename", "")
         if file is not None and self._current_files > _MAX_KEPT_FILES:
             self._current_part.file = _DiscardedFile(file.file, size=0, filename=file.filename)
 

@@ -58,7 +58,7 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
     def _parse_query(self, query_string: bytes) -> dict[str, Any]:
         """Return the values of the contract's query parameters, with defaults for missing ones.
 
-        Ignore unknown parameters. Raise InvalidFields with all repeated, missing and invalid ones.
+        Ignore unknown parameters, and empty values where the contract allows them. Raise InvalidFields with all repeated, missing and invalid ones.
         """
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
         query: dict[str, Any] = {}
@@ -68,7 +68,7 @@ class StrictParameters(ParameterValidator):  # type: ignore[misc]  # Connexion i
             values = [value for key, value in pairs if key == name]
             if len(values) > 1:
                 problems.append(FieldProblem(name, "repeated"))
-            elif values:
+            elif values and (values[0] or not parameter.get("allowEmptyValue")):
                 query[name] = value_from_text(values[0], schema)
                 problems += value_problems(validator_for(schema), name, query[name])
             elif parameter.get("required"):

@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from domain.batch_states import BatchStatus
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -215,12 +217,21 @@ def test_target_that_does_not_fit_one_image_is_an_error_on_it(
 @pytest.mark.parametrize(
     ("parts", "field", "message"),
     [
-        ([("images[]", (None, "text"))], "images", "The images must be a file."),
         ([("name", (None, "a")), ("name", (None, "b"))], "name", "The name field must be sent only once."),
         ([("name", (None, "a\x00b"))], "name", "The name has an invalid format."),
         ([("name", ("a.txt", b"a"))], "name", "The name must be text, not a file."),
-        ([("images", ("a.png", b"a"))], "images", "The images field is not known."),
-        ([("images[0]", ("a.png", b"a"))], "images[0]", "The images[0] field is not known."),
+        (
+            [("images[x]", ("a.png", b"a"))],
+            "images[x]",
+            "The images[x] field is not known. Send each value as images[].",
+        ),
+        (
+            [("images[0][1]", (None, "a"))],
+            "images[0][1]",
+            "The images[0][1] field is not known. Send each value as images[].",
+        ),
+        ([("image", ("a.png", b"a"))], "image", "The image field is not known."),
+        ([("scale_factor[]", (None, "2"))], "scale_factor[]", "The scale factor[] field is not known."),
     ],
 )
 def test_malformed_form_field_returns_its_message(
@@ -229,6 +240,33 @@ def test_malformed_form_field_returns_its_message(
     response = client.form(jane.token, [("images[]", ("x.png", png)), *parts], BATCHES)
 
     assert response.errors == {field: [message]}
+
+
+# Generators of clients differ in the name of a field with several files.
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "images", "images"),
+        ("images[0]", "images[1]", "images[2]"),
+        ("images[]", "images", "images[7]"),
+    ],
+)
+def test_files_are_accepted_under_each_usual_name(
+    client: Client, jane: User, png: bytes, names: tuple[str, ...]
+) -> None:
+    parts = [(name, (f"{number}.png", png)) for number, name in enumerate(names)]
+
+    response = client.form(jane.token, parts, BATCHES)
+
+    assert response.status == 202
+    names_in_order = [image["original_filename"] for image in response.json["data"]["images"]]
+    assert names_in_order == ["0.png", "1.png", "2.png"]
+
+
+def test_errors_count_the_files_of_all_names(client: Client, jane: User, png: bytes) -> None:
+    parts = [("images[1]", ("a.png", png)), ("images", ("b.png", b"no image")), ("images[]", ("c.png", png))]
+
+    assert list(client.form(jane.token, parts, BATCHES).errors) == ["images.1"]
 
 
 def test_batch_over_the_quota_uses_none_of_it(
@@ -342,9 +380,7 @@ def test_status_filter_lists_matching_batches(
 def test_unknown_status_filter_returns_422(client: Client, jane: User) -> None:
     assert client.get(f"{BATCHES}?status=done&page=0", token=jane.token).errors == {
         "page": ["The page must be between 1 and 9007199254740991."],
-        "status": [
-            "The status must be one of: pending, processing, completed, partially_failed, failed, cancelled."
-        ],
+        "status": [f"The status must be one of: all, {', '.join(BatchStatus)}."],
     }
 
 

@@ -292,12 +292,23 @@ def test_page_number_must_be_plain_digits(client: Client, jane: User, parameter:
 
 
 @pytest.mark.parametrize(
-    "query", ["per_page=101", f"page={2**53}", f"page={2**63}", "status=done", "status=", "status=Pending"]
+    "query", ["per_page=101", f"page={2**53}", f"page={2**63}", "status=done", "status=Pending", "status=All"]
 )
 def test_parameter_out_of_range_returns_422(client: Client, jane: User, query: str) -> None:
     response = client.get(f"/api/images?{query}", token=jane.token)
 
     assert list(response.errors) == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize("query", ["status=all", "status=", "status=&page=1", ""])
+def test_all_and_an_empty_status_list_all_images(client: Client, jane: User, png: bytes, query: str) -> None:
+    uploaded = [client.upload(jane.token, png).json["data"]["id"] for _ in range(2)]
+
+    listed = client.get(f"/api/images?{query}", token=jane.token).json
+
+    assert [image["id"] for image in listed["data"]] == uploaded[::-1]
+    assert listed["meta"]["total"] == 2
+    assert ("status=all" in listed["links"]["first"]) is (query == "status=all")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +327,7 @@ def test_every_invalid_parameter_is_returned_at_once(client: Client, jane: User)
     assert response.errors == {
         "page": ["The page must be between 1 and 9007199254740991."],
         "per_page": ["The per page must be between 1 and 100."],
-        "status": ["The status must be one of: pending, processing, completed, failed."],
+        "status": ["The status must be one of: all, pending, processing, completed, failed."],
     }
 
 

@@ -62,8 +62,8 @@ class Lists(Access, RequestParsing, BatchProgress):
             if len(values) > 1:
                 errors[name] = [f"The {name} is repeated."]
             elif values and name == "status":
-                parsed[name] = values[0]
-                if values[0] not in statuses:
+                parsed[name] = None if values[0] in {"all", ""} else values[0]
+                if values[0] not in {*statuses, "all", ""}:
                     errors[name] = [f"The status must be one of: {', '.join(statuses)}."]
             elif values:
                 parsed[name] = self.parse_integer(values[0])

@@ -250,3 +250,39 @@ class LenientPageNumbers(Server):
             return str(int(value))
         except ValueError:
             return value
+
+
+def has_filter_all(query: Query) -> bool:
+    return ("status", "all") in query
+
+
+@mutant("image-status-all-rejected", kills=["PAGE-024"])
+class ImageStatusAllRejected(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        if has_filter_all(query) and "cancelled" not in statuses:
+            raise self.invalid({"status": ["There is no such status."]})
+        return super().parse_paging(query, statuses)
+
+
+@mutant("batch-status-all-rejected", kills=["PAGE-025"])
+class BatchStatusAllRejected(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        if has_filter_all(query) and "cancelled" in statuses:
+            raise self.invalid({"status": ["There is no such status."]})
+        return super().parse_paging(query, statuses)
+
+
+@mutant("image-status-all-finds-nothing", kills=["PAGE-024"])
+class ImageStatusAllFindsNothing(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        number, per_page, status = super().parse_paging(query, statuses)
+        is_batches = "cancelled" in statuses
+        return number, per_page, "all" if has_filter_all(query) and not is_batches else status
+
+
+@mutant("batch-status-all-finds-nothing", kills=["PAGE-025"])
+class BatchStatusAllFindsNothing(Server):
+    def parse_paging(self, query: Query, statuses: tuple[str, ...]) -> Paging:
+        number, per_page, status = super().parse_paging(query, statuses)
+        is_batches = "cancelled" in statuses
+        return number, per_page, "all" if has_filter_all(query) and is_batches else status

@@ -56,6 +56,38 @@ def test_malformed_form_returns_400(client: Client, jane: User, body: bytes) -> 
     assert (response.status, response.message) == (400, "The request is malformed.")
 
 
+# form-data for Node.js with a Buffer, httpx and Bun send no file name; old versions of requests send filename*.
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        (b"", "image"),
+        (b'; filename=""', "image"),
+        (b"; filename*=UTF-8''%D1%84.png", "ф.png"),
+        (b"; filename*=UTF-8''..%2Fa.png", "a.png"),
+    ],
+)
+@pytest.mark.parametrize("media_type", [b"\r\nContent-Type: image/png", b""])
+def test_file_without_a_plain_name_is_accepted(
+    client: Client, jane: User, png: bytes, parameters: bytes, name: str, media_type: bytes
+) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="image"' + parameters + media_type
+    response = post_form(client, jane, head + b"\r\n\r\n" + png + b"\r\n--b--\r\n")
+
+    assert (response.status, response.json["data"]["original_filename"]) == (202, name)
+
+
+def test_empty_file_without_a_name_counts_as_not_sent(client: Client, jane: User) -> None:
+    response = post_form(client, jane, text_part("image", b"") + b"--b--\r\n")
+
+    assert response.errors == {"image": ["The image field is required."]}
+
+
+def test_large_file_without_a_name_has_the_limit_of_files(client: Client, jane: User) -> None:
+    response = post_form(client, jane, text_part("image", b"x" * 100_000) + b"--b--\r\n")
+
+    assert list(response.errors) == ["image"]
+
+
 @pytest.mark.parametrize("cut", [1, 4, 5, 20, 60])
 def test_truncated_form_uses_no_quota(client: Client, jane: User, png: bytes, cut: int) -> None:
     """Otherwise its last field would be missing without an error."""
