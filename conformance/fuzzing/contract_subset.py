@@ -35,9 +35,6 @@ def contract_for(profiles: set[str]) -> dict[str, Any]:
     made["paths"] = {
         path: item for path, item in made["paths"].items() if any(name in item for name in METHODS)
     }
-    for name in ("X-RateLimit-Limit", "X-RateLimit-Remaining"):
-        # The value for an account without a limit is not specified.
-        made["components"]["headers"][name]["schema"] = {"type": "string"}
     if "security" not in profiles:
         _remove_security(made, kept.values())
     return made

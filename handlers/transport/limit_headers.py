@@ -79,7 +79,7 @@ class LimitHeaders:
         await self._app(scope, receive, send_with_limits if scope["type"] == "http" else send)
 
     async def _quota_headers(self, principal: Principal, method: str) -> dict[str, str]:
-        """Return the headers of the monthly quota, ``unlimited`` for a plan without one.
+        """Return the headers of the monthly quota; none for an account without a limit.
 
         A GET uses no quota: its values are those of the authentication. All others are read from the
         database; raise Unavailable if that fails.
@@ -89,5 +89,5 @@ class LimitHeaders:
         else:
             usage = await self._threads.run(quota.this_month, self._services, principal.account)
         if usage.limit is None:
-            return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
+            return {}
         return {"X-RateLimit-Limit": str(usage.limit), "X-RateLimit-Remaining": str(usage.remaining)}

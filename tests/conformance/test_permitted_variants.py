@@ -27,7 +27,7 @@ class Unlimited(Server):
         return super().usage_data(account) | nothing
 
     def quota_headers(self, account: Account) -> dict[str, str]:
-        return {"X-RateLimit-Limit": "unlimited", "X-RateLimit-Remaining": "unlimited"}
+        return {}
 
 
 class LinksBehindAProxy(Server):
