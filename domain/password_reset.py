@@ -107,4 +107,4 @@ def _claim(account: Account) -> dict[str, Any]:
 
 def _unusable() -> FieldProblem:
     """Return the problem of a token that is wrong, used or expired."""
-    return FieldProblem("token", "unusable")
+    return FieldProblem("token", "invalid_or_expired")

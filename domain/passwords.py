@@ -28,7 +28,7 @@ def password_problems(password: str, confirmation: str | None) -> Iterator[Field
     if not (any(map(str.islower, password)) and any(map(str.isupper, password))):
         yield FieldProblem("password", "mixed_case")
     if not re.search(r"[0-9]", password):
-        yield FieldProblem("password", "number_in")
+        yield FieldProblem("password", "digit")
     if confirmation is not None and password != confirmation:
         yield FieldProblem("password", "confirmed")
 

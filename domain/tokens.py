@@ -71,7 +71,7 @@ def create(
     requested = fields.get("abilities", granted)
     problems = list(schema_problems)
     if not set(requested) <= set(granted):
-        problems.append(FieldProblem("abilities", "among_own", {"held": ", ".join(granted)}))
+        problems.append(FieldProblem("abilities", "held_by_token", {"held": ", ".join(granted)}))
     if problems:
         raise InvalidFields(problems)
     abilities = [ability for ability in ALL_ABILITIES if ability in requested]

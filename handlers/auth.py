@@ -10,16 +10,19 @@ import flask
 from domain import accounts, password_reset
 from domain.errors import InvalidFields
 from handlers import shapes
+from handlers.headers import location
 from handlers.pages import verified_page
 from handlers.request import client_address, origin, parsed_body, principal, services
 from handlers.transport.envelope import Body, success
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from domain.records import Account
     from handlers.transport.parsed_body import ParsedBody
 
 
-def register() -> tuple[Body, int]:
+def register() -> tuple[Body, int, Mapping[str, str]]:
     """Create an account and its first token, send a verification mail, and respond with 201.
 
     Raise InvalidFields, also for an address that has an account.
@@ -28,10 +31,11 @@ def register() -> tuple[Body, int]:
     account, token = accounts.register(
         services(), body.fields, _device_name(body), client_address(), body.problems
     )
-    return success(
+    created = success(
         "Registration successful. Please verify your email to access all features.",
         _account_with_token(account, token),
-    ), HTTPStatus.CREATED
+    )
+    return created, HTTPStatus.CREATED, location("/user")
 
 
 def login() -> Body:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from domain import images
 from domain.job_states import Status
 from handlers import shapes
+from handlers.headers import location, poll_headers
 from handlers.paging import ALL, paged
 from handlers.request import origin, parsed_body, principal, services, uploads, upscale_options
 from handlers.transport.envelope import Body, success
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def upscale_image() -> tuple[Body, int]:
+
+def upscale_image() -> tuple[Body, int, Mapping[str, str]]:
     """Create a pending image from the uploaded file, queue it, and respond with 202.
 
     Raise InvalidFields, QuotaExceeded and Unavailable, as ``images.submit`` does.
     """
     upload = next(iter(uploads("image")), None)
     image = images.submit(services(), principal().account, upload, upscale_options(), parsed_body().problems)
-    return success(
-        "Image uploaded and queued for processing", shapes.accepted_image(image)
-    ), HTTPStatus.ACCEPTED
+    body = success("Image uploaded and queued for processing", shapes.accepted_image(image))
+    return body, HTTPStatus.ACCEPTED, {**location(f"/images/{image.id}"), **poll_headers(finished=False)}
 
 
 def list_images(page: int, per_page: int, status: str) -> Body:
@@ -32,10 +36,11 @@ def list_images(page: int, per_page: int, status: str) -> Body:
     return paged("Images retrieved successfully", shown, listed.total, page, per_page)
 
 
-def get_image(id: int) -> Body:  # noqa: A002  # the contract's name, as below
+def get_image(id: int) -> tuple[Body, Mapping[str, str]]:  # noqa: A002  # the contract's name, as below
     """Respond with one image. Raise NotFound, also if it belongs to another account."""
     image = images.get(services(), principal().account, id)
-    return success("Image retrieved successfully", shapes.full_image(services(), origin(), image))
+    body = success("Image retrieved successfully", shapes.full_image(services(), origin(), image))
+    return body, poll_headers(finished=image.job.status.is_terminal)
 
 
 def download_image(id: int) -> Body:  # noqa: A002

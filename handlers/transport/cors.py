@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from handlers.transport.edge import Edge
-from handlers.transport.envelope import failure, success
+from handlers.transport.envelope import REASON, failure, success
 from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+PREFLIGHT_REJECTED = "preflight_rejected"
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _REQUEST_HEADERS = ("Authorization", "If-None-Match", "Range")
 _EXPOSED_HEADERS = (
     "Content-Disposition",
     "Content-Range",
     "ETag",
+    "Location",
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
@@ -31,6 +33,7 @@ _EXPOSED_HEADERS = (
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-Request-Id",
+    REASON,
 )
 """Response headers that a script may read in addition to the safelisted ones."""
 
@@ -70,4 +73,6 @@ class CrossOrigin(CORSMiddleware):
         text = bytes(response.body).decode()
         body = success(text) if response.status_code < HTTPStatus.BAD_REQUEST else failure(text)
         headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            headers[REASON] = PREFLIGHT_REJECTED
         return Response(json_bytes(body), response.status_code, headers, media_type="application/json")

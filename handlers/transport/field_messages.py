@@ -1,14 +1,23 @@
-"""Messages about invalid fields."""
+"""Messages and reasons of invalid fields."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
+
+import http_sf
 
 from domain.errors import FieldProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
+"""Key of a dictionary in a structured header, https://www.rfc-editor.org/rfc/rfc9651#section-3.2."""
+_OTHER_NAMES = "*"
+"""Key of the fields whose name, which a client has chosen, cannot be a key."""
+_MAX_FIELDS = 50
+"""Fields in one header; 64 KiB of JSON can have thousands of wrong ones."""
 _MESSAGES = {
     # constraints of the contract's schemas
     "required": "The {label} field is required.",
@@ -38,9 +47,9 @@ _MESSAGES = {
     "taken": "The {label} has already been taken.",
     "confirmed": "The {label} confirmation does not match.",
     "mixed_case": "The {label} must contain at least one uppercase and one lowercase letter.",
-    "number_in": "The {label} must contain at least one number.",
-    "unusable": "The {label} is invalid or has expired.",
-    "among_own": "The {label} must be among those of the token that asks: {held}.",
+    "digit": "The {label} must contain at least one number.",
+    "invalid_or_expired": "The {label} is invalid or has expired.",
+    "held_by_token": "The {label} must be among those of the token that asks: {held}.",
     # images and sizes
     "image_file": "The {label} must be a file of type: jpeg, png, webp, bmp, tiff, gif.",
     "max_kilobytes": "The {label} must not be greater than {maximum} kilobytes.",
@@ -66,6 +75,38 @@ def field_errors(problems: Iterable[FieldProblem]) -> dict[str, list[str]]:
         if message not in of_field:
             of_field.append(message)
     return messages
+
+
+def field_reasons(problems: Iterable[FieldProblem]) -> str:
+    """Return the words of each field as a dictionary of RFC 9651, such as ``name=required, password=(digit)``.
+
+    The fields are in the order of the problems, at most ``_MAX_FIELDS`` of them, without repetitions. A word is the
+    rule that the field violates.
+    """
+    reasons: dict[str, list[http_sf.Token]] = {}
+    for problem in problems:
+        name = problem.field if _KEY.fullmatch(problem.field) else _OTHER_NAMES
+        if name not in reasons and len(reasons) == _MAX_FIELDS:
+            continue
+        of_field = reasons.setdefault(name, [])
+        word = http_sf.Token(_word(problem))
+        if word not in of_field:
+            of_field.append(word)
+    dictionary: dict[str, Any] = {
+        name: words[0] if len(words) == 1 else words for name, words in reasons.items()
+    }
+    return http_sf.ser(dictionary)
+
+
+def field_words() -> set[str]:
+    """Return all words that ``field_reasons`` can contain."""
+    return _MESSAGES.keys() - {"unfit"}
+
+
+def _word(problem: FieldProblem) -> str:
+    """Return the violated rule; for an image that a size does not fit, that of the size."""
+    cause = problem.facts.get("because")
+    return cause.rule if isinstance(cause, FieldProblem) else problem.rule
 
 
 def _message(problem: FieldProblem) -> str:

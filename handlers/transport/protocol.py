@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from handlers.transport.envelope import response_for_status
+from handlers.transport.envelope import REASON, response_for_status
 from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def _write_error(self, status: int) -> None:
         """Write a whole error response with the envelope and a new request id, then linger."""
-        body = json_bytes(response_for_status(status).body)
+        response = response_for_status(status)
+        body = json_bytes(response.body)
         self.transport.write(
             b"".join(
                 [
@@ -141,6 +142,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
                     b"x-request-id: %s\r\n" % secrets.token_hex(16).encode(),
                     b"x-content-type-options: nosniff\r\n",
                     b"cache-control: no-store\r\n",
+                    b"%s: %s\r\n" % (REASON.lower().encode(), response.headers[REASON].encode()),
                     b"connection: close\r\n\r\n",
                     body,
                 ]

@@ -102,7 +102,7 @@ def test_register_reports_all_problems_together(services: Services, mailer: Any)
         ("email", "email"),
         ("password", "min_characters"),
         ("password", "mixed_case"),
-        ("password", "number_in"),
+        ("password", "digit"),
         ("password", "confirmed"),
     ]
     assert count(services) == 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NEW = "New-Correct-Horse-10"
 CLIENT = "192.0.2.1"
-UNUSABLE = ("token", "unusable")
+UNUSABLE = ("token", "invalid_or_expired")
 
 
 def form(account: Account, token: str, password: str = NEW, **changes: str) -> dict[str, str]:
@@ -283,7 +283,7 @@ def test_reset_reports_all_problems_together(services: Services, account: Accoun
         UNUSABLE,
         ("password", "min_characters"),
         ("password", "mixed_case"),
-        ("password", "number_in"),
+        ("password", "digit"),
         ("password", "confirmed"),
     ]
 

@@ -28,9 +28,9 @@ def violated_rules(password: str, confirmation: str | None = None) -> list[str]:
         ("aB34567", ["min_characters"]),
         ("ab345678", ["mixed_case"]),
         ("AB345678", ["mixed_case"]),
-        ("aBcdefgh", ["number_in"]),
-        ("abc", ["min_characters", "mixed_case", "number_in"]),
-        ("", ["min_characters", "mixed_case", "number_in"]),
+        ("aBcdefgh", ["digit"]),
+        ("abc", ["min_characters", "mixed_case", "digit"]),
+        ("", ["min_characters", "mixed_case", "digit"]),
         ("aB3" + "x" * (MAX_LENGTH - 3), []),
         ("aB3" + "x" * (MAX_LENGTH - 2), ["max_characters"]),
         ("Überlänge 9", []),
@@ -52,7 +52,7 @@ def test_length_is_counted_in_characters() -> None:
 def test_different_confirmation_is_reported() -> None:
     assert violated_rules(GOOD, GOOD) == []
     assert violated_rules(GOOD, GOOD.lower()) == ["confirmed"]
-    assert violated_rules("abc", "") == ["min_characters", "mixed_case", "number_in", "confirmed"]
+    assert violated_rules("abc", "") == ["min_characters", "mixed_case", "digit", "confirmed"]
 
 
 def test_problem_has_the_facts_of_its_message() -> None:

@@ -284,7 +284,9 @@ def test_token_grants_only_its_own_abilities(issue: Any, services: Services, gra
         else:
             with pytest.raises(InvalidFields) as caught:
                 tokens.create(services, principal, fields)
-            assert [(each.field, each.rule) for each in caught.value.problems] == [("abilities", "among_own")]
+            assert [(each.field, each.rule) for each in caught.value.problems] == [
+                ("abilities", "held_by_token")
+            ]
 
 
 def test_schema_problems_are_reported_with_the_others(issue: Any, services: Services) -> None:

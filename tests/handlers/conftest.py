@@ -20,6 +20,7 @@ from email.policy import default as email_policy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import http_sf
 import psutil
 import pytest
 import requests
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from gradients import MakeGradient
 
 BODY_TIMEOUT_SECONDS = 1.5
+_ERRORS = next(tag["description"] for tag in load_contract().document["tags"] if tag["name"] == "Errors")
+_TABLES = [set(re.findall(r"`(\w+)`", table)) for table in re.findall(r"\| words \|\n((?:\|.*\n)+)", _ERRORS)]
+REASONS, FIELD_WORDS = _TABLES
+"""The words of the contract: of each status, and of each wrong field."""
 PASSWORD = "Correct-Horse-9"
 _START_SECONDS = 120
 _SOCKET_SECONDS = 60
@@ -110,6 +115,7 @@ class Checker:
         operation = operations.get("get" if method == "HEAD" else method.lower(), {})
         documented = self._documented(method, path, operation, response.status)
         self._check_every(method, response)
+        self._check_reason(response)
         self._check_headers(self._common_headers, response)
         if target in self._REFERENCE and response.status in {200, 304}:
             return response
@@ -143,6 +149,26 @@ class Checker:
                 assert not self._SOFTWARE.search(value), f"{name}: {value}"
         if method == "HEAD" or response.status == 304:
             assert response.body == b""
+
+    @staticmethod
+    def _check_reason(response: Response) -> None:
+        """Every error has a documented reason; a 422 has one for each field, in the order of its errors."""
+        reason = response.headers.get("X-Uprez-Reason")
+        assert (reason is not None) is (response.status >= 400), (response.status, reason)
+        if reason is None:
+            return
+        if response.status != 422:
+            assert reason in REASONS
+            return
+        found = http_sf.parse(reason.encode(), tltype="dictionary")
+        for value, _ in found.values():
+            words = [word for word, _ in value] if isinstance(value, list) else [value]
+            assert {str(word) for word in words} <= FIELD_WORDS
+        if response.body:
+            fields = list(response.json["errors"])
+            named = [name for name in fields if re.fullmatch("[a-z*][a-z0-9_.*-]*", name)]
+            assert [name for name in found if name != "*"] == named[:50]
+            assert ("*" in found) is (len(named) < len(fields))
 
     @staticmethod
     def _check_envelope(method: str, response: Response) -> None:
