@@ -125,11 +125,11 @@ def run(
     on_result: Callable[[Result], None] = lambda _: None,
     on_begin: Callable[[Requirement], None] = lambda _: None,
 ) -> Run:
-    """Check the server, delete what the run created, and return the outcome.
+    """Check the server, delete the images and batches of the run, and return the outcome.
 
-    Call ``on_begin`` before and ``on_result`` after each check. The run ends early, with ``stopped`` set,
-    after KeyboardInterrupt, a failed preflight, or a server that no longer responds. Raise UsageError for a
-    wrong selection.
+    Created accounts remain; ``left_behind`` names what could not be deleted. Call ``on_begin`` before and ``on_result``
+    after each check. The run ends early, with ``stopped`` set, after KeyboardInterrupt, a failed preflight, or a server
+    that no longer responds. Raise UsageError for a wrong selection, and OSError if ``ca_file`` is not readable.
     """
     selected = select_requirements(options)
     kit = Kit(options)

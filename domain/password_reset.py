@@ -40,10 +40,11 @@ def reset(
 ) -> None:
     """Set the password, revoke every token of the account and mark its address as verified.
 
-    The token was sent by mail, so its use proves that the user reads the mail of this address. ``fields`` are
-    the fields that the contract's schema accepted, ``schema_problems`` are the errors of the others. Raise
-    InvalidFields with all errors of all fields. The error is the same for a token that is wrong, used or
-    expired and for an address without an account.
+    The token was sent by mail, so its use proves that the user reads the mail of this address.
+    ``schema_problems`` are the errors that the contract's schema found, ``fields`` are the fields without such an
+    error; text of a wrong length is in both. Raise InvalidFields with all errors of all fields; the token is checked
+    only if ``fields`` has the address too. The error is the same for a token that is wrong, used or expired and for an
+    address without an account.
     """
     problems = list(schema_problems)
     owner = None

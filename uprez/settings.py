@@ -276,9 +276,10 @@ class Settings(BaseSettings):
 
     @property
     def origin(self) -> str:
-        """Return the start of every link, without a slash at the end: ``public_url``, path included.
+        """Return the start of links, without a slash at the end: ``public_url``, path included.
 
-        The default is ``http://``, the reachable host (IPv6 in brackets) and the port.
+        The default is ``http://``, the reachable host (IPv6 in brackets) and the port. The default is for mails and the
+        console: without ``public_url``, links in responses begin with the address that the client used.
         """
         if self.public_url is not None:
             return str(self.public_url).rstrip("/")

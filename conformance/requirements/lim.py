@@ -176,7 +176,11 @@ def check_upload_over_quota(kit: Kit) -> None:
 
 @check("LIM-011")
 def check_batch_over_quota(kit: Kit) -> None:
-    """Check that a batch over the quota is rejected completely. Raise Skipped without a suitable account."""
+    """Check that a batch over the quota is rejected completely.
+
+    Raise Inconclusive if the account of ``--token`` has no access to batches, and Skipped without an account that has
+    fewer than 20 images left in its quota.
+    """
     kit.owner.get("/batches", params={"per_page": 1}).permitted()
 
     def send_over_quota() -> bool:

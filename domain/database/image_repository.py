@@ -145,11 +145,11 @@ class Images:
         result: Result | None = None,
         error: str | None = None,
     ) -> bool:
-        """Change the row's job from ``image.job`` to ``job``, or return False if it has another job now.
+        """Change the row's job from ``image.job`` to ``job`` and return True.
 
-        False means that nothing was changed. ``progress``, ``result`` and ``error`` are kept if None; a
-        result sets the progress to 100. ``updated_at`` is the time of the last change that a client can see,
-        so that renewing a lease keeps it.
+        Return False, without a change, if the row has another job now or is deleted. ``progress``, ``result`` and
+        ``error`` are kept if None; a result sets the progress to 100 unless ``progress`` is given. ``updated_at`` is the
+        time of the last change of the status: renewing a lease keeps it, also if the progress changes.
         """
         values: dict[str, Any] = job_columns(job)
         if job.status is not image.status:

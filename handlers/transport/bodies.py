@@ -92,8 +92,8 @@ class _CollectingBodyValidator:
     ) -> ParsedBody:
         """Return the body with the schema's problems of ``members`` added to ``problems_so_far``.
 
-        A field with a problem is neither in ``fields`` nor in ``files``, except text of a wrong length. The
-        problems name array fields without ``[]``.
+        A field with a problem is neither in ``fields`` nor in ``files``, except text whose only problem is its length;
+        empty text counts as missing. The problems name array fields without ``[]``.
         """
         problems = [*problems_so_far, *object_problems(validator_for(self._schema), members)]
         wrong = {problem.field for problem in problems if problem.rule not in _LENGTH_RULES}

@@ -98,7 +98,11 @@ class StrictMultipartParser(MultiPartParser):
         self._ended = True
 
     async def parse(self) -> FormData:
-        """Return the form. Raise MultiPartException for a malformed or incomplete one."""
+        """Return the form; of files after the first ``_MAX_KEPT_FILES``, only the size is known.
+
+        Raise MultiPartException for a form that is malformed, incomplete or over a limit (number of parts, size of text),
+        and for text that is not UTF-8.
+        """
         form = await super().parse()
         if not self._ended:
             await form.close()

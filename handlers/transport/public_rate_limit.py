@@ -45,7 +45,7 @@ class PublicRateLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request of a public operation on a thread, then pass it on; pass on others uncounted.
 
-        Raise TooManyRequests.
+        Public operations that the contract exempts are not counted either. Raise TooManyRequests above the limit.
         """
         operation = operation_id(scope)
         if operation is not None and self._contract.is_counted_public(operation):

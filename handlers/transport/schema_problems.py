@@ -20,7 +20,7 @@ WHOLE_BODY = "body"
 _MAX_PROBLEMS = 1000
 """64 KiB of JSON can hold so many wrong list items that listing them all takes more than a second."""
 
-_NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001F"
+_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1F"
 """Start of the contract's patterns for text in one line."""
 
 _validators: dict[int, tuple[Mapping[str, Any], Any]] = {}

@@ -108,7 +108,10 @@ def bearer_handler(
             """
 
             async def verify(request: ConnexionRequest) -> dict[str, Any]:
-                """Authorize the request on a thread and return the token information that Connexion expects."""
+                """Run ``authorize`` on a thread and return the token information that Connexion expects.
+
+                An inline read runs it directly. Raise what ``authorize`` raises.
+                """
                 header = request.headers.get("Authorization")
                 scope = request.scope
                 required = contract.required_scopes(operation_id(scope) or "")

@@ -63,7 +63,7 @@ def test_number_of_listed_problems_is_bounded() -> None:
         ({"type": "string", "maxLength": 1}, "xx", "max_characters", {"maximum": 1}),
         ({"type": "string", "enum": ["a", "b"]}, "c", "one_of", {"allowed": "a, b"}),
         ({"type": "string", "pattern": "^a$"}, "b", "format", {}),
-        ({"type": "string", "pattern": r"^[^\u0000-\u001F]*$"}, "a\tb", "characters", {}),
+        ({"type": "string", "pattern": r"^[^\x00-\x1F]*$"}, "a\tb", "characters", {}),
         ({"type": "array", "items": {"type": "string"}}, [1], "format", {}),
         ({"type": "array", "items": {"enum": ["a", "b"]}}, ["c", "a"], "each_of", {"allowed": "a, b"}),
         ({"type": "array", "minItems": 1}, [], "filled", {}),

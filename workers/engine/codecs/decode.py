@@ -158,7 +158,11 @@ def decode_frame(image: ImageFile, encoding: Encoding) -> DecodedImage:
 
 
 def open_image(content: bytes) -> ImageFile:
-    """Open an image of a supported format; only its header is read."""
+    """Open an image of a supported format without decoding its pixels.
+
+    Only the header is read, except that a WebP is read and parsed as a whole. Call it within ``decoding_limits``. Raise
+    UnidentifiedImageError for any other format, and Pillow's errors for a damaged header or an incomplete WebP.
+    """
     return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
 
 

@@ -44,9 +44,10 @@ _UNKNOWN = _NEEDS[X4PLUS.name, Precision.FP32]
 
 
 def _need(model: Model, precision: Precision) -> MemoryNeed:
-    """Return the memory that the model needs.
+    """Return the memory that the model needs; it is measured for fp32 and bf16 of a shipped model.
 
-    For an operator's model it is an estimate that grows with the number of its networks.
+    For int8 it is that of x4plus in fp32, whichever the shipped model. For an operator's model it is an estimate that
+    grows with the number of its networks.
     """
     if model.name in MODELS:
         return _NEEDS.get((model.name, precision), _UNKNOWN)
