@@ -118,14 +118,15 @@ def response_schema(method: str, path: str, status: int) -> str | None:
 
 
 def _time_field_names(node: Any) -> Iterator[str]:
-    """Yield the names of the `date-time` properties at any depth, in part repeatedly; follow one `$ref`."""
+    """Yield the names of the `date-time` properties at any depth, in part repeatedly; follow a `$ref`."""
     if isinstance(node, list):
         for item in node:
             yield from _time_field_names(item)
     elif isinstance(node, dict):
         properties = node.get("properties")
         for name, schema in properties.items() if isinstance(properties, dict) else ():
-            target = resolve(schema["$ref"].removeprefix("#")) if "$ref" in schema else schema
+            reference = schema.get("allOf", [schema])[0]
+            target = resolve(reference["$ref"].removeprefix("#")) if "$ref" in reference else schema
             if target.get("format") == "date-time":
                 yield name
         for value in node.values():

@@ -30,14 +30,14 @@ from uprez_client.api.images import delete_image as delete
 from uprez_client.api.images import download_image as download
 from uprez_client.api.images import get_image as get
 from uprez_client.api.images import upscale_image as upscale
-from uprez_client.models import Error, ImageStatus, Upload, ValidationError
+from uprez_client.models import ErrorResponse, ImageStatus, Upload, ValidationErrorResponse
 from uprez_client.types import File
 
 with AuthenticatedClient(sys.argv[1], os.environ["UPREZ_TOKEN"]) as client:
     with open("photo.jpg", "rb") as photo:
         invalid = Upload(File(photo, "photo.jpg"), scale_factor=2, target_width=180)
         error = upscale.sync(client=client, body=invalid)
-    assert isinstance(error, ValidationError)
+    assert isinstance(error, ValidationErrorResponse)
     assert "scale_factor" in error.errors.additional_properties
 
     with open("photo.jpg", "rb") as photo:
@@ -49,7 +49,7 @@ with AuthenticatedClient(sys.argv[1], os.environ["UPREZ_TOKEN"]) as client:
     Path("result.jpg").write_bytes(fetch.sync(key, client=client).payload.read())
 
     assert delete.sync(image.id, client=client).success
-    assert isinstance(get.sync(image.id, client=client), Error)
+    assert isinstance(get.sync(image.id, client=client), ErrorResponse)
     print(image.upscaled_dimensions, image.original_filename)
 """
 

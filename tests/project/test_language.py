@@ -59,7 +59,8 @@ def requirement_texts() -> Iterator[tuple[str, str]]:
 
 
 def page_texts() -> Iterator[tuple[str, str]]:
-    for path in (*(ROOT / name for name in PAGES), *sorted((ROOT / "docs").rglob("*.md"))):
+    own = (path for path in sorted((ROOT / "docs").rglob("*.md")) if "node_modules" not in path.parts)
+    for path in (*(ROOT / name for name in PAGES), *own):
         yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 
