@@ -8,13 +8,14 @@ from hashlib import sha256
 from http import HTTPStatus
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flask
 
 from handlers.code_samples import DEFAULT_ADDRESS, apply_overlay, load_samples
+from handlers.openapi31 import to_openapi31
 from handlers.request import origin
-from handlers.transport.contract import BASE_PATH, JSON_PATH, YAML_PATH
+from handlers.transport.contract import BASE_PATH, JSON_31_PATH, JSON_PATH, YAML_PATH
 from handlers.transport.json_encoding import json_bytes
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class _Document:
 class _ContractWithSamples(_Document):
     """View of the contract with code samples; its URLs have the address of this server."""
 
-    def __init__(self, contract: Contract) -> None:
-        document = apply_overlay(contract.document, load_samples())
+    def __init__(self, document: dict[str, Any]) -> None:
         super().__init__("application/json", json_bytes(document))
 
     def content(self) -> bytes:
@@ -106,9 +106,11 @@ class _ContractWithSamples(_Document):
 
 
 def add_reference(app: flask.Flask, contract: Contract) -> None:
-    """Add the routes of the contract, in JSON with code samples and in YAML as it is, and of the reference page."""
+    """Add the routes of the contract, in JSON with code samples, in OpenAPI 3.0 and 3.1, in YAML as it is, and of the page."""
+    with_samples = apply_overlay(contract.document, load_samples())
     documents = {
-        f"{BASE_PATH}{JSON_PATH}": _ContractWithSamples(contract),
+        f"{BASE_PATH}{JSON_PATH}": _ContractWithSamples(with_samples),
+        f"{BASE_PATH}{JSON_31_PATH}": _ContractWithSamples(to_openapi31(with_samples)),
         f"{BASE_PATH}{YAML_PATH}": _Document("application/yaml", contract.text.encode()),
         "/docs": _Document("text/html; charset=utf-8", _PAGE.encode()),
         "/docs/redoc.js": _Document("text/javascript; charset=utf-8", _redoc()),

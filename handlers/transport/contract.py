@@ -25,7 +25,7 @@ EXACT = "x-uprez-exact"
 METHOD = "uprez_method"
 """Key in the scope's extensions: the method that the client sent. All layers route HEAD as GET."""
 _METHODS = ("get", "post", "put", "patch", "delete")
-JSON_PATH, YAML_PATH = "/openapi.json", "/openapi.yaml"
+JSON_PATH, JSON_31_PATH, YAML_PATH = "/openapi.json", "/openapi-3.1.json", "/openapi.yaml"
 """Paths of the contract itself, below /api. The contract does not describe them."""
 _PACKAGE = Path(__file__).parent.parent
 _PATHS = (_PACKAGE / "openapi.yaml", _PACKAGE.parent / "openapi.yaml")
@@ -64,7 +64,7 @@ class Contract:
 
     def allowed_methods(self, path: str) -> list[str]:
         """Return the methods of the resource at this path (below /api); empty if there is no such resource."""
-        if path in {JSON_PATH, YAML_PATH}:
+        if path in {JSON_PATH, JSON_31_PATH, YAML_PATH}:
             return ["GET", "HEAD"]
         for pattern, methods in self._paths.get(path.count("/"), ()):
             if pattern.match(path):

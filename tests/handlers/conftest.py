@@ -94,7 +94,9 @@ class Checker:
     # Any request can get these; the contract describes them once, not for each operation.
     _ANYWHERE = frozenset({400, 404, 405, 408, 431})
     # Outside the contract, without an envelope.
-    _REFERENCE = frozenset({"/api/openapi.json", "/api/openapi.yaml", "/docs", "/docs/redoc.js"})
+    _REFERENCE = frozenset(
+        {"/api/openapi.json", "/api/openapi-3.1.json", "/api/openapi.yaml", "/docs", "/docs/redoc.js"}
+    )
     _SOFTWARE = re.compile("uvicorn|gunicorn|connexion|starlette|flask|werkzeug|python", re.IGNORECASE)
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONTRACT = (ROOT / "openapi.yaml").read_bytes()
 MEDIA_TYPES = {
     "/api/openapi.json": "application/json",
+    "/api/openapi-3.1.json": "application/json",
     "/api/openapi.yaml": "application/yaml",
     "/docs": "text/html; charset=utf-8",
     "/docs/redoc.js": "text/javascript; charset=utf-8",
