@@ -82,14 +82,23 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
     return known
 
 
+_FORMS = {"/images/upscale", "/batches"}
+_OPTIONS = {"model", "scale_factor", "target_width", "target_height"}
+_INVALID = "?"
+"""A value that none of the options accepts."""
+
+
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     """Replace some generated bodies by bodies that the server accepts.
 
     Most logins get the right password, because generated passwords fail and repeated failures block the account.
     About half of the password resets get a valid token of another account, which generated tokens never are.
-    About half of the registrations get a new address and a password that keeps the rules.
+    About half of the registrations get a new address and a password that keeps the rules. In a form, an empty value
+    counts as not sent: where it was generated as an invalid one, another invalid value takes its place.
     """
+    if context.operation.path in _FORMS and isinstance(body, dict):
+        return {name: _INVALID if value == "" and name in _OPTIONS else value for name, value in body.items()}
     if context.operation.path == "/auth/register":
         return (
             body
